@@ -1,0 +1,65 @@
+"""Everything that a plugin may import from calve.
+
+Names here are stable: they change only with a new major version of calve. Importing this module
+imports neither torch nor any runtime.
+"""
+
+from __future__ import annotations
+
+from calve.errors import (
+    AudioError,
+    BundleError,
+    CalveError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    ExportError,
+    PluginError,
+    TokensError,
+)
+from calve.geometry import StreamingGeometry
+from calve.hookspecs import hookimpl
+from calve.specs import (
+    ClientSpec,
+    CommandSpec,
+    DatasetSpec,
+    EncoderSpec,
+    ExporterSpec,
+    ExportStepSpec,
+    LazyRef,
+    MetadataWriterSpec,
+    PretrainedSpec,
+    QuantizerSpec,
+    RecipeSpec,
+    Resource,
+    SearchSpec,
+    StageSpec,
+)
+
+__all__ = [
+    "AudioError",
+    "BundleError",
+    "CalveError",
+    "CheckpointError",
+    "ClientSpec",
+    "CommandSpec",
+    "ConfigError",
+    "DataError",
+    "DatasetSpec",
+    "EncoderSpec",
+    "ExportError",
+    "ExportStepSpec",
+    "ExporterSpec",
+    "LazyRef",
+    "MetadataWriterSpec",
+    "PluginError",
+    "PretrainedSpec",
+    "QuantizerSpec",
+    "RecipeSpec",
+    "Resource",
+    "SearchSpec",
+    "StageSpec",
+    "StreamingGeometry",
+    "TokensError",
+    "hookimpl",
+]

@@ -1,0 +1,82 @@
+"""What goes wrong, said for the person at the terminal.
+
+Every error that calve raises on purpose is a `CalveError`: it says *what* was wrong, *where*,
+and *what to do*. Click prints it and exits with its code; no traceback is shown unless the user
+asks for one with ``--debug``.
+"""
+
+from __future__ import annotations
+
+import click
+
+__all__ = [
+    "AudioError",
+    "BundleError",
+    "CalveError",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "ExportError",
+    "PluginError",
+    "TokensError",
+]
+
+
+class CalveError(click.ClickException):
+    """Base of all deliberate errors.
+
+    Args:
+      what: What was wrong, as one sentence without a final period.
+      where: The file, option or plugin concerned.
+      fix: What the person can do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: object = None, fix: str | None = None) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.fix = fix
+        super().__init__(self._compose())
+
+    def _compose(self) -> str:
+        lines = [self.what]
+        if self.where is not None:
+            lines.append(f"  where: {self.where}")
+        if self.fix is not None:
+            lines.append(f"  fix:   {self.fix}")
+        return "\n".join(lines)
+
+
+class ConfigError(CalveError):
+    """An option, argument or configuration file that cannot be right."""
+
+    exit_code = 2
+
+
+class PluginError(CalveError):
+    """A plugin that is missing, broken or in conflict with another."""
+
+
+class CheckpointError(CalveError):
+    """A checkpoint that cannot be read, averaged or fitted to its recipe."""
+
+
+class TokensError(CalveError):
+    """A symbol table that cannot be read or does not fit the model."""
+
+
+class AudioError(CalveError):
+    """A recording that cannot be read."""
+
+
+class DataError(CalveError):
+    """A corpus, manifest or feature file that is missing or malformed."""
+
+
+class ExportError(CalveError):
+    """An export step that failed; nothing was written."""
+
+
+class BundleError(CalveError):
+    """A bundle that is missing, incomplete or does not match its manifest."""

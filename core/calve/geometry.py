@@ -1,0 +1,91 @@
+"""Streaming geometry: how an encoder walks over feature frames."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from calve.errors import ConfigError
+
+__all__ = ["StreamingGeometry"]
+
+
+@dataclass(frozen=True)
+class StreamingGeometry:
+    """How a streaming encoder consumes feature frames.
+
+    One step reads a *segment* of ``shift + overlap`` frames, then advances by ``shift``.
+
+    Attributes:
+      shift: Feature frames advanced per step; a multiple of ``subsampling_factor``.
+      overlap: Feature frames that a step reads beyond its shift and that the next step reads
+        again (the front end's receptive field, plus right context).
+      subsampling_factor: Feature frames per encoder output frame.
+      left_context: Past encoder frames that a step may attend to; 0 for a recurrent encoder.
+      right_context: Future encoder frames that a step looks at.
+      dynamic: Whether one exported network serves every valid shift, or only the one given here.
+      frame_shift_ms: Milliseconds between two feature frames.
+    """
+
+    shift: int
+    overlap: int
+    subsampling_factor: int
+    left_context: int = 0
+    right_context: int = 0
+    dynamic: bool = True
+    frame_shift_ms: int = 10
+
+    def __post_init__(self) -> None:
+        if self.subsampling_factor < 1 or self.overlap < 0:
+            raise ConfigError(f"impossible streaming geometry: {asdict(self)}")
+        if self.shift < 1 or self.shift % self.subsampling_factor:
+            raise ConfigError(
+                f"a shift of {self.shift} frames is not a positive multiple of "
+                f"the subsampling factor {self.subsampling_factor}"
+            )
+
+    @property
+    def segment(self) -> int:
+        """Feature frames that one step reads."""
+        return self.shift + self.overlap
+
+    @property
+    def output_frames(self) -> int:
+        """Encoder frames that one step yields."""
+        return self.shift // self.subsampling_factor
+
+    @property
+    def chunk_ms(self) -> int:
+        """Milliseconds of audio that one step advances."""
+        return self.shift * self.frame_shift_ms
+
+    def with_chunk_ms(self, chunk_ms: int) -> StreamingGeometry:
+        """The same encoder stepping ``chunk_ms`` milliseconds at a time.
+
+        Raises:
+          ConfigError: if the network was exported for another chunk, or the length is not a
+            whole number of encoder frames.
+        """
+        if chunk_ms == self.chunk_ms:
+            return self
+        unit = self.subsampling_factor * self.frame_shift_ms
+        if not self.dynamic:
+            raise ConfigError(
+                f"this model steps {self.chunk_ms} ms at a time, not {chunk_ms}",
+                fix=f"leave the chunk length out, or give {self.chunk_ms}",
+            )
+        if chunk_ms < unit or chunk_ms % unit:
+            raise ConfigError(
+                f"a chunk of {chunk_ms} ms is not a positive multiple of {unit} ms",
+                fix=f"try {max(unit, round(chunk_ms / unit) * unit)}",
+            )
+        return replace(self, shift=chunk_ms // self.frame_shift_ms)
+
+    def to_json(self) -> dict[str, Any]:
+        """The attributes by name, as `from_json` takes them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> StreamingGeometry:
+        """Inverse of `to_json`; unknown keys raise `TypeError`."""
+        return cls(**values)

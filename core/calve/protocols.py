@@ -1,0 +1,236 @@
+"""What the references in specs must resolve to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calve.geometry import StreamingGeometry
+
+if TYPE_CHECKING:
+    import torch
+
+    from calve.tokens import SymbolTable
+
+__all__ = [
+    "ClientResult",
+    "ClientTranscribe",
+    "ExportStep",
+    "ExportWorkspace",
+    "Finding",
+    "Hypothesis",
+    "MetadataStore",
+    "ModelFamily",
+    "Progress",
+    "Runtime",
+    "Search",
+    "Session",
+    "States",
+    "StreamingEncoder",
+]
+
+Float32Array = NDArray[np.float32]
+States = Mapping[str, Float32Array]
+"""Named encoder states of one runtime, in the runtime's own layout; opaque to everyone else."""
+
+
+class StreamingEncoder(Protocol):
+    """A torch encoder that works on whole utterances and step by step.
+
+    N is the batch size, T the number of feature frames, C the feature dimension, T' the number
+    of output frames, D the output dimension.
+    """
+
+    geometry: StreamingGeometry
+    output_dim: int
+    state_batch_axis: int
+    """The axis that counts streams, the same in every state tensor."""
+
+    def __call__(
+        self, x: torch.Tensor, x_lens: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Whole utterances: x (N, T, C) float32, x_lens (N,) int64 -> y (N, T', D), y_lens (N,)."""
+
+    def init_states(self, batch_size: int) -> dict[str, torch.Tensor]:
+        """Zero states for ``batch_size`` streams; their order is that of the exported inputs."""
+
+    def stream(
+        self, x: torch.Tensor, x_lens: torch.Tensor, states: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        """One step over a segment; returns y (N, T', D), y_lens (N,) and the next states."""
+
+
+class ModelFamily(Protocol):
+    """What surrounds an encoder: prediction network, joiner, training, exportable parts."""
+
+    config: type
+    """Dataclass of the family's options (vocab_size, context_size, decoder_dim, ...)."""
+
+    def build(self, encoder: Any, config: Any) -> torch.nn.Module:
+        """A model with ``.encoder``, ``.decoder`` and ``.joiner`` in icefall's layout."""
+
+    def infer_config(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+        """The family's options that a checkpoint's shapes determine."""
+
+    def to_plain(self, model: torch.nn.Module) -> torch.nn.Module:
+        """A copy in which training-only parametrisations are folded into plain layers."""
+
+
+@runtime_checkable
+class Session(Protocol):
+    """A loaded model, whatever runs it. Arrays are float32, contiguous, batch first.
+
+    N is the number of streams; a runtime that has no batch dimension loops over them.
+    """
+
+    geometry: StreamingGeometry
+    feature_dim: int
+    blank_id: int
+    context_size: int
+    vocab_size: int
+
+    def init_states(self, batch_size: int = 1) -> States:
+        """Zero states for ``batch_size`` streams."""
+
+    def encode_chunk(self, features: Float32Array, states: States) -> tuple[Float32Array, States]:
+        """features (N, T, C), T = ``geometry.segment`` -> encoder_out (N, T', D), next states."""
+
+    def decode_context(self, contexts: NDArray[np.int64]) -> Float32Array:
+        """contexts (N, context_size), -1 = no symbol -> decoder_out (N, D')."""
+
+    def join(self, encoder_out: Float32Array, decoder_out: Float32Array) -> Float32Array:
+        """encoder_out (N, D), decoder_out (N, D') -> logits (N, vocab_size)."""
+
+
+class Runtime(Protocol):
+    """A driver in the namespace ``calve.runtimes``."""
+
+    @staticmethod
+    def open(bundle: Any, *, num_threads: int = 1) -> Session:
+        """Load a `calve.bundle.Bundle` (the torch driver takes a live model instead)."""
+
+
+@dataclass
+class Hypothesis:
+    """What a search found so far.
+
+    Attributes:
+      tokens: Symbol ids, blank excluded.
+      timestamps: Encoder frame of each token, counted from the start of the stream.
+      score: Sum of the chosen symbols' log probabilities, blanks included.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    timestamps: list[int] = field(default_factory=list)
+    score: float = 0.0
+
+
+class Search(Protocol):
+    """A decoding method on a session; one object serves one utterance."""
+
+    def accept(self, encoder_out: Float32Array) -> None:
+        """Consume the next encoder frames (T', D) of the stream."""
+
+    def result(self) -> Hypothesis:
+        """The best hypothesis for all frames consumed so far."""
+
+
+class Progress(Protocol):
+    """How long work says how far it is; calve's implementation draws a bar on stderr."""
+
+    def start(self, title: str, total: int | None = None) -> None: ...
+
+    def advance(self, amount: int = 1, note: str = "") -> None: ...
+
+    def finish(self) -> None: ...
+
+
+@dataclass
+class ExportWorkspace:
+    """What export steps share: inputs, a private folder, and what they report.
+
+    Attributes:
+      model: The plain (converted) torch model in eval mode.
+      encoder_name: The registered encoder's name.
+      config: The resolved configuration, by table ("encoder", "model").
+      geometry: The encoder's streaming geometry.
+      symbols: The symbol table.
+      metadata: Key/value table that the metadata writer made for (encoder, format).
+      options: The format's options dataclass instance.
+      folder: Temporary folder that becomes the bundle; steps write their final files here.
+      scratch: Temporary folder for intermediate files, deleted afterwards.
+      report: Free-form results by step name; ends up in ``bundle.json``.
+    """
+
+    model: Any
+    encoder_name: str
+    config: dict[str, dict[str, Any]]
+    geometry: StreamingGeometry
+    symbols: SymbolTable
+    metadata: dict[str, int | str]
+    options: Any
+    folder: Path
+    scratch: Path
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+class ExportStep(Protocol):
+    """One step of an exporter; raises `ExportError` if it cannot do its work."""
+
+    def __call__(self, workspace: ExportWorkspace) -> None: ...
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that lint found.
+
+    Attributes:
+      severity: "error" (the runtime will crash or print garbage) or "warning".
+      code: Stable short name, for example "layer-count".
+      where: File, and line where it has one.
+      what: What is wrong.
+      fix: What to do.
+    """
+
+    severity: str
+    code: str
+    where: str
+    what: str
+    fix: str
+
+
+class MetadataStore(Protocol):
+    """Reads and stamps the metadata that a format's real runtime needs."""
+
+    def read(self, bundle_dir: Path) -> dict[str, int | str] | None:
+        """The stamped table, or None."""
+
+    def write(self, bundle_dir: Path, table: Mapping[str, int | str]) -> None:
+        """Stamp the table, replacing any other; the file is replaced atomically."""
+
+
+@dataclass(frozen=True)
+class ClientResult:
+    """What a real client made of one recording.
+
+    Attributes:
+      decode_seconds: Wall time of decoding, model loading excluded.
+    """
+
+    path: str
+    text: str
+    duration: float
+    decode_seconds: float
+
+
+class ClientTranscribe(Protocol):
+    """Runs another project's runtime in a child process, so that its crash is our message."""
+
+    def __call__(
+        self, bundle_dir: Path, paths: Sequence[Path], *, num_threads: int, tail_seconds: float
+    ) -> list[ClientResult]: ...

@@ -1,0 +1,274 @@
+"""What hooks return: small frozen records that name things without importing them.
+
+A spec is made of strings and `LazyRef`s, so a plugin that registers ten encoders costs a few
+microseconds at start-up and imports torch only when one of them is built.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.resources
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calve.errors import PluginError
+
+__all__ = [
+    "ClientSpec",
+    "CommandSpec",
+    "DatasetSpec",
+    "EncoderSpec",
+    "ExportStepSpec",
+    "ExporterSpec",
+    "LazyRef",
+    "MetadataWriterSpec",
+    "PretrainedSpec",
+    "QuantizerSpec",
+    "RecipeSpec",
+    "Resource",
+    "SearchSpec",
+    "StageSpec",
+]
+
+_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+@dataclass(frozen=True)
+class LazyRef:
+    """A reference ``"package.module:attribute"`` that is imported only when it is needed."""
+
+    target: str
+
+    def __post_init__(self) -> None:
+        if not _REFERENCE.fullmatch(self.target):
+            raise PluginError(
+                f"{self.target!r} is not a reference", fix="write it as 'package.module:attribute'"
+            )
+
+    def load(self) -> Any:
+        """Import the module and return the attribute.
+
+        Raises:
+          PluginError: if the module cannot be imported or has no such attribute; the original
+            exception is its ``__cause__``.
+        """
+        module_name, _, attributes = self.target.partition(":")
+        try:
+            value: Any = importlib.import_module(module_name)
+            for attribute in attributes.split("."):
+                value = getattr(value, attribute)
+        except Exception as error:
+            missing = getattr(error, "name", None) if isinstance(error, ImportError) else None
+            raise PluginError(
+                f"cannot load {self.target}: {type(error).__name__}: {error}",
+                fix=f"install the package that provides {missing!r}" if missing else None,
+            ) from error
+        return value
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A data file inside a package, found wherever the package is installed."""
+
+    package: str
+    path: str
+
+    def read_text(self) -> str:
+        """The file's UTF-8 text."""
+        return self._traversable().read_text(encoding="utf-8")
+
+    @contextmanager
+    def as_file(self) -> Iterator[Path]:
+        """A real file system path, valid inside the ``with`` block."""
+        with importlib.resources.as_file(self._traversable()) as path:
+            yield path
+
+    def _traversable(self) -> Any:
+        return importlib.resources.files(self.package).joinpath(self.path)
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """An encoder builder.
+
+    Attributes:
+      name: What users write.
+      config: Dataclass of the encoder's options, importable without torch; each field's
+        ``metadata["help"]`` is its ``--help`` text.
+      build: ``(config) -> StreamingEncoder``.
+      infer_config: ``(shapes: Mapping[str, tuple[int, ...]]) -> dict``: the options that the
+        shapes of a checkpoint's ``encoder.*`` entries (prefix removed) determine.
+      formats: Export formats that the encoder claims, each proved by the conformance kit.
+      summary: One line for lists.
+    """
+
+    name: str
+    config: LazyRef
+    build: LazyRef
+    infer_config: LazyRef
+    formats: tuple[str, ...]
+    summary: str
+
+
+@dataclass(frozen=True)
+class PretrainedSpec:
+    """A checkpoint shipped inside a package; users write ``builtin:NAME``."""
+
+    name: str
+    checkpoint: Resource
+    tokens: Resource
+    summary: str
+
+
+@dataclass(frozen=True)
+class RecipeSpec:
+    """A recipe: an encoder, the model family around it, and default numbers.
+
+    Attributes:
+      encoder: Name of a registered encoder.
+      family: A `calve.protocols.ModelFamily` (decoder, joiner, training).
+      defaults: TOML with the tables ``[encoder]``, ``[model]`` and ``[training]``.
+      pretrained: Checkpoints that come with the package.
+    """
+
+    name: str
+    encoder: str
+    family: LazyRef
+    defaults: Resource
+    summary: str
+    pretrained: tuple[PretrainedSpec, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExportStepSpec:
+    """One named step of an exporter; ``run`` is a `calve.protocols.ExportStep`."""
+
+    name: str
+    summary: str
+    run: LazyRef
+
+
+@dataclass(frozen=True)
+class ClientSpec:
+    """A real runtime of another project that opens a format's bundles.
+
+    Attributes:
+      module: Module whose presence says that the client is installed.
+      extra: calve's extra that installs it.
+      transcribe: A `calve.protocols.ClientTranscribe`; must run the client in a child process.
+    """
+
+    name: str
+    module: str
+    extra: str
+    transcribe: LazyRef
+
+
+@dataclass(frozen=True)
+class ExporterSpec:
+    """An export format: how bundles of it are made, checked and run.
+
+    Attributes:
+      format: What users give to ``--format``.
+      options: Dataclass of the format's own options, importable without torch.
+      steps: Named steps, in order; they work inside an `ExportWorkspace`.
+      runtime: Name of the driver in ``calve.runtimes`` that runs the result.
+      lint: ``(bundle_dir: Path, runtime: str | None) -> list[Finding]``, model not run.
+      metadata: A `calve.protocols.MetadataStore`: reads and stamps the table that the real
+        runtime needs.
+      clients: Runtimes of other projects that open these bundles.
+      extra: calve's extra that installs what the steps need; None if the base install does.
+    """
+
+    format: str
+    summary: str
+    options: LazyRef
+    steps: tuple[ExportStepSpec, ...]
+    runtime: str
+    lint: LazyRef
+    metadata: LazyRef
+    clients: tuple[ClientSpec, ...] = ()
+    extra: str | None = None
+
+
+@dataclass(frozen=True)
+class MetadataWriterSpec:
+    """What the runtime of ``format`` must be told about ``encoder``.
+
+    Attributes:
+      table: ``(config, geometry) -> dict[str, int | str]``, a pure function.
+    """
+
+    encoder: str
+    format: str
+    table: LazyRef
+    summary: str
+
+
+@dataclass(frozen=True)
+class QuantizerSpec:
+    """A quantiser of one scheme for bundles of one format; ``quantize`` is its entry."""
+
+    format: str
+    scheme: str
+    quantize: LazyRef
+    needs_calibration: bool
+    summary: str
+
+
+@dataclass(frozen=True)
+class SearchSpec:
+    """A decoding method (the field also says "decoder").
+
+    Attributes:
+      search: ``(session, **options) -> calve.protocols.Search``.
+      options: Dataclass of the method's options, importable without torch.
+      needs: What a caller must supply: any of "graph", "language_model".
+    """
+
+    name: str
+    search: LazyRef
+    options: LazyRef
+    summary: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """One stage of data preparation: ``run(options, progress)`` is idempotent."""
+
+    name: str
+    summary: str
+    run: LazyRef
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A corpus: how it is prepared, and how its cuts are found afterwards.
+
+    Attributes:
+      options: Dataclass of ``calve prepare NAME``'s options.
+      stages: In order; ``--stage`` and ``--stop-stage`` count from 0.
+      cuts: ``(data_dir: Path, split: str) -> lhotse.CutSet``.
+      splits: Names that ``cuts`` takes.
+    """
+
+    name: str
+    options: LazyRef
+    stages: tuple[StageSpec, ...]
+    cuts: LazyRef
+    splits: tuple[str, ...]
+    summary: str
+
+
+@dataclass(frozen=True)
+class CommandSpec:
+    """A command for the ``calve`` group; the command object is imported when it is run."""
+
+    name: str
+    command: LazyRef
+    short_help: str
