@@ -1,0 +1,43 @@
+# Two commands matter to a newcomer: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+PIP_OPTIONS ?=
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-fast lint format bench compat wer clean
+
+help: ## Show this list.
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet $(PIP_OPTIONS) --constraint constraints.txt --editable '.[test,lint]'
+	@touch $@
+
+install: $(VENV)/.installed ## Create .venv and install calve in it, with the exact versions that were tested.
+
+demo: install ## Shipped checkpoint -> ncnn bundle -> lint -> verify -> text, on real runtimes.
+	$(BIN)/calve demo --output demo --overwrite
+
+test: install ## All tests, the slow ones included.
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+test-fast: install ## The tests that plain `pytest` runs (under ten minutes).
+	$(BIN)/python -m pytest
+
+lint: install ## ruff, mypy --strict on core, import-linter.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## Let ruff format everything.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove what make created.
+	rm -rf $(VENV) demo
