@@ -1,26 +1,28 @@
+"""Fixtures that several rooms share."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+_SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
-def _folder(name: str, holds: str) -> Path:
-    folder = SHARED / name
+def _shared_folder(name: str) -> Path:
+    folder = _SHARED / name
     if not folder.is_dir():
-        pytest.skip(f"{holds} are not at {folder}")
+        pytest.skip(f"../shared/{name} is not beside this checkout")
     return folder
 
 
 @pytest.fixture(scope="session")
 def goldens() -> Path:
-    """Golden numbers of icefall, k2 and ncnn's tools."""
-    return _folder("goldens", "the golden numbers")
+    """Numbers measured by running icefall and k2; see the README in the folder."""
+    return _shared_folder("goldens")
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real speech that the repository does not carry."""
-    return _folder("data", "the shared recordings")
+    """Recordings of real speech; see the README in the folder."""
+    return _shared_folder("data")

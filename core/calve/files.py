@@ -1,0 +1,122 @@
+"""Outputs that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from calve.errors import CalveError, ConfigError
+
+__all__ = ["atomic_dir", "atomic_file"]
+
+_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+
+@contextmanager
+def atomic_file(path: Path | str, *, overwrite: bool = True) -> Iterator[Path]:
+    """Write a file under a temporary name beside ``path``; rename it when the block ends well.
+
+    The temporary name keeps the suffix of ``path``, since some writers choose by it. On any
+    exception, Ctrl-C included, it is removed and an older ``path`` is left as it was.
+
+    Yields:
+      The path to write to; it does not exist yet, its parent does.
+
+    Raises:
+      ConfigError: if ``path`` is a directory, or exists and ``overwrite`` is false.
+      CalveError: if the disk is full or cannot be written.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise ConfigError("the output is a directory, not a file", where=target)
+    with _written_beside(target, overwrite) as temporary:
+        yield temporary
+        temporary.replace(target)
+
+
+@contextmanager
+def atomic_dir(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
+    """Fill a directory under a temporary name beside ``path``; rename it when the block ends well.
+
+    With ``overwrite`` the older directory is replaced only after the new one is complete.
+
+    Yields:
+      An empty directory to write into.
+
+    Raises:
+      ConfigError: if ``path`` is a file, or exists and ``overwrite`` is false.
+      CalveError: if the disk is full or cannot be written.
+    """
+    target = Path(path)
+    if target.exists() and not target.is_dir():
+        raise ConfigError("the output is a file, not a directory", where=target)
+    with _written_beside(target, overwrite) as temporary:
+        temporary.mkdir()
+        yield temporary
+        _replace_dir(temporary, target)
+
+
+@contextmanager
+def _written_beside(target: Path, overwrite: bool) -> Iterator[Path]:
+    if not overwrite and target.exists():
+        raise ConfigError(
+            "the output exists already",
+            where=target,
+            fix="name another output, or give --overwrite",
+        )
+    temporary = _hidden_sibling(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+    except OSError as error:
+        if not _concerns(error, temporary, target):
+            raise
+        raise CalveError(
+            f"cannot write the output: {os.strerror(error.errno or errno.EIO)}",
+            where=target,
+            fix="free some space or choose another place; nothing was left behind",
+        ) from error
+    finally:
+        _remove(temporary)
+
+
+def _hidden_sibling(target: Path) -> Path:
+    return target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
+
+
+def _concerns(error: OSError, temporary: Path, target: Path) -> bool:
+    """Whether ``error`` is about writing the output rather than about something read."""
+    if error.errno in _STORAGE_ERRORS:
+        return True
+    named = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if name]
+    return any(
+        name in (temporary, target) or temporary in name.parents or name in target.parents
+        for name in named
+    )
+
+
+def _replace_dir(temporary: Path, target: Path) -> None:
+    """Rename over an existing directory, which `os.replace` refuses unless it is empty."""
+    retired = _hidden_sibling(target)
+    with suppress(FileNotFoundError):
+        target.rename(retired)
+    try:
+        temporary.rename(target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            retired.rename(target)
+        raise
+    _remove(retired)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()

@@ -1,0 +1,112 @@
+"""How long work says how far it is: a bar on a terminal, sparse lines in a log."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from calve.protocols import Progress
+
+__all__ = ["NO_PROGRESS", "console_progress"]
+
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+def console_progress() -> Progress:
+    """Progress on stderr, fitted to what stderr is; stdout stays free for results."""
+    return _Bar() if sys.stderr.isatty() else _Lines()
+
+
+class _Silent:
+    def start(self, title: str, total: int | None = None) -> None:
+        pass
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        pass
+
+    def finish(self) -> None:
+        pass
+
+
+NO_PROGRESS: Progress = _Silent()
+"""Says nothing: for library use and tests."""
+
+
+class _Lines:
+    """One line when work starts, one when it ends, and one now and then between."""
+
+    def __init__(self) -> None:
+        self._title: str | None = None
+
+    def start(self, title: str, total: int | None = None) -> None:
+        self.finish()
+        self._title, self._total, self._done = title, total, 0
+        self._started = self._last_line = time.monotonic()
+        click.echo(f"{title} ...", err=True)
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        self._done += amount
+        now = time.monotonic()
+        if self._title is None or now - self._last_line < _SECONDS_BETWEEN_LINES:
+            return
+        self._last_line = now
+        share = f"{self._done}/{self._total}" if self._total else f"{self._done}"
+        click.echo(f"{self._title}: {share} {note}".rstrip(), err=True)
+
+    def finish(self) -> None:
+        if self._title is None:
+            return
+        seconds = time.monotonic() - self._started
+        click.echo(f"{self._title}: done in {seconds:.1f} s", err=True)
+        self._title = None
+
+
+class _Bar:
+    """A live bar with the last note beside it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
+        self._rich = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=Console(stderr=True),
+        )
+        self._task: TaskID | None = None
+        # An exception may pass by before `finish`: the cursor must come back all the same.
+        atexit.register(self._rich.stop)
+
+    def start(self, title: str, total: int | None = None) -> None:
+        self.finish()
+        self._task = self._rich.add_task(title, total=total, note="")
+        self._rich.start()
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        if self._task is not None:
+            self._rich.update(self._task, advance=amount, note=note)
+
+    def finish(self) -> None:
+        if self._task is None:
+            return
+        self._rich.stop()
+        self._rich.remove_task(self._task)
+        self._task = None
