@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from calve.tokens import SymbolTable
 
 __all__ = [
+    "Batch",
+    "BatchLoader",
     "ClientResult",
     "ClientTranscribe",
     "ExportStep",
@@ -32,6 +34,7 @@ __all__ = [
     "Session",
     "States",
     "StreamingEncoder",
+    "TrainingRun",
 ]
 
 Float32Array = NDArray[np.float32]
@@ -51,9 +54,7 @@ class StreamingEncoder(Protocol):
     state_batch_axis: int
     """The axis that counts streams, the same in every state tensor."""
 
-    def __call__(
-        self, x: torch.Tensor, x_lens: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, x: torch.Tensor, x_lens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Whole utterances: x (N, T, C) float32, x_lens (N,) int64 -> y (N, T', D), y_lens (N,)."""
 
     def init_states(self, batch_size: int) -> dict[str, torch.Tensor]:
@@ -71,6 +72,9 @@ class ModelFamily(Protocol):
     config: type
     """Dataclass of the family's options (vocab_size, context_size, decoder_dim, ...)."""
 
+    training_config: type
+    """Dataclass of the training options (num_epochs, initial_lr, ...)."""
+
     def build(self, encoder: Any, config: Any) -> torch.nn.Module:
         """A model with ``.encoder``, ``.decoder`` and ``.joiner`` in icefall's layout."""
 
@@ -79,6 +83,9 @@ class ModelFamily(Protocol):
 
     def to_plain(self, model: torch.nn.Module) -> torch.nn.Module:
         """A copy in which training-only parametrisations are folded into plain layers."""
+
+    def train(self, run: TrainingRun) -> None:
+        """Train until ``num_epochs``, or resume; checkpoints appear in ``run.exp_dir``."""
 
 
 @runtime_checkable
@@ -138,6 +145,64 @@ class Search(Protocol):
 
     def result(self) -> Hypothesis:
         """The best hypothesis for all frames consumed so far."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Utterances that are trained on together.
+
+    Attributes:
+      features: (N, T, C) float32, padded at the end with log(1e-10).
+      feature_lens: (N,) int64, frames of each utterance.
+      tokens: Symbol ids of each utterance, without blank, start or end.
+      cut_ids: Name of each utterance, for messages.
+    """
+
+    features: torch.Tensor
+    feature_lens: torch.Tensor
+    tokens: list[list[int]]
+    cut_ids: list[str]
+
+
+class BatchLoader(Protocol):
+    """Batches by epoch. Batch k of epoch n is the same in every run with the same seed."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The rest of the current epoch."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the first batch of an epoch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where we are, in plain numbers; batches read ahead do not count as consumed."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go where the state says; the next batch is the one that would have followed."""
+
+
+@dataclass
+class TrainingRun:
+    """What `ModelFamily.train` works on.
+
+    Attributes:
+      model: A freshly built model.
+      recipe: The recipe's name.
+      configuration: The resolved options by table: "encoder", "model", "training" (dataclasses).
+      train: Batches to learn from.
+      valid: Batches to validate on.
+      exp_dir: Where checkpoints, logs and the configuration go.
+      progress: Draws the bar.
+      on_metrics: Called with (step, metrics) whenever metrics are logged.
+    """
+
+    model: torch.nn.Module
+    recipe: str
+    configuration: dict[str, Any]
+    train: BatchLoader
+    valid: BatchLoader
+    exp_dir: Path
+    progress: Progress
+    on_metrics: Callable[[int, dict[str, float]], None]
 
 
 class Progress(Protocol):

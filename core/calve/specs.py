@@ -254,7 +254,10 @@ class DatasetSpec:
       options: Dataclass of ``calve prepare NAME``'s options.
       stages: In order; ``--stage`` and ``--stop-stage`` count from 0.
       cuts: ``(data_dir: Path, split: str) -> lhotse.CutSet``.
-      splits: Names that ``cuts`` takes.
+      splits: Names that ``cuts`` takes; ``calve train`` uses "train" and "valid".
+      loader: ``(data_dir: Path, split: str, *, max_duration: float, seed: int, training: bool)
+        -> calve.protocols.BatchLoader``; ``training`` shuffles and augments.
+      tokens: The symbol table that preparation writes, relative to ``data_dir``.
     """
 
     name: str
@@ -263,6 +266,8 @@ class DatasetSpec:
     cuts: LazyRef
     splits: tuple[str, ...]
     summary: str
+    loader: LazyRef | None = None
+    tokens: str = "lang/tokens.txt"
 
 
 @dataclass(frozen=True)
