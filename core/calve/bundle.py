@@ -1,0 +1,292 @@
+"""The bundle: a directory that a device runtime opens as it is, with all that calve knows of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from calve.errors import BundleError, CalveError
+from calve.features import FeatureConfig
+from calve.files import atomic_file, file_sha256
+from calve.geometry import StreamingGeometry
+from calve.protocols import Session
+from calve.tokens import SymbolTable
+
+__all__ = [
+    "FORMAT_VERSION",
+    "GOLDEN_FILE",
+    "MANIFEST_FILE",
+    "TOKENS_FILE",
+    "Bundle",
+    "BundleManifest",
+    "FileRecord",
+    "open_bundle",
+    "tail_padding",
+]
+
+FORMAT_VERSION = 1
+MANIFEST_FILE = "bundle.json"
+TOKENS_FILE = "tokens.txt"
+GOLDEN_FILE = "golden.npz"
+
+_FLUSH_FRAMES = 35
+"""Silence after which a streaming transducer has said its last word; icefall's value."""
+
+
+def tail_padding(geometry: StreamingGeometry) -> int:
+    """Feature frames of silence to append so that the last words come out.
+
+    The encoder sees ``overlap`` frames beyond what it has advanced over, and the transducer emits
+    a symbol some frames late; both are made up for, in whole steps.
+    """
+    return math.ceil((geometry.overlap + _FLUSH_FRAMES) / geometry.shift) * geometry.shift
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What a file of the bundle must be."""
+
+    sha256: str
+    size: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileRecord:
+        """The record of an existing file."""
+        return cls(file_sha256(path), path.stat().st_size)
+
+
+@dataclass(frozen=True)
+class BundleManifest:
+    """The content of ``bundle.json``.
+
+    Attributes:
+      format: The export format, as given to ``--format``.
+      runtime: The driver in ``calve.runtimes`` that opens the bundle.
+      recipe: Name of the recipe.
+      encoder: Name of the registered encoder.
+      config: The resolved configuration, by table ("encoder", "model").
+      provenance: Where the weights come from: checkpoint files, their hashes, averaging.
+      geometry: How the encoder walks over feature frames.
+      tail_padding_frames: Silent feature frames appended to every recording.
+      features: What the networks were trained on.
+      blank_id: Id of the blank symbol.
+      unk_id: Id of ``<unk>``, which is never written out; None if there is none.
+      context_size: Symbols that the decoder looks back at.
+      vocab_size: Symbols that the joiner scores.
+      precision: "fp32", "fp16" or "int8", by network.
+      parameters: Parameter counts, by network and in total.
+      tools: Versions of what made the bundle, by name.
+      metadata: The table stamped in for the format's real runtime.
+      parity: Agreement with torch, as `calve.parity.ParityReport.to_json` writes it.
+      steps: What each export step reported, by name.
+      files: Every other file of the bundle, by name.
+      format_version: Version of this record.
+    """
+
+    format: str
+    runtime: str
+    recipe: str
+    encoder: str
+    config: dict[str, dict[str, Any]]
+    provenance: dict[str, Any]
+    geometry: StreamingGeometry
+    tail_padding_frames: int
+    features: FeatureConfig
+    blank_id: int
+    unk_id: int | None
+    context_size: int
+    vocab_size: int
+    precision: dict[str, str]
+    parameters: dict[str, int]
+    tools: dict[str, str]
+    metadata: dict[str, int | str]
+    parity: dict[str, Any]
+    steps: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, FileRecord] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """The attributes by name, as `from_json` takes them."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        values["geometry"] = self.geometry.to_json()
+        values["features"] = asdict(self.features) | {"fingerprint": self.features.fingerprint}
+        values["files"] = {name: asdict(record) for name, record in sorted(self.files.items())}
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> BundleManifest:
+        """Inverse of `to_json`.
+
+        Raises:
+          BundleError: if a key is missing, unknown or holds something else than it should, or
+            the record was written by a newer calve.
+        """
+        version = values.get("format_version")
+        if not isinstance(version, int) or version < 1:
+            raise BundleError("it has no format_version, so calve did not write it")
+        if version > FORMAT_VERSION:
+            raise BundleError(
+                f"it has format version {version}; this calve reads up to {FORMAT_VERSION}",
+                fix="upgrade calve: pip install --upgrade calve",
+            )
+        try:
+            return cls(**_typed(values))
+        except (CalveError, KeyError, TypeError, ValueError, AttributeError) as error:
+            what = error.what if isinstance(error, CalveError) else f"{error}"
+            raise BundleError(f"it is malformed: {what}") from error
+
+
+def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
+    typed = dict(values)
+    features = dict(typed["features"])
+    fingerprint = features.pop("fingerprint")
+    typed["features"] = FeatureConfig(**features)
+    if typed["features"].fingerprint != fingerprint:
+        raise ValueError("the feature configuration does not match its fingerprint")
+    typed["geometry"] = StreamingGeometry.from_json(typed["geometry"])
+    typed["files"] = {name: FileRecord(**record) for name, record in typed["files"].items()}
+    for name in ("tail_padding_frames", "blank_id", "context_size", "vocab_size"):
+        if not isinstance(typed[name], int):
+            raise TypeError(f"{name} is {typed[name]!r}, not a whole number")
+    return typed
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: a directory and its manifest.
+
+    Attributes:
+      path: The directory.
+      manifest: What ``bundle.json`` says.
+    """
+
+    path: Path
+    manifest: BundleManifest
+
+    @classmethod
+    def open(cls, path: str | PathLike[str]) -> Bundle:
+        """Read the manifest and see that every file it names is there with its size.
+
+        Contents are not hashed here; `verify_files` does that.
+
+        Raises:
+          BundleError: if the directory is missing, is no bundle, or is incomplete.
+        """
+        bundle = cls(Path(path), _read_manifest(Path(path)))
+        for name, record in bundle.manifest.files.items():
+            file = bundle.path / name
+            if not file.is_file():
+                raise _damaged(f"{name} is missing from the bundle", bundle.path)
+            if (size := file.stat().st_size) != record.size:
+                raise _damaged(f"{name} has {size} bytes instead of {record.size}", bundle.path)
+        return bundle
+
+    @cached_property
+    def symbols(self) -> SymbolTable:
+        """The symbol table, as long as the joiner's output.
+
+        Raises:
+          TokensError: if ``tokens.txt`` cannot be read or does not fit.
+        """
+        return SymbolTable.read(self.path / TOKENS_FILE).for_vocabulary(self.manifest.vocab_size)
+
+    @property
+    def tail_seconds(self) -> float:
+        """Seconds of silence appended to every recording."""
+        milliseconds = self.manifest.tail_padding_frames * self.manifest.features.frame_shift_ms
+        return milliseconds / 1000
+
+    def runtime(self, *, num_threads: int = 1) -> Session:
+        """Load the networks with the runtime of the bundle's format.
+
+        Raises:
+          PluginError: if the runtime is not installed.
+          BundleError: if it cannot load the networks.
+        """
+        from calve.discovery import load_driver
+
+        driver = load_driver("calve.runtimes", self.manifest.runtime)
+        session: Session = driver.open(self, num_threads=num_threads)
+        return session
+
+    def verify_files(self) -> None:
+        """Hash every file.
+
+        Raises:
+          BundleError: naming the files that are not what was exported.
+        """
+        changed = [
+            name
+            for name, record in self.manifest.files.items()
+            if FileRecord.of(self.path / name) != record
+        ]
+        if changed:
+            raise _damaged(f"changed since the export: {', '.join(changed)}", self.path)
+
+
+def write_manifest(folder: Path, manifest: BundleManifest) -> None:
+    """Write ``bundle.json``, the last file of a bundle, atomically."""
+    text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False)
+    with atomic_file(folder / MANIFEST_FILE) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def record_files(folder: Path) -> dict[str, FileRecord]:
+    """The record of every file in a bundle's directory, the manifest excepted."""
+    files = (file for file in folder.rglob("*") if file.is_file())
+    records = {file.relative_to(folder).as_posix(): FileRecord.of(file) for file in files}
+    records.pop(MANIFEST_FILE, None)
+    return records
+
+
+def open_bundle(path: str | PathLike[str], *, num_threads: int = 1) -> Session:
+    """Open a bundle and load its networks.
+
+    Args:
+      path: The bundle's directory.
+      num_threads: CPU threads that the runtime may use.
+
+    Raises:
+      BundleError: if the bundle is missing, foreign or damaged.
+    """
+    return Bundle.open(path).runtime(num_threads=num_threads)
+
+
+def _read_manifest(path: Path) -> BundleManifest:
+    if not path.is_dir():
+        what = "is not a directory" if path.exists() else "does not exist"
+        raise BundleError(
+            f"the bundle {what}", where=path, fix="make one with `calve export RECIPE --output DIR`"
+        )
+    file = path / MANIFEST_FILE
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("it is not a JSON object")
+        return BundleManifest.from_json(values)
+    except FileNotFoundError:
+        raise BundleError(
+            f"the directory is not a bundle: it has no {MANIFEST_FILE}",
+            where=path,
+            fix="make one with `calve export RECIPE --output DIR`",
+        ) from None
+    except OSError as error:
+        raise BundleError(f"cannot read the manifest: {error.strerror}", where=file) from error
+    except ValueError as error:
+        raise _damaged(f"the manifest is not valid JSON: {error}", file) from error
+    except BundleError as error:
+        raise BundleError(
+            f"cannot use the manifest: {error.what}",
+            where=file,
+            fix=error.fix or "export the bundle again",
+        ) from error
+
+
+def _damaged(what: str, where: Path) -> BundleError:
+    return BundleError(what, where=where, fix="copy or export the bundle again")
