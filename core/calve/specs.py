@@ -116,12 +116,17 @@ class EncoderSpec:
 
 @dataclass(frozen=True)
 class PretrainedSpec:
-    """A checkpoint shipped inside a package; users write ``builtin:NAME``."""
+    """A checkpoint shipped inside a package; users write ``builtin:NAME``.
+
+    Attributes:
+      recordings: Folder of WAVs with a ``transcripts.txt`` (name, tab, words) for ``calve demo``.
+    """
 
     name: str
     checkpoint: Resource
     tokens: Resource
     summary: str
+    recordings: Resource | None = None
 
 
 @dataclass(frozen=True)
