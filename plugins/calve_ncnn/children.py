@@ -1,0 +1,161 @@
+"""Child processes that may crash, hang or eat all memory without taking calve with them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+try:
+    from resource import RLIMIT_AS, prlimit
+except ImportError:  # only Linux can limit another process
+    prlimit = None  # type: ignore[assignment]
+
+__all__ = ["Child", "Outcome", "run_children"]
+
+_POLL_SECONDS = 0.02
+_TAIL_LINES = 15
+
+
+@dataclass(frozen=True)
+class Child:
+    """A command to run.
+
+    Attributes:
+      name: What to call it in messages.
+      command: Program and arguments.
+      folder: Working directory; it holds the log ``NAME.log`` and, if any, ``NAME.stdout``.
+      time_limit: Seconds until it is killed.
+      input: Text for its standard input.
+      memory_limit: Bytes of address space, where the system can limit it (Linux).
+      keep_stdout: Whether stdout is kept apart from the log.
+    """
+
+    name: str
+    command: Sequence[str]
+    folder: Path
+    time_limit: float
+    input: str = ""
+    memory_limit: int | None = None
+    keep_stdout: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a child ended.
+
+    Attributes:
+      returncode: As `subprocess` has it, negative for a signal; None if the time limit was hit.
+      log: What it printed to stderr, and to stdout unless that was kept apart.
+      stdout: What it printed to stdout, if kept apart.
+    """
+
+    child: Child
+    returncode: int | None
+    seconds: float
+    log: str
+    stdout: str
+
+    @property
+    def failure(self) -> str | None:
+        """What went wrong, or None."""
+        if self.returncode is None:
+            return f"did not finish within {self.child.time_limit:g} s and was stopped"
+        if self.returncode < 0:
+            return f"crashed with {_signal_name(-self.returncode)}"
+        if self.returncode > 128:  # shells and wrappers report a signal so
+            return f"exited with code {self.returncode} (a crash)"
+        return f"exited with code {self.returncode}" if self.returncode else None
+
+    @property
+    def tail(self) -> str:
+        """The log's last lines, indented, for messages."""
+        lines = self.log.strip().splitlines()[-_TAIL_LINES:]
+        return "\n".join(f"    | {line}" for line in lines) or "    | (it printed nothing)"
+
+
+class _Running:
+    """A started child with its files."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        self.returncode: int | None = None
+        self.log_path = child.folder / f"{child.name}.log"
+        self.stdout_path = child.folder / f"{child.name}.stdout"
+        input_path = child.folder / f"{child.name}.stdin"
+        input_path.write_text(child.input, encoding="utf-8")
+        self.started = time.monotonic()
+        self.seconds = 0.0
+        with (
+            input_path.open("rb") as stdin,
+            self.log_path.open("wb") as log,
+            self.stdout_path.open("wb") as stdout,
+        ):
+            # A session of its own, so that the whole family can be killed and Ctrl-C reaches
+            # only us.
+            self.process = subprocess.Popen(
+                list(child.command),
+                cwd=child.folder,
+                stdin=stdin,
+                stdout=stdout if child.keep_stdout else log,
+                stderr=log,
+                start_new_session=True,
+            )
+        if child.memory_limit is not None and prlimit is not None:
+            with suppress(OSError):  # it may have ended already
+                prlimit(self.process.pid, RLIMIT_AS, (child.memory_limit, child.memory_limit))
+
+    def finished(self) -> bool:
+        """Whether it has ended, by itself or by its time limit."""
+        self.returncode = self.process.poll()
+        self.seconds = time.monotonic() - self.started
+        if self.returncode is None and self.seconds > self.child.time_limit:
+            self.kill()
+            return True
+        return self.returncode is not None
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def outcome(self) -> Outcome:
+        log = self.log_path.read_text(encoding="utf-8", errors="replace")
+        stdout = self.stdout_path.read_text(encoding="utf-8", errors="replace")
+        return Outcome(self.child, self.returncode, self.seconds, log, stdout)
+
+
+def run_children(children: Iterable[Child]) -> list[Outcome]:
+    """Run commands side by side and wait for all of them.
+
+    On any exception, Ctrl-C included, those still running are killed.
+
+    Raises:
+      OSError: if a command cannot be started.
+    """
+    running: list[_Running] = []
+    try:
+        for child in children:
+            running.append(_Running(child))
+        waiting = list(running)
+        while waiting:
+            waiting = [one for one in waiting if not one.finished()]
+            if waiting:
+                time.sleep(_POLL_SECONDS)
+    finally:
+        for one in running:
+            if one.process.poll() is None:
+                one.kill()
+    return [one.outcome() for one in running]
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
