@@ -28,6 +28,7 @@ __all__ = [
     "Hypothesis",
     "MetadataStore",
     "ModelFamily",
+    "OfflineSession",
     "Progress",
     "Runtime",
     "Search",
@@ -50,6 +51,7 @@ class StreamingEncoder(Protocol):
     """
 
     geometry: StreamingGeometry
+    feature_dim: int
     output_dim: int
     state_batch_axis: int
     """The axis that counts streams, the same in every state tensor."""
@@ -112,6 +114,15 @@ class Session(Protocol):
 
     def join(self, encoder_out: Float32Array, decoder_out: Float32Array) -> Float32Array:
         """encoder_out (N, D), decoder_out (N, D') -> logits (N, vocab_size)."""
+
+
+class OfflineSession(Session, Protocol):
+    """A session that also sees whole utterances at once, as the torch runtime does."""
+
+    def encode(
+        self, features: Float32Array, lengths: NDArray[np.int64]
+    ) -> tuple[Float32Array, NDArray[np.int64]]:
+        """features (N, T, C), lengths (N,) frames -> encoder_out (N, T', D), lengths (N,)."""
 
 
 class Runtime(Protocol):
@@ -285,12 +296,14 @@ class ClientResult:
 
     Attributes:
       decode_seconds: Wall time of decoding, model loading excluded.
+      load_seconds: Wall time until the client was ready, the same for all results of one call.
     """
 
     path: str
     text: str
     duration: float
     decode_seconds: float
+    load_seconds: float = 0.0
 
 
 class ClientTranscribe(Protocol):

@@ -1,0 +1,306 @@
+"""From samples to text, chunk by chunk, on any runtime."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from os import PathLike, fspath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calve.audio import Audio, read_audio
+from calve.bundle import Bundle, tail_padding
+from calve.errors import ConfigError
+from calve.features import FeatureConfig, StreamingFbank, compute_fbank
+from calve.geometry import StreamingGeometry
+from calve.protocols import Hypothesis, Search, Session
+from calve.tokens import SymbolTable
+
+__all__ = ["Recognition", "Recognizer", "StreamingTranscriber", "Transcript", "transcribe"]
+
+Float32Array = NDArray[np.float32]
+DEFAULT_SEARCH = "greedy_search"
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What has been recognised of one stream so far.
+
+    Attributes:
+      text: The words.
+      tokens: Symbols, blank excluded.
+      timestamps: Seconds from the start of the stream at which each symbol was emitted.
+    """
+
+    text: str
+    tokens: tuple[str, ...]
+    timestamps: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The text of one recording.
+
+    Attributes:
+      path: The recording.
+      text: The words.
+      tokens: Symbols, blank excluded.
+      timestamps: Seconds from the start at which each symbol was emitted.
+      duration: Seconds of the recording.
+      rtf: Seconds of decoding per second of audio; reading the file and loading the model are not
+        counted.
+      notes: What was changed while reading the recording.
+    """
+
+    path: str
+    text: str
+    tokens: tuple[str, ...]
+    timestamps: tuple[float, ...]
+    duration: float
+    rtf: float
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable keys of ``calve transcribe --json``."""
+        return {
+            "path": self.path,
+            "text": self.text,
+            "tokens": list(self.tokens),
+            "timestamps": list(self.timestamps),
+            "duration": self.duration,
+            "rtf": self.rtf,
+        }
+
+
+class StreamingTranscriber:
+    """Transcribes one stream while its audio comes in.
+
+    The encoder only ever sees whole segments, so the result does not depend on the size of the
+    pieces that the audio comes in. At the end, silence brings out the last words, and as many
+    silent frames as the last segment needs complete it; what the encoder makes of those is
+    dropped, so the result does not depend on the chunk length of an exact encoder either.
+
+    Args:
+      session: The networks.
+      symbols: The model's symbol table.
+      search: A search on this session, for this stream alone.
+      features: What the networks were trained on.
+      geometry: How to step; the session's own geometry by default.
+      tail_padding_frames: Silent frames to append; derived from the geometry by default.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        symbols: SymbolTable,
+        search: Search,
+        *,
+        features: FeatureConfig | None = None,
+        geometry: StreamingGeometry | None = None,
+        tail_padding_frames: int | None = None,
+    ) -> None:
+        self._session = session
+        self._symbols = symbols
+        self._search = search
+        self._features = features or FeatureConfig()
+        self._geometry = geometry or session.geometry
+        if tail_padding_frames is None:
+            tail_padding_frames = tail_padding(session.geometry)
+        self._tail_seconds = tail_padding_frames * self._features.frame_shift_ms / 1000
+        self._fbank = StreamingFbank(self._features)
+        self._states = session.init_states()
+        self._pending = np.empty((0, self._features.num_mel_bins), dtype=np.float32)
+        self._heard_samples = False
+        self._finished = False
+
+    def accept(self, samples: Float32Array) -> Recognition:
+        """Append audio.
+
+        Args:
+          samples: (n,) float32 at the rate of the feature configuration, full scale [-1, 1].
+
+        Returns:
+          What has been recognised so far.
+
+        Raises:
+          AudioError: if the samples have a wrong shape or type, or the stream is finished.
+        """
+        self._fbank.accept(samples)
+        self._heard_samples = self._heard_samples or len(samples) > 0
+        self._encode_whole_segments()
+        return self.result()
+
+    def finish(self) -> Recognition:
+        """Say that no audio follows; returns the final result."""
+        if not self._finished:
+            self._finished = True
+            if self._heard_samples:
+                silence = round(self._tail_seconds * self._features.sample_rate)
+                self._fbank.accept(np.zeros(silence, dtype=np.float32))
+            self._fbank.finish()
+            self._encode_whole_segments()
+            self._encode_rest()
+        return self.result()
+
+    def result(self) -> Recognition:
+        """What has been recognised so far."""
+        return recognition(self._search.result(), self._symbols, self._geometry)
+
+    def _encode_whole_segments(self) -> None:
+        geometry = self._geometry
+        while len(self._pending) + self._fbank.ready >= geometry.segment:
+            new_frames = self._fbank.pop(geometry.segment - len(self._pending))
+            segment = np.concatenate([self._pending, new_frames])
+            self._step(segment, geometry.output_frames)
+            self._pending = segment[geometry.shift :]
+
+    def _encode_rest(self) -> None:
+        geometry = self._geometry
+        rest = np.concatenate([self._pending, self._fbank.frames()])
+        output_frames = (len(rest) - geometry.overlap) // geometry.subsampling_factor
+        if output_frames > 0:
+            padding = np.repeat(self._silent_frame(), geometry.segment - len(rest), axis=0)
+            self._step(np.concatenate([rest, padding]), output_frames)
+
+    def _step(self, segment: Float32Array, output_frames: int) -> None:
+        encoder_out, self._states = self._session.encode_chunk(segment[None], self._states)
+        self._search.accept(encoder_out[0, :output_frames])
+
+    def _silent_frame(self) -> Float32Array:
+        samples = round(self._features.frame_shift_ms * self._features.sample_rate / 1000)
+        return compute_fbank(np.zeros(samples, dtype=np.float32), self._features)
+
+
+class Recognizer:
+    """Transcribes recordings, one after another, with one loaded model.
+
+    Args:
+      session: The networks.
+      symbols: The model's symbol table.
+      features: What the networks were trained on.
+      tail_padding_frames: Silent frames to append; derived from the geometry by default.
+      chunk_ms: Milliseconds of audio per encoder step; the model's own by default.
+      search: Name of the decoding method.
+      search_options: Its options.
+
+    Raises:
+      ConfigError: if the model cannot step ``chunk_ms`` at a time, or an option is wrong.
+      PluginError: if no plugin provides the search.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        symbols: SymbolTable,
+        *,
+        features: FeatureConfig | None = None,
+        tail_padding_frames: int | None = None,
+        chunk_ms: int | None = None,
+        search: str = DEFAULT_SEARCH,
+        search_options: dict[str, Any] | None = None,
+    ) -> None:
+        from calve.registry import registry
+
+        geometry = session.geometry
+        self.session = session
+        self.symbols = symbols
+        self.features = features or FeatureConfig()
+        self.geometry = geometry if chunk_ms is None else geometry.with_chunk_ms(chunk_ms)
+        self._tail_padding_frames = tail_padding_frames
+        self._search = registry().searches.get(search).search.load()
+        self._search_options = {"unk_id": symbols.unk_id} | (search_options or {})
+
+    @classmethod
+    def from_bundle(
+        cls, bundle: Bundle, *, chunk_ms: int | None = None, num_threads: int = 1, **options: Any
+    ) -> Recognizer:
+        """Load a bundle's networks; ``options`` are those of the constructor."""
+        if num_threads < 1:
+            raise ConfigError(f"{num_threads} threads cannot run a model; give at least 1")
+        return cls(
+            bundle.runtime(num_threads=num_threads),
+            bundle.symbols,
+            features=bundle.manifest.features,
+            tail_padding_frames=bundle.manifest.tail_padding_frames,
+            chunk_ms=chunk_ms,
+            **options,
+        )
+
+    def stream(self) -> StreamingTranscriber:
+        """A new stream on the loaded model."""
+        return StreamingTranscriber(
+            self.session,
+            self.symbols,
+            self._search(self.session, **self._search_options),
+            features=self.features,
+            geometry=self.geometry,
+            tail_padding_frames=self._tail_padding_frames,
+        )
+
+    def transcribe(self, path: str | PathLike[str]) -> Transcript:
+        """Transcribe one file.
+
+        Raises:
+          AudioError: if the recording cannot be read.
+        """
+        return self.transcribe_audio(read_audio(path, self.features.sample_rate), fspath(path))
+
+    def transcribe_audio(self, audio: Audio, path: str = "") -> Transcript:
+        """Transcribe samples in memory; ``path`` is what the transcript is labelled with."""
+        started = time.perf_counter()
+        stream = self.stream()
+        stream.accept(audio.samples)
+        recognised = stream.finish()
+        seconds = time.perf_counter() - started
+        return Transcript(
+            path=path,
+            text=recognised.text,
+            tokens=recognised.tokens,
+            timestamps=recognised.timestamps,
+            duration=audio.duration,
+            rtf=seconds / audio.duration if audio.duration else 0.0,
+            notes=audio.notes,
+        )
+
+
+def recognition(
+    hypothesis: Hypothesis, symbols: SymbolTable, geometry: StreamingGeometry
+) -> Recognition:
+    """A hypothesis in words and seconds."""
+    frame_ms = geometry.subsampling_factor * geometry.frame_shift_ms
+    return Recognition(
+        text=symbols.text(hypothesis.tokens),
+        tokens=tuple(symbols[token] for token in hypothesis.tokens),
+        timestamps=tuple(frame * frame_ms / 1000 for frame in hypothesis.timestamps),
+    )
+
+
+def transcribe(
+    bundle: str | PathLike[str] | Bundle,
+    paths: Iterable[str | PathLike[str]],
+    *,
+    chunk_ms: int | None = None,
+    num_threads: int = 1,
+    **options: Any,
+) -> Iterator[Transcript]:
+    """Transcribe recordings with a bundle, in order.
+
+    Args:
+      bundle: The bundle or its directory.
+      paths: Recordings of any sampling rate and channel count.
+      chunk_ms: Milliseconds of audio per encoder step; the bundle's own by default.
+      num_threads: CPU threads that the runtime may use.
+      **options: ``search`` and ``search_options`` of `Recognizer`.
+
+    Raises:
+      BundleError: if the bundle is missing, foreign or damaged.
+      AudioError: if a recording cannot be read, when its turn comes.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    recognizer = Recognizer.from_bundle(
+        opened, chunk_ms=chunk_ms, num_threads=num_threads, **options
+    )
+    return map(recognizer.transcribe, paths)
