@@ -1,1 +1,1 @@
-
+"""The recipe lstm_transducer_stateless2: a streaming LSTM encoder in a transducer."""

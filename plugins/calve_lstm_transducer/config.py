@@ -1,0 +1,82 @@
+"""Options of the LSTM encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from calve.api import ConfigError
+
+__all__ = ["LstmEncoderConfig", "infer_config"]
+
+
+@dataclass(frozen=True)
+class LstmEncoderConfig:
+    """Sizes and regularisation of the LSTM encoder; names as icefall's options."""
+
+    num_encoder_layers: int = field(default=12, metadata={"help": "Number of LSTM layers."})
+    encoder_dim: int = field(
+        default=512, metadata={"help": "Dimension of the encoder output and of the hidden state."}
+    )
+    rnn_hidden_size: int = field(
+        default=1024,
+        metadata={"help": "Dimension of the LSTM cells, projected to --encoder-dim where larger."},
+    )
+    dim_feedforward: int = field(
+        default=2048, metadata={"help": "Inner dimension of the feed-forward modules."}
+    )
+    feature_dim: int = field(default=80, metadata={"help": "Dimension of the feature frames."})
+    conv_layer1_channels: int = field(
+        default=8, metadata={"help": "Channels of the front end's first convolution."}
+    )
+    conv_layer2_channels: int = field(
+        default=32, metadata={"help": "Channels of the front end's second convolution."}
+    )
+    conv_layer3_channels: int = field(
+        default=128, metadata={"help": "Channels of the front end's third convolution."}
+    )
+    aux_layer_period: int = field(
+        default=0,
+        metadata={
+            "help": "While training, mix the outputs of every this many layers of the upper two "
+            "thirds at random into the last one's; 0 turns it off."
+        },
+    )
+    dropout: float = field(default=0.1, metadata={"help": "Dropout of each layer's two modules."})
+    layer_dropout: float = field(
+        default=0.075, metadata={"help": "Probability of nearly bypassing a layer in training."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.num_encoder_layers < 1:
+            raise ConfigError(f"num_encoder_layers is {self.num_encoder_layers}; it must be >= 1")
+        if self.rnn_hidden_size < self.encoder_dim:
+            raise ConfigError(
+                f"rnn_hidden_size {self.rnn_hidden_size} is smaller than "
+                f"encoder_dim {self.encoder_dim}",
+                fix="the LSTM's cells are projected down to encoder_dim, never up",
+            )
+
+
+def infer_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The options that a checkpoint's shapes determine; entries it lacks are left out.
+
+    Args:
+      shapes: Shape by key of the encoder's state_dict.
+    """
+    config: dict[str, Any] = {}
+    layers = {key.split(".")[2] for key in shapes if key.startswith("encoder.layers.")}
+    if layers:
+        config["num_encoder_layers"] = len(layers)
+    recurrent = shapes.get("encoder.layers.0.lstm.weight_hh_l0")
+    if recurrent is not None:
+        config["rnn_hidden_size"], config["encoder_dim"] = recurrent[0] // 4, recurrent[1]
+    feed_forward = shapes.get("encoder.layers.0.feed_forward.0.weight")
+    if feed_forward is not None:
+        config["dim_feedforward"] = feed_forward[0]
+    for number, position in enumerate((0, 3, 6), start=1):
+        convolution = shapes.get(f"encoder_embed.conv.{position}.weight")
+        if convolution is not None:
+            config[f"conv_layer{number}_channels"] = convolution[0]
+    return config

@@ -1,0 +1,221 @@
+"""The LSTM encoder: a convolutional front end, then layers of projected LSTM and feed-forward.
+
+It has no right context beyond its front end, so it streams frame by frame with the same result as
+on the whole utterance. State_dict keys and shapes are those of icefall's
+``lstm_transducer_stateless2``; sequences are batch first throughout, which ncnn needs.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from calve.api import StreamingGeometry
+from calve_lstm_transducer.combine import RandomCombine
+from calve_lstm_transducer.config import LstmEncoderConfig
+from calve_transducer.scaling import (
+    ActivationBalancer,
+    BasicNorm,
+    DoubleSwish,
+    ScaledConv2d,
+    ScaledLinear,
+    ScaledLSTM,
+)
+
+__all__ = ["LstmEncoder"]
+
+# Said once per process for every projected LSTM on a CPU; there is nothing to be done about it.
+warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
+
+SUBSAMPLING_FACTOR = 4
+RECEPTIVE_FIELD = 9
+"""Feature frames that one frame of the front end's output depends on."""
+
+
+class ConvSubsampling(nn.Module):
+    """Three convolutions, two of them with stride 2: (N, T, C) -> (N, (T - 5) // 4, D)."""
+
+    def __init__(self, config: LstmEncoderConfig) -> None:
+        super().__init__()
+        channels = (
+            config.conv_layer1_channels,
+            config.conv_layer2_channels,
+            config.conv_layer3_channels,
+        )
+        self.conv = nn.Sequential(
+            ScaledConv2d(1, channels[0], kernel_size=3),
+            ActivationBalancer(channel_dim=1),
+            DoubleSwish(),
+            ScaledConv2d(channels[0], channels[1], kernel_size=3, stride=2),
+            ActivationBalancer(channel_dim=1),
+            DoubleSwish(),
+            ScaledConv2d(channels[1], channels[2], kernel_size=3, stride=2),
+            ActivationBalancer(channel_dim=1),
+            DoubleSwish(),
+        )
+        bins = _subsampled(config.feature_dim)
+        self.out = ScaledLinear(channels[2] * bins, config.encoder_dim)
+        self.out_norm = BasicNorm(learn_eps=False)
+        self.out_balancer = ActivationBalancer(channel_dim=-1, min_positive=0.45, max_positive=0.55)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x.unsqueeze(1))
+        x = self.out(x.transpose(1, 2).flatten(2))
+        return self.out_balancer(self.out_norm(x))
+
+
+class LstmEncoderLayer(nn.Module):
+    """A projected LSTM and a feed-forward module, both residual, then a norm."""
+
+    def __init__(self, config: LstmEncoderConfig) -> None:
+        super().__init__()
+        self.layer_dropout = config.layer_dropout
+        projected = config.rnn_hidden_size > config.encoder_dim
+        self.lstm = ScaledLSTM(
+            config.encoder_dim,
+            config.rnn_hidden_size,
+            proj_size=config.encoder_dim if projected else 0,
+            batch_first=True,
+        )
+        self.feed_forward = nn.Sequential(
+            ScaledLinear(config.encoder_dim, config.dim_feedforward),
+            ActivationBalancer(channel_dim=-1),
+            DoubleSwish(),
+            nn.Dropout(config.dropout),
+            ScaledLinear(config.dim_feedforward, config.encoder_dim, initial_scale=0.25),
+        )
+        self.norm_final = BasicNorm()
+        self.balancer = ActivationBalancer(
+            channel_dim=-1, min_positive=0.45, max_positive=0.55, max_abs=6.0
+        )
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self, x: Tensor, states: tuple[Tensor, Tensor] | None = None, warmup: float = 1.0
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """x (N, T, D), states (1, N, D) and (1, N, H) -> y (N, T, D), next states."""
+        recurrent, next_states = self.lstm(x, states)
+        y = x + self.dropout(recurrent)
+        y = y + self.dropout(self.feed_forward(y))
+        y = self.norm_final(self.balancer(y))
+        if self.training:
+            share = self._layer_share(warmup)
+            y = share * y + (1.0 - share) * x
+        return y, next_states
+
+    def _layer_share(self, warmup: float) -> float:
+        """How much of the layer, rather than of its input, goes on: little when dropped."""
+        dropped = torch.rand(()).item() > 1.0 - self.layer_dropout
+        return 0.1 if dropped else min(0.1 + warmup, 1.0)
+
+
+class LstmLayers(nn.Module):
+    """The stack of layers; while training, a random mix of auxiliary layers' outputs."""
+
+    def __init__(self, config: LstmEncoderConfig) -> None:
+        super().__init__()
+        count = config.num_encoder_layers
+        self.layers = nn.ModuleList(LstmEncoderLayer(config) for _ in range(count))
+        self.aux_layers: list[int] = []
+        if config.aux_layer_period > 0:
+            self.aux_layers = list(range(count // 3, count - 1, config.aux_layer_period))
+        self.combiner = RandomCombine(num_inputs=len(self.aux_layers) + 1)
+
+    def forward(self, x: Tensor, warmup: float) -> Tensor:
+        """x (N, T, D) from zero states -> y (N, T, D)."""
+        auxiliary = []
+        for index, layer in enumerate(self.layers):
+            x, _ = layer(x, warmup=warmup)
+            if index in self.aux_layers:
+                auxiliary.append(x)
+        if self.training and auxiliary:
+            return self.combiner([*auxiliary, x])
+        return x
+
+    def stream(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (N, T, D), hidden (L, N, D), cell (L, N, H) -> y and the next hidden and cell."""
+        count = len(self.layers)
+        next_hidden, next_cell = [], []
+        states = zip(hidden.chunk(count, 0), cell.chunk(count, 0), strict=True)
+        for layer, layer_states in zip(self.layers, states, strict=True):
+            x, (layer_hidden, layer_cell) = layer(x, layer_states)
+            next_hidden.append(layer_hidden)
+            next_cell.append(layer_cell)
+        return x, torch.cat(next_hidden, 0), torch.cat(next_cell, 0)
+
+
+class LstmEncoder(nn.Module):
+    """A `calve.protocols.StreamingEncoder`; states are ``hidden`` (L, N, D) and ``cell`` (L, N, H).
+
+    L is the number of layers, D ``encoder_dim`` and H ``rnn_hidden_size``.
+    """
+
+    geometry = StreamingGeometry(
+        shift=SUBSAMPLING_FACTOR,
+        overlap=RECEPTIVE_FIELD - SUBSAMPLING_FACTOR,
+        subsampling_factor=SUBSAMPLING_FACTOR,
+    )
+    state_batch_axis = 1
+
+    def __init__(self, config: LstmEncoderConfig) -> None:
+        super().__init__()
+        self.num_encoder_layers = config.num_encoder_layers
+        self.rnn_hidden_size = config.rnn_hidden_size
+        self.feature_dim = config.feature_dim
+        self.output_dim = config.encoder_dim
+        self.encoder_embed = ConvSubsampling(config)
+        self.encoder = LstmLayers(config)
+
+    def forward(self, x: Tensor, x_lens: Tensor, warmup: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Whole utterances, from zero states.
+
+        Args:
+          x: (N, T, C) float32 features, T >= 9.
+          x_lens: (N,) frames of each utterance.
+          warmup: How far training's warm-up is; from 1 on the layers are used in full.
+
+        Returns:
+          y (N, T', D) and y_lens (N,), T' = (T - 5) // 4.
+        """
+        return self.encoder(self.encoder_embed(x), warmup), output_lens(x_lens)
+
+    def init_states(self, batch_size: int) -> dict[str, Tensor]:
+        """Zero states for ``batch_size`` streams."""
+        reference = self.encoder_embed.out.weight
+        shape = (self.num_encoder_layers, batch_size)
+        return {
+            "hidden": reference.new_zeros(*shape, self.output_dim),
+            "cell": reference.new_zeros(*shape, self.rnn_hidden_size),
+        }
+
+    def stream(
+        self, x: Tensor, x_lens: Tensor, states: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """One step over a segment of any length T = 4k + 5.
+
+        Args:
+          x: (N, T, C) float32 features.
+          x_lens: (N,) frames of each row; integer or float.
+          states: As `init_states` or the step before gave them.
+
+        Returns:
+          y (N, T', D), y_lens (N,) of the dtype of ``x_lens``, and the next states.
+        """
+        y, hidden, cell = self.encoder.stream(
+            self.encoder_embed(x), states["hidden"], states["cell"]
+        )
+        return y, output_lens(x_lens), {"hidden": hidden, "cell": cell}
+
+
+def output_lens(x_lens: Tensor) -> Tensor:
+    """Encoder frames that ``x_lens`` feature frames give, in the same dtype."""
+    overlap = RECEPTIVE_FIELD - SUBSAMPLING_FACTOR
+    return torch.div(x_lens - overlap, SUBSAMPLING_FACTOR, rounding_mode="floor")
+
+
+def _subsampled(size: int) -> int:
+    """What the front end's convolutions leave of an axis; for any size >= 9."""
+    return (size - RECEPTIVE_FIELD + SUBSAMPLING_FACTOR) // SUBSAMPLING_FACTOR

@@ -1,0 +1,21 @@
+"""What real runtimes must be told about the LSTM encoder."""
+
+from __future__ import annotations
+
+from calve.api import StreamingGeometry
+from calve_lstm_transducer.config import LstmEncoderConfig
+
+__all__ = ["ncnn_table"]
+
+SHERPA_NCNN_ARCH = 3
+"""sherpa-ncnn's number for the LSTM transducer."""
+
+
+def ncnn_table(config: LstmEncoderConfig, geometry: StreamingGeometry) -> dict[str, int | str]:
+    """The table that sherpa-ncnn reads from SherpaMetaData; the geometry is fixed in its code."""
+    return {
+        "arch": SHERPA_NCNN_ARCH,
+        "num_encoder_layers": config.num_encoder_layers,
+        "encoder_dim": config.encoder_dim,
+        "rnn_hidden_size": config.rnn_hidden_size,
+    }

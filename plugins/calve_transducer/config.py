@@ -1,0 +1,44 @@
+"""Options of the transducer around an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["TransducerConfig", "infer_config"]
+
+
+@dataclass(frozen=True)
+class TransducerConfig:
+    """Sizes of the decoder (prediction network) and the joiner."""
+
+    vocab_size: int = field(
+        default=500, metadata={"help": "Number of symbols, blank included (lines of tokens.txt)."}
+    )
+    context_size: int = field(
+        default=2, metadata={"help": "Symbols that the decoder sees: 1 is a bigram, 2 a trigram."}
+    )
+    decoder_dim: int = field(default=512, metadata={"help": "Dimension of the decoder."})
+    joiner_dim: int = field(
+        default=512, metadata={"help": "Dimension in which encoder and decoder output are added."}
+    )
+    blank_id: int = field(default=0, metadata={"help": "Id of the blank symbol."})
+
+
+def infer_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The options that a checkpoint's shapes determine; entries it lacks are left out.
+
+    Args:
+      shapes: Shape by state_dict key.
+    """
+    config: dict[str, Any] = {}
+    embedding = shapes.get("decoder.embedding.weight")
+    if embedding is not None:
+        config["vocab_size"], config["decoder_dim"] = embedding
+        convolution = shapes.get("decoder.conv.weight")
+        config["context_size"] = 1 if convolution is None else convolution[-1]
+    projection = shapes.get("joiner.encoder_proj.weight")
+    if projection is not None:
+        config["joiner_dim"] = projection[0]
+    return config

@@ -1,0 +1,159 @@
+"""Folds the scaled, gradient-shaping layers of training into plain torch layers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from calve_transducer.scaling import (
+    ActivationBalancer,
+    BasicNorm,
+    DoubleSwish,
+    ScaledConv1d,
+    ScaledConv2d,
+    ScaledEmbedding,
+    ScaledLinear,
+    ScaledLSTM,
+    double_swish,
+)
+
+__all__ = ["PlainBasicNorm", "PlainDoubleSwish", "to_plain"]
+
+
+class PlainBasicNorm(nn.Module):
+    """`BasicNorm` with a constant ``eps`` and operators that every exporter knows."""
+
+    def __init__(self, channel_dim: int, eps: float) -> None:
+        super().__init__()
+        self.channel_dim = channel_dim
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean_square = torch.mean(x * x, dim=self.channel_dim, keepdim=True)
+        return x * torch.pow(mean_square + self.eps, -0.5)
+
+
+class PlainDoubleSwish(nn.Module):
+    """`DoubleSwish` without a backward function of its own, so that it can be traced."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return double_swish(x)
+
+
+def to_plain(module: nn.Module) -> nn.Module:
+    """A copy in eval mode whose layers are plain torch layers with the scales folded in.
+
+    The result computes the same and can be traced. Weights without a scale are shared with
+    ``module``, the others are new.
+    """
+    convert = _CONVERTERS.get(type(module))
+    plain = _shallow_copy(module) if convert is None else convert(module)
+    return plain.eval()
+
+
+def _shallow_copy(module: nn.Module) -> nn.Module:
+    duplicate = copy.copy(module)
+    duplicate._parameters = module._parameters.copy()
+    duplicate._buffers = module._buffers.copy()
+    duplicate._modules = {
+        name: None if child is None else to_plain(child) for name, child in module._modules.items()
+    }
+    return duplicate
+
+
+def _without_storage(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a layer whose weights are about to be replaced, without allocating them."""
+    with torch.device("meta"):
+        return build()
+
+
+def _frozen(weight: Tensor) -> nn.Parameter:
+    return nn.Parameter(weight.detach(), requires_grad=False)
+
+
+def _assign(layer: Any, weight: Tensor, bias: Tensor | None) -> nn.Module:
+    layer.weight = _frozen(weight)
+    if bias is not None:
+        layer.bias = _frozen(bias)
+    return layer  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def _plain_linear(scaled: ScaledLinear) -> nn.Module:
+    weight, bias = scaled.scaled_parameters()
+    plain = _without_storage(
+        lambda: nn.Linear(scaled.in_features, scaled.out_features, bias=bias is not None)
+    )
+    return _assign(plain, weight, bias)
+
+
+def _plain_convolution(kind: type[nn.Module]) -> Callable[[Any], nn.Module]:
+    @torch.no_grad()
+    def convert(scaled: Any) -> nn.Module:
+        weight, bias = scaled.scaled_parameters()
+        plain = _without_storage(
+            lambda: kind(
+                scaled.in_channels,
+                scaled.out_channels,
+                scaled.kernel_size,
+                stride=scaled.stride,
+                padding=scaled.padding,
+                dilation=scaled.dilation,
+                groups=scaled.groups,
+                bias=bias is not None,
+                padding_mode=scaled.padding_mode,
+            )
+        )
+        return _assign(plain, weight, bias)
+
+    return convert
+
+
+@torch.no_grad()
+def _plain_embedding(scaled: ScaledEmbedding) -> nn.Module:
+    weight = scaled.scaled_weight()
+    plain = _without_storage(lambda: nn.Embedding(*weight.shape, padding_idx=scaled.padding_idx))
+    return _assign(plain, weight, None)
+
+
+@torch.no_grad()
+def _plain_lstm(scaled: ScaledLSTM) -> nn.Module:
+    plain = _without_storage(
+        lambda: nn.LSTM(
+            scaled.input_size,
+            scaled.hidden_size,
+            proj_size=scaled.proj_size,
+            batch_first=scaled.batch_first,
+        )
+    )
+    for name, weight in zip(scaled.parameter_names, scaled.scaled_parameters(), strict=True):
+        setattr(plain, name, _frozen(weight))
+    return plain
+
+
+def _plain_norm(norm: BasicNorm) -> nn.Module:
+    return PlainBasicNorm(norm.channel_dim, norm.eps.exp().item())
+
+
+def _plain_double_swish(_: DoubleSwish) -> nn.Module:
+    return PlainDoubleSwish()
+
+
+def _identity(_: ActivationBalancer) -> nn.Module:
+    return nn.Identity()
+
+
+_CONVERTERS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+    ActivationBalancer: _identity,
+    BasicNorm: _plain_norm,
+    DoubleSwish: _plain_double_swish,
+    ScaledConv1d: _plain_convolution(nn.Conv1d),
+    ScaledConv2d: _plain_convolution(nn.Conv2d),
+    ScaledEmbedding: _plain_embedding,
+    ScaledLSTM: _plain_lstm,
+    ScaledLinear: _plain_linear,
+}

@@ -1,0 +1,54 @@
+"""The prediction network ("decoder"): it sees only the last few symbols."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from calve_transducer.scaling import ScaledConv1d, ScaledEmbedding
+
+__all__ = ["StatelessDecoder"]
+
+
+class StatelessDecoder(nn.Module):
+    """Embedding, a grouped convolution over ``context_size`` symbols, then a ReLU.
+
+    From "RNN-Transducer with Stateless Prediction Network" (Ghodsi et al., 2020), with the
+    convolution that icefall adds. With one symbol of context there is no convolution.
+
+    Args:
+      vocab_size: Number of symbols, blank included.
+      decoder_dim: Dimension of the embedding and of the output.
+      blank_id: Id of the blank symbol, whose embedding gets no gradient.
+      context_size: Number of symbols seen; 1 for a bigram.
+    """
+
+    def __init__(self, vocab_size: int, decoder_dim: int, blank_id: int, context_size: int) -> None:
+        super().__init__()
+        self.vocab_size = vocab_size
+        self.blank_id = blank_id
+        self.context_size = context_size
+        self.embedding = ScaledEmbedding(vocab_size, decoder_dim, padding_idx=blank_id)
+        if context_size > 1:
+            self.conv = ScaledConv1d(
+                decoder_dim, decoder_dim, context_size, groups=decoder_dim, bias=False
+            )
+
+    def forward(self, y: Tensor, need_pad: bool = True) -> Tensor:
+        """Outputs for every context in ``y``.
+
+        Args:
+          y: (N, U) int64 symbols; a negative id stands for "no symbol" and embeds as zeros.
+          need_pad: Whether to put ``context_size - 1`` such symbols in front, so that there are U
+            outputs (training); otherwise there are ``U - context_size + 1`` (decoding).
+
+        Returns:
+          (N, number of outputs, decoder_dim).
+        """
+        embedded = self.embedding(y.clamp(min=0)) * (y >= 0).unsqueeze(-1)
+        if self.context_size > 1:
+            embedded = embedded.transpose(1, 2)
+            if need_pad:
+                embedded = functional.pad(embedded, (self.context_size - 1, 0))
+            embedded = self.conv(embedded).transpose(1, 2)
+        return embedded.relu()

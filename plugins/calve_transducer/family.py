@@ -1,0 +1,35 @@
+"""The transducer as a model family: how calve builds, reads and converts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from calve_transducer import config as transducer_config
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["TransducerFamily"]
+
+
+class TransducerFamily:
+    """A `calve.protocols.ModelFamily`; importing it does not import torch."""
+
+    config = transducer_config.TransducerConfig
+
+    def build(self, encoder: Any, config: transducer_config.TransducerConfig) -> torch.nn.Module:
+        """A `calve_transducer.model.Transducer` around ``encoder``."""
+        from calve_transducer.model import Transducer
+
+        return Transducer(encoder, config)
+
+    def infer_config(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+        """Vocabulary, context and dimensions from the shapes of a whole checkpoint."""
+        return transducer_config.infer_config(shapes)
+
+    def to_plain(self, model: torch.nn.Module) -> torch.nn.Module:
+        """A copy in eval mode with the scaled layers folded into plain ones."""
+        from calve_transducer.conversion import to_plain
+
+        return to_plain(model)
