@@ -46,9 +46,12 @@ class StatelessDecoder(nn.Module):
           (N, number of outputs, decoder_dim).
         """
         embedded = self.embedding(y.clamp(min=0)) * (y >= 0).unsqueeze(-1)
+        if need_pad:
+            embedded = functional.pad(embedded, (0, 0, self.context_size - 1, 0))
+        return self.combine(embedded)
+
+    def combine(self, embedded: Tensor) -> Tensor:
+        """Embedded symbols (N, U, decoder_dim) -> (N, U - context_size + 1, decoder_dim)."""
         if self.context_size > 1:
-            embedded = embedded.transpose(1, 2)
-            if need_pad:
-                embedded = functional.pad(embedded, (self.context_size - 1, 0))
-            embedded = self.conv(embedded).transpose(1, 2)
+            embedded = self.conv(embedded.transpose(1, 2)).transpose(1, 2)
         return embedded.relu()

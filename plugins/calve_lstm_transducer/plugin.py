@@ -1,0 +1,49 @@
+"""Registers the LSTM encoder, its recipe and its metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from calve.api import (
+    EncoderSpec,
+    LazyRef,
+    MetadataWriterSpec,
+    RecipeSpec,
+    Resource,
+    hookimpl,
+)
+
+ENCODER = "lstm"
+
+
+@hookimpl
+def calve_register_encoders() -> Iterator[EncoderSpec]:
+    yield EncoderSpec(
+        name=ENCODER,
+        config=LazyRef("calve_lstm_transducer.config:LstmEncoderConfig"),
+        build=LazyRef("calve_lstm_transducer.encoder:LstmEncoder"),
+        infer_config=LazyRef("calve_lstm_transducer.config:infer_config"),
+        formats=("ncnn",),
+        summary="convolutional front end, projected LSTM layers; streams frame by frame",
+    )
+
+
+@hookimpl
+def calve_register_recipes() -> Iterator[RecipeSpec]:
+    yield RecipeSpec(
+        name="lstm_transducer_stateless2",
+        encoder=ENCODER,
+        family=LazyRef("calve_transducer.family:TransducerFamily"),
+        defaults=Resource("calve_lstm_transducer", "recipes/lstm_transducer_stateless2.toml"),
+        summary="streaming LSTM transducer with a stateless decoder",
+    )
+
+
+@hookimpl
+def calve_register_metadata_writers() -> Iterator[MetadataWriterSpec]:
+    yield MetadataWriterSpec(
+        encoder=ENCODER,
+        format="ncnn",
+        table=LazyRef("calve_lstm_transducer.metadata:ncnn_table"),
+        summary="SherpaMetaData for sherpa-ncnn",
+    )

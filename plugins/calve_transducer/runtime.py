@@ -1,0 +1,82 @@
+"""Runs a live torch model on the session interface, batched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calve_transducer.conversion import to_plain
+
+__all__ = ["TorchRuntime", "TorchSession"]
+
+Float32Array = NDArray[np.float32]
+States = Mapping[str, Float32Array]
+
+
+class TorchSession:
+    """A `calve.protocols.Session` on a plain (converted) model.
+
+    States are those of the encoder: axis ``encoder.state_batch_axis`` counts the streams. A
+    segment may have any length that the encoder takes, so ``geometry`` may be replaced by another
+    shift of the same encoder.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.geometry = model.encoder.geometry
+        self.feature_dim: int = model.encoder.feature_dim
+        self.blank_id: int = model.decoder.blank_id
+        self.context_size: int = model.decoder.context_size
+        self.vocab_size: int = model.decoder.vocab_size
+
+    @torch.inference_mode()
+    def init_states(self, batch_size: int = 1) -> States:
+        """Zero states for ``batch_size`` streams."""
+        return _numpy_states(self.model.encoder.init_states(batch_size))
+
+    @torch.inference_mode()
+    def encode_chunk(self, features: Float32Array, states: States) -> tuple[Float32Array, States]:
+        """features (N, T, C) -> encoder_out (N, T', D), next states."""
+        x = torch.from_numpy(features)
+        x_lens = torch.full((x.size(0),), x.size(1))
+        tensors = {name: torch.from_numpy(state) for name, state in states.items()}
+        encoder_out, _, next_states = self.model.encoder.stream(x, x_lens, tensors)
+        return encoder_out.numpy(), _numpy_states(next_states)
+
+    @torch.inference_mode()
+    def decode_context(self, contexts: NDArray[np.int64]) -> Float32Array:
+        """contexts (N, context_size), -1 = no symbol -> decoder_out (N, D')."""
+        decoder_out: torch.Tensor = self.model.decoder(torch.from_numpy(contexts), need_pad=False)
+        return decoder_out.squeeze(1).numpy()
+
+    @torch.inference_mode()
+    def join(self, encoder_out: Float32Array, decoder_out: Float32Array) -> Float32Array:
+        """encoder_out (N, D), decoder_out (N, D') -> logits (N, vocab_size)."""
+        logits: torch.Tensor = self.model.joiner(
+            torch.from_numpy(encoder_out), torch.from_numpy(decoder_out)
+        )
+        return logits.numpy()
+
+
+class TorchRuntime:
+    """The driver ``torch`` of ``calve.runtimes``."""
+
+    @staticmethod
+    def open(bundle: Any, *, num_threads: int = 1) -> TorchSession:
+        """A session on a copy of a live model with its scaled layers folded.
+
+        Args:
+          bundle: A model with ``.encoder``, ``.decoder`` and ``.joiner``, or a
+            `calve.models.LoadedModel`.
+          num_threads: Threads of torch; torch has one number for the whole process.
+        """
+        torch.set_num_threads(num_threads)
+        return TorchSession(to_plain(getattr(bundle, "model", bundle)))
+
+
+def _numpy_states(states: Mapping[str, torch.Tensor]) -> dict[str, Float32Array]:
+    return {name: state.numpy() for name, state in states.items()}
