@@ -1,1 +1,177 @@
+"""The ``calve`` command.
 
+Nothing is imported for a command until it is run: ``calve --help`` prints one line for each from
+static text. Mistakes of the person at the terminal are one clear message; ``--debug`` adds the
+traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from calve.commands import BUILTIN_COMMANDS
+from calve.errors import PluginError
+from calve.specs import CommandSpec
+from calve.suggest import did_you_mean
+
+__all__ = ["LazyCommand", "main", "run"]
+
+_INTERRUPTED = 130
+
+
+class LazyCommand(click.Command):
+    """Stands for a command: its name and short help are known, the rest is imported when run."""
+
+    def __init__(self, spec: CommandSpec) -> None:
+        super().__init__(spec.name, short_help=spec.short_help, help=spec.short_help)
+        self._spec = spec
+
+    def load(self) -> click.Command:
+        """The command itself.
+
+        Raises:
+          PluginError: if it cannot be imported or is no click command.
+        """
+        command = self._spec.command.load()
+        if not isinstance(command, click.Command):
+            raise PluginError(
+                f"the command {self.name!r} is {type(command).__name__}, not a click command",
+                where=self._spec.command.target,
+            )
+        return command
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        return self.load().make_context(*args, **kwargs)
+
+
+class _Calve(click.Group):
+    """Built-in commands first, then those of plugins in a section of their own."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*_BUILTINS, *_plugin_commands()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _BUILTINS:
+            return LazyCommand(_BUILTINS[cmd_name])
+        from calve.registry import registry
+
+        commands = registry().commands
+        if cmd_name in commands or cmd_name in commands.conflicts():
+            return LazyCommand(commands.get(cmd_name))
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        command = self.get_command(ctx, args[0])
+        if command is None and not args[0].startswith("-"):
+            hint = did_you_mean(args[0], self.list_commands(ctx)) or "see calve --help"
+            raise click.UsageError(f"No such command {args[0]!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections = {"Commands": _BUILTINS, "Commands of plugins": _plugin_commands()}
+        for title, commands in sections.items():
+            if commands:
+                with formatter.section(title):
+                    formatter.write_dl([(n, spec.short_help) for n, spec in commands.items()])
+
+
+_BUILTINS = {spec.name: spec for spec in BUILTIN_COMMANDS}
+
+
+def _plugin_commands() -> dict[str, CommandSpec]:
+    from calve.registry import build_registry, report_problems
+
+    report_problems()
+    return {spec.name: spec for spec in build_registry().commands}
+
+
+@dataclass
+class _Settings:
+    debug: bool = False
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        import calve
+
+        click.echo(f"calve {calve.__version__}")
+        ctx.exit()
+
+
+@click.group(cls=_Calve, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, envvar="CALVE_DEBUG", help="Show tracebacks of errors.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version and exit.",
+)
+@click.pass_context
+def calve_command(ctx: click.Context, debug: bool) -> None:
+    """Streaming transducer speech recognisers: train, export, quantise, run on a device."""
+    ctx.obj.debug = debug
+    if ctx.invoked_subcommand != "plugins":
+        _refuse_broken_plugins_if_strict()
+
+
+def _refuse_broken_plugins_if_strict() -> None:
+    if os.environ.get("CALVE_STRICT_PLUGINS"):
+        from calve.registry import is_strict, registry
+
+        if is_strict():
+            registry()
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the ``calve`` command and return its exit code; everything raised is reported."""
+    settings = _Settings()
+    try:
+        calve_command.main(
+            args=None if arguments is None else list(arguments),
+            prog_name="calve",
+            standalone_mode=False,
+            obj=settings,
+        )
+        sys.stdout.flush()
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        return _INTERRUPTED
+    except click.ClickException as error:
+        _print_traceback(settings)
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has had enough; the interpreter must not flush into it either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        _print_traceback(settings)
+        click.echo(f"Error: unexpected {type(error).__name__}: {error}", err=True)
+        if not settings.debug:
+            click.echo("  fix:   `calve --debug ...` shows where; please report it", err=True)
+        return 1
+    return 0
+
+
+def _print_traceback(settings: _Settings) -> None:
+    if settings.debug:
+        import traceback
+
+        traceback.print_exc()
+
+
+def main() -> None:
+    """Entry point of the ``calve`` script."""
+    sys.exit(run())

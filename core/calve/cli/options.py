@@ -1,0 +1,211 @@
+"""Options that commands share, made from the dataclasses that hold their values."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from calve.config import ConfigField, fields_help, parse_text
+from calve.errors import PluginError
+from calve.registry import registry
+from calve.specs import RecipeSpec
+
+__all__ = [
+    "RecipeGroup",
+    "checkpoint_options",
+    "dataclass_options",
+    "json_option",
+    "recipe_options",
+]
+
+Function = Callable[..., Any]
+Decorator = Callable[[Function], Function]
+
+
+class FieldType(click.ParamType):  # type: ignore[type-arg]  # not generic in older click
+    """The click type of a field of a configuration dataclass."""
+
+    def __init__(self, field: ConfigField) -> None:
+        self.name = field.type_name
+        self._annotation = field.annotation
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse_text(value, self._annotation)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"[{self.name}]" if self._annotation is bool else self.name.upper()
+
+
+def dataclass_options(*classes: type, key: str = "options") -> Decorator:
+    """Give a command one option for each field of ``classes``.
+
+    ``rnn_hidden_size`` becomes ``--rnn-hidden-size``. A boolean ``fp16`` takes a value as
+    icefall's options do (``--fp16 1``, ``--fp16 false``), or none (``--fp16``, ``--no-fp16``).
+    Fields that several classes share become one option. The command's function receives a dict
+    of the values that were given, and only these, as its argument ``key``; `calve.config.resolve`
+    lays them over the defaults.
+    """
+    fields = {field.name: field for cls in reversed(classes) for field in fields_help(cls)}
+    ordered = {field.name: fields[field.name] for cls in classes for field in fields_help(cls)}
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def collect(*args: Any, **kwargs: Any) -> Any:
+            given = {name: _take(kwargs, key, field) for name, field in ordered.items()}
+            kwargs[key] = {name: value for name, value in given.items() if value is not None}
+            return function(*args, **kwargs)
+
+        decorated: Function = collect
+        for field in reversed(ordered.values()):
+            for option in _options_of(field, key):
+                decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+def _options_of(field: ConfigField, key: str) -> list[Decorator]:
+    flag = field.name.replace("_", "-")
+    help_text = field.help if field.required else f"{field.help}  [default: {_shown(field)}]"
+    parameter = _parameter(key, field.name)
+    if field.annotation is not bool:
+        return [click.option(f"--{flag}", parameter, type=FieldType(field), help=help_text.strip())]
+    return [
+        click.option(f"--no-{flag}", f"{parameter}__off", is_flag=True, hidden=True),
+        click.option(
+            f"--{flag}",
+            parameter,
+            type=FieldType(field),
+            is_flag=False,
+            flag_value="true",
+            default=None,
+            help=f"{help_text}  [or --no-{flag}]".strip(),
+        ),
+    ]
+
+
+def _parameter(key: str, name: str) -> str:
+    return f"{key}__{name}"
+
+
+def _take(kwargs: dict[str, Any], key: str, field: ConfigField) -> Any:
+    parameter = _parameter(key, field.name)
+    value = kwargs.pop(parameter)
+    if kwargs.pop(f"{parameter}__off", False):
+        if value:
+            flag = field.name.replace("_", "-")
+            raise click.UsageError(f"--{flag} and --no-{flag} contradict one another")
+        return False
+    return value
+
+
+def _shown(field: ConfigField) -> str:
+    if isinstance(field.default, (tuple, list)):
+        return ",".join(map(str, field.default)) or "none"
+    if field.default is None or isinstance(field.default, bool):
+        return str(field.default).lower()
+    return str(field.default)
+
+
+def recipe_options(recipe: RecipeSpec) -> Decorator:
+    """The options of a recipe's encoder and model, as the arguments ``encoder`` and ``model``.
+
+    Raises:
+      PluginError: if the two share an option name, or cannot be imported.
+    """
+    encoder = registry().encoders.get(recipe.encoder).config.load()
+    model = recipe.family.load().config
+    shared = {f.name for f in fields_help(encoder)} & {f.name for f in fields_help(model)}
+    if shared:
+        raise PluginError(
+            f"encoder and model both have the option {', '.join(sorted(shared))}",
+            where=f"recipe {recipe.name}",
+            fix="rename one of the two fields",
+        )
+
+    def decorate(function: Function) -> Function:
+        with_model = dataclass_options(model, key="model")(function)
+        return dataclass_options(encoder, key="encoder")(with_model)
+
+    return decorate
+
+
+class RecipeGroup(click.Group):
+    """A command whose subcommands are the registered recipes, each with its own options.
+
+    Args:
+      make_command: Makes the command of one recipe; called only for the recipe that is used.
+    """
+
+    def __init__(
+        self, name: str, *, make_command: Callable[[RecipeSpec], click.Command], **attributes: Any
+    ) -> None:
+        super().__init__(name, subcommand_metavar="RECIPE [OPTIONS]...", **attributes)
+        self._make_command = make_command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(registry().recipes.names())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self._make_command(registry().recipes.get(cmd_name))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        recipes = registry().recipes
+        with formatter.section("Recipes"):
+            formatter.write_dl([(n, recipes.get(n).summary) for n in self.list_commands(ctx)])
+
+
+_CHECKPOINT_OPTIONS: tuple[Decorator, ...] = (
+    click.option(
+        "--checkpoint",
+        metavar="FILE",
+        help="One checkpoint file, or builtin:NAME for one that comes with a recipe.",
+    ),
+    click.option(
+        "--exp-dir",
+        type=click.Path(file_okay=False),
+        help="Experiment folder with epoch-N.pt and checkpoint-N.pt; instead of --checkpoint.",
+    ),
+    click.option("--epoch", type=int, help="Use epoch-N.pt of --exp-dir."),
+    click.option(
+        "--iter", type=int, help="Use checkpoint-N.pt of --exp-dir, and nothing newer than it."
+    ),
+    click.option("--avg", type=int, help="Average this many checkpoints, ending with the chosen."),
+    click.option(
+        "--use-averaged-model",
+        type=click.BOOL,
+        metavar="[boolean]",
+        help="Average through the model_avg that training kept in the checkpoints.",
+    ),
+)
+
+
+def checkpoint_options(function: Function) -> Function:
+    """Options that choose a checkpoint; the command gets a `CheckpointChoice` as ``checkpoint``."""
+
+    @functools.wraps(function)
+    def collect(*args: Any, **kwargs: Any) -> Any:
+        from calve.checkpoint import CheckpointChoice
+
+        names = ("checkpoint", "exp_dir", "epoch", "iter", "avg", "use_averaged_model")
+        values = {name: kwargs.pop(name) for name in names}
+        given = {name: value for name, value in values.items() if value is not None}
+        return function(*args, checkpoint=CheckpointChoice(**given), **kwargs)
+
+    decorated: Function = collect
+    for option in reversed(_CHECKPOINT_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+def json_option(function: Function) -> Function:
+    """``--json``: the result as JSON on stdout; the command gets it as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(function)

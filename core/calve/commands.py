@@ -1,0 +1,29 @@
+"""The commands that calve brings itself, in the order in which a model comes to be."""
+
+from __future__ import annotations
+
+from calve.specs import CommandSpec, LazyRef
+
+__all__ = ["BUILTIN_COMMANDS"]
+
+_SHORT_HELP = {
+    "prepare": "Prepare a corpus: manifests, features, tokens.",
+    "train": "Train a recipe on a prepared corpus.",
+    "decode": "Decode whole utterances with a checkpoint; print the WER.",
+    "streaming-decode": "Decode chunk by chunk with a checkpoint; print the WER.",
+    "export": "Turn a checkpoint into a bundle for a device.",
+    "metadata": "Show or write the metadata that a runtime needs.",
+    "lint": "Find what a runtime would choke on, without running the model.",
+    "transcribe": "Transcribe recordings with a bundle.",
+    "verify": "Re-run the golden inputs and outputs kept in a bundle.",
+    "bench": "Measure the speed and memory of a bundle.",
+    "plugins": "List, check and describe plugins.",
+}
+
+
+def _builtin(name: str) -> CommandSpec:
+    attribute = name.replace("-", "_")
+    return CommandSpec(name, LazyRef(f"calve.cli.{attribute}:{attribute}"), _SHORT_HELP[name])
+
+
+BUILTIN_COMMANDS = tuple(_builtin(name) for name in _SHORT_HELP)

@@ -1,0 +1,241 @@
+"""Configuration: dataclasses filled from layers of TOML tables and options, checked by type."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from calve.errors import ConfigError
+from calve.specs import Resource
+from calve.suggest import did_you_mean
+
+__all__ = ["ConfigField", "fields_help", "load_toml", "parse_text", "resolve"]
+
+T = TypeVar("T")
+
+_TRUE_WORDS = ("1", "true", "t", "yes", "y", "on")
+_FALSE_WORDS = ("0", "false", "f", "no", "n", "off")
+_TYPE_WORDS: dict[Any, str] = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "text",
+    Path: "path",
+    type(None): "none",
+    Any: "anything",
+}
+
+
+@dataclass(frozen=True)
+class ConfigField:
+    """One field of a configuration dataclass, as help texts and options need it.
+
+    Attributes:
+      name: The field's name.
+      annotation: Its resolved type.
+      type_name: The type in words, for example "integer" or "a list of integer".
+      default: Its default; meaningless when ``required``.
+      required: Whether a value must be given.
+      help: The field's ``metadata["help"]``, or "".
+    """
+
+    name: str
+    annotation: Any
+    type_name: str
+    default: Any
+    required: bool
+    help: str
+
+
+def fields_help(cls: type) -> tuple[ConfigField, ...]:
+    """The fields that `resolve` fills for ``cls``, in order of declaration."""
+    annotations = typing.get_type_hints(cls)
+    return tuple(
+        ConfigField(
+            name=field.name,
+            annotation=annotations[field.name],
+            type_name=_type_name(annotations[field.name]),
+            default=_default(field),
+            required=_default(field) is dataclasses.MISSING,
+            help=str(field.metadata.get("help", "")),
+        )
+        for field in dataclasses.fields(cls)
+        if field.init
+    )
+
+
+def resolve(cls: type[T], *layers: Mapping[str, Any]) -> T:
+    """Make an instance of the dataclass ``cls``; later layers win over earlier ones.
+
+    Integers are accepted for floats, strings for paths, and TOML arrays for tuples; nothing else
+    is converted.
+
+    Raises:
+      ConfigError: for an unknown key, a missing field, or a value of the wrong type.
+    """
+    fields = {field.name: field for field in fields_help(cls)}
+    values: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            if key not in fields:
+                raise ConfigError(
+                    f"{cls.__name__} has no option {key!r}",
+                    fix=did_you_mean(key, fields) or f"it has {', '.join(fields) or 'none'}",
+                )
+            values[key] = _fit(value, fields[key].annotation, f"{cls.__name__}.{key}")
+    missing = [name for name, field in fields.items() if field.required and name not in values]
+    if missing:
+        raise ConfigError(f"{cls.__name__} needs a value for {', '.join(missing)}")
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ConfigError(str(error), where=cls.__name__) from error
+
+
+def load_toml(source: Resource | Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+      ConfigError: if it cannot be read, or is not TOML; names the file and the place in it.
+    """
+    toml: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    where = f"{source.package}/{source.path}" if isinstance(source, Resource) else str(source)
+    try:
+        if isinstance(source, Resource):
+            text = source.read_text()
+        else:
+            text = source.read_text(encoding="utf-8")
+        table: dict[str, Any] = toml.loads(text)
+    except toml.TOMLDecodeError as error:
+        raise ConfigError(f"this is not valid TOML: {error}", where=where) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("this is not UTF-8 text", where=where) from error
+    except (OSError, ModuleNotFoundError) as error:
+        raise ConfigError(f"cannot read the configuration: {error}", where=where) from error
+    return table
+
+
+def parse_text(text: str, annotation: Any) -> Any:
+    """The value of type ``annotation`` that someone wrote on a command line.
+
+    Booleans are 0/1, true/false, yes/no; sequences are separated by commas; "none" is None where
+    None is allowed.
+
+    Raises:
+      ValueError: if ``text`` is no such value; the message says what was expected.
+    """
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if _is_union(origin):
+        return _parse_union(text, arguments)
+    if origin is typing.Literal:
+        for choice in arguments:
+            if str(choice) == text:
+                return choice
+    elif origin in (tuple, list):
+        parts = [part.strip() for part in text.split(",")] if text.strip() else []
+        item_types = _item_types(annotation, len(parts))
+        if len(item_types) == len(parts):
+            return origin(map(parse_text, parts, item_types))
+    elif annotation is bool:
+        if text.lower() in _TRUE_WORDS:
+            return True
+        if text.lower() in _FALSE_WORDS:
+            return False
+    elif annotation in (int, float):
+        try:
+            return annotation(text)
+        except ValueError:
+            pass
+    elif annotation is Path:
+        return Path(text)
+    else:
+        return text
+    raise ValueError(f"{text!r} is not {_article(_type_name(annotation))}")
+
+
+def _parse_union(text: str, arguments: tuple[Any, ...]) -> Any:
+    if type(None) in arguments and text.lower() == "none":
+        return None
+    for argument in arguments:
+        try:
+            if argument is not type(None):
+                return parse_text(text, argument)
+        except ValueError:
+            continue
+    raise ValueError(f"{text!r} is not {' or '.join(_type_name(a) for a in arguments)}")
+
+
+def _fit(value: Any, annotation: Any, where: str) -> Any:
+    """``value`` as ``annotation`` wants it, or a ConfigError."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is Any:
+        return value
+    if _is_union(origin):
+        for argument in arguments:
+            try:
+                return _fit(value, argument, where)
+            except ConfigError:
+                continue
+    elif origin is typing.Literal:
+        if any(value == choice and type(value) is type(choice) for choice in arguments):
+            return value
+    elif origin in (tuple, list):
+        if isinstance(value, (tuple, list)):
+            item_types = _item_types(annotation, len(value))
+            if len(item_types) == len(value):
+                return origin(_fit(v, t, where) for v, t in zip(value, item_types, strict=True))
+    elif annotation is float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    elif annotation is Path:
+        if isinstance(value, (str, Path)):
+            return Path(value)
+    elif annotation is int:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    elif isinstance(value, origin or annotation):
+        return value
+    raise ConfigError(f"{value!r} is not {_article(_type_name(annotation))}", where=where)
+
+
+def _is_union(origin: Any) -> bool:
+    return origin is typing.Union or origin is types.UnionType
+
+
+def _item_types(annotation: Any, count: int) -> tuple[Any, ...]:
+    """The type of each of ``count`` items; of another length if ``count`` cannot be right."""
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is list or arguments[-1:] == (Ellipsis,):
+        return (arguments[0],) * count
+    return arguments
+
+
+def _type_name(annotation: Any) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if _is_union(origin):
+        return " or ".join(_type_name(argument) for argument in arguments)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(str(argument) for argument in arguments)
+    if origin in (tuple, list):
+        words = [_type_name(a) for a in arguments if a is not Ellipsis]
+        return f"list of {', '.join(words)}"
+    return _TYPE_WORDS.get(annotation) or str(getattr(annotation, "__name__", annotation))
+
+
+def _article(words: str) -> str:
+    if words.startswith("one of"):
+        return words
+    return f"an {words}" if words[0] in "aeiou" else f"a {words}"
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default

@@ -1,0 +1,239 @@
+"""Finding and loading plugins and drivers by their entry points, with stevedore.
+
+Three guards surround every plugin; this module holds the first. Whatever happens while a plugin
+is found or imported becomes a `Problem` of that plugin, and the others load as if it were not
+there. ``CALVE_DISABLE_PLUGINS`` names plugins that are not loaded, separated by commas; ``all``
+stands for every plugin that does not come with calve itself.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from stevedore.driver import DriverManager
+from stevedore.extension import Extension, ExtensionManager
+
+from calve.errors import CalveError, PluginError
+from calve.requirements import facts_of, unmet_requirement
+from calve.suggest import did_you_mean
+
+__all__ = ["PLUGINS", "Discovery", "PluginSource", "Problem", "describe", "discover", "load_driver"]
+
+PLUGINS = "calve.plugins"
+
+
+@dataclass(frozen=True)
+class PluginSource:
+    """Where a plugin comes from.
+
+    Attributes:
+      name: Name of its entry point.
+      target: What the entry point names, for example "my_package.plugin".
+      distribution: Name of the installed distribution.
+      version: Version of the distribution.
+    """
+
+    name: str
+    target: str
+    distribution: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"plugin {self.name!r} of {self.distribution} {self.version}"
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether the plugin comes with calve itself."""
+        return self.distribution == "calve"
+
+    @property
+    def order(self) -> tuple[bool, str, str, str]:
+        """Sorts built-in plugins first, then by distribution and name."""
+        return (not self.is_builtin, self.distribution, self.name, self.target)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one plugin.
+
+    Attributes:
+      source: The plugin.
+      stage: What failed: "requirements", "load", "register", "conflict" or the name of a hook.
+      cause: One line for people.
+      exception: The original exception, where there was one.
+    """
+
+    source: PluginSource
+    stage: str
+    cause: str
+    exception: BaseException | None = field(default=None, compare=False)
+
+    @property
+    def line(self) -> str:
+        """The one line that the problem costs on stderr."""
+        return (
+            f"calve: {self.source}: {self.stage}: {self.cause} "
+            f"(more: calve plugins check {self.source.name})"
+        )
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What was found in the group ``calve.plugins``.
+
+    Attributes:
+      modules: The loaded plugins, in order.
+      disabled: Plugins that ``CALVE_DISABLE_PLUGINS`` names.
+      problems: What could not be loaded.
+    """
+
+    modules: Mapping[PluginSource, Any]
+    disabled: tuple[PluginSource, ...]
+    problems: tuple[Problem, ...]
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line."""
+    if isinstance(error, CalveError):
+        return error.what
+    if isinstance(error, SystemExit):
+        return f"it called exit({'' if error.code is None else error.code!r})"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def discover() -> Discovery:
+    """Find and load every plugin that is not disabled; no plugin can make it fail."""
+    manager = _PluginManager()
+    loaded = sorted(
+        ((_source_of(ext.entry_point), ext.plugin) for ext in manager.extensions),
+        key=lambda pair: pair[0].order,
+    )
+    return Discovery(
+        modules=dict(loaded),
+        disabled=tuple(sorted(manager.disabled, key=lambda source: source.order)),
+        problems=tuple(manager.problems),
+    )
+
+
+def load_driver(namespace: str, name: str) -> Any:
+    """The driver ``name`` of ``calve.runtimes`` or ``calve.loss_backends``, imported now.
+
+    Raises:
+      PluginError: if there is none, if two distributions provide it, or if it cannot be loaded;
+        the original exception is its ``__cause__``.
+    """
+    found: dict[str, list[PluginSource]] = {}
+    for entry_point in _entry_points(namespace):
+        found.setdefault(entry_point.name, []).append(_source_of(entry_point))
+    if name not in found:
+        raise PluginError(
+            f"there is no driver {name!r} in {namespace}",
+            fix=did_you_mean(name, found) or f"installed: {', '.join(sorted(found)) or 'none'}",
+        )
+    if len(found[name]) > 1:
+        raise PluginError(
+            f"the driver {name!r} of {namespace} is ambiguous",
+            where=" and ".join(f"{s.distribution} {s.version}" for s in found[name]),
+            fix="uninstall one of them",
+        )
+    try:
+        return _Driver(namespace, name).driver
+    except _LoadError as error:
+        raise PluginError(
+            f"the driver {name!r} of {namespace} cannot be loaded: {error.problem.cause}",
+            where=f"{error.problem.source.distribution} {error.problem.source.version}",
+        ) from error.problem.exception
+
+
+class _LoadError(Exception):
+    """Carries a problem through stevedore, which lets some exceptions pass its own guard."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.cause)
+        self.problem = problem
+
+
+class _Guarded(ExtensionManager[Any]):
+    """stevedore without its disk cache, and with a guard that nothing but Ctrl-C passes.
+
+    The cache may serve the entry points of an earlier installation, and drops the distribution
+    that each of them belongs to.
+    """
+
+    def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:
+        return _entry_points(self.namespace)
+
+    def _load_one_plugin(
+        self, ep: importlib.metadata.EntryPoint, *args: Any, **kwargs: Any
+    ) -> Extension[Any] | None:
+        source = _source_of(ep)
+        unmet = None if source.is_builtin else unmet_requirement(facts_of(ep.dist))
+        if unmet is not None:
+            raise _LoadError(Problem(source, "requirements", unmet))
+        try:
+            return super()._load_one_plugin(ep, *args, **kwargs)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise _LoadError(Problem(source, "load", describe(error), error)) from error
+
+
+class _PluginManager(_Guarded):
+    """Loads every plugin that is not disabled, and remembers what went wrong with the others."""
+
+    def __init__(self) -> None:
+        self.disabled: list[PluginSource] = []
+        self.problems: list[Problem] = []
+        super().__init__(PLUGINS, on_load_failure_callback=self._remember)
+
+    def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:
+        names = {n.strip() for n in os.environ.get("CALVE_DISABLE_PLUGINS", "").split(",")}
+        enabled = []
+        for entry_point in super().list_entry_points():
+            source = _source_of(entry_point)
+            if source.name in names or ("all" in names and not source.is_builtin):
+                self.disabled.append(source)
+            else:
+                enabled.append(entry_point)
+        return enabled
+
+    def _remember(self, manager: Any, entry_point: Any, error: BaseException) -> None:
+        assert isinstance(error, _LoadError)
+        self.problems.append(error.problem)
+
+
+class _Driver(_Guarded, DriverManager[Any]):
+    """Loads the one driver of a name that is known to be there once."""
+
+    def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:
+        return [ep for ep in super().list_entry_points() if ep.name in self._names]
+
+
+def _entry_points(group: str) -> list[importlib.metadata.EntryPoint]:
+    try:
+        return list(importlib.metadata.entry_points(group=group))
+    except Exception:
+        # One malformed entry_points.txt, of whatever package, spoils the bulk query.
+        return list(_readable_entry_points(group))
+
+
+def _readable_entry_points(group: str) -> Iterator[importlib.metadata.EntryPoint]:
+    seen: set[str] = set()
+    for distribution in importlib.metadata.distributions():
+        name = facts_of(distribution).name
+        if name in seen:
+            continue
+        seen.add(name)
+        with suppress(Exception):
+            yield from distribution.entry_points.select(group=group)
+
+
+def _source_of(entry_point: importlib.metadata.EntryPoint) -> PluginSource:
+    facts = facts_of(entry_point.dist)
+    return PluginSource(entry_point.name, entry_point.value, facts.name, facts.version)
