@@ -1,0 +1,217 @@
+"""From a checkpoint to a bundle."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calve.bundle import (
+    GOLDEN_FILE,
+    TOKENS_FILE,
+    Bundle,
+    BundleManifest,
+    record_files,
+    tail_padding,
+    write_manifest,
+)
+from calve.config import resolve
+from calve.discovery import load_driver
+from calve.errors import ExportError, TokensError
+from calve.features import FeatureConfig, compute_fbank
+from calve.files import atomic_dir
+from calve.golden import Golden, golden_pcm, pcm_samples
+from calve.parity import ParityReport, compare, observe
+from calve.pipeline import run_steps
+from calve.progress import NO_PROGRESS
+from calve.protocols import ExportWorkspace, Progress
+from calve.registry import registry
+from calve.specs import ExporterSpec
+from calve.tokens import SymbolTable
+
+if TYPE_CHECKING:
+    from calve.checkpoint import CheckpointChoice
+    from calve.models import LoadedModel
+
+__all__ = ["export"]
+
+_LONG_CHUNK = 8
+"""A dynamic network is checked with its own shift and with one so many times longer."""
+
+
+def export(
+    recipe: str,
+    *,
+    checkpoint: str | PathLike[str] | CheckpointChoice,
+    output: str | PathLike[str],
+    tokens: str | PathLike[str] | None = None,
+    format: str = "ncnn",  # noqa: A002
+    overwrite: bool = False,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    progress: Progress = NO_PROGRESS,
+    **options: Any,
+) -> Bundle:
+    """Turn a checkpoint into a bundle that a device runtime opens.
+
+    The bundle is written whole or not at all: on any error, Ctrl-C included, ``output`` is as it
+    was.
+
+    Args:
+      recipe: Name of the recipe that the checkpoint was trained with.
+      checkpoint: A file, "builtin:NAME", or a choice of checkpoints to average.
+      output: Directory to create.
+      tokens: The model's tokens.txt; a builtin checkpoint brings its own.
+      format: Name of the export format.
+      overwrite: Whether to replace ``output`` if it exists.
+      overrides: Configuration by table ("encoder", "model") that the checkpoint leaves open.
+      progress: Where to say how far it is.
+      **options: Options of the format, as ``calve export --help`` lists them.
+
+    Raises:
+      CheckpointError: if the checkpoint cannot be read or does not fit the recipe.
+      TokensError: if the symbol table is missing or does not fit the model.
+      ExportError: if a step fails, or the result does not agree with torch.
+      ConfigError: if ``output`` exists, or an option is wrong.
+      PluginError: if the recipe or format is not registered or not usable.
+    """
+    from calve.models import load
+
+    exporter = registry().exporters.get(format)
+    format_options = resolve(exporter.options.load(), options)
+    with (
+        atomic_dir(output, overwrite=overwrite) as folder,
+        tempfile.TemporaryDirectory(prefix="calve-export-") as scratch,
+    ):
+        loaded = load(recipe, checkpoint, overrides)
+        job = _Job(exporter, loaded, FeatureConfig(), folder)
+        symbols = _symbols(tokens, loaded)
+        symbols.write(folder / TOKENS_FILE)
+        workspace = job.workspace(symbols, format_options, Path(scratch))
+        run_steps(
+            exporter.steps, workspace, kind="export step", error=ExportError, progress=progress
+        )
+        progress.start("check parity with torch")
+        job.finish(workspace)
+        progress.finish()
+    return Bundle.open(output)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One export on its way; ``folder`` becomes the bundle."""
+
+    exporter: ExporterSpec
+    loaded: LoadedModel
+    features: FeatureConfig
+    folder: Path
+
+    def workspace(self, symbols: SymbolTable, options: Any, scratch: Path) -> ExportWorkspace:
+        geometry = self.loaded.model.encoder.geometry
+        writer = registry().metadata_writers.get((self.loaded.encoder.name, self.exporter.format))
+        return ExportWorkspace(
+            model=self.loaded.family.to_plain(self.loaded.model),
+            encoder_name=self.loaded.encoder.name,
+            config={name: asdict(table) for name, table in self.loaded.config.items()},
+            geometry=geometry,
+            symbols=symbols,
+            metadata=writer.table.load()(self.loaded.config["encoder"], geometry),
+            options=options,
+            folder=self.folder,
+            scratch=scratch,
+        )
+
+    def finish(self, workspace: ExportWorkspace) -> None:
+        """Compare the new networks with torch, keep golden numbers, write the manifest last."""
+        manifest = self._manifest(workspace)
+        golden, parity = self._compare(manifest)
+        parity.check()
+        golden.write(self.folder / GOLDEN_FILE)
+        complete = replace(manifest, parity=parity.to_json(), files=record_files(self.folder))
+        write_manifest(self.folder, complete)
+
+    def _manifest(self, workspace: ExportWorkspace) -> BundleManifest:
+        report = dict(workspace.report)
+        precision = report.pop("precision")
+        tools = report.pop("tools", {})
+        model_config = workspace.config["model"]
+        return BundleManifest(
+            format=self.exporter.format,
+            runtime=self.exporter.runtime,
+            recipe=self.loaded.recipe.name,
+            encoder=workspace.encoder_name,
+            config=workspace.config,
+            provenance=self.loaded.checkpoint.provenance,
+            geometry=workspace.geometry,
+            tail_padding_frames=tail_padding(workspace.geometry),
+            features=self.features,
+            blank_id=workspace.symbols.blank_id,
+            unk_id=workspace.symbols.unk_id,
+            context_size=model_config["context_size"],
+            vocab_size=len(workspace.symbols),
+            precision=precision,
+            parameters=_parameters(self.loaded.model),
+            tools=_tools() | tools,
+            metadata=workspace.metadata,
+            parity={},
+            steps=report,
+        )
+
+    def _compare(self, manifest: BundleManifest) -> tuple[Golden, ParityReport]:
+        pcm = golden_pcm(self.loaded.recipe, self.features.sample_rate)
+        features = compute_fbank(pcm_samples(pcm), self.features)
+        torch_session = load_driver("calve.runtimes", "torch").open(self.loaded)
+        candidate = Bundle(self.folder, manifest).runtime()
+        precision = "fp16" if "fp16" in manifest.precision.values() else "fp32"
+        geometry = manifest.geometry
+        geometries = [geometry]
+        if geometry.dynamic:
+            geometries.append(geometry.with_chunk_ms(geometry.chunk_ms * _LONG_CHUNK))
+        observations = [
+            (observe(torch_session, features, one), observe(candidate, features, one))
+            for one in geometries
+        ]
+        reports = [
+            compare(*observed, precision=precision, chunk_ms=one.chunk_ms)
+            for observed, one in zip(observations, geometries, strict=True)
+        ]
+        reference, answered = observations[0]
+        golden = Golden(
+            self.features.sample_rate,
+            pcm,
+            features,
+            geometry.chunk_ms,
+            replace(reference, tokens=answered.tokens),
+        )
+        return golden, sum(reports[1:], start=reports[0])
+
+
+def _symbols(tokens: str | PathLike[str] | None, loaded: LoadedModel) -> SymbolTable:
+    vocab_size = loaded.config["model"].vocab_size
+    if tokens is not None:
+        return SymbolTable.read(tokens).for_vocabulary(vocab_size)
+    for pretrained in loaded.recipe.pretrained:
+        if loaded.checkpoint.provenance.get("builtin") == pretrained.name:
+            with pretrained.tokens.as_file() as path:
+                return SymbolTable.read(path).for_vocabulary(vocab_size)
+    raise TokensError(
+        "the checkpoint brings no symbol table",
+        fix="name the tokens.txt that it was trained with: --tokens FILE",
+    )
+
+
+def _parameters(model: Any) -> dict[str, int]:
+    networks = {name: getattr(model, name) for name in ("encoder", "decoder", "joiner")}
+    counts = {name: _count(network) for name, network in networks.items()}
+    return counts | {"total": _count(model)}
+
+
+def _count(module: Any) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _tools() -> dict[str, str]:
+    return {name: version(name) for name in ("calve", "torch")}

@@ -1,0 +1,150 @@
+"""Golden input and output: what a bundle must answer, kept inside it.
+
+With it, ``calve verify`` checks a bundle on any machine with the bundle's own runtime: it needs
+neither torch nor the checkpoint.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from calve.audio import read_audio
+from calve.errors import BundleError
+from calve.files import atomic_file
+from calve.parity import Observation
+from calve.specs import RecipeSpec
+
+__all__ = ["Golden", "golden_pcm", "pcm_samples"]
+
+Float32Array = NDArray[np.float32]
+
+_SECONDS = 3.0
+_FULL_SCALE = 32768
+_OUTPUT = "output:"
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A short recording and what the model makes of it.
+
+    Attributes:
+      sample_rate: Samples per second.
+      pcm: (n,) int16, the recording.
+      features: (T, C) float32, its features.
+      chunk_ms: Milliseconds per chunk in the observation.
+      observation: What torch answered; its tokens are those of the bundle's own runtime.
+    """
+
+    sample_rate: int
+    pcm: NDArray[np.int16]
+    features: Float32Array
+    chunk_ms: int
+    observation: Observation
+
+    def write_wav(self, path: Path) -> None:
+        """The recording as a file, for clients that read files."""
+        soundfile.write(path, self.pcm, self.sample_rate, subtype="PCM_16")
+
+    def write(self, path: Path) -> None:
+        """Store everything in one compressed ``.npz``."""
+        arrays: dict[str, Any] = {
+            "sample_rate": self.sample_rate,
+            "pcm": self.pcm,
+            "features": self.features,
+            "chunk_ms": self.chunk_ms,
+            "chunks": self.observation.chunks,
+            "tokens": np.array(self.observation.tokens, dtype=np.int64),
+        }
+        for name, output in self.observation.outputs.items():
+            arrays[_OUTPUT + name] = output
+        with atomic_file(path) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, **arrays)
+
+    @classmethod
+    def read(cls, path: str | PathLike[str]) -> Golden:
+        """Inverse of `write`.
+
+        Raises:
+          BundleError: if the file is missing, truncated or no golden file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = dict(stored)
+            observation = Observation(
+                chunks=int(arrays["chunks"]),
+                outputs={
+                    name.removeprefix(_OUTPUT): array
+                    for name, array in arrays.items()
+                    if name.startswith(_OUTPUT)
+                },
+                tokens=tuple(arrays["tokens"].tolist()),
+            )
+            return cls(
+                sample_rate=int(arrays["sample_rate"]),
+                pcm=arrays["pcm"],
+                features=arrays["features"],
+                chunk_ms=int(arrays["chunk_ms"]),
+                observation=observation,
+            )
+        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            raise BundleError(
+                f"cannot read the golden input and output: {type(error).__name__}: {error}",
+                where=path,
+                fix="copy or export the bundle again",
+            ) from error
+
+
+def golden_pcm(recipe: RecipeSpec, sample_rate: int) -> NDArray[np.int16]:
+    """At most three seconds of audio to check a model of this recipe on, (n,) int16.
+
+    The recipe's own demo recording if it has one, else vowel-like sound made from formulas: what
+    it says does not matter, only that every network is driven as speech drives it.
+    """
+    count = round(_SECONDS * sample_rate)
+    samples = _demo_recording(recipe, sample_rate)
+    if samples is None:
+        samples = _vowels(count, sample_rate)
+    scaled = (samples[:count] * _FULL_SCALE).round().clip(-_FULL_SCALE, _FULL_SCALE - 1)
+    return np.asarray(scaled, dtype=np.int16)
+
+
+def pcm_samples(pcm: NDArray[np.int16]) -> Float32Array:
+    """The same audio as float32 at full scale [-1, 1]."""
+    return np.asarray(pcm / _FULL_SCALE, dtype=np.float32)
+
+
+def _demo_recording(recipe: RecipeSpec, sample_rate: int) -> Float32Array | None:
+    for pretrained in recipe.pretrained:
+        if pretrained.recordings is None:
+            continue
+        with pretrained.recordings.as_file() as folder:
+            for path in sorted(folder.glob("*.wav")):
+                return read_audio(path, sample_rate).samples
+    return None
+
+
+def _vowels(count: int, sample_rate: int) -> Float32Array:
+    """Harmonics of a gliding pitch under moving formants, with pauses and faint noise."""
+    seconds = np.arange(count) / sample_rate
+    pitch = 120 + 20 * np.sin(2 * np.pi * 0.7 * seconds)
+    phase = 2 * np.pi * np.cumsum(pitch) / sample_rate
+    formants = (
+        500 + 250 * np.sin(2 * np.pi * 1.3 * seconds),
+        1500 + 600 * np.sin(2 * np.pi * 0.9 * seconds),
+    )
+    sound = np.zeros(count)
+    for harmonic in range(1, 25):
+        frequency = harmonic * pitch
+        gain = sum(np.exp(-(((frequency - formant) / 150) ** 2)) for formant in formants)
+        sound += gain * np.sin(harmonic * phase)
+    syllables = np.clip(np.sin(2 * np.pi * 1.6 * seconds) + 0.4, 0, 1)
+    noise = np.random.default_rng(0).normal(scale=0.003, size=count)
+    return np.asarray(0.1 * sound * syllables + noise, dtype=np.float32)

@@ -1,0 +1,228 @@
+"""Agreement of two runtimes on the same model, number by number.
+
+Each session is *observed* on the same features: chained chunks with carried states, some decoder
+contexts, some joiner inputs, a greedy search. Two observations are then compared; one of them may
+have been stored (`calve.golden`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calve.errors import ExportError
+from calve.geometry import StreamingGeometry
+from calve.protocols import Session, States
+
+__all__ = [
+    "LIMITS",
+    "MIN_CHUNKS",
+    "Observation",
+    "OutputParity",
+    "ParityReport",
+    "compare",
+    "observe",
+]
+
+Float32Array = NDArray[np.float32]
+
+LIMITS = {"fp32": 1e-4, "fp16": 5e-3}
+"""Largest absolute error allowed, by precision of the weights."""
+
+MIN_CHUNKS = 20
+"""Fewer chained chunks would not show an error that builds up in the states."""
+
+_CONTEXTS = 32
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a session answered.
+
+    Attributes:
+      chunks: Chained chunks that were encoded.
+      outputs: Arrays by name: "encoder_out" (frames, D), the final states as the session names
+        them (flattened), "decoder_out" (K, D') and "logits" (K, vocab_size).
+      tokens: Symbols that greedy search found in all frames.
+    """
+
+    chunks: int
+    outputs: dict[str, Float32Array]
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OutputParity:
+    """Agreement on one output.
+
+    Attributes:
+      chunk_ms: Milliseconds per chunk with which it was observed.
+      chunks: Chained chunks.
+      output: Name of the output.
+      max_abs_error: Largest absolute difference.
+      peak: Largest absolute value of the reference.
+    """
+
+    chunk_ms: int
+    chunks: int
+    output: str
+    max_abs_error: float
+    peak: float
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """Agreement of a candidate with a reference.
+
+    Attributes:
+      precision: Precision of the candidate's weights, which sets the limit.
+      limit: Largest absolute error allowed for any output.
+      outputs: One entry per output and chunk length.
+      tokens: Greedy tokens of the candidate.
+      reference_tokens: Greedy tokens of the reference.
+    """
+
+    precision: str
+    limit: float
+    outputs: tuple[OutputParity, ...]
+    tokens: tuple[int, ...]
+    reference_tokens: tuple[int, ...]
+
+    @property
+    def max_abs_error(self) -> float:
+        """The largest error of all outputs."""
+        return max(output.max_abs_error for output in self.outputs)
+
+    @property
+    def tokens_equal(self) -> bool:
+        """Whether greedy search found the same symbols."""
+        return self.tokens == self.reference_tokens
+
+    def __add__(self, other: ParityReport) -> ParityReport:
+        """Both reports as one: for the same model observed with another chunk length."""
+        return ParityReport(
+            self.precision,
+            self.limit,
+            self.outputs + other.outputs,
+            self.tokens + other.tokens,
+            self.reference_tokens + other.reference_tokens,
+        )
+
+    def check(self) -> None:
+        """Accept or refuse.
+
+        Raises:
+          ExportError: if an error exceeds the limit, or the greedy tokens differ in fp32.
+        """
+        worst = max(self.outputs, key=lambda output: output.max_abs_error)
+        # Written so that NaN, which no comparison is true of, is refused too.
+        if not all(output.max_abs_error <= self.limit for output in self.outputs):
+            raise ExportError(
+                f"the export does not agree with torch: {worst.output} is off by "
+                f"{worst.max_abs_error:.1e} at {worst.chunk_ms} ms per chunk, "
+                f"and {self.precision} allows {self.limit:.0e}"
+            )
+        if self.precision == "fp32" and not self.tokens_equal:
+            raise ExportError(
+                f"greedy search finds other symbols than in torch: {list(self.tokens)} instead of "
+                f"{list(self.reference_tokens)}"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes and conclusions, for ``bundle.json``."""
+        return asdict(self) | {
+            "max_abs_error": self.max_abs_error,
+            "tokens_equal": self.tokens_equal,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ParityReport:
+        """Inverse of `to_json`."""
+        return cls(
+            precision=values["precision"],
+            limit=values["limit"],
+            outputs=tuple(OutputParity(**output) for output in values["outputs"]),
+            tokens=tuple(values["tokens"]),
+            reference_tokens=tuple(values["reference_tokens"]),
+        )
+
+
+def observe(session: Session, features: Float32Array, geometry: StreamingGeometry) -> Observation:
+    """Run a session over features, step by step.
+
+    Args:
+      session: The networks.
+      features: (T, C); frames that fill no whole segment are left out.
+      geometry: How to step.
+    """
+    encoder_out, states, chunks = _encode(session, features, geometry)
+    decoder_out = session.decode_context(_contexts(session))
+    frames = np.linspace(0, len(encoder_out) - 1, num=len(decoder_out)).round().astype(np.intp)
+    outputs = {
+        "encoder_out": encoder_out,
+        **{name: np.asarray(state).reshape(-1) for name, state in states.items()},
+        "decoder_out": decoder_out,
+        "logits": session.join(np.ascontiguousarray(encoder_out[frames]), decoder_out),
+    }
+    return Observation(chunks, outputs, _greedy_tokens(session, encoder_out))
+
+
+def compare(
+    reference: Observation, candidate: Observation, *, precision: str, chunk_ms: int
+) -> ParityReport:
+    """Compare two observations of the same features at the same chunk length.
+
+    States are compared where both sessions know them by the same name and size.
+
+    Raises:
+      ExportError: if an output of the candidate has another size than the reference's.
+    """
+    outputs = []
+    for name, expected in reference.outputs.items():
+        actual = candidate.outputs.get(name)
+        if actual is None:
+            continue
+        if actual.size != expected.size:
+            raise ExportError(
+                f"{name} has the shape {actual.shape} instead of {expected.shape}",
+                fix="the network was exported with other sizes than the model has",
+            )
+        error = np.abs(actual.reshape(-1) - expected.reshape(-1)).max()
+        peak = np.abs(expected).max()
+        outputs.append(OutputParity(chunk_ms, reference.chunks, name, float(error), float(peak)))
+    return ParityReport(
+        precision, LIMITS[precision], tuple(outputs), candidate.tokens, reference.tokens
+    )
+
+
+def _encode(
+    session: Session, features: Float32Array, geometry: StreamingGeometry
+) -> tuple[Float32Array, States, int]:
+    states = session.init_states()
+    chunks = []
+    for start in range(0, len(features) - geometry.segment + 1, geometry.shift):
+        segment = np.ascontiguousarray(features[None, start : start + geometry.segment])
+        encoder_out, states = session.encode_chunk(segment, states)
+        chunks.append(encoder_out[0])
+    return np.concatenate(chunks), states, len(chunks)
+
+
+def _contexts(session: Session) -> NDArray[np.int64]:
+    """A fixed choice of decoder contexts, the starting one (all blanks) among them."""
+    numbers = np.arange(_CONTEXTS * session.context_size) * 7919 % session.vocab_size
+    contexts = numbers.reshape(_CONTEXTS, session.context_size).astype(np.int64)
+    contexts[0] = session.blank_id
+    return contexts
+
+
+def _greedy_tokens(session: Session, encoder_out: Float32Array) -> tuple[int, ...]:
+    from calve.registry import registry
+
+    search = registry().searches.get("greedy_search").search.load()(session)
+    search.accept(encoder_out)
+    tokens: Sequence[int] = search.result().tokens
+    return tuple(tokens)
