@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from calve.config import ConfigField, fields_help, parse_text
 from calve.errors import PluginError
@@ -41,7 +43,18 @@ class FieldType(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
             self.fail(str(error), param, ctx)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        return f"[{self.name}]" if self._annotation is bool else self.name.upper()
+        return _metavar(self._annotation)
+
+
+def _metavar(annotation: Any) -> str:
+    arguments = [a for a in typing.get_args(annotation) if a not in (Ellipsis, type(None))]
+    if typing.get_origin(annotation) is typing.Literal:
+        return f"[{'|'.join(map(str, arguments))}]"
+    if typing.get_origin(annotation) in (tuple, list):
+        return f"{_metavar(arguments[0])},..."
+    if arguments:
+        return "|".join(map(_metavar, arguments))
+    return "[0|1]" if annotation is bool else str(getattr(annotation, "__name__", "value")).upper()
 
 
 def dataclass_options(*classes: type, key: str = "options") -> Decorator:
@@ -59,8 +72,7 @@ def dataclass_options(*classes: type, key: str = "options") -> Decorator:
     def decorate(function: Function) -> Function:
         @functools.wraps(function)
         def collect(*args: Any, **kwargs: Any) -> Any:
-            given = {name: _take(kwargs, key, field) for name, field in ordered.items()}
-            kwargs[key] = {name: value for name, value in given.items() if value is not None}
+            kwargs[key] = _given(kwargs, key, ordered)
             return function(*args, **kwargs)
 
         decorated: Function = collect
@@ -96,15 +108,19 @@ def _parameter(key: str, name: str) -> str:
     return f"{key}__{name}"
 
 
-def _take(kwargs: dict[str, Any], key: str, field: ConfigField) -> Any:
-    parameter = _parameter(key, field.name)
-    value = kwargs.pop(parameter)
-    if kwargs.pop(f"{parameter}__off", False):
-        if value:
-            flag = field.name.replace("_", "-")
+def _given(kwargs: dict[str, Any], key: str, fields: Iterable[str]) -> dict[str, Any]:
+    """Take the values of ``fields`` out of ``kwargs`` and keep those that somebody wrote."""
+    context = click.get_current_context()
+    given: dict[str, Any] = {}
+    for name in fields:
+        parameter = _parameter(key, name)
+        value, off = kwargs.pop(parameter), kwargs.pop(f"{parameter}__off", False)
+        if context.get_parameter_source(parameter) is not ParameterSource.DEFAULT:
+            given[name] = value
+        if off and given.setdefault(name, False):
+            flag = name.replace("_", "-")
             raise click.UsageError(f"--{flag} and --no-{flag} contradict one another")
-        return False
-    return value
+    return given
 
 
 def _shown(field: ConfigField) -> str:
