@@ -123,7 +123,7 @@ def convert(
 
 
 def _child(binary: Path, network: Traced, folder: Path, fp16: bool, time_limit: float) -> Child:
-    own = folder / network.name
+    own = folder.resolve() / network.name
     own.mkdir(parents=True, exist_ok=True)
     shapes = [f"inputshape={','.join(network.shapes)}"]
     if network.other_shapes:
@@ -141,7 +141,7 @@ def _child(binary: Path, network: Traced, folder: Path, fp16: bool, time_limit: 
     outputs = [f"{option}={own / name}" for option, name in names.items()]
     return Child(
         name=network.name,
-        command=[str(binary), str(network.path), *shapes, f"fp16={int(fp16)}", *outputs],
+        command=[str(binary), str(network.path.resolve()), *shapes, f"fp16={int(fp16)}", *outputs],
         folder=own,
         time_limit=time_limit,
         memory_limit=_MEMORY_BASE + _MEMORY_FACTOR * network.path.stat().st_size,

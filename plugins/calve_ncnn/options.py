@@ -1,0 +1,25 @@
+"""Options of the ncnn export format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from calve.api import ConfigError
+
+__all__ = ["NcnnOptions"]
+
+
+@dataclass(frozen=True)
+class NcnnOptions:
+    """What ``calve export RECIPE --format ncnn`` takes."""
+
+    fp16: bool = field(
+        default=True, metadata={"help": "Store weights as float16, which halves the files."}
+    )
+    pnnx_time_limit: int = field(
+        default=300, metadata={"help": "Seconds that pnnx may take for one network."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.pnnx_time_limit < 1:
+            raise ConfigError(f"pnnx_time_limit is {self.pnnx_time_limit}; it must be >= 1")

@@ -1,0 +1,41 @@
+"""Registers the ncnn export format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from calve.api import ClientSpec, ExporterSpec, ExportStepSpec, LazyRef, hookimpl
+
+__all__ = ["calve_register_exporters"]
+
+
+@hookimpl
+def calve_register_exporters() -> Iterator[ExporterSpec]:
+    """The format ``ncnn``."""
+    yield ExporterSpec(
+        format="ncnn",
+        summary="ncnn networks that calve and sherpa-ncnn run on phones and small boards",
+        options=LazyRef("calve_ncnn.options:NcnnOptions"),
+        steps=(
+            _step("trace", "trace flat views of the networks", "trace_networks"),
+            _step("pnnx", "convert them with pnnx", "convert_networks"),
+            _step("metadata", "stamp SherpaMetaData into the encoder", "stamp_metadata"),
+            _step("lint", "look for what a runtime would crash on", "check_lint"),
+            _step("load", "load and run the networks in a child process", "check_loading"),
+        ),
+        runtime="ncnn",
+        lint=LazyRef("calve_ncnn.lint:lint"),
+        metadata=LazyRef("calve_ncnn.metadata:store"),
+        clients=(
+            ClientSpec(
+                name="sherpa-ncnn",
+                module="sherpa_ncnn",
+                extra="sherpa-ncnn",
+                transcribe=LazyRef("calve_ncnn.sherpa:transcribe"),
+            ),
+        ),
+    )
+
+
+def _step(name: str, summary: str, function: str) -> ExportStepSpec:
+    return ExportStepSpec(name, summary, LazyRef(f"calve_ncnn.steps:{function}"))

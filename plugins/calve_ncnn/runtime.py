@@ -1,0 +1,122 @@
+"""Runs ncnn bundles with the pip package ``ncnn``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calve.api import BundleError, StreamingGeometry
+from calve.bundle import Bundle
+from calve.protocols import States
+from calve_ncnn.network import Network
+
+__all__ = ["STATES_REPORT", "NcnnRuntime", "NcnnSession"]
+
+Float32Array = NDArray[np.float32]
+
+STATES_REPORT = "states"
+"""Key in the manifest's ``steps``: shape of each encoder state without its batch axis, by name,
+in the order of the blobs in2, in3, ..."""
+
+
+class NcnnSession:
+    """A loaded ncnn bundle; a `calve.protocols.Session`.
+
+    ncnn knows no batches, so N streams are N calls. States have the stream axis first.
+    """
+
+    def __init__(self, bundle: Bundle, *, num_threads: int, fp16: bool) -> None:
+        manifest = bundle.manifest
+        self.geometry: StreamingGeometry = manifest.geometry
+        self.feature_dim = manifest.features.num_mel_bins
+        self.blank_id = manifest.blank_id
+        self.context_size = manifest.context_size
+        self.vocab_size = manifest.vocab_size
+        self._state_shapes = _state_shapes(bundle)
+
+        def load(name: str, inputs: int, *outputs: str) -> Network:
+            return Network(
+                bundle.path,
+                name,
+                inputs=inputs,
+                outputs=outputs,
+                num_threads=num_threads,
+                fp16=fp16,
+            )
+
+        # Blob 1 is the frame count, which the caller knows from the shapes.
+        state_blobs = range(2, 2 + len(self._state_shapes))
+        next_states = (f"out{index}" for index in state_blobs)
+        self._encoder = load("encoder", 2 + len(self._state_shapes), "out0", *next_states)
+        self._decoder = load("decoder", 1, "out0")
+        self._joiner = load("joiner", 2, "out0")
+
+    def init_states(self, batch_size: int = 1) -> States:
+        """Zero states for ``batch_size`` streams."""
+        return {
+            name: np.zeros((batch_size, *shape), np.float32)
+            for name, shape in self._state_shapes.items()
+        }
+
+    def encode_chunk(self, features: Float32Array, states: States) -> tuple[Float32Array, States]:
+        """features (N, T, C), T as the geometry allows -> encoder_out (N, T', D), next states."""
+        frames = np.array([features.shape[1]], np.float32)
+        rows = [
+            self._encoder.run(row, frames, *(states[name][index] for name in self._state_shapes))
+            for index, row in enumerate(features)
+        ]
+        stacked = [_stack(parts) for parts in zip(*rows, strict=True)]
+        return stacked[0], dict(zip(self._state_shapes, stacked[1:], strict=True))
+
+    def decode_context(self, contexts: NDArray[np.int64]) -> Float32Array:
+        """contexts (N, context_size) -> decoder_out (N, D').
+
+        ncnn has no embedding for "no symbol": -1 is taken as the blank.
+        """
+        symbols = np.where(contexts < 0, self.blank_id, contexts).astype(np.int32)
+        return _each(self._decoder.run, symbols)
+
+    def join(self, encoder_out: Float32Array, decoder_out: Float32Array) -> Float32Array:
+        """encoder_out (N, D), decoder_out (N, D') -> logits (N, vocab_size)."""
+        return _each(self._joiner.run, encoder_out, decoder_out)
+
+
+class NcnnRuntime:
+    """The driver ``ncnn`` in the namespace ``calve.runtimes``."""
+
+    @staticmethod
+    def open(bundle: Bundle, *, num_threads: int = 1, fp16: bool = False) -> NcnnSession:
+        """Load a bundle.
+
+        Args:
+          bundle: An opened ncnn bundle.
+          num_threads: CPU threads per network.
+          fp16: Whether ncnn may calculate in float16 where the CPU can; less exact.
+
+        Raises:
+          BundleError: if its networks cannot be loaded.
+        """
+        return NcnnSession(bundle, num_threads=num_threads, fp16=fp16)
+
+
+def _each(run: Callable[..., list[Float32Array]], *batches: NDArray[np.generic]) -> Float32Array:
+    """Run a network with one flat output on each row."""
+    return _stack([run(*rows)[0].reshape(-1) for rows in zip(*batches, strict=True)])
+
+
+def _stack(parts: list[Float32Array] | tuple[Float32Array, ...]) -> Float32Array:
+    # The usual single stream is not copied again.
+    return parts[0][np.newaxis] if len(parts) == 1 else np.stack(parts)
+
+
+def _state_shapes(bundle: Bundle) -> dict[str, tuple[int, ...]]:
+    recorded = bundle.manifest.steps.get(STATES_REPORT)
+    if not isinstance(recorded, Mapping):
+        raise BundleError(
+            "the manifest does not say what states the encoder has",
+            where=bundle.path,
+            fix="export the bundle again",
+        )
+    return {name: tuple(shape) for name, shape in recorded.items()}

@@ -1,0 +1,148 @@
+"""The steps from a torch model to an ncnn bundle, each working in an `ExportWorkspace`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from calve.api import ExportError
+from calve.protocols import ExportWorkspace
+from calve_ncnn.children import Child, run_children
+from calve_ncnn.layout import bin_path, param_path
+from calve_ncnn.lint import lint
+from calve_ncnn.metadata import store
+from calve_ncnn.pnnx import Traced, convert, pnnx_version
+from calve_ncnn.runtime import STATES_REPORT
+from calve_ncnn.views import NetworkView, network_views
+
+__all__ = ["check_lint", "check_loading", "convert_networks", "stamp_metadata", "trace_networks"]
+
+_LOAD_TIME_LIMIT = 120.0
+_LOAD_MEMORY_LIMIT = 16 << 30
+_PNNX_DTYPES = {torch.float32: "f32", torch.int64: "i64"}
+_NCNN_DTYPES = {torch.float32: "float32", torch.int64: "int32"}
+
+
+def trace_networks(workspace: ExportWorkspace) -> None:
+    """Trace the flat views of encoder, decoder and joiner into TorchScript files."""
+    for view in _views(workspace):
+        try:
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # oneDNN's about LSTM, the tracer's about shapes
+                traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
+                    view.module, view.inputs, check_trace=False
+                )
+            torch.jit.save(traced, str(workspace.scratch / f"{view.name}.pt"))
+        except RuntimeError as error:
+            raise ExportError(
+                f"torch cannot trace the {view.name}: {str(error).splitlines()[0]}",
+                fix="the export view calls `stream` on plain tensors: see the encoder's code",
+            ) from error
+    states = workspace.model.encoder.init_states(1)
+    axis = workspace.model.encoder.state_batch_axis
+    workspace.report[STATES_REPORT] = {
+        name: list(state.select(axis, 0).shape) for name, state in states.items()
+    }
+
+
+def convert_networks(workspace: ExportWorkspace) -> None:
+    """Convert the traced networks side by side and put them under icefall's names."""
+    traced = [
+        Traced(
+            view.name,
+            workspace.scratch / f"{view.name}.pt",
+            _pnnx_shapes(view.inputs),
+            _pnnx_shapes(view.other_inputs),
+        )
+        for view in _views(workspace)
+    ]
+    options = workspace.options
+    converted = convert(
+        traced,
+        workspace.scratch / "pnnx",
+        fp16=options.fp16,
+        time_limit=options.pnnx_time_limit,
+    )
+    for network in converted:
+        shutil.move(network.param_path, param_path(workspace.folder, network.name))
+        shutil.move(network.bin_path, bin_path(workspace.folder, network.name))
+    precision = "fp16" if options.fp16 else "fp32"
+    workspace.report["precision"] = {network.name: precision for network in converted}
+    workspace.report["tools"] = {"pnnx": pnnx_version(), "ncnn": version("ncnn")}
+    workspace.report["pnnx_seconds"] = {
+        network.name: round(network.seconds, 2) for network in converted
+    }
+
+
+def stamp_metadata(workspace: ExportWorkspace) -> None:
+    """Stamp SherpaMetaData into the encoder."""
+    store.write(workspace.folder, workspace.metadata)
+
+
+def check_lint(workspace: ExportWorkspace) -> None:
+    """Look for anything that ncnn or sherpa-ncnn would crash on, before running it."""
+    findings = lint(workspace.folder, None)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        listed = "\n".join(f"    {one.code}: {one.what} ({one.fix})" for one in errors)
+        raise ExportError(f"the converted networks are not sound:\n{listed}")
+    workspace.report["lint"] = [f"{finding.code}: {finding.what}" for finding in findings]
+
+
+def check_loading(workspace: ExportWorkspace) -> None:
+    """Load the networks in a child process and run each once; ncnn may crash or hang on them."""
+    networks = {view.name: _load_task(view) for view in _views(workspace)}
+    task = {"folder": str(workspace.folder.resolve()), "networks": networks}
+    child = Child(
+        name="load",
+        command=[sys.executable, "-m", "calve_ncnn.load_child"],
+        folder=workspace.scratch,
+        time_limit=_LOAD_TIME_LIMIT,
+        input=json.dumps(task),
+        memory_limit=_LOAD_MEMORY_LIMIT,
+    )
+    (outcome,) = run_children([child])
+    if outcome.failure:
+        raise ExportError(
+            f"ncnn {version('ncnn')} could not run the converted networks: the check "
+            f"{outcome.failure}; the end of its log:\n{outcome.tail}",
+            fix="try another version of pnnx and ncnn, or write the network differently",
+        )
+
+
+def _views(workspace: ExportWorkspace) -> Sequence[NetworkView]:
+    return network_views(workspace.model, workspace.geometry)
+
+
+def _pnnx_shapes(inputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
+    return tuple(
+        f"[{','.join(map(str, tensor.shape))}]{_PNNX_DTYPES[tensor.dtype]}" for tensor in inputs
+    )
+
+
+def _load_task(view: NetworkView) -> dict[str, Any]:
+    """What the loading child shall feed: shapes as ncnn has them, without the stream axis."""
+    segments = [view.inputs, view.other_inputs] if view.other_inputs else [view.inputs]
+    return {
+        "runs": [
+            [
+                _ncnn_input(tensor, axis)
+                for tensor, axis in zip(inputs, view.stream_axes, strict=True)
+            ]
+            for inputs in segments
+        ],
+        # Nobody reads out1, the encoder's output frame count.
+        "outputs": ["out0", *(f"out{index}" for index in range(2, view.num_outputs))],
+    }
+
+
+def _ncnn_input(tensor: torch.Tensor, stream_axis: int | None) -> tuple[tuple[int, ...], str]:
+    one_stream = tensor if stream_axis is None else tensor.select(stream_axis, 0)
+    return tuple(one_stream.shape), _NCNN_DTYPES[tensor.dtype]

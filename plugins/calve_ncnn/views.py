@@ -1,0 +1,131 @@
+"""A model's three networks as flat modules that pnnx can trace.
+
+pnnx crashes on tuples and dictionaries and leaves integer arithmetic in the graph, so an export
+view takes and returns plain float tensors, one per blob, and counts frames in float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from calve.api import StreamingGeometry
+
+__all__ = ["DecoderView", "EncoderView", "JoinerView", "NetworkView", "network_views"]
+
+# A second segment length, so that pnnx sees which axes are free.
+_OTHER_STEPS = 8
+
+
+class EncoderView(nn.Module):
+    """``encoder.stream`` with flat tensors, in the blob order of sherpa-ncnn.
+
+    in0 features (1, T, C), in1 frame count (1,), in2... states; out0 (1, T', D), out1 the output
+    frame count, out2... next states.
+    """
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.state_names = tuple(encoder.init_states(1))
+
+    def forward(self, x: Tensor, x_lens: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        named = dict(zip(self.state_names, states, strict=True))
+        y, y_lens, next_states = self.encoder.stream(x, x_lens, named)
+        return (y, y_lens, *(next_states[name] for name in self.state_names))
+
+
+class DecoderView(nn.Module):
+    """The decoder on one context: in0 (1, context_size) symbols, out0 (1, 1, D).
+
+    ncnn embeds symbols from 0 on, so the "no symbol" that training knows has no place here.
+    """
+
+    def __init__(self, decoder: Any) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, context: Tensor) -> Tensor:
+        return self.decoder.combine(self.decoder.embedding(context))  # type: ignore[no-any-return]
+
+
+class JoinerView(nn.Module):
+    """The joiner with its projections: in0 (1, D), in1 (1, D'), out0 (1, vocab_size) logits."""
+
+    def __init__(self, joiner: Any) -> None:
+        super().__init__()
+        self.joiner = joiner
+
+    def forward(self, encoder_out: Tensor, decoder_out: Tensor) -> Tensor:
+        return self.joiner(encoder_out, decoder_out)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class NetworkView:
+    """One network ready to trace.
+
+    Attributes:
+      name: "encoder", "decoder" or "joiner".
+      inputs: Example inputs, in blob order; the network is traced with these.
+      other_inputs: Inputs of another length, if the network takes any length.
+      stream_axes: For each input, the axis that counts streams, which ncnn does not have; None
+        if it has none.
+      num_outputs: How many outputs the module returns.
+    """
+
+    name: str
+    module: nn.Module
+    inputs: tuple[Tensor, ...]
+    stream_axes: tuple[int | None, ...]
+    other_inputs: tuple[Tensor, ...] = ()
+    num_outputs: int = 1
+
+
+def network_views(model: Any, geometry: StreamingGeometry) -> Sequence[NetworkView]:
+    """The three views of a plain model in eval mode.
+
+    Args:
+      model: With ``.encoder``, ``.decoder`` and ``.joiner`` in icefall's layout.
+      geometry: The encoder's.
+    """
+    return (
+        _encoder_view(model.encoder, geometry),
+        *_symbol_views(model.encoder.output_dim, model.decoder, model.joiner),
+    )
+
+
+def _encoder_view(encoder: Any, geometry: StreamingGeometry) -> NetworkView:
+    def inputs(frames: int) -> tuple[Tensor, ...]:
+        features = torch.zeros(1, frames, encoder.feature_dim)
+        return (features, torch.tensor([float(frames)]), *encoder.init_states(1).values())
+
+    view = EncoderView(encoder)
+    other = geometry.segment + _OTHER_STEPS * geometry.subsampling_factor
+    return NetworkView(
+        "encoder",
+        view,
+        inputs(geometry.segment),
+        stream_axes=(0, None, *[encoder.state_batch_axis] * len(view.state_names)),
+        other_inputs=inputs(other) if geometry.dynamic else (),
+        num_outputs=2 + len(view.state_names),
+    )
+
+
+def _symbol_views(encoder_dim: int, decoder: Any, joiner: Any) -> tuple[NetworkView, NetworkView]:
+    context = torch.zeros(1, decoder.context_size, dtype=torch.int64)
+    view = DecoderView(decoder)
+    with torch.no_grad():
+        decoder_out = view(context)[:, 0]
+    return (
+        NetworkView("decoder", view, (context,), stream_axes=(0,)),
+        NetworkView(
+            "joiner",
+            JoinerView(joiner),
+            (torch.zeros(1, encoder_dim), torch.zeros_like(decoder_out)),
+            stream_axes=(0, 0),
+        ),
+    )
