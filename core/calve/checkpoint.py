@@ -118,11 +118,11 @@ def load_state_dict(choice: CheckpointChoice) -> LoadedCheckpoint:
         return _from_training_run(choice)
     if not choice.checkpoint.startswith(BUILTIN_PREFIX):
         return _from_file(Path(choice.checkpoint))
-    with builtin_checkpoint(choice.checkpoint) as (_, path):
+    with builtin_checkpoint(choice.checkpoint) as (spec, path):
         loaded = _from_file(path)
     return LoadedCheckpoint(
         state_dict=loaded.state_dict,
-        provenance={**loaded.provenance, "builtin": choice.checkpoint},
+        provenance={**loaded.provenance, "builtin": spec.name},
         entries=loaded.entries,
         source=choice.checkpoint,
     )
