@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -216,22 +216,18 @@ class _Driver(_Guarded, DriverManager[Any]):
 
 
 def _entry_points(group: str) -> list[importlib.metadata.EntryPoint]:
-    try:
-        return list(importlib.metadata.entry_points(group=group))
-    except Exception:
-        # One malformed entry_points.txt, of whatever package, spoils the bulk query.
-        return list(_readable_entry_points(group))
+    """Entry points of one group, each with its distribution; the first on the path wins.
 
-
-def _readable_entry_points(group: str) -> Iterator[importlib.metadata.EntryPoint]:
-    seen: set[str] = set()
+    `importlib.metadata.entry_points` parses every file of every package that is installed, and
+    fails for all if one of them is malformed; here only the files that name the group are parsed.
+    """
+    found: dict[str, list[importlib.metadata.EntryPoint]] = {}
     for distribution in importlib.metadata.distributions():
-        name = facts_of(distribution).name
-        if name in seen:
-            continue
-        seen.add(name)
         with suppress(Exception):
-            yield from distribution.entry_points.select(group=group)
+            if group in (distribution.read_text("entry_points.txt") or ""):
+                name = facts_of(distribution).name
+                found.setdefault(name, list(distribution.entry_points.select(group=group)))
+    return [entry_point for entry_points in found.values() for entry_point in entry_points]
 
 
 def _source_of(entry_point: importlib.metadata.EntryPoint) -> PluginSource:

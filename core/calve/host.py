@@ -60,6 +60,12 @@ class Host:
         callers = self._manager.get_hookcallers(module) if module is not None else None
         return tuple(sorted(caller.name for caller in callers or ()))
 
+    def unmarked_hooks_of(self, source: PluginSource) -> tuple[str, ...]:
+        """Functions of a plugin that are named as hooks but not marked with `hookimpl`."""
+        module = self._manager.get_plugin(_registered_name(source))
+        known = [caller.name for caller in self._callers() if caller.has_spec()]
+        return tuple(sorted({n for n in known if hasattr(module, n)} - {*self.hooks_of(source)}))
+
     def collect(self, hook: str) -> Iterator[tuple[PluginSource, Any]]:
         """Call a registration hook plugin by plugin and yield the specs that it returned."""
         for source, module in self._implementers(hook):

@@ -85,7 +85,16 @@ class Table(Generic[K, S]):
 
     def of(self, source: PluginSource) -> list[K]:
         """Every name that a plugin registered, contested ones included."""
-        return [name for name, claims in self._claims.items() if source in dict(claims)]
+        return [name for name, _ in self.specs_of(source)]
+
+    def specs_of(self, source: PluginSource) -> list[tuple[K, S]]:
+        """Every spec that a plugin registered, with its name."""
+        return [
+            (name, spec)
+            for name, claims in self._claims.items()
+            for claimant, spec in claims
+            if claimant == source
+        ]
 
     def conflicts(self) -> dict[K, list[PluginSource]]:
         """Names that more than one plugin registered, and these plugins."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["DistributionFacts", "facts_of", "unmet_requirement"]
 
 
-@dataclass(frozen=True)
-class DistributionFacts:
+class DistributionFacts(NamedTuple):
     """What the metadata of an installed distribution say.
 
     Attributes:

@@ -7,7 +7,6 @@ microseconds at start-up and imports torch only when one of them is built.
 from __future__ import annotations
 
 import importlib
-import importlib.resources
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,16 +78,22 @@ class Resource:
 
     def read_text(self) -> str:
         """The file's UTF-8 text."""
-        return self._traversable().read_text(encoding="utf-8")
+        text: str = self._traversable().read_text(encoding="utf-8")
+        return text
 
     @contextmanager
     def as_file(self) -> Iterator[Path]:
         """A real file system path, valid inside the ``with`` block."""
-        with importlib.resources.as_file(self._traversable()) as path:
+        from importlib.resources import as_file
+
+        with as_file(self._traversable()) as path:
             yield path
 
     def _traversable(self) -> Any:
-        return importlib.resources.files(self.package).joinpath(self.path)
+        # Not at module level: every command imports this module, few read a resource.
+        from importlib.resources import files
+
+        return files(self.package).joinpath(self.path)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -93,9 +92,10 @@ def _plugin_commands() -> dict[str, CommandSpec]:
     return {spec.name: spec for spec in build_registry().commands}
 
 
-@dataclass
 class _Settings:
-    debug: bool = False
+    """What the group's own options set, read again when an error is reported."""
+
+    debug = False
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -1,0 +1,151 @@
+"""``calve plugins``: which plugins there are, what they bring, and what is wrong with them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from calve.cli.options import json_option
+from calve.discovery import Problem
+from calve.inspection import PluginReport, check_references, reports, reports_named
+from calve.registry import Registry, build_registry
+from calve.specs import LazyRef, Resource
+
+__all__ = ["plugins"]
+
+
+@click.group(short_help="List, check and describe plugins.")
+def plugins() -> None:
+    """Which plugins are installed, what they register, and what is wrong with them."""
+
+
+@plugins.command("list", short_help="List all plugins, broken and disabled ones included.")
+@json_option
+def list_plugins(as_json: bool) -> None:
+    """List all plugins, broken and disabled ones included."""
+    found = reports(build_registry())
+    if as_json:
+        click.echo(json.dumps([report.to_json() for report in found], indent=2))
+        return
+    rows = [
+        (
+            report.source.name,
+            f"{report.source.distribution} {report.source.version}",
+            report.status,
+            _gist(report),
+        )
+        for report in found
+    ]
+    _print_table([("PLUGIN", "DISTRIBUTION", "STATUS", "REGISTERS"), *rows])
+
+
+@plugins.command(short_help="Import all that plugins refer to; exit 1 on any problem.")
+@click.argument("name", required=False)
+@json_option
+@click.pass_obj
+def check(settings: Any, name: str | None, as_json: bool) -> None:
+    """Check the plugin NAME, or all of them, by importing everything that they refer to.
+
+    Exits with 1 if anything is wrong. `calve --debug plugins check NAME` shows the original
+    traceback of each problem.
+    """
+    registry = build_registry()
+    checked = [
+        dataclasses.replace(report, problems=(*report.problems, *_deep_problems(registry, report)))
+        for report in (reports(registry) if name is None else reports_named(registry, name))
+    ]
+    if as_json:
+        click.echo(json.dumps([report.to_json() for report in checked], indent=2))
+    else:
+        for report in checked:
+            _print_verdict(report, with_traceback=settings.debug)
+    if any(report.problems for report in checked):
+        raise click.exceptions.Exit(1)
+
+
+@plugins.command(short_help="Show everything that a plugin registers.")
+@click.argument("name")
+@json_option
+def info(name: str, as_json: bool) -> None:
+    """Show everything that the plugin NAME registers."""
+    registry = build_registry()
+    found = reports_named(registry, name)
+    if as_json:
+        values = [{**report.to_json(), "specs": _specs(registry, report)} for report in found]
+        click.echo(json.dumps(values, indent=2))
+        return
+    for report in found:
+        click.echo(f"{report.source} ({report.source.target}): {report.status}")
+        for problem in report.problems:
+            click.echo(f"  problem: {problem.stage}: {problem.cause}")
+        for kind, specs in _specs(registry, report).items():
+            for spec in specs:
+                click.echo(f"  {kind}")
+                _print_fields(spec)
+
+
+def _deep_problems(registry: Registry, report: PluginReport) -> Sequence[Problem]:
+    return () if report.status == "disabled" else check_references(registry, report.source)
+
+
+def _gist(report: PluginReport) -> str:
+    if report.problems:
+        problem = report.problems[0]
+        return f"{problem.stage}: {problem.cause}"
+    return "; ".join(
+        f"{kind} {', '.join(_written(name) for name in names)}"
+        for kind, names in report.registers.items()
+    )
+
+
+def _written(name: Any) -> str:
+    return " for ".join(name) if isinstance(name, tuple) else str(name)
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        click.echo("  ".join(cells).rstrip())
+
+
+def _print_verdict(report: PluginReport, *, with_traceback: bool) -> None:
+    if not report.problems:
+        click.echo(f"{report.source}: {report.status}")
+    for problem in report.problems:
+        click.echo(f"{report.source}: {problem.stage}: {problem.cause}")
+        if with_traceback and problem.exception is not None:
+            click.echo("".join(traceback.format_exception(problem.exception)), err=True)
+
+
+def _specs(registry: Registry, report: PluginReport) -> dict[str, list[dict[str, Any]]]:
+    found = {
+        table.kind: [_plain(spec) for _, spec in table.specs_of(report.source)]
+        for table in registry.tables
+    }
+    return {kind: specs for kind, specs in found.items() if specs}
+
+
+def _plain(value: Any) -> Any:
+    """A spec as values that JSON has."""
+    if isinstance(value, LazyRef):
+        return value.target
+    if isinstance(value, Resource):
+        return f"{value.package}/{value.path}"
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return value
+
+
+def _print_fields(spec: dict[str, Any]) -> None:
+    for key, value in spec.items():
+        shown = json.dumps(value) if isinstance(value, (list, dict)) else value
+        if shown not in (None, "[]"):
+            click.echo(f"    {key}: {shown}")
