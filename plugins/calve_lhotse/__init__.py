@@ -1,1 +1,1 @@
-
+"""Corpora, their preparation and their batches, on lhotse."""
