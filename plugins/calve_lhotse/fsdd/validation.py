@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from lhotse import CutSet, qa
 
-
 from calve.api import DataError
 from calve.tokens import SymbolTable
 from calve_lhotse.fsdd.cuts import load_cuts
