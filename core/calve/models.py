@@ -152,7 +152,9 @@ def load_model(
       ConfigError: if an override is unknown or contradicts the checkpoint.
       PluginError: if the recipe is not registered or not usable.
     """
-    return load(recipe, checkpoint, ModelBuilder(recipe).by_table(overrides)).model
+    overrides_by_table = ModelBuilder(recipe).by_table(overrides)
+    model: torch.nn.Module = load(recipe, checkpoint, overrides_by_table).model
+    return model
 
 
 def load(

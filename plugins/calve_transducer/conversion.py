@@ -116,7 +116,7 @@ def _plain_convolution(kind: type[nn.Module]) -> Callable[[Any], nn.Module]:
 @torch.no_grad()
 def _plain_embedding(scaled: ScaledEmbedding) -> nn.Module:
     weight = scaled.scaled_weight()
-    plain = _without_storage(lambda: nn.Embedding(*weight.shape, padding_idx=scaled.padding_idx))
+    plain = _without_storage(lambda: nn.Embedding(*weight.shape))
     return _assign(plain, weight, None)
 
 

@@ -19,7 +19,7 @@ class StatelessDecoder(nn.Module):
     Args:
       vocab_size: Number of symbols, blank included.
       decoder_dim: Dimension of the embedding and of the output.
-      blank_id: Id of the blank symbol, whose embedding gets no gradient.
+      blank_id: Id of the blank symbol.
       context_size: Number of symbols seen; 1 for a bigram.
     """
 
@@ -28,7 +28,7 @@ class StatelessDecoder(nn.Module):
         self.vocab_size = vocab_size
         self.blank_id = blank_id
         self.context_size = context_size
-        self.embedding = ScaledEmbedding(vocab_size, decoder_dim, padding_idx=blank_id)
+        self.embedding = ScaledEmbedding(vocab_size, decoder_dim)
         if context_size > 1:
             self.conv = ScaledConv1d(
                 decoder_dim, decoder_dim, context_size, groups=decoder_dim, bias=False

@@ -124,17 +124,10 @@ class ScaledConv2d(nn.Conv2d):
 
 
 class ScaledEmbedding(nn.Module):
-    """An embedding with a scaled table: (...) int64 -> (..., embedding_dim).
+    """An embedding with a scaled table: (...) int64 -> (..., embedding_dim)."""
 
-    Args:
-      padding_idx: An index whose row gets no gradient.
-    """
-
-    def __init__(
-        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None
-    ) -> None:
+    def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
         super().__init__()
-        self.padding_idx = padding_idx
         self.scale = nn.Parameter(torch.tensor(math.log(1.0 / _INITIAL_STD)))
         self.weight = nn.Parameter(torch.empty(num_embeddings, embedding_dim))
         nn.init.normal_(self.weight, std=_INITIAL_STD)
@@ -144,7 +137,7 @@ class ScaledEmbedding(nn.Module):
         return self.weight * self.scale.exp()
 
     def forward(self, y: Tensor) -> Tensor:
-        return functional.embedding(y, self.weight, self.padding_idx) * self.scale.exp()
+        return functional.embedding(y, self.weight) * self.scale.exp()
 
 
 class _GradientFilter(torch.autograd.Function):
