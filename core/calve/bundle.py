@@ -27,6 +27,7 @@ __all__ = [
     "BundleManifest",
     "FileRecord",
     "open_bundle",
+    "read_manifest",
     "tail_padding",
 ]
 
@@ -178,7 +179,7 @@ class Bundle:
         Raises:
           BundleError: if the directory is missing, is no bundle, or is incomplete.
         """
-        bundle = cls(Path(path), _read_manifest(Path(path)))
+        bundle = cls(Path(path), read_manifest(Path(path)))
         for name, record in bundle.manifest.files.items():
             file = bundle.path / name
             if not file.is_file():
@@ -258,7 +259,12 @@ def open_bundle(path: str | PathLike[str], *, num_threads: int = 1) -> Session:
     return Bundle.open(path).runtime(num_threads=num_threads)
 
 
-def _read_manifest(path: Path) -> BundleManifest:
+def read_manifest(path: Path) -> BundleManifest:
+    """Read ``bundle.json`` alone; `Bundle.open` also looks at the files that it names.
+
+    Raises:
+      BundleError: if the directory is missing, is no bundle, or the manifest is malformed.
+    """
     if not path.is_dir():
         what = "is not a directory" if path.exists() else "does not exist"
         raise BundleError(

@@ -281,7 +281,16 @@ class Finding:
 
 
 class MetadataStore(Protocol):
-    """Reads and stamps the metadata that a format's real runtime needs."""
+    """Reads and stamps the metadata that a format's real runtime needs.
+
+    It also works on bundles that calve did not make, which have no ``bundle.json``.
+    """
+
+    def recognises(self, bundle_dir: Path) -> bool:
+        """Whether the directory holds a model of this format."""
+
+    def infer(self, bundle_dir: Path) -> dict[str, int | str] | None:
+        """The table that the model's own files call for, None if they do not tell."""
 
     def read(self, bundle_dir: Path) -> dict[str, int | str] | None:
         """The stamped table, or None."""

@@ -38,11 +38,10 @@ class SherpaMetadataStore:
         return read_table(ParamFile.read(param_path(bundle_dir, "encoder")))
 
     def write(self, bundle_dir: Path, table: Mapping[str, int | str]) -> None:
-        """Stamp the table right after the header, and make the layer count right."""
+        """Stamp the table right after the header, and make the header's counts right."""
         path = param_path(bundle_dir, "encoder")
         bare = without_metadata(ParamFile.read(path))
-        stamped = (_layer(table), *bare.layers)
-        replace(bare, layers=stamped, declared_layers=bare.declared_layers + 1).write(path)
+        bare.with_layers((_layer(table), *bare.layers)).write(path)
 
     def infer(self, bundle_dir: Path) -> dict[str, int | str] | None:
         """The table that the encoder's own layers call for, or None if they do not tell."""
@@ -97,7 +96,7 @@ def _layer(table: Mapping[str, int | str]) -> Layer:
             "SherpaMetaData needs the architecture as a number",
             fix=f"give {_ARCH}, for example {_ARCH}={LSTM_ARCH} for an LSTM transducer",
         )
-    ids = {name: identifier for identifier, name in _KEYS.get(arch, {}).items()} | {_ARCH: 0}
+    ids = {_ARCH: 0} | {name: identifier for identifier, name in _KEYS.get(arch, {}).items()}
     parameters = []
     for key, value in table.items():
         identifier = int(key) if key.isdecimal() else ids.get(key)
@@ -107,7 +106,7 @@ def _layer(table: Mapping[str, int | str]) -> Layer:
                 fix=f"keys are {', '.join(ids)}, or a parameter's number; values are integers",
             )
         parameters.append(Parameter.of(identifier, value))
-    missing = sorted(ids.keys() - table.keys())
+    missing = [name for name in ids if name not in table]
     if missing:
         raise ConfigError(
             f"SherpaMetaData of architecture {arch} also needs {', '.join(missing)}",
