@@ -20,7 +20,7 @@ CASES = [
 ]
 
 CASES_WITH_FULL_JOINER = [
-    *("tiny", "one_symbol", "s0_utt", "unreachable", "scales00", "scales12", "delay"),
+    *("tiny", "one_symbol", "s0_utt", "unreachable", "scales00", "delay"),
     *("delay_nobnd", "blank_nonzero", "double", "modified", "constrained"),
 ]
 

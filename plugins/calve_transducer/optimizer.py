@@ -1,0 +1,157 @@
+"""Eve, the optimiser, and Eden, its learning rate schedule, as icefall's recipes use them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Eden", "Eve"]
+
+_SCALAR_RANGE = (-10.0, 2.0)
+
+
+class Eve(torch.optim.Optimizer):
+    """Adam for scaled layers: weight decay works only on weights that have grown too large.
+
+    A tensor of more than one element shrinks by the factor ``1 - weight_decay`` in each step in
+    which its root mean square exceeds ``target_rms``; the learning rate plays no part. A tensor of
+    one element is the logarithm of a scale and is kept between -10 and 2.
+
+    Args:
+      params: Parameters or parameter groups.
+      lr: Learning rate.
+      betas: Decay of the running means of the gradient and of its square.
+      eps: Added to the denominator.
+      weight_decay: See above.
+      target_rms: See above.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.98),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-3,
+        target_rms: float = 0.1,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "target_rms": target_rms,
+        }
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Update all parameters that have a gradient, whole lists of them at a time."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if parameters:
+                self._update(parameters, group)
+        return loss
+
+    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        states = [self._counted_state(parameter) for parameter in parameters]
+        grads = [parameter.grad for parameter in parameters]
+        means = [state["exp_avg"] for state in states]
+        squares = [state["exp_avg_sq"] for state in states]
+        beta1, beta2 = group["betas"]
+        torch._foreach_lerp_(means, grads, 1.0 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, grads, grads, 1.0 - beta2)
+
+        denominators = torch._foreach_sqrt(squares)
+        torch._foreach_mul_(
+            denominators, [(1 - beta2 ** state["step"]) ** -0.5 for state in states]
+        )
+        torch._foreach_add_(denominators, group["eps"])
+
+        self._decay_large_weights([p for p in parameters if p.numel() > 1], group)
+        step_sizes = [-group["lr"] / (1 - beta1 ** state["step"]) for state in states]
+        torch._foreach_addcdiv_(parameters, means, denominators, step_sizes)
+        scalars = [parameter for parameter in parameters if parameter.numel() == 1]
+        if scalars:
+            torch._foreach_clamp_min_(scalars, _SCALAR_RANGE[0])
+            torch._foreach_clamp_max_(scalars, _SCALAR_RANGE[1])
+
+    def _counted_state(self, parameter: Tensor) -> dict[str, Any]:
+        state: dict[str, Any] = self.state[parameter]
+        if not state:
+            state["step"] = 0
+            state["exp_avg"] = torch.zeros_like(parameter)
+            state["exp_avg_sq"] = torch.zeros_like(parameter)
+        state["step"] += 1
+        return state
+
+    @staticmethod
+    def _decay_large_weights(weights: list[Tensor], group: dict[str, Any]) -> None:
+        if not weights:
+            return
+        norms = torch.stack(torch._foreach_norm(weights))
+        limits = norms.new_tensor([group["target_rms"] * w.numel() ** 0.5 for w in weights])
+        factors = 1.0 - group["weight_decay"] * (norms > limits).to(norms.dtype)
+        torch._foreach_mul_(weights, list(factors.unbind()))
+
+
+class Eden:
+    """Learning rate ``lr * (1 + (batch / lr_batches)^2)^-0.25 * (1 + (epoch / lr_epochs)^2)^-0.25``.
+
+    Call `step_batch` before each step of the optimiser and `step_epoch` before each epoch.
+
+    Args:
+      optimizer: Its groups' learning rates are set; the present ones are the base.
+      lr_batches: Number of batches after which the rate begins to fall noticeably.
+      lr_epochs: The same in epochs.
+    """
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, lr_batches: float, lr_epochs: float
+    ) -> None:
+        self.optimizer = optimizer
+        self.lr_batches = lr_batches
+        self.lr_epochs = lr_epochs
+        self.epoch = 0
+        self.batch = 0
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+
+    def step_batch(self, batch: int | None = None) -> None:
+        """Batch number ``batch``, by default the next, is about to be used."""
+        self.batch = self.batch + 1 if batch is None else batch
+        self._set_rates()
+
+    def step_epoch(self, epoch: int | None = None) -> None:
+        """Epoch number ``epoch`` (from 0), by default the next, is about to begin."""
+        self.epoch = self.epoch + 1 if epoch is None else epoch
+        self._set_rates()
+
+    def rates(self) -> list[float]:
+        """The learning rate of each parameter group."""
+        factor = (1 + (self.batch / self.lr_batches) ** 2) ** -0.25
+        factor *= (1 + (self.epoch / self.lr_epochs) ** 2) ** -0.25
+        return [base * factor for base in self.base_lrs]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Base rates, epoch and batch, as icefall saves them."""
+        return {"base_lrs": self.base_lrs, "epoch": self.epoch, "batch": self.batch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict`."""
+        self.base_lrs = list(state["base_lrs"])
+        self.epoch, self.batch = state["epoch"], state["batch"]
+        self._set_rates()
+
+    def _set_rates(self) -> None:
+        for group, rate in zip(self.optimizer.param_groups, self.rates(), strict=True):
+            group["lr"] = rate
