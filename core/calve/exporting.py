@@ -83,16 +83,22 @@ def export(
     exporter = registry().exporters.get(format)
     format_options = resolve(exporter.options.load(), options)
     with (
-        atomic_dir(output, overwrite=overwrite) as folder,
+        atomic_dir(Path(output), overwrite=overwrite) as folder,
         tempfile.TemporaryDirectory(prefix="calve-export-") as scratch,
     ):
         loaded = load(recipe, checkpoint, overrides)
-        job = _Job(exporter, loaded, FeatureConfig(), folder)
+        features = FeatureConfig(num_mel_bins=loaded.model.encoder.feature_dim)
+        job = _Job(exporter, loaded, features, folder)
         symbols = _symbols(tokens, loaded)
         symbols.write(folder / TOKENS_FILE)
         workspace = job.workspace(symbols, format_options, Path(scratch))
         run_steps(
-            exporter.steps, workspace, kind="export step", error=ExportError, progress=progress
+            exporter.steps,
+            workspace,
+            kind="export step",
+            error=ExportError,
+            progress=progress,
+            reports=workspace.report,
         )
         progress.start("check parity with torch")
         job.finish(workspace)
@@ -134,6 +140,8 @@ class _Job:
         write_manifest(self.folder, complete)
 
     def _manifest(self, workspace: ExportWorkspace) -> BundleManifest:
+        from calve.models import parameter_counts
+
         report = dict(workspace.report)
         precision = report.pop("precision")
         tools = report.pop("tools", {})
@@ -153,7 +161,7 @@ class _Job:
             context_size=model_config["context_size"],
             vocab_size=len(workspace.symbols),
             precision=precision,
-            parameters=_parameters(self.loaded.model),
+            parameters=parameter_counts(workspace.model),
             tools=_tools() | tools,
             metadata=workspace.metadata,
             parity={},
@@ -190,27 +198,19 @@ class _Job:
 
 
 def _symbols(tokens: str | PathLike[str] | None, loaded: LoadedModel) -> SymbolTable:
+    from calve.checkpoint import builtin_checkpoint
+
     vocab_size = loaded.config["model"].vocab_size
     if tokens is not None:
         return SymbolTable.read(tokens).for_vocabulary(vocab_size)
-    for pretrained in loaded.recipe.pretrained:
-        if loaded.checkpoint.provenance.get("builtin") == pretrained.name:
-            with pretrained.tokens.as_file() as path:
-                return SymbolTable.read(path).for_vocabulary(vocab_size)
+    builtin = loaded.checkpoint.provenance.get("builtin")
+    if builtin is not None:
+        with builtin_checkpoint(builtin) as (pretrained, _), pretrained.tokens.as_file() as path:
+            return SymbolTable.read(path).for_vocabulary(vocab_size)
     raise TokensError(
         "the checkpoint brings no symbol table",
         fix="name the tokens.txt that it was trained with: --tokens FILE",
     )
-
-
-def _parameters(model: Any) -> dict[str, int]:
-    networks = {name: getattr(model, name) for name in ("encoder", "decoder", "joiner")}
-    counts = {name: _count(network) for name, network in networks.items()}
-    return counts | {"total": _count(model)}
-
-
-def _count(module: Any) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _tools() -> dict[str, str]:

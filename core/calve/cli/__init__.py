@@ -136,15 +136,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the ``calve`` command and return its exit code; everything raised is reported."""
     settings = _Settings()
     try:
-        calve_command.main(
+        exit_code = calve_command.main(
             args=None if arguments is None else list(arguments),
             prog_name="calve",
             standalone_mode=False,
             obj=settings,
         )
         sys.stdout.flush()
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         return _INTERRUPTED
@@ -162,7 +160,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if not settings.debug:
             click.echo("  fix:   `calve --debug ...` shows where; please report it", err=True)
         return 1
-    return 0
+    # Outside standalone mode click returns the code of `ctx.exit(code)`, else what the command did.
+    return exit_code if isinstance(exit_code, int) else 0
 
 
 def _print_traceback(settings: _Settings) -> None:

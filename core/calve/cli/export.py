@@ -1,0 +1,124 @@
+"""``calve export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from calve.bundle import Bundle
+from calve.checkpoint import CheckpointChoice
+from calve.cli.options import (
+    RecipeGroup,
+    checkpoint_options,
+    dataclass_options,
+    json_option,
+    recipe_options,
+)
+from calve.cli.output import print_json, print_table, size_text
+from calve.exporting import export as run_export
+from calve.parity import ParityReport
+from calve.progress import console_progress
+from calve.registry import registry
+from calve.specs import RecipeSpec
+
+__all__ = ["export"]
+
+
+def _export_command(recipe: RecipeSpec) -> click.Command:
+    formats = registry().exporters
+    format_options = [exporter.options.load() for exporter in formats]
+
+    @click.command(recipe.name, help=f"Export a checkpoint of {recipe.name}: {recipe.summary}.")
+    @checkpoint_options
+    @click.option(
+        "--tokens",
+        type=click.Path(path_type=Path),
+        help="The model's tokens.txt; a builtin checkpoint brings its own.",
+    )
+    @click.option(
+        "--format",
+        "format_name",
+        type=click.Choice(sorted(formats.names())),
+        default="ncnn",
+        show_default=True,
+        help="What the device runs.",
+    )
+    @click.option(
+        "--output", type=click.Path(path_type=Path), required=True, help="Directory to create."
+    )
+    @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+    @dataclass_options(*format_options, key="format_options")
+    @recipe_options(recipe)
+    @json_option
+    def command(
+        checkpoint: CheckpointChoice,
+        tokens: Path | None,
+        format_name: str,
+        output: Path,
+        overwrite: bool,
+        format_options: dict[str, Any],
+        encoder: dict[str, Any],
+        model: dict[str, Any],
+        as_json: bool,
+    ) -> None:
+        bundle = run_export(
+            recipe.name,
+            checkpoint=checkpoint,
+            output=output,
+            tokens=tokens,
+            format=format_name,
+            overwrite=overwrite,
+            overrides={"encoder": encoder, "model": model},
+            progress=console_progress(),
+            **format_options,
+        )
+        if as_json:
+            print_json(_summary(bundle), indent=2)
+        else:
+            _print_summary(bundle)
+
+    return command
+
+
+export = RecipeGroup(
+    "export",
+    make_command=_export_command,
+    help="Turn a checkpoint into a bundle for a device, checked against torch step by step.",
+)
+
+
+def _summary(bundle: Bundle) -> dict[str, Any]:
+    manifest = bundle.manifest.to_json()
+    keys = ("recipe", "format", "precision", "parameters", "files", "parity", "tools")
+    return {"bundle": str(bundle.path)} | {key: manifest[key] for key in keys}
+
+
+def _print_summary(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    parity = ParityReport.from_json(manifest.parity)
+    click.echo()
+    print_table(
+        ("network", "parameters", "precision"),
+        [
+            (name, f"{count:,}", manifest.precision.get(name, ""))
+            for name, count in manifest.parameters.items()
+        ],
+    )
+    click.echo()
+    print_table(
+        ("file", "size"),
+        [(name, size_text(record.size)) for name, record in sorted(manifest.files.items())],
+    )
+    click.echo(f"\nagreement with torch ({parity.precision}, limit {parity.limit:.0e})")
+    print_table(
+        ("output", "ms per chunk", "chunks", "max abs error", "largest value"),
+        [
+            (one.output, one.chunk_ms, one.chunks, f"{one.max_abs_error:.1e}", f"{one.peak:.3g}")
+            for one in parity.outputs
+        ],
+    )
+    verdict = "identical" if parity.tokens_equal else "DIFFERENT"
+    click.echo(f"greedy tokens: {verdict} ({len(parity.tokens)} symbols)")
+    click.echo(f"\n{bundle.path} is ready.")

@@ -1,0 +1,135 @@
+"""Checks of a finished bundle, with its own runtime and with the clients that are installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from calve.bundle import GOLDEN_FILE, Bundle
+from calve.errors import CalveError
+from calve.features import compute_fbank
+from calve.golden import Golden, pcm_samples
+from calve.parity import compare, observe
+from calve.registry import registry
+from calve.specs import ClientSpec, ExporterSpec
+from calve.transcription import Recognizer
+
+__all__ = ["Check", "verify"]
+
+_FEATURE_TOLERANCE = 1e-3
+"""Filter banks of different processors differ by rounding, far below this."""
+
+PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was verified.
+
+    Attributes:
+      name: Which.
+      outcome: "passed", "failed" or "skipped".
+      detail: What was found.
+    """
+
+    name: str
+    outcome: str
+    detail: str
+
+
+def verify(path: str | PathLike[str], *, num_threads: int = 1) -> Iterator[Check]:
+    """Verify a bundle, check by check; needs neither torch nor the checkpoint.
+
+    Raises:
+      BundleError: if it cannot be opened at all; whatever else is wrong is a failed check.
+    """
+    bundle = Bundle.open(path)
+    exporter = registry().exporters.get(bundle.manifest.format)
+    yield _check("files", partial(_files, bundle))
+    yield _check("lint", partial(_lint, bundle, exporter))
+    yield _check("features", partial(_features, bundle))
+    yield _check("golden", partial(_golden, bundle, num_threads))
+    for client in exporter.clients:
+        if importlib.util.find_spec(client.module) is None:
+            fix = f"not installed: pip install 'calve[{client.extra}]'"
+            yield Check(client.name, SKIPPED, fix)
+        else:
+            yield _check(client.name, partial(_client, bundle, client, num_threads))
+
+
+def _check(name: str, run: Callable[[], str]) -> Check:
+    try:
+        return Check(name, PASSED, run())
+    except CalveError as error:
+        return Check(name, FAILED, error.message)
+
+
+def _files(bundle: Bundle) -> str:
+    bundle.verify_files()
+    return f"{len(bundle.manifest.files)} files have the hashes they were exported with"
+
+
+def _lint(bundle: Bundle, exporter: ExporterSpec) -> str:
+    findings = exporter.lint.load()(bundle.path, None)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        raise CalveError("\n".join(f"{one.where}: {one.what}; {one.fix}" for one in errors))
+    return f"{len(findings)} warnings" if findings else "nothing found"
+
+
+def _features(bundle: Bundle) -> str:
+    golden = _read_golden(bundle)
+    features = compute_fbank(pcm_samples(golden.pcm), bundle.manifest.features)
+    if features.shape != golden.features.shape:
+        raise CalveError(f"features have the shape {features.shape}, not {golden.features.shape}")
+    error = float(np.abs(features - golden.features).max())
+    if not error <= _FEATURE_TOLERANCE:
+        raise CalveError(f"features are off by {error:.1e}; {_FEATURE_TOLERANCE:.0e} is allowed")
+    return f"max abs error {error:.1e} over {len(features)} frames"
+
+
+def _golden(bundle: Bundle, num_threads: int) -> str:
+    golden = _read_golden(bundle)
+    geometry = bundle.manifest.geometry.with_chunk_ms(golden.chunk_ms)
+    observed = observe(bundle.runtime(num_threads=num_threads), golden.features, geometry)
+    report = compare(
+        golden.observation,
+        observed,
+        precision=str(bundle.manifest.parity["precision"]),
+        chunk_ms=golden.chunk_ms,
+    )
+    report.check()
+    if not report.tokens_equal:
+        raise CalveError(
+            f"greedy search finds {list(report.tokens)}; when exported it found "
+            f"{list(report.reference_tokens)}"
+        )
+    return (
+        f"max abs error {report.max_abs_error:.1e} (limit {report.limit:.0e}) over "
+        f"{observed.chunks} chained chunks, {len(report.tokens)} tokens equal"
+    )
+
+
+def _client(bundle: Bundle, client: ClientSpec, num_threads: int) -> str:
+    golden = _read_golden(bundle)
+    with tempfile.TemporaryDirectory(prefix="calve-verify-") as folder:
+        wav = Path(folder) / "golden.wav"
+        golden.write_wav(wav)
+        theirs = client.transcribe.load()(
+            bundle.path, [wav], num_threads=num_threads, tail_seconds=bundle.tail_seconds
+        )[0]
+        ours = Recognizer.from_bundle(bundle, num_threads=num_threads).transcribe(wav)
+    if theirs.text.strip() != ours.text:
+        raise CalveError(f"{client.name} hears {theirs.text!r}, calve hears {ours.text!r}")
+    return f"hears the same: {ours.text!r}"
+
+
+def _read_golden(bundle: Bundle) -> Golden:
+    return Golden.read(bundle.path / GOLDEN_FILE)

@@ -1,0 +1,181 @@
+"""From samples to text, on the torch runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calve.audio import Audio
+from calve.bundle import tail_padding
+from calve.errors import AudioError, ConfigError, PluginError
+from calve.features import FeatureConfig, compute_fbank
+from calve.geometry import StreamingGeometry
+from calve.tokens import SymbolTable
+from calve.transcription import Recognizer
+from calve_lstm_transducer.config import LstmEncoderConfig
+from calve_lstm_transducer.encoder import LstmEncoder
+from calve_transducer.config import TransducerConfig
+from calve_transducer.model import Transducer
+from calve_transducer.runtime import TorchRuntime, TorchSession
+from calve_transducer.searches.greedy import GreedySearch
+
+SYMBOLS = SymbolTable(("<blk>", "<sos/eos>", "<unk>", *(f"▁w{i}" for i in range(17))))
+SAMPLE_RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def session() -> TorchSession:
+    """A small random model whose joiner is sharpened until it speaks."""
+    torch.manual_seed(7)
+    encoder = LstmEncoder(LstmEncoderConfig(2, encoder_dim=32, rnn_hidden_size=48))
+    config = TransducerConfig(len(SYMBOLS), decoder_dim=32, joiner_dim=32)
+    model = Transducer(encoder, config).eval()
+    with torch.no_grad():
+        for parameter in model.joiner.parameters():
+            parameter.mul_(1.5)
+    return TorchRuntime.open(model)
+
+
+@pytest.fixture(scope="module")
+def recognizer(session: TorchSession) -> Recognizer:
+    return Recognizer(session, SYMBOLS)
+
+
+def sweep(seconds: float) -> np.ndarray:
+    """A rising tone in noise: something new in every frame."""
+    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    noise = np.random.default_rng(0).normal(scale=0.01, size=len(time))
+    return (0.3 * np.sin(2 * np.pi * (200 + 900 * time) * time) + noise).astype(np.float32)
+
+
+def audio(seconds: float) -> Audio:
+    samples = sweep(seconds)
+    return Audio(samples, SAMPLE_RATE, len(samples) / SAMPLE_RATE)
+
+
+@settings(deadline=None, max_examples=25)
+@given(cuts=st.lists(st.integers(0, 24000), max_size=12).map(sorted))
+def test_the_result_does_not_depend_on_how_the_audio_is_cut(
+    recognizer: Recognizer, cuts: list[int]
+):
+    samples = sweep(1.5)
+    whole = recognizer.stream()
+    whole.accept(samples)
+    pieces = recognizer.stream()
+    for piece in np.split(samples, cuts):
+        pieces.accept(piece)
+    assert pieces.finish() == whole.finish()
+    assert len(whole.result().tokens) > 5
+
+
+@pytest.mark.parametrize("chunk_ms", [80, 320, 640, 2000])
+@pytest.mark.parametrize("seconds", [0.005, 0.3, 1.0, 1.537])
+def test_the_result_does_not_depend_on_the_chunk_length_of_an_exact_encoder(
+    session: TorchSession, recognizer: Recognizer, chunk_ms: int, seconds: float
+):
+    longer = Recognizer(session, SYMBOLS, chunk_ms=chunk_ms)
+    expected = recognizer.transcribe_audio(audio(seconds))
+    assert longer.transcribe_audio(audio(seconds)).tokens == expected.tokens
+    assert longer.transcribe_audio(audio(seconds)).timestamps == expected.timestamps
+
+
+def test_it_is_the_search_on_the_encoder_over_the_padded_recording(
+    session: TorchSession, recognizer: Recognizer
+):
+    samples = sweep(1.23)
+    silence = np.zeros(tail_padding(session.geometry) * 160, dtype=np.float32)
+    features = compute_fbank(np.concatenate([samples, silence]))
+    lengths = np.array([len(features)])
+    encoder_out, output_lengths = session.encode(features[None], lengths)
+    search = GreedySearch(session, unk_id=SYMBOLS.unk_id)
+    search.accept(encoder_out[0, : output_lengths[0]])
+    expected = search.result()
+    found = recognizer.transcribe_audio(Audio(samples, SAMPLE_RATE, 1.23))
+    assert found.tokens == tuple(SYMBOLS[token] for token in expected.tokens)
+    assert found.timestamps == tuple(frame * 0.04 for frame in expected.timestamps)
+    assert found.text == SYMBOLS.text(expected.tokens)
+
+
+def test_partial_results_only_ever_grow(recognizer: Recognizer):
+    stream = recognizer.stream()
+    before = stream.result()
+    assert before.text == ""
+    for piece in np.array_split(sweep(1.5), 10):
+        after = stream.accept(piece)
+        assert after.tokens[: len(before.tokens)] == before.tokens
+        before = after
+    final = stream.finish()
+    assert final.tokens[: len(before.tokens)] == before.tokens
+    assert len(final.tokens) > len(before.tokens)
+
+
+@pytest.mark.parametrize("samples", [1, 79, 81, 400, 1439])
+def test_audio_shorter_than_a_segment_is_transcribed(recognizer: Recognizer, samples: int):
+    stream = recognizer.stream()
+    assert stream.accept(sweep(1.0)[:samples]).tokens == ()
+    assert stream.finish().tokens
+
+
+def test_no_audio_gives_no_text(recognizer: Recognizer):
+    stream = recognizer.stream()
+    stream.accept(np.empty(0, dtype=np.float32))
+    assert stream.finish().text == ""
+    assert recognizer.transcribe_audio(Audio(np.empty(0, np.float32), SAMPLE_RATE, 0.0)).rtf == 0
+
+
+def test_a_finished_stream_takes_no_audio_and_keeps_its_result(recognizer: Recognizer):
+    stream = recognizer.stream()
+    stream.accept(sweep(0.5))
+    final = stream.finish()
+    assert stream.finish() == final
+    with pytest.raises(AudioError):
+        stream.accept(sweep(0.5))
+
+
+def test_a_file_gives_what_its_samples_give(tmp_path: Path, recognizer: Recognizer):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, sweep(1.0), SAMPLE_RATE, subtype="FLOAT")
+    found = recognizer.transcribe(path)
+    assert found.path == str(path)
+    assert found.tokens == recognizer.transcribe_audio(audio(1.0)).tokens
+    assert found.duration == 1.0
+    assert 0 < found.rtf < 100
+    assert list(found.to_json()) == ["path", "text", "tokens", "timestamps", "duration", "rtf"]
+
+
+def test_timestamps_lie_within_the_recording_and_its_tail(recognizer: Recognizer):
+    found = recognizer.transcribe_audio(audio(1.0))
+    assert list(found.timestamps) == sorted(found.timestamps)
+    assert 0 <= found.timestamps[0] < found.timestamps[-1] <= 1.0 + 0.4
+
+
+@pytest.mark.parametrize("chunk_ms", [0, -40, 30, 41])
+def test_a_chunk_that_the_encoder_cannot_step_is_refused(session: TorchSession, chunk_ms: int):
+    with pytest.raises(ConfigError, match="40 ms"):
+        Recognizer(session, SYMBOLS, chunk_ms=chunk_ms)
+
+
+def test_a_search_that_nobody_provides_is_refused(session: TorchSession):
+    with pytest.raises(PluginError, match="gready_search"):
+        Recognizer(session, SYMBOLS, search="gready_search")
+
+
+@pytest.mark.parametrize(
+    ("shift", "overlap", "frames"), [(4, 5, 40), (64, 5, 64), (32, 19, 64), (4, 0, 36)]
+)
+def test_the_tail_is_whole_steps_beyond_the_overlap(shift: int, overlap: int, frames: int):
+    assert tail_padding(StreamingGeometry(shift, overlap, 4)) == frames
+
+
+def test_features_of_the_bundle_are_used(session: TorchSession):
+    quiet = Recognizer(session, SYMBOLS, features=FeatureConfig(low_freq=300.0))
+    assert (
+        quiet.transcribe_audio(audio(1.0)).tokens
+        != Recognizer(session, SYMBOLS).transcribe_audio(audio(1.0)).tokens
+    )
