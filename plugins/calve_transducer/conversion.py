@@ -115,9 +115,7 @@ def _plain_convolution(kind: type[nn.Module]) -> Callable[[Any], nn.Module]:
 
 @torch.no_grad()
 def _plain_embedding(scaled: ScaledEmbedding) -> nn.Module:
-    weight = scaled.scaled_weight()
-    plain = _without_storage(lambda: nn.Embedding(*weight.shape))
-    return _assign(plain, weight, None)
+    return nn.Embedding.from_pretrained(scaled.scaled_weight(), freeze=True)
 
 
 @torch.no_grad()

@@ -129,8 +129,7 @@ class ScaledEmbedding(nn.Module):
     def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(math.log(1.0 / _INITIAL_STD)))
-        self.weight = nn.Parameter(torch.empty(num_embeddings, embedding_dim))
-        nn.init.normal_(self.weight, std=_INITIAL_STD)
+        self.weight = nn.Parameter(torch.randn(num_embeddings, embedding_dim) * _INITIAL_STD)
 
     def scaled_weight(self) -> Tensor:
         """The table that the layer looks up."""
