@@ -129,7 +129,10 @@ class ScaledEmbedding(nn.Module):
     def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(math.log(1.0 / _INITIAL_STD)))
-        self.weight = nn.Parameter(torch.randn(num_embeddings, embedding_dim) * _INITIAL_STD)
+        self.weight = nn.Parameter(torch.empty(num_embeddings, embedding_dim))
+        # On the meta device there is nothing to fill, and torch would import sympy for it.
+        if not self.weight.is_meta:
+            nn.init.normal_(self.weight, std=_INITIAL_STD)
 
     def scaled_weight(self) -> Tensor:
         """The table that the layer looks up."""
