@@ -32,10 +32,11 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class StepResult:
-    """A step that ended well, and the wall time that it took."""
+    """A step that ended well, the wall time that it took, and what it made."""
 
     name: str
     seconds: float
+    report: Mapping[str, Any]
 
 
 def run_steps(
@@ -57,7 +58,8 @@ def run_steps(
       kind: What messages call a step: "stage", "export step".
       error: What an exception that is not a `CalveError` becomes.
       progress: Shows which step is running.
-      reports: Mapping that steps fill under their own names; handed on with the event.
+      reports: Mapping that steps may fill under their own names, instead of returning a mapping;
+        either is handed on with the event.
 
     Raises:
       CalveError: if a step failed; names the step, its cause is the original exception. A
@@ -69,14 +71,13 @@ def run_steps(
         progress.start(f"[{number}/{len(steps)}] {step.name}: {step.summary}")
         started = time.perf_counter()
         try:
-            _named(kind, step.name, error, function, *arguments)
+            returned = _named(kind, step.name, error, function, *arguments)
         finally:
             progress.finish()
-        results.append(StepResult(step.name, time.perf_counter() - started))
-        report = (reports or {}).get(step.name, {})
-        registry().notify(
-            "calve_stage_finished", stage=step.name, seconds=results[-1].seconds, report=report
-        )
+        seconds = time.perf_counter() - started
+        report = returned if isinstance(returned, Mapping) else (reports or {}).get(step.name, {})
+        results.append(StepResult(step.name, seconds, report))
+        registry().notify("calve_stage_finished", stage=step.name, seconds=seconds, report=report)
     return results
 
 

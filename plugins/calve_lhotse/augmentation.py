@@ -71,7 +71,7 @@ def coloured_noise(length: int, exponent: float, generator: np.random.Generator)
 def add_noise(speech: Float32Array, noise: Float32Array, snr_db: float) -> Float32Array:
     """``speech`` with ``noise`` of the same length, ``snr_db`` below the words' level."""
     gain = active_level(speech) / (active_level(noise) + 1e-12) * 10 ** (-snr_db / 20)
-    return speech + np.float32(gain) * noise
+    return np.asarray(speech + gain * noise, dtype=np.float32)
 
 
 def active_level(samples: Float32Array) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def _in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], jobs: int, progress: Progress
 ) -> list[Result]:
     # Spawned rather than forked: torch's and libsndfile's threads do not survive a fork.
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_ignore_ctrl_c)
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare_worker)
     starts = range(0, len(items), _ITEMS_PER_TASK)
     try:
         tasks = [
@@ -74,6 +76,14 @@ def _apply(function: Callable[[Item], Result], items: list[Item]) -> list[Result
     return [function(item) for item in items]
 
 
-def _ignore_ctrl_c() -> None:
-    """Leave Ctrl-C to the parent, which cancels the rest; one message instead of one each."""
+def _prepare_worker() -> None:
+    """Leave Ctrl-C to the parent, which cancels the rest, and do not outlive it if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -44,7 +44,8 @@ def train_subwords(transcripts: Sequence[str], folder: Path, vocab_size: int) ->
                 minloglevel=2,
             )
     except RuntimeError as error:
-        reason = str(error).splitlines()[-1]
+        # sentencepiece begins with its own source line and condition, in brackets.
+        reason = str(error).rsplit("] ", 1)[-1].strip()
         raise DataError(
             f"cannot train {vocab_size} symbols on {len(transcripts)} transcripts: {reason}",
             fix="choose another --vocab-size",

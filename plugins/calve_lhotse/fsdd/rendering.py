@@ -16,7 +16,7 @@ from calve_lhotse.fsdd.plans import UtterancePlan, generator_for
 
 __all__ = ["REVISION", "join", "render", "room_tone"]
 
-REVISION = 1
+REVISION = 2
 """Part of the stage's stamp: raise it when the same plan renders to other audio."""
 
 _GAP_S = (0.05, 0.4)
@@ -36,6 +36,7 @@ _DIRECT_DB = (3.0, 18.0)
 _SNR_DB = (5.0, 30.0)
 _HISS_SNR_DB = (30.0, 60.0)
 _PEAK_DBFS = (-38.0, -1.0)
+_ZEROS_S = (0.1, 0.6)
 
 _KNOTS_HZ = np.geomspace(40.0, 8000.0, 96)
 
@@ -48,8 +49,8 @@ def render(plan: UtterancePlan, seed: int) -> Float32Array:
         return join(pieces, generator)
     voice = join(_vary_voice(pieces, generator), generator)
     heard = _vary_room(voice, plan, generator)
-    peak_dbfs = generator.uniform(*_PEAK_DBFS)
-    return heard * np.float32(10 ** (peak_dbfs / 20) / (np.abs(heard).max() + 1e-9))
+    gain = 10 ** (generator.uniform(*_PEAK_DBFS) / 20) / (np.abs(heard).max() + 1e-9)
+    return _between_zeros(heard * np.float32(gain), generator)
 
 
 def join(pieces: Sequence[Float32Array], generator: np.random.Generator) -> Float32Array:
@@ -128,6 +129,12 @@ def _vary_room(
     return augmentation.add_noise(heard, noise, snr_db)
 
 
+def _between_zeros(samples: Float32Array, generator: np.random.Generator) -> Float32Array:
+    """Digital silence at some ends, as players and streaming recognisers put it there."""
+    before, after = generator.uniform(*_ZEROS_S, size=2) * (generator.random(2) < (0.15, 0.4))
+    return np.pad(samples, (int(before * SAMPLE_RATE), int(after * SAMPLE_RATE)))
+
+
 def _microphone(low_pass: bool, generator: np.random.Generator) -> NDArray[np.float64]:
     """Gains in dB at `_KNOTS_HZ`: a smooth random curve, with or without steep edges."""
     control = np.clip(generator.normal(0.0, _EQUALISER_DB, size=8), -8.0, 8.0)
@@ -146,7 +153,8 @@ def _babble(
     """Several people talking at once: three loops over the recordings, each shifted."""
     loop = np.concatenate(recordings)
     shifts = generator.integers(0, len(loop), size=3)
-    return sum((np.resize(np.roll(loop, shift), length) for shift in shifts), np.float32(0.0))
+    voices = [np.resize(np.roll(loop, shift), length) for shift in shifts]
+    return np.sum(voices, axis=0, dtype=np.float32)
 
 
 def _draw_factor(span: tuple[float, float], generator: np.random.Generator) -> float:

@@ -1,0 +1,110 @@
+"""``calve prepare``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from calve.cli.options import dataclass_options, json_option
+from calve.cli.output import print_json
+from calve.config import fields_help, resolve
+from calve.errors import ConfigError, DataError
+from calve.pipeline import run_steps
+from calve.progress import console_progress
+from calve.registry import registry
+from calve.specs import DatasetSpec, StageSpec
+
+__all__ = ["prepare"]
+
+
+class _CorpusGroup(click.Group):
+    """Its subcommands are the registered corpora, each with its own options."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(registry().datasets.names())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return _corpus_command(registry().datasets.get(cmd_name))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        corpora = registry().datasets
+        with formatter.section("Corpora"):
+            formatter.write_dl([(name, corpora.get(name).summary) for name in corpora.names()])
+
+
+prepare = _CorpusGroup(
+    "prepare",
+    subcommand_metavar="CORPUS [OPTIONS]...",
+    help="Prepare a corpus for training, stage by stage; finished stages are not repeated.",
+)
+
+
+def _corpus_command(corpus: DatasetSpec) -> click.Command:
+    options_class = corpus.options.load()
+
+    @click.command(corpus.name, help=f"Prepare {corpus.summary}.", epilog=_stages_text(corpus))
+    @click.option("--stage", type=int, default=0, show_default=True, help="First stage to run.")
+    @click.option("--stop-stage", type=int, help="Last stage to run; all if not given.")
+    @dataclass_options(options_class)
+    @json_option
+    def command(stage: int, stop_stage: int | None, options: dict[str, Any], as_json: bool) -> None:
+        _demand_required(options_class, options)
+        results = run_steps(
+            _chosen_stages(corpus, stage, stop_stage),
+            resolve(options_class, options),
+            console_progress(),
+            kind="stage",
+            error=DataError,
+        )
+        if as_json:
+            print_json({result.name: dict(result.report) for result in results}, indent=2)
+        else:
+            for result in results:
+                click.echo(f"{result.name} ({result.seconds:.1f} s)")
+                _print_report(result.report)
+
+    return command
+
+
+def _demand_required(options_class: type, given: Mapping[str, Any]) -> None:
+    for field in fields_help(options_class):
+        if field.required and field.name not in given:
+            raise click.UsageError(f"Missing option '--{field.name.replace('_', '-')}'.")
+
+
+def _stages_text(corpus: DatasetSpec) -> str:
+    stages = (f"{number} {stage.name}: {stage.summary}" for number, stage in _numbered(corpus))
+    return "\b\nStages:\n" + "\n".join(f"  {stage}" for stage in stages)
+
+
+def _chosen_stages(corpus: DatasetSpec, first: int, last: int | None) -> list[StageSpec]:
+    chosen = [
+        stage
+        for number, stage in _numbered(corpus)
+        if first <= number and (last is None or number <= last)
+    ]
+    if not chosen or first < 0:
+        raise ConfigError(
+            f"no stage lies between --stage {first} and --stop-stage {last}",
+            fix=f"{corpus.name} has the stages 0 to {len(corpus.stages) - 1}",
+        )
+    return chosen
+
+
+def _numbered(corpus: DatasetSpec) -> Iterator[tuple[int, StageSpec]]:
+    return iter(enumerate(corpus.stages))
+
+
+def _print_report(report: Mapping[str, Any]) -> None:
+    for name, value in report.items():
+        click.echo(f"  {name}: {_in_words(value)}")
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_in_words(inner)}" for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return str(value)
