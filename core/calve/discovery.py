@@ -129,7 +129,7 @@ def load_driver(namespace: str, name: str) -> Any:
         the original exception is its ``__cause__``.
     """
     found: dict[str, list[PluginSource]] = {}
-    for entry_point in _entry_points(namespace):
+    for entry_point in _entry_points(namespace)[0]:
         found.setdefault(entry_point.name, []).append(_source_of(entry_point))
     if name not in found:
         raise PluginError(
@@ -167,18 +167,18 @@ class _Guarded(ExtensionManager[Any]):
     """
 
     def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:
-        return _entry_points(self.namespace)
+        return _entry_points(self.namespace)[0]
 
     def _load_one_plugin(
         self, ep: importlib.metadata.EntryPoint, *args: Any, **kwargs: Any
     ) -> Extension[Any] | None:
         source = _source_of(ep)
-        unmet = None if source.is_builtin else unmet_requirement(facts_of(ep.dist))
-        if unmet is not None:
-            raise _LoadError(Problem(source, "requirements", unmet))
         try:
+            unmet = None if source.is_builtin else unmet_requirement(facts_of(ep.dist))
+            if unmet is not None:
+                raise _LoadError(Problem(source, "requirements", unmet))
             return super()._load_one_plugin(ep, *args, **kwargs)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, _LoadError):
             raise
         except BaseException as error:
             raise _LoadError(Problem(source, "load", describe(error), error)) from error
@@ -189,13 +189,14 @@ class _PluginManager(_Guarded):
 
     def __init__(self) -> None:
         self.disabled: list[PluginSource] = []
-        self.problems: list[Problem] = []
+        self.problems: list[Problem]
         super().__init__(PLUGINS, on_load_failure_callback=self._remember)
 
     def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:
         names = {n.strip() for n in os.environ.get("CALVE_DISABLE_PLUGINS", "").split(",")}
+        entry_points, self.problems = _entry_points(self.namespace)
         enabled = []
-        for entry_point in super().list_entry_points():
+        for entry_point in entry_points:
             source = _source_of(entry_point)
             if source.name in names or ("all" in names and not source.is_builtin):
                 self.disabled.append(source)
@@ -215,19 +216,29 @@ class _Driver(_Guarded, DriverManager[Any]):
         return [ep for ep in super().list_entry_points() if ep.name in self._names]
 
 
-def _entry_points(group: str) -> list[importlib.metadata.EntryPoint]:
+def _entry_points(group: str) -> tuple[list[importlib.metadata.EntryPoint], list[Problem]]:
     """Entry points of one group, each with its distribution; the first on the path wins.
 
     `importlib.metadata.entry_points` parses every file of every package that is installed, and
     fails for all if one of them is malformed; here only the files that name the group are parsed.
     """
     found: dict[str, list[importlib.metadata.EntryPoint]] = {}
+    problems = []
     for distribution in importlib.metadata.distributions():
-        with suppress(Exception):
-            if group in (distribution.read_text("entry_points.txt") or ""):
-                name = facts_of(distribution).name
+        with suppress(OSError, UnicodeDecodeError):
+            if group not in (distribution.read_text("entry_points.txt") or ""):
+                continue
+            name, version, _ = facts_of(distribution)
+            try:
                 found.setdefault(name, list(distribution.entry_points.select(group=group)))
-    return [entry_point for entry_points in found.values() for entry_point in entry_points]
+            except Exception as error:
+                cause = f"its entry_points.txt cannot be read: {describe(error)}"
+                problems.append(
+                    Problem(PluginSource(name, "", name, version), "load", cause, error)
+                )
+    return [
+        entry_point for entry_points in found.values() for entry_point in entry_points
+    ], problems
 
 
 def _source_of(entry_point: importlib.metadata.EntryPoint) -> PluginSource:

@@ -83,7 +83,7 @@ def check_references(registry: Registry, source: PluginSource) -> list[Problem]:
     ]
     for table in registry.tables:
         for name, spec in table.specs_of(source):
-            for reference in _references(spec):
+            for reference in dict.fromkeys(_references(spec)):
                 try:
                     _follow(reference)
                 except KeyboardInterrupt:

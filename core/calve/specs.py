@@ -60,7 +60,7 @@ class LazyRef:
             value: Any = importlib.import_module(module_name)
             for attribute in attributes.split("."):
                 value = getattr(value, attribute)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             missing = getattr(error, "name", None) if isinstance(error, ImportError) else None
             raise PluginError(
                 f"cannot load {self.target}: {type(error).__name__}: {error}",

@@ -1,0 +1,12 @@
+from calve.api import EncoderSpec, LazyRef, hookimpl
+
+_NOWHERE = LazyRef("acme_dangling_reference:no_such_thing")
+
+
+@hookimpl
+def calve_register_encoders():
+    yield EncoderSpec("dangling", _NOWHERE, _NOWHERE, _NOWHERE, (), "refers to nothing")
+
+
+def calve_register_commands():
+    return []

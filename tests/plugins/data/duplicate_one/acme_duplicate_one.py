@@ -1,0 +1,12 @@
+from calve.api import CommandSpec, LazyRef, SearchSpec, hookimpl
+
+
+@hookimpl
+def calve_register_decoders():
+    for name in ("contested_search", "search_one"):
+        yield SearchSpec(name, LazyRef("os:getcwd"), LazyRef("os:getcwd"), "a search")
+
+
+@hookimpl
+def calve_register_commands():
+    yield CommandSpec("contested", LazyRef("os:getcwd"), "A command of two plugins.")

@@ -1,0 +1,1 @@
+raise AssertionError("imported although its requirements are not met")
