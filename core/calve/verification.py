@@ -112,7 +112,7 @@ def _golden(bundle: Bundle, num_threads: int) -> str:
             f"{list(report.reference_tokens)}"
         )
     return (
-        f"max abs error {report.max_abs_error:.1e} (limit {report.limit:.0e}) over "
+        f"max abs error {report.max_abs_error:.1e} ({report.precision}) over "
         f"{observed.chunks} chained chunks, {len(report.tokens)} tokens equal"
     )
 

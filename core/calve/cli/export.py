@@ -111,11 +111,18 @@ def _print_summary(bundle: Bundle) -> None:
         ("file", "size"),
         [(name, size_text(record.size)) for name, record in sorted(manifest.files.items())],
     )
-    click.echo(f"\nagreement with torch ({parity.precision}, limit {parity.limit:.0e})")
+    click.echo(f"\nagreement with torch ({parity.precision})")
     print_table(
-        ("output", "ms per chunk", "chunks", "max abs error", "largest value"),
+        ("output", "ms per chunk", "chunks", "max abs error", "limit", "largest value"),
         [
-            (one.output, one.chunk_ms, one.chunks, f"{one.max_abs_error:.1e}", f"{one.peak:.3g}")
+            (
+                one.output,
+                one.chunk_ms,
+                one.chunks,
+                f"{one.max_abs_error:.1e}",
+                f"{one.limit:.1e}",
+                f"{one.peak:.3g}",
+            )
             for one in parity.outputs
         ],
     )

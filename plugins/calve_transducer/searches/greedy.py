@@ -14,6 +14,14 @@ __all__ = ["GreedySearch", "GreedySearchOptions"]
 
 Float32Array = NDArray[np.float32]
 
+_LOOKAHEAD = 4
+"""Frames joined at once with one decoder output.
+
+Measured at 512 dimensions, 500 symbols and a symbol every six frames: against one frame at a time,
+torch takes a third of the time, and a runtime that joins frame by frame anyway loses a sixth, on
+the frames behind a symbol, which are joined again. Longer blocks win nothing more.
+"""
+
 
 @dataclass(frozen=True)
 class GreedySearchOptions:
@@ -63,17 +71,17 @@ class GreedySearch:
     def accept(self, encoder_out: Float32Array) -> None:
         """Consume the next encoder frames (T', D) of the stream.
 
-        All remaining frames are joined with the current decoder output at once; the first frame
-        that emits a symbol changes that output, and the frames after it are joined anew.
+        A block of frames is joined with the current decoder output. The first frame that emits a
+        symbol changes that output, and the search goes on from there.
         """
         start = 0
         while start < len(encoder_out):
-            symbols, log_probs = self._best(encoder_out[start:])
-            silent = np.isin(symbols, self._silent)
-            blanks = len(silent) if silent.all() else int(silent.argmin())
+            symbols, log_probs = self._best(encoder_out[start : start + _LOOKAHEAD])
+            emits = ~np.isin(symbols, self._silent)
+            blanks = int(emits.argmax()) if emits.any() else len(emits)
             self._skip(log_probs[:blanks])
             start += blanks
-            if start < len(encoder_out):
+            if blanks < len(emits):
                 self._emit(int(symbols[blanks]), float(log_probs[blanks]))
                 start += self._emitted_in_frame == 0
 
