@@ -1,0 +1,189 @@
+"""Speed and memory of a bundle, measured in child processes.
+
+Every measurement loads the model anew in a process of its own, so that neither a warm cache nor
+another runtime's memory flatters it. What is compared is run in turns, and ratios are taken within
+a turn, so that a machine that slows down slows both.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from os import PathLike
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from calve.audio import read_audio
+from calve.benchmark_child import Measurement, Task
+from calve.bundle import GOLDEN_FILE, Bundle
+from calve.errors import BundleError, PluginError
+from calve.golden import Golden
+from calve.progress import NO_PROGRESS
+from calve.protocols import Progress
+from calve.registry import registry
+from calve.specs import ClientSpec
+from calve.suggest import did_you_mean
+
+__all__ = ["BenchmarkRow", "benchmark"]
+
+OWN = "calve"
+_LONG_CHUNK_MS = 640
+_LOG_TAIL = 2000
+
+
+@dataclass(frozen=True)
+class BenchmarkRow:
+    """All runs of one contender.
+
+    Attributes:
+      runtime: "calve", or the client's name.
+      chunk_ms: Milliseconds of audio per chunk, None if the client decides.
+      load_seconds: Median over the runs.
+      rtf: Median of decoding seconds per second of audio.
+      step_p50_ms: Median time that a chunk took, in milliseconds; None where it cannot be seen.
+      step_p95_ms: Its 95th percentile.
+      peak_mb: Median of the peak memory.
+      ratio: Median, over the turns, of its decoding time by the client's; None without a client.
+    """
+
+    runtime: str
+    chunk_ms: int | None
+    load_seconds: float
+    rtf: float
+    step_p50_ms: float | None
+    step_p95_ms: float | None
+    peak_mb: float
+    ratio: float | None
+
+
+def benchmark(
+    path: str | PathLike[str],
+    recordings: Sequence[Path] = (),
+    *,
+    chunk_ms: Sequence[int] = (),
+    against: str | None = None,
+    num_threads: int = 1,
+    runs: int = 3,
+    progress: Progress = NO_PROGRESS,
+) -> list[BenchmarkRow]:
+    """Measure a bundle.
+
+    Args:
+      path: The bundle.
+      recordings: What to transcribe; the bundle's golden recording by default.
+      chunk_ms: Chunk lengths to measure; by default the bundle's own and, if the network is
+        dynamic, the multiple of it nearest to 640 ms.
+      against: Name of a client to compare with.
+      num_threads: CPU threads for each contender.
+      runs: Turns; each contender runs once in each.
+      progress: Where to say how far it is.
+
+    Raises:
+      BundleError: if the bundle cannot be opened, or a contender fails on it.
+      AudioError: if a recording cannot be read.
+      ConfigError: if a chunk length is impossible.
+      PluginError: if the client is unknown or not installed.
+    """
+    bundle = Bundle.open(path)
+    lengths = chunk_ms or _default_chunk_lengths(bundle)
+    tasks = [_task(bundle, OWN, length, num_threads) for length in lengths]
+    if against is not None:
+        tasks.append(_task(bundle, _client(bundle, against).name, None, num_threads))
+    with tempfile.TemporaryDirectory(prefix="calve-bench-") as folder:
+        paths = _readable(recordings) or _golden_wav(bundle, Path(folder))
+        measured = _in_turns([replace(task, paths=paths) for task in tasks], runs, progress)
+    baseline = measured[-1] if against is not None else None
+    return [_row(task, runs, baseline) for task, runs in zip(tasks, measured, strict=True)]
+
+
+def _default_chunk_lengths(bundle: Bundle) -> list[int]:
+    geometry = bundle.manifest.geometry
+    unit = geometry.subsampling_factor * geometry.frame_shift_ms
+    longer = [round(_LONG_CHUNK_MS / unit) * unit] if geometry.dynamic else []
+    return list(dict.fromkeys([geometry.chunk_ms, *longer]))
+
+
+def _task(bundle: Bundle, runtime: str, chunk_ms: int | None, num_threads: int) -> Task:
+    if chunk_ms is not None:
+        bundle.manifest.geometry.with_chunk_ms(chunk_ms)
+    return Task(str(bundle.path), (), runtime, chunk_ms, num_threads)
+
+
+def _client(bundle: Bundle, name: str) -> ClientSpec:
+    clients = {c.name: c for c in registry().exporters.get(bundle.manifest.format).clients}
+    if name not in clients:
+        raise PluginError(
+            f"{bundle.manifest.format} bundles have no client {name!r}",
+            fix=did_you_mean(name, clients) or f"clients: {', '.join(clients) or 'none'}",
+        )
+    if importlib.util.find_spec(clients[name].module) is None:
+        extra = clients[name].extra
+        raise PluginError(f"{name} is not installed", fix=f"pip install 'calve[{extra}]'")
+    return clients[name]
+
+
+def _readable(recordings: Sequence[Path]) -> tuple[str, ...]:
+    """The recordings, each read once so that a bad one is known before anything is measured."""
+    for recording in recordings:
+        read_audio(recording)
+    return tuple(map(str, recordings))
+
+
+def _golden_wav(bundle: Bundle, folder: Path) -> tuple[str, ...]:
+    path = folder / "golden.wav"
+    Golden.read(bundle.path / GOLDEN_FILE).write_wav(path)
+    return (str(path),)
+
+
+def _in_turns(tasks: Sequence[Task], runs: int, progress: Progress) -> list[list[Measurement]]:
+    """``runs`` measurements of every task, one of each in every turn."""
+    measured: list[list[Measurement]] = [[] for _ in tasks]
+    progress.start("measure", total=runs * len(tasks))
+    for _ in range(runs):
+        for task, measurements in zip(tasks, measured, strict=True):
+            measurements.append(_in_child(task))
+            progress.advance(note=f"{task.runtime} {task.chunk_ms or ''}")
+    progress.finish()
+    return measured
+
+
+def _in_child(task: Task) -> Measurement:
+    finished = subprocess.run(
+        [sys.executable, "-m", "calve.benchmark_child"],
+        input=json.dumps(asdict(task)),
+        capture_output=True,
+        text=True,
+    )
+    if finished.returncode != 0:
+        raise BundleError(
+            f"{task.runtime} failed with exit code {finished.returncode}:\n"
+            f"{finished.stderr[-_LOG_TAIL:].strip()}",
+            where=task.bundle,
+        )
+    return Measurement(**json.loads(finished.stdout))
+
+
+def _row(
+    task: Task, runs: Sequence[Measurement], baseline: Sequence[Measurement] | None
+) -> BenchmarkRow:
+    steps = [milliseconds for run in runs for milliseconds in run.step_ms]
+    p50, p95 = np.percentile(steps, [50, 95]).tolist() if steps else (None, None)
+    pairs = zip(runs, baseline, strict=True) if baseline else ()
+    ratios = [ours.decode_seconds / theirs.decode_seconds for ours, theirs in pairs]
+    return BenchmarkRow(
+        runtime=task.runtime,
+        chunk_ms=task.chunk_ms,
+        load_seconds=median(run.load_seconds for run in runs),
+        rtf=median(run.decode_seconds / run.duration for run in runs),
+        step_p50_ms=p50,
+        step_p95_ms=p95,
+        peak_mb=median(run.peak_mb for run in runs),
+        ratio=median(ratios) if ratios else None,
+    )

@@ -1,0 +1,82 @@
+"""``calve bench``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from calve.benchmark import BenchmarkRow, benchmark
+from calve.cli.options import json_option
+from calve.cli.output import print_json, print_table
+from calve.progress import console_progress
+
+__all__ = ["bench"]
+
+
+@click.command("bench")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("recordings", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--against", metavar="CLIENT", help="Compare with this client, e.g. sherpa-ncnn.")
+@click.option(
+    "--chunk-ms",
+    type=int,
+    multiple=True,
+    help="Chunk length to measure; may be given several times.  "
+    "[default: the bundle's own, and 640]",
+)
+@click.option("--num-threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True)
+@json_option
+def bench(
+    bundle: Path,
+    recordings: tuple[Path, ...],
+    against: str | None,
+    chunk_ms: tuple[int, ...],
+    num_threads: int,
+    runs: int,
+    as_json: bool,
+) -> None:
+    """Measure how fast BUNDLE transcribes RECORDINGS, and how much memory that takes.
+
+    Each run is a process of its own; contenders run in turns. Without RECORDINGS the golden
+    recording in the bundle is used, which is short: give longer ones for figures to quote.
+    """
+    rows = benchmark(
+        bundle,
+        recordings,
+        chunk_ms=chunk_ms,
+        against=against,
+        num_threads=num_threads,
+        runs=runs,
+        progress=console_progress(),
+    )
+    if as_json:
+        print_json({"num_threads": num_threads, "runs": runs, "rows": [asdict(r) for r in rows]})
+    else:
+        _print(rows, against)
+
+
+def _print(rows: list[BenchmarkRow], against: str | None) -> None:
+    columns = ["runtime", "chunk ms", "load s", "RTF", "p50 ms", "p95 ms", "peak MB"]
+    if against is not None:
+        columns.append(f"time / {against}")
+    table = [
+        [
+            row.runtime,
+            row.chunk_ms,
+            f"{row.load_seconds:.2f}",
+            f"{row.rtf:.4f}",
+            _rounded(row.step_p50_ms),
+            _rounded(row.step_p95_ms),
+            f"{row.peak_mb:.0f}",
+            None if row.ratio is None else f"{row.ratio:.2f}",
+        ][: len(columns)]
+        for row in rows
+    ]
+    print_table(columns, table)
+
+
+def _rounded(milliseconds: float | None) -> str | None:
+    return None if milliseconds is None else f"{milliseconds:.2f}"
