@@ -68,8 +68,8 @@ class Outcome:
             return f"did not finish within {self.child.time_limit:g} s and was stopped"
         if self.returncode < 0:
             return f"crashed with {_signal_name(-self.returncode)}"
-        if self.returncode > 128:  # shells and wrappers report a signal so
-            return f"exited with code {self.returncode} (a crash)"
+        if self.returncode - 128 in signal.valid_signals():  # as shells and wrappers say it
+            return f"crashed with {_signal_name(self.returncode - 128)}"
         return f"exited with code {self.returncode}" if self.returncode else None
 
     @property

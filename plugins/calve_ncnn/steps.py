@@ -35,11 +35,11 @@ def trace_networks(workspace: ExportWorkspace) -> None:
     for view in _views(workspace):
         try:
             with torch.no_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # oneDNN's about LSTM, the tracer's about shapes
+                warnings.simplefilter("ignore")  # about LSTM in oneDNN, shapes, TorchScript's age
                 traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
                     view.module, view.inputs, check_trace=False
                 )
-            torch.jit.save(traced, str(workspace.scratch / f"{view.name}.pt"))
+                torch.jit.save(traced, str(workspace.scratch / f"{view.name}.pt"))
         except RuntimeError as error:
             raise ExportError(
                 f"torch cannot trace the {view.name}: {str(error).splitlines()[0]}",

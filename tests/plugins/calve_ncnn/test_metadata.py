@@ -31,9 +31,7 @@ def test_stamping_adds_one_line_and_one_layer(bare_dir: Path) -> None:
     layers, blobs = before[1].split()
     assert after[0] == before[0]
     assert after[1] == f"{int(layers) + 1} {blobs}"
-    assert after[2] == (
-        "SherpaMetaData           sherpa_meta_data1        0 0 0=3 1=3 2=32 3=48"
-    )
+    assert after[2] == ("SherpaMetaData           sherpa_meta_data1        0 0 0=3 1=3 2=32 3=48")
     assert after[3:] == before[2:]
 
 

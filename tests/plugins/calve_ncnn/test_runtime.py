@@ -133,9 +133,7 @@ def test_truncated_weights_are_an_error_naming_the_file(
     assert caught.value.where == str(path)
 
 
-def test_networks_that_changed_places_are_an_error(
-    bundle_dir: Path, golden_bundle: Bundle
-) -> None:
+def test_networks_that_changed_places_are_an_error(bundle_dir: Path, golden_bundle: Bundle) -> None:
     for source in (param_path, bin_path):
         shutil.copy(source(bundle_dir, "decoder"), source(bundle_dir, "joiner"))
     with pytest.raises(BundleError, match="joiner has no blob 'in1'"):
