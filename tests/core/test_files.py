@@ -1,0 +1,142 @@
+"""Outputs appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+import pytest
+
+from calve.errors import CalveError, ConfigError
+from calve.files import atomic_dir, atomic_file
+
+EXCEPTIONS = [RuntimeError("x"), KeyboardInterrupt(), SystemExit(1)]
+
+
+def _names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _fail_halfway(writing, exception):
+    """Write something into what ``writing`` yields, then raise."""
+    with writing as temporary:
+        path = temporary / "half" if temporary.is_dir() else temporary
+        path.write_bytes(b"half")
+        raise exception
+
+
+def _enter(writing):
+    with writing:
+        pytest.fail("the block must not run")
+
+
+def test_a_file_appears_when_the_block_ends(tmp_path):
+    target = tmp_path / "new" / "model.bin"
+    with atomic_file(target) as temporary:
+        temporary.write_bytes(b"whole")
+        assert not target.exists()
+        assert temporary.parent == target.parent
+        assert temporary.suffix == ".bin"
+    assert target.read_bytes() == b"whole"
+    assert _names(target.parent) == ["model.bin"]
+
+
+@pytest.mark.parametrize("exception", EXCEPTIONS)
+def test_a_failure_leaves_the_older_file_and_nothing_else(tmp_path, exception):
+    target = tmp_path / "model.bin"
+    target.write_bytes(b"older")
+    with pytest.raises(type(exception)):
+        _fail_halfway(atomic_file(target), exception)
+    assert target.read_bytes() == b"older"
+    assert _names(tmp_path) == ["model.bin"]
+
+
+def test_an_existing_file_is_refused_when_it_may_not_be_overwritten(tmp_path):
+    target = tmp_path / "model.bin"
+    target.write_bytes(b"older")
+    with pytest.raises(ConfigError, match=r"(?s)exists already.*model\.bin.*--overwrite"):
+        _enter(atomic_file(target, overwrite=False))
+    assert target.read_bytes() == b"older"
+
+
+def test_a_directory_appears_when_the_block_ends(tmp_path):
+    target = tmp_path / "deep" / "bundle"
+    with atomic_dir(target) as temporary:
+        (temporary / "a").write_text("a")
+        assert not target.exists()
+    assert _names(target) == ["a"]
+    assert _names(target.parent) == ["bundle"]
+    assert stat.S_IMODE(target.stat().st_mode) == 0o777 & ~_umask()
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@pytest.mark.parametrize("exception", EXCEPTIONS)
+def test_a_failure_leaves_the_older_directory_and_nothing_else(tmp_path, exception):
+    target = tmp_path / "bundle"
+    target.mkdir()
+    (target / "older").write_text("older")
+    with pytest.raises(type(exception)):
+        _fail_halfway(atomic_dir(target, overwrite=True), exception)
+    assert _names(target) == ["older"]
+    assert _names(tmp_path) == ["bundle"]
+
+
+def test_an_existing_directory_is_refused_before_any_work(tmp_path):
+    with pytest.raises(ConfigError, match="--overwrite"):
+        _enter(atomic_dir(tmp_path))
+
+
+def test_overwriting_replaces_the_whole_directory(tmp_path):
+    target = tmp_path / "bundle"
+    target.mkdir()
+    (target / "older").write_text("older")
+    with atomic_dir(target, overwrite=True) as temporary:
+        (temporary / "newer").write_text("newer")
+        assert _names(target) == ["older"]
+    assert _names(target) == ["newer"]
+    assert _names(tmp_path) == ["bundle"]
+
+
+def test_a_file_is_not_replaced_by_a_directory_nor_the_other_way_round(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match="is a file"):
+        _enter(atomic_dir(tmp_path / "file", overwrite=True))
+    with pytest.raises(ConfigError, match="is a directory"):
+        _enter(atomic_file(tmp_path))
+
+
+def test_a_really_full_disk_is_a_clear_error(tmp_path):
+    """/dev/full is a disk without space: every write to it fails with ENOSPC."""
+
+    def write():
+        with atomic_file(tmp_path / "model.bin") as temporary:
+            temporary.symlink_to("/dev/full")
+            temporary.write_bytes(b"x" * 100_000)
+
+    with pytest.raises(CalveError, match=r"(?s)No space left on device.*model\.bin"):
+        write()
+    assert _names(tmp_path) == []
+
+
+@pytest.mark.parametrize("writer", [atomic_file, atomic_dir])
+def test_a_place_that_is_no_directory_is_a_clear_error(tmp_path, writer):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(CalveError, match="cannot write the output"):
+        _enter(writer(tmp_path / "file" / "inside" / "out"))
+
+
+def test_an_input_that_is_missing_is_not_blamed_on_the_output(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_file(tmp_path / "out"):
+        (tmp_path / "no_such_input").read_bytes()
+
+
+def test_an_input_that_cannot_be_read_is_not_blamed_on_the_output(tmp_path):
+    with pytest.raises(OSError, match="boom"), atomic_dir(tmp_path / "out"):
+        raise OSError(errno.ECONNRESET, "boom")
+    assert _names(tmp_path) == []

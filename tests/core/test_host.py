@@ -1,0 +1,137 @@
+"""Hooks are called plugin by plugin, each under a guard."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+from types import ModuleType
+
+import pytest
+
+from calve import api, hookspecs
+from calve.discovery import Discovery, PluginSource
+from calve.host import REGISTRATION_HOOKS, Host
+
+HOOKS = sorted(name for name in vars(hookspecs) if name.startswith("calve_"))
+
+
+def _source(name):
+    return PluginSource(name, f"{name}.plugin", f"{name}-dist", "1.0")
+
+
+def _module(name, **functions):
+    module = ModuleType(name)
+    for hook, function in functions.items():
+        function.__name__ = hook
+        setattr(module, hook, api.hookimpl(function))
+    return module
+
+
+def _host(**modules):
+    return Host(Discovery({_source(name): m for name, m in modules.items()}, (), ()))
+
+
+def _search(name):
+    return api.SearchSpec(name, api.LazyRef("a:b"), api.LazyRef("a:b"), "summary")
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_example_of_every_hook_runs_and_registers(hook):
+    """The example in the docstring, executed and registered as a plugin's own text would be."""
+    docstring = inspect.getdoc(getattr(hookspecs, hook))
+    (example,) = doctest.DocTestParser().get_examples(docstring)
+    module = ModuleType("example")
+    exec(example.source, {**vars(api)}, vars(module))
+    host = _host(example=module)
+    assert host.problems == []
+    assert host.hooks_of(_source("example")) == (hook,)
+    if hook in REGISTRATION_HOOKS:
+        (registered,) = host.collect(hook)
+        assert registered[0] == _source("example")
+        assert isinstance(registered[1], REGISTRATION_HOOKS[hook])
+    else:
+        parameters = inspect.signature(getattr(hookspecs, hook)).parameters
+        values = {"stage": "s", "seconds": 1.0, "report": {}, "step": 1, "metrics": {"loss": 1.0}}
+        assert host.notify(hook, **{name: values[name] for name in parameters}) == []
+    assert host.problems == []
+
+
+def test_every_registration_hook_is_collected():
+    assert {h for h in HOOKS if h.startswith("calve_register_")} == set(REGISTRATION_HOOKS)
+
+
+def test_a_generator_that_fails_halfway_registers_nothing():
+    def broken():
+        yield _search("half")
+        raise ZeroDivisionError("half way")
+
+    host = _host(
+        bad=_module("bad", calve_register_decoders=broken),
+        good=_module("good", calve_register_decoders=lambda: [_search("whole")]),
+    )
+    assert [spec.name for _, spec in host.collect("calve_register_decoders")] == ["whole"]
+    (problem,) = host.problems
+    assert (problem.source, problem.stage) == (_source("bad"), "calve_register_decoders")
+    assert "ZeroDivisionError: half way" in problem.line
+    assert isinstance(problem.exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    "result", [5, "text", [None], [_search("x"), "x"], _search("bare"), {"a": 1}]
+)
+def test_a_wrong_return_type_is_a_problem_that_names_the_hook(result):
+    host = _host(bad=_module("bad", calve_register_decoders=lambda: result))
+    assert list(host.collect("calve_register_decoders")) == []
+    (problem,) = host.problems
+    assert "calve_register_decoders must return or yield SearchSpecs" in problem.cause
+
+
+def test_a_hook_that_exits_does_not_end_the_process():
+    def leave():
+        raise SystemExit(4)
+
+    host = _host(bad=_module("bad", calve_register_decoders=leave))
+    assert list(host.collect("calve_register_decoders")) == []
+    assert host.problems[0].cause == "it called exit(4)"
+
+
+def test_ctrl_c_in_a_hook_passes():
+    def interrupt():
+        raise KeyboardInterrupt
+
+    host = _host(bad=_module("bad", calve_register_decoders=interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        list(host.collect("calve_register_decoders"))
+
+
+def test_one_failing_listener_does_not_keep_an_event_from_the_others():
+    heard = []
+
+    def deaf(stage, seconds, report):
+        raise OSError("no network")
+
+    def listener(stage, seconds, report):
+        heard.append((stage, seconds, report))
+
+    host = _host(
+        deaf=_module("deaf", calve_stage_finished=deaf),
+        keen=_module("keen", calve_stage_finished=listener),
+    )
+    (problem,) = host.notify("calve_stage_finished", stage="s", seconds=2.0, report={"a": 1})
+    assert problem.source == _source("deaf")
+    assert heard == [("s", 2.0, {"a": 1})]
+
+
+@pytest.mark.parametrize("thing", [[], {}, 7, object()])
+def test_an_entry_point_that_names_no_module_disturbs_nobody(thing):
+    good = _module("good", calve_register_decoders=lambda: [_search("fine")])
+    host = _host(odd=thing, good=good)
+    assert [spec.name for _, spec in host.collect("calve_register_decoders")] == ["fine"]
+
+
+def test_one_module_under_two_names_is_a_problem_of_the_second():
+    module = _module("m", calve_register_decoders=lambda: [_search("once")])
+    host = _host(first=module, second=module)
+    assert [spec.name for _, spec in host.collect("calve_register_decoders")] == ["once"]
+    (problem,) = host.problems
+    assert (problem.source, problem.stage) == (_source("second"), "register")

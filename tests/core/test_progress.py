@@ -1,0 +1,76 @@
+"""Progress on a terminal and in a log."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+from calve.progress import NO_PROGRESS, console_progress
+
+WORK = """
+from calve.progress import console_progress
+progress = console_progress()
+progress.start("prepare", 3)
+for _ in range(3):
+    progress.advance(note="a note")
+progress.finish()
+progress.start("again")
+progress.advance()
+progress.finish()
+print("result")
+"""
+
+
+def test_a_log_gets_sparse_lines_and_stdout_only_the_result():
+    done = subprocess.run([sys.executable, "-c", WORK], capture_output=True, text=True, check=True)
+    assert done.stdout == "result\n"
+    lines = done.stderr.splitlines()
+    assert [line.split(" in ")[0] for line in lines] == [
+        "prepare ...",
+        "prepare: done",
+        "again ...",
+        "again: done",
+    ]
+
+
+def test_long_work_says_now_and_then_how_far_it_is(monkeypatch, capsys):
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr("calve.progress.time.monotonic", lambda: next(clock))
+    progress = console_progress()
+    progress.start("train", 100)
+    for _ in range(4):
+        progress.advance(note="loss 1.2")
+    progress.finish()
+    assert capsys.readouterr().err.splitlines() == [
+        "train ...",
+        "train: 2/100 loss 1.2",
+        "train: 4/100 loss 1.2",
+        "train: done in 50.0 s",
+    ]
+
+
+def test_a_terminal_gets_a_bar_and_its_cursor_back():
+    controller, terminal = pty.openpty()
+    failing = WORK.replace("progress.finish()", "raise SystemExit", 1)
+    with subprocess.Popen(
+        [sys.executable, "-c", failing],
+        stderr=terminal,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TERM": "xterm"},
+    ) as child:
+        child.wait(timeout=60)
+    os.close(terminal)
+    shown = os.read(controller, 100_000).decode()
+    os.close(controller)
+    assert "prepare" in shown
+    assert "3/3" in shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+
+
+def test_no_progress_says_nothing(capsys):
+    NO_PROGRESS.start("x", 1)
+    NO_PROGRESS.advance()
+    NO_PROGRESS.finish()
+    assert capsys.readouterr() == ("", "")

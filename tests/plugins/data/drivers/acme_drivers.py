@@ -1,0 +1,2 @@
+class AcmeRuntime:
+    pass
