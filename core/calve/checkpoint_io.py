@@ -8,6 +8,7 @@ parameters as further entries. A bare state_dict is accepted where only the mode
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePath, PurePosixPath
@@ -29,8 +30,12 @@ __all__ = [
     "save_checkpoint",
 ]
 
-STATEFUL_ENTRIES = ("model", "model_avg", "optimizer", "scheduler", "grad_scaler", "sampler")
-"""Entries that hold some object's state; all others are training parameters."""
+STATEFUL_ENTRIES = (
+    *("model", "model_avg", "optimizer", "scheduler", "grad_scaler", "sampler"),
+    "rng",
+)
+"""Entries that hold some object's state; all others are training parameters. ``rng``, the random
+generators, is calve's own."""
 
 _PATH_CLASSES = ("pathlib.PosixPath", "pathlib._local.PosixPath", "pathlib.PurePosixPath")
 _GIT_LFS_POINTER = b"version https://git-lfs"
@@ -132,9 +137,14 @@ def save_checkpoint(
         }
     for key, value in (params or {}).items():
         content[key] = str(value) if isinstance(value, PurePath) else value
-    # Through a Python file, a full disk is an OSError; torch's own writer makes it a RuntimeError.
     with atomic_file(path) as temporary, temporary.open("wb") as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            # torch's writer hides the OSError of a full disk behind one of its own.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def _state(holder: HasState | None) -> Mapping[str, Any] | None:
@@ -174,7 +184,9 @@ def _load_safely(path: Path) -> Any:
     # As a pure path, so that a checkpoint from Linux loads on any system.
     paths: list[Any] = [(PurePosixPath, name) for name in _PATH_CLASSES]
     try:
-        with safe_globals(paths):
+        with safe_globals(paths), warnings.catch_warnings():
+            # torch warns of a TorchScript file, which is about to be an error.
+            warnings.simplefilter("ignore")
             return torch.load(
                 path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
@@ -278,17 +278,17 @@ def _check_fit(
     reshaped = [key for key in expected if key in found and expected[key] != found[key]]
     parts = []
     if missing:
-        parts.append(f"{len(missing)} entries are missing ({_grouped(missing)})")
+        parts.append(f"{len(missing)} missing ({_grouped(missing)})")
     if unexpected:
-        parts.append(f"{len(unexpected)} are unexpected ({_grouped(unexpected)})")
+        parts.append(f"{len(unexpected)} unexpected ({_grouped(unexpected)})")
     if reshaped:
         first = reshaped[0]
         parts.append(
-            f"{len(reshaped)} have another shape ({first} is {list(found[first])}, "
+            f"{len(reshaped)} of another shape ({first} is {list(found[first])}, "
             f"not {list(expected[first])})"
         )
     raise CheckpointError(
-        f"the checkpoint does not fit recipe {builder.recipe.name}: " + ", ".join(parts),
+        f"the checkpoint's entries do not fit recipe {builder.recipe.name}: " + ", ".join(parts),
         where=source,
         fix=_explanation(builder, config, found),
     )
@@ -325,8 +325,10 @@ def _shapes(state: Mapping[str, torch.Tensor]) -> Shapes:
     return {key: tuple(tensor.shape) for key, tensor in state.items()}
 
 
-def _grouped(keys: Iterable[str]) -> str:
-    """The keys with layer numbers replaced by ``*``, the most frequent first."""
-    groups = Counter(_LAYER_NUMBER.sub(".*", key) for key in keys).most_common()
-    listed = [f"{key} x{count}" if count > 1 else key for key, count in groups[:_LISTED]]
+def _grouped(keys: Sequence[str]) -> str:
+    """The modules that the entries belong to, layer numbers as ``*``, the largest first."""
+    if len(keys) == 1:
+        return keys[0]
+    groups = Counter(_LAYER_NUMBER.sub(".*", key).rpartition(".")[0] or key for key in keys)
+    listed = [f"{count} in {module}" for module, count in groups.most_common(_LISTED)]
     return ", ".join(listed) + (", ..." if len(groups) > _LISTED else "")
