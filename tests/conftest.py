@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from calve.bundle import Bundle
 
 _SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
@@ -26,3 +31,42 @@ def goldens() -> Path:
 def shared_data() -> Path:
     """Recordings of real speech; see the README in the folder."""
     return _shared_folder("data")
+
+
+@pytest.fixture(scope="session")
+def golden_checkpoint(goldens: Path) -> Path:
+    """A tiny ``lstm_transducer_stateless2`` as icefall saved it, 30 symbols."""
+    return goldens / "lstm_transducer_stateless2.ckpt.pt"
+
+
+@pytest.fixture(scope="session")
+def golden_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A symbol table that fits `golden_checkpoint`."""
+    from calve.tokens import SymbolTable
+
+    path = tmp_path_factory.mktemp("lang") / "tokens.txt"
+    words = tuple(f"▁word{index}" for index in range(3, 30))
+    SymbolTable(("<blk>", "<sos/eos>", "<unk>", *words)).write(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def golden_bundle(
+    golden_checkpoint: Path, golden_tokens: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
+    """`golden_checkpoint` exported to ncnn in float32; not to be written to."""
+    from calve.exporting import export
+
+    return export(
+        "lstm_transducer_stateless2",
+        checkpoint=golden_checkpoint,
+        tokens=golden_tokens,
+        output=tmp_path_factory.mktemp("export") / "bundle",
+        fp16=False,
+    )
+
+
+@pytest.fixture
+def bundle_dir(golden_bundle: Bundle, tmp_path: Path) -> Path:
+    """A copy of `golden_bundle` that a test may break."""
+    return Path(shutil.copytree(golden_bundle.path, tmp_path / "bundle"))

@@ -61,7 +61,7 @@ def _transcribe(recognizer: Any, path: str, tail_seconds: float) -> dict[str, An
     recognizer.accept_waveform(recognizer.sample_rate, tail)
     recognizer.input_finished()
     seconds = time.perf_counter() - start
-    return {"text": recognizer.text, "duration": audio.duration, "decode_seconds": seconds}
+    return {"text": recognizer.text.strip(), "duration": audio.duration, "decode_seconds": seconds}
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ BREAKS: dict[str, tuple[Break, str]] = {
     "weights missing": (remove(f"{ENCODER}.bin"), "file-missing"),
     "network missing": (remove(f"{ENCODER}.param"), "file-missing"),
     "tokens missing": (remove("tokens.txt"), "tokens"),
-    "tokens of another model": (edit_tokens(r"^s29 29\n", ""), "tokens"),
+    "tokens of another model": (edit_tokens(r"^▁word29 29\n", ""), "tokens"),
     "blank not first": (edit_tokens(r"^<blk> 0", "a 0"), "tokens"),
     "unk elsewhere": (edit_tokens(r"^<unk> 2", "word 2"), "unk-id"),
     "context of three": (edit("decoder", " 1=2 2=1 ", " 1=3 2=1 "), "context-size"),
