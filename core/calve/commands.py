@@ -7,10 +7,10 @@ from calve.specs import CommandSpec, LazyRef
 __all__ = ["BUILTIN_COMMANDS"]
 
 _SHORT_HELP = {
+    "demo": "Show the main job on the shipped model: checkpoint to bundle to text.",
     "prepare": "Prepare a corpus: manifests, features, tokens.",
     "train": "Train a recipe on a prepared corpus.",
-    "decode": "Decode whole utterances with a checkpoint; print the WER.",
-    "streaming-decode": "Decode chunk by chunk with a checkpoint; print the WER.",
+    "decode": "Decode a corpus with a checkpoint, and with a bundle of it; print the WER.",
     "export": "Turn a checkpoint into a bundle for a device.",
     "metadata": "Show or write the metadata that a runtime needs.",
     "lint": "Find what a runtime would choke on, without running the model.",

@@ -23,7 +23,7 @@ from calve.progress import console_progress
 from calve.registry import registry
 from calve.specs import RecipeSpec
 
-__all__ = ["export"]
+__all__ = ["export", "print_summary"]
 
 
 def _export_command(recipe: RecipeSpec) -> click.Command:
@@ -77,7 +77,7 @@ def _export_command(recipe: RecipeSpec) -> click.Command:
         if as_json:
             print_json(_summary(bundle), indent=2)
         else:
-            _print_summary(bundle)
+            print_summary(bundle)
 
     return command
 
@@ -95,7 +95,8 @@ def _summary(bundle: Bundle) -> dict[str, Any]:
     return {"bundle": str(bundle.path)} | {key: manifest[key] for key in keys}
 
 
-def _print_summary(bundle: Bundle) -> None:
+def print_summary(bundle: Bundle) -> None:
+    """Parameter counts, file sizes and the agreement with torch, as tables."""
     manifest = bundle.manifest
     parity = ParityReport.from_json(manifest.parity)
     click.echo()

@@ -1,0 +1,121 @@
+"""``calve demo``: the main job from end to end, on a checkpoint that a recipe ships."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from calve.bundle import Bundle
+from calve.checkpoint import builtin_checkpoint
+from calve.cli.export import print_summary
+from calve.cli.output import print_table
+from calve.errors import BundleError
+from calve.exporting import export
+from calve.progress import console_progress
+from calve.registry import registry
+from calve.specs import ClientSpec, ExporterSpec, PretrainedSpec
+from calve.transcription import transcribe
+from calve.verification import FAILED, verify
+
+__all__ = ["demo"]
+
+
+@click.command("demo")
+@click.argument(
+    "recordings", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option(
+    "--model",
+    default="digits-lstm",
+    show_default=True,
+    metavar="NAME",
+    help="A checkpoint that comes with a recipe.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("demo"),
+    show_default=True,
+    help="Folder for the bundle.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the bundle if it exists.")
+def demo(recordings: tuple[Path, ...], model: str, output: Path, overwrite: bool) -> None:
+    """Export the shipped checkpoint to ncnn, check the bundle, and transcribe RECORDINGS.
+
+    Without RECORDINGS, those that come with the checkpoint are transcribed. The digits model knows
+    the words zero to nine.
+    """
+    with ExitStack() as stack:
+        pretrained, _ = stack.enter_context(builtin_checkpoint(model))
+        recipe = next(one for one in registry().recipes if pretrained in one.pretrained)
+        _heading(1, f"export builtin:{model} ({pretrained.summary})")
+        bundle = export(
+            recipe.name,
+            checkpoint=f"builtin:{model}",
+            output=output / model,
+            overwrite=overwrite,
+            progress=console_progress(),
+        )
+        print_summary(bundle)
+        _heading(2, "verify the bundle")
+        _verify(bundle)
+        _heading(3, "transcribe")
+        references = {} if recordings else _shipped_recordings(pretrained, stack)
+        paths = list(recordings) or list(references)
+        exporter = registry().exporters.get(bundle.manifest.format)
+        _transcribe(bundle, exporter, paths, references)
+    click.echo(f"\nNext: calve transcribe {bundle.path} YOUR.wav")
+
+
+def _heading(number: int, title: str) -> None:
+    click.secho(f"\n{number}. {title}", bold=True)
+
+
+def _verify(bundle: Bundle) -> None:
+    failures = 0
+    for check in verify(bundle.path):
+        failures += check.outcome == FAILED
+        click.echo(f"{check.outcome:8}{check.name}: {check.detail}")
+    if failures:
+        raise BundleError(f"{failures} checks failed", where=bundle.path)
+
+
+def _shipped_recordings(pretrained: PretrainedSpec, stack: ExitStack) -> dict[Path, str]:
+    """The recordings that come with a checkpoint, and their words."""
+    if pretrained.recordings is None:
+        return {}
+    folder = stack.enter_context(pretrained.recordings.as_file())
+    lines = (folder / "transcripts.txt").read_text(encoding="utf-8").splitlines()
+    return {folder / name: words for name, words in (line.split("\t") for line in lines)}
+
+
+def _transcribe(
+    bundle: Bundle, exporter: ExporterSpec, paths: Sequence[Path], references: dict[Path, str]
+) -> None:
+    columns = (
+        ["recording", "spoken", "calve", "RTF"] if references else ["recording", "calve", "RTF"]
+    )
+    rows: list[list[object]] = []
+    for path, transcript in zip(paths, transcribe(bundle, paths), strict=True):
+        spoken = [references[path]] if references else []
+        rows.append([path.name, *spoken, transcript.text, f"{transcript.rtf:.3f}"])
+    for client in _installed_clients(exporter):
+        columns += [client.name, "RTF"]
+        results = client.transcribe.load()(
+            bundle.path, paths, num_threads=1, tail_seconds=bundle.tail_seconds
+        )
+        for row, result in zip(rows, results, strict=True):
+            row += [result.text.strip(), f"{result.decode_seconds / result.duration:.3f}"]
+    print_table(columns, rows)
+
+
+def _installed_clients(exporter: ExporterSpec) -> list[ClientSpec]:
+    installed = [c for c in exporter.clients if importlib.util.find_spec(c.module) is not None]
+    for client in exporter.clients:
+        if client not in installed:
+            click.echo(f"{client.name} is not installed: pip install 'calve[{client.extra}]'")
+    return installed
