@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from calve_transducer import config as transducer_config
+from calve_transducer.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     import torch
+
+    from calve.protocols import TrainingRun
 
 __all__ = ["TransducerFamily"]
 
@@ -17,6 +20,7 @@ class TransducerFamily:
     """A `calve.protocols.ModelFamily`; importing it does not import torch."""
 
     config = transducer_config.TransducerConfig
+    training_config = TrainingConfig
 
     def build(self, encoder: Any, config: transducer_config.TransducerConfig) -> torch.nn.Module:
         """A `calve_transducer.model.Transducer` around ``encoder``."""
@@ -33,3 +37,9 @@ class TransducerFamily:
         from calve_transducer.conversion import to_plain
 
         return to_plain(model)
+
+    def train(self, run: TrainingRun) -> None:
+        """Train with the pruned transducer loss; see `calve_transducer.trainer.train`."""
+        from calve_transducer.trainer import train
+
+        train(run)

@@ -106,7 +106,8 @@ class Eve(torch.optim.Optimizer):
 class Eden:
     """A learning rate that falls smoothly with the batch and with the epoch.
 
-    It is ``lr * (1 + (batch / lr_batches)^2)^-0.25 * (1 + (epoch / lr_epochs)^2)^-0.25``. Call `step_batch` before each step of the optimiser and `step_epoch` before each epoch.
+    It is ``lr * (1 + (batch / lr_batches)^2)^-0.25 * (1 + (epoch / lr_epochs)^2)^-0.25``.
+    Call `step_batch` before each step of the optimiser and `step_epoch` before each epoch.
 
     Args:
       optimizer: Its groups' learning rates are set; the present ones are the base.

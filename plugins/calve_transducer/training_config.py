@@ -1,0 +1,63 @@
+"""Options of transducer training; names and meanings as in icefall."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from calve.api import ConfigError
+
+__all__ = ["TrainingConfig"]
+
+
+def _option(default: Any, text: str, *, fixed: bool = True) -> Any:
+    """A field; one that is not ``fixed`` may differ when a run is continued."""
+    return field(default=default, metadata={"help": text, "fixed": fixed})
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Options of transducer training."""
+
+    num_epochs: int = _option(30, "Train until this epoch has ended.", fixed=False)
+    start_epoch: int = _option(
+        1, "Continue after epoch-{N-1}.pt of --exp-dir; 1 starts anew.", fixed=False
+    )
+    start_batch: int = _option(
+        0, "Continue after checkpoint-N.pt of --exp-dir; wins over --start-epoch.", fixed=False
+    )
+    seed: int = _option(42, "Seed of initialisation, data order, augmentation and dropout.")
+    max_duration: float = _option(200.0, "Seconds of audio in a batch.")
+    initial_lr: float = _option(0.003, "Learning rate at the start.")
+    lr_batches: float = _option(5000.0, "Batches until the learning rate falls noticeably.")
+    lr_epochs: float = _option(10.0, "Epochs until the learning rate falls noticeably.")
+    model_warm_step: int = _option(
+        3000, "Batches during which only the simple loss trains, on gradually opened layers."
+    )
+    prune_range: int = _option(5, "Symbols per frame that the pruned loss looks at.")
+    lm_scale: float = _option(0.25, "Weight of the decoder-only term in the simple loss.")
+    am_scale: float = _option(0.0, "Weight of the encoder-only term in the simple loss.")
+    simple_loss_scale: float = _option(0.5, "Weight of the simple loss beside the pruned one.")
+    delay_penalty: float = _option(0.0, "Nats per frame that a symbol pays for coming late.")
+    average_period: int = _option(100, "Batches between updates of the running model average.")
+    save_every_n: int = _option(4000, "Batches between checkpoint-N.pt files.", fixed=False)
+    keep_last_k: int = _option(20, "How many checkpoint-N.pt files to keep.", fixed=False)
+    log_interval: int = _option(50, "Batches between log lines.", fixed=False)
+    num_threads: int = _option(0, "CPU threads; 0 leaves torch's choice.", fixed=False)
+    device: str = _option(
+        "auto", "Where to train: cpu, cuda, cuda:1, ...; auto prefers a GPU.", fixed=False
+    )
+
+    def __post_init__(self) -> None:
+        positive = ("num_epochs", "start_epoch", "prune_range", "average_period", "keep_last_k")
+        positive += ("save_every_n", "log_interval", "model_warm_step")
+        for name in positive:
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("max_duration", "initial_lr", "lr_batches", "lr_epochs"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be positive")
+
+    def fixed_options(self) -> dict[str, Any]:
+        """The options that must be the same when a run is continued."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.metadata["fixed"]}

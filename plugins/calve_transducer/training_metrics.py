@@ -1,0 +1,63 @@
+"""Losses added up, and where they are shown: log file, TensorBoard, progress, events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["LossTotals", "Scalars", "scalars"]
+
+Scalars = Callable[[int, Mapping[str, float]], None]
+
+
+@dataclass
+class LossTotals:
+    """Sums of losses in nats, over utterances, and the encoder frames that they cover."""
+
+    frames: int = 0
+    utterances: int = 0
+    loss: float = 0.0
+    simple_loss: float = 0.0
+    pruned_loss: float = 0.0
+
+    def add(self, other: LossTotals) -> None:
+        """Count other utterances too."""
+        self.frames += other.frames
+        self.utterances += other.utterances
+        self.loss += other.loss
+        self.simple_loss += other.simple_loss
+        self.pruned_loss += other.pruned_loss
+
+    def per_frame(self) -> dict[str, float]:
+        """Mean losses by name, in nats per encoder frame."""
+        frames = max(self.frames, 1)
+        return {
+            "loss": self.loss / frames,
+            "simple_loss": self.simple_loss / frames,
+            "pruned_loss": self.pruned_loss / frames,
+        }
+
+
+@contextmanager
+def scalars(folder: Path, first_step: int) -> Iterator[Scalars]:
+    """A function that writes named numbers of a step for TensorBoard.
+
+    Args:
+      folder: Where TensorBoard's files go.
+      first_step: Steps from here on in older files are superseded.
+    """
+    # tensorboard's import takes seconds, and only a run that really starts needs it.
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(folder), purge_step=first_step)  # type: ignore[no-untyped-call]
+
+    def write(step: int, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+
+    try:
+        yield write
+    finally:
+        writer.close()  # type: ignore[no-untyped-call]

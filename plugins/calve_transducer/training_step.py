@@ -1,0 +1,119 @@
+"""One batch: its loss, and the step of the optimiser that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from calve.api import StreamingGeometry
+from calve.protocols import Batch
+from calve_transducer.training_config import TrainingConfig
+from calve_transducer.training_metrics import LossTotals
+
+__all__ = ["BadBatchError", "alignable", "backward", "compute_loss", "pruned_loss_scale"]
+
+
+class BadBatchError(Exception):
+    """A batch that cannot be trained on, and why."""
+
+
+def alignable(batch: Batch, geometry: StreamingGeometry) -> Batch | None:
+    """The batch without utterances that have fewer encoder frames than tokens, None if all have.
+
+    Such utterances are mistakes of segmentation, or were too short for their front end.
+    """
+    frames = _encoder_frames(batch.feature_lens, geometry).tolist()
+    kept = [row for row, tokens in enumerate(batch.tokens) if frames[row] >= max(len(tokens), 1)]
+    if len(kept) == len(batch.tokens):
+        return batch
+    if not kept:
+        return None
+    lens = batch.feature_lens[kept]
+    return replace(
+        batch,
+        features=batch.features[kept, : int(lens.max())],
+        feature_lens=lens,
+        tokens=[batch.tokens[row] for row in kept],
+        cut_ids=[batch.cut_ids[row] for row in kept],
+    )
+
+
+def pruned_loss_scale(warmup: float) -> float:
+    """Weight of the pruned loss; it is only useful once the simple loss has learnt to align."""
+    if warmup < 1.0:
+        return 0.0
+    return 0.1 if 1.0 < warmup < 2.0 else 1.0
+
+
+def compute_loss(
+    model: nn.Module, batch: Batch, config: TrainingConfig, warmup: float
+) -> tuple[Tensor, LossTotals, list[str]]:
+    """The loss to minimise, summed over the utterances that have a finite one.
+
+    Args:
+      warmup: Batches so far, as a fraction of ``model_warm_step``.
+
+    Returns:
+      The loss with its graph, the same in numbers, and the ids of utterances that were left out
+      since no path within the pruned range reaches their end.
+
+    Raises:
+      BadBatchError: if a loss is NaN, or none is finite.
+    """
+    device = next(model.parameters()).device
+    simple, pruned = model(
+        batch.features.to(device),
+        batch.feature_lens.to(device),
+        batch.tokens,
+        prune_range=config.prune_range,
+        am_scale=config.am_scale,
+        lm_scale=config.lm_scale,
+        delay_penalty=config.delay_penalty,
+        warmup=warmup,
+        reduction="none",
+    )
+    invalid = simple.isnan() | pruned.isnan()
+    if invalid.any():
+        raise BadBatchError(f"the loss is NaN for {', '.join(_chosen(batch.cut_ids, invalid))}")
+    finite = simple.isfinite() & pruned.isfinite()
+    if not finite.any():
+        raise BadBatchError(f"no utterance can be aligned: {', '.join(batch.cut_ids)}")
+    simple_loss, pruned_loss = simple[finite].sum(), pruned[finite].sum()
+    loss = config.simple_loss_scale * simple_loss + pruned_loss_scale(warmup) * pruned_loss
+    lens = batch.feature_lens[finite.cpu()]
+    totals = LossTotals(
+        frames=int(_encoder_frames(lens, model.encoder.geometry).sum()),  # type: ignore[union-attr, arg-type]
+        utterances=len(lens),
+        loss=loss.item(),
+        simple_loss=simple_loss.item(),
+        pruned_loss=pruned_loss.item(),
+    )
+    return loss, totals, _chosen(batch.cut_ids, ~finite)
+
+
+def backward(loss: Tensor, model: nn.Module, cut_ids: list[str]) -> float:
+    """Compute the gradients and return their norm.
+
+    Raises:
+      BadBatchError: if a gradient is not finite; all gradients are cleared then.
+    """
+    loss.backward()  # type: ignore[no-untyped-call]
+    grads = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    norm = torch.stack(torch._foreach_norm(grads)).norm().item()
+    if not torch.isfinite(torch.tensor(norm)):
+        model.zero_grad()
+        raise BadBatchError(f"the gradient is not finite for {', '.join(cut_ids)}")
+    return norm
+
+
+def _encoder_frames(feature_lens: Tensor, geometry: StreamingGeometry) -> Tensor:
+    frames = torch.div(
+        feature_lens - geometry.overlap, geometry.subsampling_factor, rounding_mode="floor"
+    )
+    return frames.clamp(min=0)
+
+
+def _chosen(cut_ids: list[str], mask: Tensor) -> list[str]:
+    return [cut_id for cut_id, chosen in zip(cut_ids, mask.tolist(), strict=True) if chosen]
