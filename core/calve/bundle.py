@@ -19,6 +19,7 @@ from calve.protocols import Session
 from calve.tokens import SymbolTable
 
 __all__ = [
+    "FLUSH_FRAMES",
     "FORMAT_VERSION",
     "GOLDEN_FILE",
     "MANIFEST_FILE",
@@ -36,7 +37,7 @@ MANIFEST_FILE = "bundle.json"
 TOKENS_FILE = "tokens.txt"
 GOLDEN_FILE = "golden.npz"
 
-_FLUSH_FRAMES = 35
+FLUSH_FRAMES = 35
 """Silence after which a streaming transducer has said its last word; icefall's value."""
 
 
@@ -46,7 +47,7 @@ def tail_padding(geometry: StreamingGeometry) -> int:
     The encoder sees ``overlap`` frames beyond what it has advanced over, and the transducer emits
     a symbol some frames late; both are made up for, in whole steps.
     """
-    return math.ceil((geometry.overlap + _FLUSH_FRAMES) / geometry.shift) * geometry.shift
+    return math.ceil((geometry.overlap + FLUSH_FRAMES) / geometry.shift) * geometry.shift
 
 
 @dataclass(frozen=True)

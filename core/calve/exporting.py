@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from calve.checkpoint import CheckpointChoice
     from calve.models import LoadedModel
 
-__all__ = ["export"]
+__all__ = ["export", "model_symbols"]
 
 _LONG_CHUNK = 8
 """A dynamic network is checked with its own shift and with one so many times longer."""
@@ -89,7 +89,7 @@ def export(
         loaded = load(recipe, checkpoint, overrides)
         features = FeatureConfig(num_mel_bins=loaded.model.encoder.feature_dim)
         job = _Job(exporter, loaded, features, folder)
-        symbols = _symbols(tokens, loaded)
+        symbols = model_symbols(tokens, loaded)
         symbols.write(folder / TOKENS_FILE)
         workspace = job.workspace(symbols, format_options, Path(scratch))
         run_steps(
@@ -197,7 +197,12 @@ class _Job:
         return golden, sum(reports[1:], start=reports[0])
 
 
-def _symbols(tokens: str | PathLike[str] | None, loaded: LoadedModel) -> SymbolTable:
+def model_symbols(tokens: str | PathLike[str] | None, loaded: LoadedModel) -> SymbolTable:
+    """The symbol table of a model: the file that was given, or that of a builtin checkpoint.
+
+    Raises:
+      TokensError: if there is none, or it does not fit the model.
+    """
     from calve.checkpoint import builtin_checkpoint
 
     vocab_size = loaded.config["model"].vocab_size

@@ -109,7 +109,7 @@ class StreamingTranscriber:
         self._geometry = geometry or session.geometry
         if tail_padding_frames is None:
             tail_padding_frames = tail_padding(session.geometry)
-        self._tail_seconds = tail_padding_frames * self._features.frame_shift_ms / 1000
+        self._tail_padding_frames = tail_padding_frames
         self._fbank = StreamingFbank(self._features)
         self._states = session.init_states()
         self._pending = np.empty((0, self._features.num_mel_bins), dtype=np.float32)
@@ -138,8 +138,7 @@ class StreamingTranscriber:
         if not self._finished:
             self._finished = True
             if self._heard_samples:
-                silence = round(self._tail_seconds * self._features.sample_rate)
-                self._fbank.accept(np.zeros(silence, dtype=np.float32))
+                self._fbank.accept(silent_tail(self._tail_padding_frames, self._features))
             self._fbank.finish()
             self._encode_whole_segments()
             self._encode_rest()
@@ -162,16 +161,12 @@ class StreamingTranscriber:
         rest = np.concatenate([self._pending, self._fbank.frames()])
         output_frames = (len(rest) - geometry.overlap) // geometry.subsampling_factor
         if output_frames > 0:
-            padding = np.repeat(self._silent_frame(), geometry.segment - len(rest), axis=0)
+            padding = np.repeat(silent_frame(self._features), geometry.segment - len(rest), axis=0)
             self._step(np.concatenate([rest, padding]), output_frames)
 
     def _step(self, segment: Float32Array, output_frames: int) -> None:
         encoder_out, self._states = self._session.encode_chunk(segment[None], self._states)
         self._search.accept(encoder_out[0, :output_frames])
-
-    def _silent_frame(self) -> Float32Array:
-        samples = round(self._features.frame_shift_ms * self._features.sample_rate / 1000)
-        return compute_fbank(np.zeros(samples, dtype=np.float32), self._features)
 
 
 class Recognizer:
@@ -264,6 +259,18 @@ class Recognizer:
             rtf=seconds / audio.duration if audio.duration else 0.0,
             notes=audio.notes,
         )
+
+
+def silent_frame(config: FeatureConfig) -> Float32Array:
+    """(1, C), the features of digital silence."""
+    samples = round(config.frame_shift_ms * config.sample_rate / 1000)
+    return compute_fbank(np.zeros(samples, dtype=np.float32), config)
+
+
+def silent_tail(frames: int, config: FeatureConfig) -> Float32Array:
+    """(n,) zero samples that last ``frames`` feature frames."""
+    samples = round(frames * config.frame_shift_ms * config.sample_rate / 1000)
+    return np.zeros(samples, dtype=np.float32)
 
 
 def recognition(

@@ -48,6 +48,16 @@ class TorchSession:
         return encoder_out.numpy(), _numpy_states(next_states)
 
     @torch.inference_mode()
+    def encode(
+        self, features: Float32Array, lengths: NDArray[np.int64]
+    ) -> tuple[Float32Array, NDArray[np.int64]]:
+        """Whole utterances: features (N, T, C), lengths (N,) -> encoder_out (N, T', D), (N,)."""
+        encoder_out, encoder_out_lens = self.model.encoder(
+            torch.from_numpy(features), torch.from_numpy(lengths)
+        )
+        return encoder_out.numpy(), encoder_out_lens.numpy()
+
+    @torch.inference_mode()
     def decode_context(self, contexts: NDArray[np.int64]) -> Float32Array:
         """contexts (N, context_size), -1 = no symbol -> decoder_out (N, D')."""
         decoder_out: torch.Tensor = self.model.decoder(torch.from_numpy(contexts), need_pad=False)
