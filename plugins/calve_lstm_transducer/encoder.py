@@ -64,7 +64,8 @@ class ConvSubsampling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x.unsqueeze(1))
         x = self.out(x.transpose(1, 2).flatten(2))
-        return self.out_balancer(self.out_norm(x))
+        y: Tensor = self.out_balancer(self.out_norm(x))
+        return y
 
 
 class LstmEncoderLayer(nn.Module):
@@ -132,7 +133,7 @@ class LstmLayers(nn.Module):
             if index in self.aux_layers:
                 auxiliary.append(x)
         if self.training and auxiliary:
-            return self.combiner([*auxiliary, x])
+            x = self.combiner([*auxiliary, x])
         return x
 
     def stream(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:

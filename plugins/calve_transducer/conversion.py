@@ -115,7 +115,9 @@ def _plain_convolution(kind: type[nn.Module]) -> Callable[[Any], nn.Module]:
 
 @torch.no_grad()
 def _plain_embedding(scaled: ScaledEmbedding) -> nn.Module:
-    return nn.Embedding.from_pretrained(scaled.scaled_weight(), freeze=True)
+    weight = scaled.scaled_weight()
+    plain: nn.Module = nn.Embedding.from_pretrained(weight)  # type: ignore[no-untyped-call]
+    return plain
 
 
 @torch.no_grad()

@@ -42,4 +42,5 @@ class Joiner(nn.Module):
         if project_input:
             encoder_out = self.encoder_proj(encoder_out)
             decoder_out = self.decoder_proj(decoder_out)
-        return self.output_linear(torch.tanh(encoder_out + decoder_out))
+        logits: Tensor = self.output_linear(torch.tanh(encoder_out + decoder_out))
+        return logits

@@ -104,7 +104,8 @@ class ScaledConv1d(nn.Conv1d):
         return _scaled(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, *self.scaled_parameters())
+        y: Tensor = self._conv_forward(x, *self.scaled_parameters())
+        return y
 
 
 class ScaledConv2d(nn.Conv2d):
@@ -120,7 +121,8 @@ class ScaledConv2d(nn.Conv2d):
         return _scaled(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, *self.scaled_parameters())
+        y: Tensor = self._conv_forward(x, *self.scaled_parameters())
+        return y
 
 
 class ScaledEmbedding(nn.Module):
@@ -213,10 +215,10 @@ class ScaledLSTM(nn.LSTM):
             for name in self.parameter_names
         ]
 
-    def forward(
+    def forward(  # type: ignore[override]
         self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """As `torch.nn.LSTM`; the input is always batched."""
+        """As `torch.nn.LSTM`; the input is always a batched tensor, never a packed sequence."""
         batch_dim = 0 if self.batch_first else 1
         if hx is None:
             batch_size = x.size(batch_dim)
@@ -225,7 +227,7 @@ class ScaledLSTM(nn.LSTM):
                 x.new_zeros(1, batch_size, hidden_dim),
                 x.new_zeros(1, batch_size, self.hidden_size),
             )
-        x, *parameters = _GradientFilter.apply(
+        x, *parameters = _GradientFilter.apply(  # type: ignore[no-untyped-call]
             x, batch_dim, self.grad_norm_threshold, *self.scaled_parameters()
         )
         output, hidden, cell = torch.lstm(
@@ -331,7 +333,8 @@ class ActivationBalancer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if random.random() >= self.balance_prob:
             return x
-        balanced: Tensor = _Balance.apply(x, self, self.max_factor / self.balance_prob)
+        max_factor = self.max_factor / self.balance_prob
+        balanced: Tensor = _Balance.apply(x, self, max_factor)  # type: ignore[no-untyped-call]
         return balanced
 
 
@@ -352,12 +355,13 @@ class _DoubleSwish(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         gate = torch.sigmoid(x - 1.0)
-        return grad * (gate + x * gate * (1.0 - gate))
+        derivative: Tensor = gate + x * gate * (1.0 - gate)
+        return grad * derivative
 
 
 class DoubleSwish(nn.Module):
     """The activation `double_swish`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        activated: Tensor = _DoubleSwish.apply(x)
+        activated: Tensor = _DoubleSwish.apply(x)  # type: ignore[no-untyped-call]
         return activated
