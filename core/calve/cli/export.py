@@ -14,6 +14,7 @@ from calve.cli.options import (
     checkpoint_options,
     dataclass_options,
     json_option,
+    loadable_options,
     recipe_options,
 )
 from calve.cli.output import print_json, print_table, size_text
@@ -28,7 +29,7 @@ __all__ = ["export", "print_summary"]
 
 def _export_command(recipe: RecipeSpec) -> click.Command:
     formats = registry().exporters
-    format_options = [exporter.options.load() for exporter in formats]
+    format_options = loadable_options(formats)
 
     @click.command(recipe.name, help=f"Export a checkpoint of {recipe.name}: {recipe.summary}.")
     @checkpoint_options

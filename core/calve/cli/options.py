@@ -13,13 +13,14 @@ from click.core import ParameterSource
 from calve.config import ConfigField, fields_help, parse_text
 from calve.errors import PluginError
 from calve.registry import registry
-from calve.specs import RecipeSpec
+from calve.specs import ExporterSpec, RecipeSpec
 
 __all__ = [
     "RecipeGroup",
     "checkpoint_options",
     "dataclass_options",
     "json_option",
+    "loadable_options",
     "recipe_options",
 ]
 
@@ -129,6 +130,20 @@ def _shown(field: ConfigField) -> str:
     if field.default is None or isinstance(field.default, bool):
         return str(field.default).lower()
     return str(field.default)
+
+
+def loadable_options(exporters: Iterable[ExporterSpec]) -> list[type]:
+    """The options dataclasses of export formats; one that cannot be imported costs a line.
+
+    A command that offers the options of all formats must not fail for one that nobody asked for.
+    """
+    classes = []
+    for exporter in exporters:
+        try:
+            classes.append(exporter.options.load())
+        except PluginError as error:
+            click.echo(f"calve: export format {exporter.format!r}: {error.what}", err=True)
+    return classes
 
 
 def recipe_options(recipe: RecipeSpec) -> Decorator:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from calve.cli.options import json_option
+from calve.cli.output import print_json, print_table
 from calve.discovery import Problem
 from calve.inspection import PluginReport, check_references, reports, reports_named
 from calve.registry import Registry, build_registry
@@ -30,7 +31,7 @@ def list_plugins(as_json: bool) -> None:
     """List all plugins, broken and disabled ones included."""
     found = reports(build_registry())
     if as_json:
-        click.echo(json.dumps([report.to_json() for report in found], indent=2))
+        print_json([report.to_json() for report in found], indent=2)
         return
     rows = [
         (
@@ -41,7 +42,7 @@ def list_plugins(as_json: bool) -> None:
         )
         for report in found
     ]
-    _print_table([("PLUGIN", "DISTRIBUTION", "STATUS", "REGISTERS"), *rows])
+    print_table(("plugin", "distribution", "status", "registers"), rows)
 
 
 @plugins.command(short_help="Import all that plugins refer to; exit 1 on any problem.")
@@ -60,7 +61,7 @@ def check(settings: Any, name: str | None, as_json: bool) -> None:
         for report in (reports(registry) if name is None else reports_named(registry, name))
     ]
     if as_json:
-        click.echo(json.dumps([report.to_json() for report in checked], indent=2))
+        print_json([report.to_json() for report in checked], indent=2)
     else:
         for report in checked:
             _print_verdict(report, with_traceback=settings.debug)
@@ -77,7 +78,7 @@ def info(name: str, as_json: bool) -> None:
     found = reports_named(registry, name)
     if as_json:
         values = [{**report.to_json(), "specs": _specs(registry, report)} for report in found]
-        click.echo(json.dumps(values, indent=2))
+        print_json(values, indent=2)
         return
     for report in found:
         click.echo(f"{report.source} ({report.source.target}): {report.status}")
@@ -105,13 +106,6 @@ def _gist(report: PluginReport) -> str:
 
 def _written(name: Any) -> str:
     return " for ".join(name) if isinstance(name, tuple) else str(name)
-
-
-def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        click.echo("  ".join(cells).rstrip())
 
 
 def _print_verdict(report: PluginReport, *, with_traceback: bool) -> None:

@@ -1,0 +1,164 @@
+"""The ``calve`` group: help, suggestions, errors, exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import calve
+from calve.cli import LazyCommand, run
+from calve.commands import BUILTIN_COMMANDS
+from calve.specs import CommandSpec, LazyRef
+
+MAIN = "import sys; from calve.cli import main; sys.argv[0] = 'calve'; main()"
+COMMANDS = """
+import click, sys, time
+
+@click.command()
+@click.argument("how")
+def fail(how):
+    "Fail in one way or another."
+    if how == "bug":
+        raise KeyError("a bug")
+    if how == "calve":
+        from calve.errors import ConfigError
+        raise ConfigError("two flags contradict", where="--avg", fix="drop one")
+    if how == "exit":
+        raise click.exceptions.Exit(7)
+    if how == "abort":
+        raise click.Abort
+    if how == "interrupt":
+        print("waiting", flush=True)
+        time.sleep(30)
+    if how == "chatter":
+        for number in range(100_000):
+            print(number)
+"""
+PLUGIN = """
+from calve.api import CommandSpec, LazyRef, hookimpl
+
+@hookimpl
+def calve_register_commands():
+    yield CommandSpec("fail", LazyRef("failing_commands:fail"), "Fail.")
+"""
+
+
+@pytest.fixture
+def failing(tmp_path):
+    """A distribution with a command that fails as its argument says."""
+    info = tmp_path / "failing-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Name: failing\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[calve.plugins]\nfailing = failing_plugin\n")
+    (tmp_path / "failing_plugin.py").write_text(PLUGIN)
+    (tmp_path / "failing_commands.py").write_text(COMMANDS)
+    return tmp_path
+
+
+def test_help_lists_every_command_with_its_static_help(run_calve):
+    shown = " ".join(run_calve("--help", fakes=("working",)).stdout.split())
+    for command in BUILTIN_COMMANDS:
+        assert f"{command.name} {command.short_help}" in shown
+    assert "Commands of plugins: hello Say hello." in shown
+
+
+def test_every_command_in_the_table_is_there_under_its_name():
+    for spec in BUILTIN_COMMANDS:
+        command = LazyCommand(spec).load()
+        assert command.name == spec.name
+
+
+def test_help_of_a_command_is_its_own(run_calve):
+    shown = run_calve("plugins", "--help").stdout
+    assert "check" in shown
+    assert "Usage: calve plugins" in shown
+
+
+def test_version(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"calve {calve.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("exprt", "'export'"), ("transcibe", "'transcribe'"), ("helo", "'hello'")],
+)
+def test_an_unknown_command_is_an_error_with_a_suggestion(run_calve, written, meant):
+    result = run_calve(written, fakes=("working",))
+    assert result.returncode == 2
+    assert f"No such command {written!r}; did you mean {meant}" in result.stderr
+
+
+def test_a_deliberate_error_is_its_message_and_exit_code(run_calve, failing):
+    result = run_calve("fail", "calve", path=(failing,))
+    assert result.returncode == 2
+    assert result.stderr == ("Error: two flags contradict\n  where: --avg\n  fix:   drop one\n")
+
+
+def test_an_unexpected_exception_is_one_clear_line_and_a_hint(run_calve, failing):
+    result = run_calve("fail", "bug", path=(failing,))
+    assert result.returncode == 1
+    assert result.stdout == ""
+    first, hint = result.stderr.splitlines()
+    assert first == "Error: unexpected KeyError: 'a bug'"
+    assert "calve --debug" in hint
+
+
+@pytest.mark.parametrize("how", ["bug", "calve"])
+@pytest.mark.parametrize(("arguments", "env"), [(("--debug",), {}), ((), {"CALVE_DEBUG": "1"})])
+def test_debug_adds_the_traceback(run_calve, failing, how, arguments, env):
+    result = run_calve(*arguments, "fail", how, path=(failing,), env=env)
+    assert result.returncode in (1, 2)
+    assert "Traceback" in result.stderr
+    assert "failing_commands.py" in result.stderr
+
+
+@pytest.mark.parametrize(("how", "code"), [("exit", 7), ("abort", 130)])
+def test_a_command_chooses_its_exit_code(run_calve, failing, how, code):
+    assert run_calve("fail", how, path=(failing,)).returncode == code
+
+
+def test_ctrl_c_is_one_line_and_130(failing):
+    with subprocess.Popen(
+        [sys.executable, "-c", MAIN, "fail", "interrupt"],
+        env={**os.environ, "PYTHONPATH": str(failing)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdout.readline() == "waiting\n"
+        started = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=20)
+    assert child.returncode == 130
+    assert errors.strip() == "Interrupted."
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("arguments", [("fail", "chatter"), ("--help",)])
+def test_a_reader_that_goes_away_is_no_error_to_talk_about(failing, arguments):
+    with subprocess.Popen(
+        [sys.executable, "-c", MAIN, *arguments],
+        env={**os.environ, "PYTHONPATH": str(failing)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        child.stdout.close()
+        assert child.stderr.read() == b""
+
+
+def test_a_reference_to_something_that_is_no_command_is_an_error(run_calve):
+    result = run_calve("survivor", fakes=("hook_error",))
+    assert result.returncode == 1
+    assert "not a click command" in result.stderr
+
+
+def test_a_command_whose_module_is_missing_names_it():
+    command = LazyCommand(CommandSpec("x", LazyRef("no_such_module_for_calve:x"), "X."))
+    with pytest.raises(Exception, match="no_such_module_for_calve"):
+        command.make_context("x", [])

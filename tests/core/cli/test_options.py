@@ -1,0 +1,187 @@
+"""Options made from dataclasses, and the options that commands share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from calve.checkpoint import CheckpointChoice
+from calve.cli.options import (
+    RecipeGroup,
+    checkpoint_options,
+    dataclass_options,
+    json_option,
+    loadable_options,
+    recipe_options,
+)
+from calve.config import fields_help
+from calve.registry import registry
+from calve.specs import ExporterSpec, LazyRef
+
+
+@dataclass
+class Encoder:
+    num_layers: int = field(default=12, metadata={"help": "How many layers."})
+    causal: bool = field(default=False, metadata={"help": "See no future."})
+    channels: tuple[int, ...] = (8, 32)
+    mode: Literal["fast", "slow"] = "fast"
+    folder: Path | None = None
+    required: float = field(kw_only=True)
+
+
+def _invoke(command, *arguments):
+    return CliRunner().invoke(command, arguments)
+
+
+@pytest.fixture
+def seen():
+    return {}
+
+
+@pytest.fixture
+def command(seen):
+    @click.command()
+    @dataclass_options(Encoder, key="encoder")
+    @json_option
+    def run(**values):
+        seen.update(values)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        ([], {}),
+        (["--num-layers", "4"], {"num_layers": 4}),
+        (["--num-layers", "12"], {"num_layers": 12}),
+        (["--causal"], {"causal": True}),
+        (["--no-causal"], {"causal": False}),
+        (["--causal", "1"], {"causal": True}),
+        (["--causal", "True"], {"causal": True}),
+        (["--causal", "0"], {"causal": False}),
+        (["--causal=false"], {"causal": False}),
+        (["--causal", "--num-layers", "4"], {"causal": True, "num_layers": 4}),
+        (["--channels", "1,2,3"], {"channels": (1, 2, 3)}),
+        (["--mode", "slow"], {"mode": "slow"}),
+        (["--folder", "a/b"], {"folder": Path("a/b")}),
+        (["--folder", "none"], {"folder": None}),
+        (["--required", "1e-3"], {"required": 1e-3}),
+    ],
+)
+def test_a_command_receives_only_what_was_given(command, seen, arguments, given):
+    result = _invoke(command, *arguments)
+    assert result.exit_code == 0, result.output
+    assert seen == {"encoder": given, "as_json": False}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--num-layers", "four"], "'--num-layers': 'four' is not an integer"),
+        (["--causal", "maybe"], "'--causal': 'maybe' is not a boolean"),
+        (["--mode", "medium"], "'--mode': 'medium' is not one of fast, slow"),
+        (["--channels", "1,x"], "'--channels': 'x' is not an integer"),
+        (["--causal", "--no-causal"], "--causal and --no-causal contradict one another"),
+        (["--num-layer-s", "4"], "No such option"),
+    ],
+)
+def test_a_wrong_value_is_an_error_naming_the_option(command, arguments, message):
+    result = _invoke(command, *arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_help_shows_type_default_and_text_of_each_field(command):
+    shown = " ".join(_invoke(command, "--help").output.split())
+    for words in (
+        "--num-layers INT How many layers. [default: 12]",
+        "--causal [0|1] See no future. [default: false] [or --no-causal]",
+        "--channels INT,... [default: 8,32]",
+        "--mode [fast|slow] [default: fast]",
+        "--folder PATH [default: none]",
+    ):
+        assert words in shown
+
+
+def test_a_field_that_two_classes_share_is_one_option(seen):
+    @dataclass
+    class Other:
+        num_layers: int = 1
+        other: str = "x"
+
+    @click.command()
+    @dataclass_options(Encoder, Other)
+    def run(options):
+        seen.update(options)
+
+    assert _invoke(run, "--num-layers", "4", "--other", "y").exit_code == 0
+    assert seen == {"num_layers": 4, "other": "y"}
+    assert _invoke(run, "--help").output.count("--num-layers") == 1
+
+
+def test_checkpoint_options_make_a_choice(seen):
+    @click.command()
+    @checkpoint_options
+    def run(checkpoint):
+        seen["choice"] = checkpoint
+
+    assert _invoke(run, "--checkpoint", "builtin:x").exit_code == 0
+    assert seen["choice"] == CheckpointChoice(checkpoint="builtin:x")
+    arguments = ("--exp-dir", "e", "--iter", "400", "--avg", "2", "--use-averaged-model", "0")
+    assert _invoke(run, *arguments).exit_code == 0
+    assert (seen["choice"].iter, seen["choice"].avg) == (400, 2)
+    assert seen["choice"].use_averaged_model is False
+
+
+def test_a_format_whose_options_cannot_be_imported_costs_a_line(capsys):
+    here = LazyRef("os:getcwd")
+    broken = ExporterSpec("odd", "s", LazyRef("no_such_module_for_calve:X"), (), "r", here, here)
+    good = registry().exporters.get("ncnn")
+    assert loadable_options([broken, good]) == [good.options.load()]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "'odd'" in line
+    assert "no_such_module_for_calve" in line
+
+
+class TestRecipes:
+    recipe = "lstm_transducer_stateless2"
+
+    @pytest.fixture
+    def group(self, seen):
+        def make(recipe):
+            seen["made"] = recipe.name
+
+            @click.command(recipe.name)
+            @recipe_options(recipe)
+            def run(encoder, model):
+                seen.update(encoder=encoder, model=model)
+
+            return run
+
+        return RecipeGroup("work", make_command=make, help="Work on a recipe.")
+
+    def test_the_list_makes_no_command(self, group, seen):
+        shown = _invoke(group, "--help").output
+        assert self.recipe in shown
+        assert "Work on a recipe." in shown
+        assert seen == {}
+
+    def test_a_recipe_brings_the_options_of_its_encoder_and_model(self, group, seen):
+        recipe = registry().recipes.get(self.recipe)
+        encoder = fields_help(registry().encoders.get(recipe.encoder).config.load())
+        shown = _invoke(group, self.recipe, "--help").output
+        for one in encoder:
+            assert f"--{one.name.replace('_', '-')}" in shown
+        assert _invoke(group, self.recipe).exit_code == 0
+        assert seen == {"made": self.recipe, "encoder": {}, "model": {}}
+
+    def test_an_unknown_recipe_is_an_error_with_a_suggestion(self, group):
+        result = _invoke(group, "lstm_transducer_stateless")
+        assert result.exit_code == 1
+        assert f"did you mean '{self.recipe}'" in result.output

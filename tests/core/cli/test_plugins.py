@@ -1,0 +1,99 @@
+"""``calve plugins list | check | info``."""
+
+from __future__ import annotations
+
+import json
+
+
+def test_list_shows_what_each_plugin_registers(run_calve):
+    lines = run_calve("plugins", "list", fakes=("working",)).stdout.splitlines()
+    assert lines[0].split() == ["plugin", "distribution", "status", "registers"]
+    (line,) = [line for line in lines if line.startswith("acme ")]
+    assert line.split(maxsplit=4)[1:4] == ["acme-working", "1.0", "ok"]
+    assert line.endswith("encoder acme_encoder; command hello")
+
+
+def test_list_as_json_has_every_plugin_with_its_hooks(run_calve):
+    found = json.loads(run_calve("plugins", "list", "--json", fakes=("working",)).stdout)
+    (acme,) = [plugin for plugin in found if plugin["name"] == "acme"]
+    assert acme == {
+        "name": "acme",
+        "distribution": "acme-working",
+        "version": "1.0",
+        "target": "acme_working.plugin",
+        "status": "ok",
+        "hooks": [
+            "calve_register_commands",
+            "calve_register_encoders",
+            "calve_stage_finished",
+        ],
+        "registers": {"encoder": ["acme_encoder"], "command": ["hello"]},
+        "problems": [],
+    }
+
+
+def test_calves_own_plugins_are_all_well(run_calve):
+    found = json.loads(run_calve("plugins", "list", "--json").stdout)
+    own = {plugin["name"]: plugin["status"] for plugin in found}
+    assert own == dict.fromkeys(["lhotse", "lstm_transducer", "ncnn", "transducer"], "ok")
+
+
+def test_everything_that_calves_own_plugins_refer_to_can_be_imported(run_calve):
+    result = run_calve("plugins", "check")
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout
+
+
+def test_check_of_a_working_plugin_succeeds(run_calve):
+    result = run_calve("plugins", "check", "acme", fakes=("working", "import_error"))
+    assert result.returncode == 0
+    assert result.stdout == "plugin 'acme' of acme-working 1.0: ok\n"
+
+
+def test_check_finds_references_to_nothing_and_hooks_that_nobody_calls(run_calve):
+    result = run_calve(
+        "plugins", "check", "--json", "dangling_reference", fakes=("dangling_reference",)
+    )
+    assert result.returncode == 1
+    (report,) = json.loads(result.stdout)
+    causes = [problem["cause"] for problem in report["problems"]]
+    assert len(causes) == 2
+    assert "not marked with @hookimpl" in causes[0]
+    assert "no_such_thing" in causes[1]
+
+
+def test_check_of_all_fails_if_one_is_broken(run_calve):
+    result = run_calve("plugins", "check", fakes=("import_error",))
+    assert result.returncode == 1
+    assert "no_such_module_for_calve" in result.stdout
+
+
+def test_info_shows_every_spec(run_calve):
+    shown = run_calve("plugins", "info", "acme", fakes=("working",)).stdout
+    for words in (
+        "plugin 'acme' of acme-working 1.0 (acme_working.plugin): ok",
+        "name: acme_encoder",
+        "build: acme_working.parts:Encoder",
+        "short_help: Say hello.",
+    ):
+        assert words in shown
+
+
+def test_info_as_json_has_the_specs(run_calve):
+    result = run_calve("plugins", "info", "acme", "--json", fakes=("working",))
+    (report,) = json.loads(result.stdout)
+    assert report["specs"]["command"] == [
+        {"name": "hello", "command": "acme_working.parts:hello", "short_help": "Say hello."}
+    ]
+
+
+def test_info_of_a_broken_plugin_tells_why(run_calve):
+    shown = run_calve("plugins", "info", "import_error", fakes=("import_error",)).stdout
+    assert "broken" in shown
+    assert "no_such_module_for_calve" in shown
+
+
+def test_an_unknown_plugin_is_an_error_with_a_suggestion(run_calve):
+    for command in ("info", "check"):
+        result = run_calve("plugins", command, "acne", fakes=("working",))
+        assert result.returncode == 1
+        assert "did you mean 'acme'" in result.stderr
