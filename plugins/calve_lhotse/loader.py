@@ -40,7 +40,7 @@ class CutBatches:
     Args:
       cuts: Utterances, each with one supervision and features.
       subwords: Turns their texts into symbol ids.
-      max_duration: Seconds of audio in a batch.
+      max_duration: Seconds of audio in a batch; one long utterance may exceed them a little.
       seed: What order and augmentation follow from.
       training: Whether utterances are shuffled and masked (SpecAugment); else the order is
         fixed and nothing is random.

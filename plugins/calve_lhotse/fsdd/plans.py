@@ -58,13 +58,14 @@ def random_digits(generator: np.random.Generator) -> str:
 
 
 def deal(
-    recordings: Iterable[DigitRecording], rounds: int, generator: np.random.Generator
+    split: str, recordings: Iterable[DigitRecording], rounds: int, seed: int
 ) -> Iterator[list[DigitRecording]]:
     """Hands of one to seven recordings of one speaker each.
 
     Like cards: in every round each speaker's recordings are shuffled and dealt to the last, so
     all of them occur equally often.
     """
+    generator = generator_for(seed, f"hands of {split}")
     by_speaker: dict[str, list[DigitRecording]] = defaultdict(list)
     for recording in recordings:
         by_speaker[recording.speaker].append(recording)

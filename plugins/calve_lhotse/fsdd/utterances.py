@@ -70,8 +70,7 @@ def plan_corpus(options: FsddOptions) -> dict[str, list[UtterancePlan]]:
     plans = {}
     for split in SPLITS:
         variants = options.train_variants if split == "train" else options.test_variants
-        dealer = generator_for(options.seed, f"hands of {split}")
-        hands = deal(recordings[split], variants, dealer)
+        hands = deal(split, recordings[split], variants, options.seed)
         plans[split] = [_plan_hand(split, index, hand) for index, hand in enumerate(hands)]
     readings = read_voices(options.data_dir)
     train = plans["train"] + [_plan_reading(reading) for reading in readings]

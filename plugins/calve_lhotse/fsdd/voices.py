@@ -104,7 +104,7 @@ def _utterances_wanted(options: FsddOptions) -> int:
             where="--synthetic-fraction",
         )
     train = read_manifests(options.data_dir)["train"]
-    recorded = sum(1 for _ in deal(train, options.train_variants, generator_for(0, "count")))
+    recorded = sum(1 for _ in deal("train", train, options.train_variants, options.seed))
     share = options.synthetic_fraction
     return round(recorded * share / (1 - share))
 

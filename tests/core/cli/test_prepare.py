@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from calve.cli import run
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    """A data set of noise: two speakers, seven recordings of two digits each."""
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for speaker in ("ann", "bob"):
+        for index in range(7):
+            for digit in (3, 7):
+                samples = 0.1 * generator.standard_normal(2400)
+                soundfile.write(folder / f"{digit}_{speaker}_{index}.wav", samples, 8000)
+    return folder
+
+
+def prepare(*arguments: object) -> int:
+    return run(["prepare", *map(str, arguments)])
+
+
+def test_help_lists_the_corpora(capsys: pytest.CaptureFixture[str]) -> None:
+    assert prepare("--help") == 0
+    assert "fsdd  connected English digits" in capsys.readouterr().out
+
+
+def test_help_of_a_corpus_lists_its_options_and_stages(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert prepare("fsdd", "--help") == 0
+    output = capsys.readouterr().out
+    assert "--held-out-speaker" in output
+    assert "0 manifests: list the recordings" in output
+    assert "5 validate:" in output
+
+
+def test_chosen_stages_run_and_report_as_json(
+    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data_dir = tmp_path / "data"
+    arguments = ("fsdd", "--root", recordings, "--data-dir", data_dir, "--held-out-speaker", "bob")
+    assert prepare(*arguments, "--stop-stage", 0, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["manifests"]["splits"] == {"train": 2, "valid": 2, "test": 10, "heldout": 14}
+    assert [path.name for path in data_dir.iterdir()] == ["manifests"]
+
+
+def test_the_report_is_readable_without_json(
+    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("fsdd", "--root", recordings, "--data-dir", tmp_path / "data")
+    assert prepare(*arguments, "--held-out-speaker", "bob", "--stop-stage", 0) == 0
+    assert "  splits: train 2, valid 2, test 10, heldout 14\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("fsdd",), "Missing option '--root'"),
+        (("fsdd", "--root", "nowhere"), "does not exist"),
+        (("fsdd", "--root", ".", "--stage", 4, "--stop-stage", 3), "no stage lies between"),
+        (("fsdd", "--root", ".", "--stage", 9), "stages 0 to 5"),
+        (("fsdd", "--root", ".", "--jobs", "many"), "--jobs"),
+        (("fsd", "--root", "."), "did you mean 'fsdd'"),
+    ],
+)
+def test_mistakes_are_messages(
+    arguments: tuple[object, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert prepare(*arguments) != 0
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_the_error_of_a_stage_names_the_stage_and_the_speakers(
+    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert prepare("fsdd", "--root", recordings, "--data-dir", tmp_path / "data") == 1
+    message = capsys.readouterr().err
+    assert "stage 'manifests' failed: cannot hold out speaker 'theo'" in message
+    assert "ann, bob" in message
+    assert not (tmp_path / "data" / "manifests").exists()
