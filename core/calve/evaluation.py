@@ -1,0 +1,101 @@
+"""How well a bundle recognises recordings, and how fast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calve.audio import read_audio
+from calve.bundle import Bundle
+from calve.errors import AudioError
+from calve.parallel import ordered_map
+from calve.progress import NO_PROGRESS
+from calve.protocols import Progress
+from calve.recordings import Utterance
+from calve.scoring import ErrorCounts, total_errors
+from calve.transcription import Recognizer
+
+__all__ = ["SILENCE", "Evaluation", "evaluate"]
+
+SILENCE = 1e-4
+"""A recording whose peak is below this (-80 dB of full scale) holds nothing to recognise."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one bundle made of some recordings.
+
+    Attributes:
+      texts: The text of each recording that could be used, by path.
+      skipped: Why a recording could not be used, by path.
+      rtf: Seconds of decoding per second of audio, over all recordings.
+    """
+
+    texts: dict[Path, str]
+    skipped: dict[Path, str]
+    rtf: float
+
+    def errors(self, references: dict[Path, str]) -> ErrorCounts:
+        """Word errors against these texts."""
+        return total_errors((references[path], text) for path, text in self.texts.items())
+
+    def empty(self, references: dict[Path, str]) -> tuple[Path, ...]:
+        """Recordings in which there are words and none was found."""
+        return tuple(
+            path for path, text in self.texts.items() if references[path].strip() and not text
+        )
+
+
+def evaluate(
+    bundle_dir: Path,
+    utterances: Sequence[Utterance],
+    *,
+    chunk_ms: int | None = None,
+    jobs: int = 1,
+    title: str = "recognise",
+    progress: Progress = NO_PROGRESS,
+) -> Evaluation:
+    """Transcribe recordings with a bundle, each process with one thread.
+
+    Recordings that cannot be read or hold only silence are skipped, with the reason.
+    """
+    progress.start(title, len(utterances))
+    texts: dict[Path, str] = {}
+    skipped: dict[Path, str] = {}
+    seconds = duration = 0.0
+    work = partial(_transcribe, bundle_dir, chunk_ms)
+    paths = [utterance.path for utterance in utterances]
+    for path, outcome in zip(paths, ordered_map(work, paths, jobs=jobs), strict=True):
+        progress.advance()
+        if isinstance(outcome, str):
+            skipped[path] = outcome
+            continue
+        texts[path] = outcome.text
+        seconds += outcome.rtf * outcome.duration
+        duration += outcome.duration
+    progress.finish()
+    _recognizer.cache_clear()
+    return Evaluation(texts, skipped, seconds / duration if duration else 0.0)
+
+
+def _transcribe(bundle_dir: Path, chunk_ms: int | None, path: Path) -> Any:
+    """A `calve.transcription.Transcript`, or why there is none."""
+    recognizer = _recognizer(bundle_dir, chunk_ms)
+    try:
+        audio = read_audio(path, recognizer.features.sample_rate)
+    except AudioError as error:
+        return error.what
+    if np.abs(audio.samples).max() < SILENCE:
+        return "it holds only silence"
+    return recognizer.transcribe_audio(audio, str(path))
+
+
+@lru_cache(maxsize=1)
+def _recognizer(bundle_dir: Path, chunk_ms: int | None) -> Recognizer:
+    """One loaded model per process."""
+    return Recognizer.from_bundle(Bundle.open(bundle_dir), chunk_ms=chunk_ms)

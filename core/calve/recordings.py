@@ -1,0 +1,130 @@
+"""Recordings that a person names: files, folders, lists of paths; and what is said in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from calve.errors import DataError
+
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "TRANSCRIPTS_FILE",
+    "Utterance",
+    "find_recordings",
+    "find_utterances",
+    "read_transcripts",
+]
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".au"})
+"""Files that count as recordings when a folder is named."""
+
+TRANSCRIPTS_FILE = "transcripts.txt"
+"""Where a folder of recordings keeps what is said in them."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A recording and, if known, what is said in it."""
+
+    path: Path
+    reference: str | None = None
+
+
+def find_recordings(sources: Iterable[Path]) -> list[Path]:
+    """The recordings that the sources stand for, in a fixed order.
+
+    Args:
+      sources: Each is a recording, a folder (searched to any depth), or a ``.txt`` list with one
+        path a line; relative paths in a list count from the list's folder, else from the
+        current one.
+
+    Raises:
+      DataError: if a source does not exist or stands for no recording.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        for path in _expand(source):
+            found.setdefault(path)
+    return list(found)
+
+
+def find_utterances(sources: Sequence[Path], reference: Path | None) -> list[Utterance]:
+    """Recordings with their transcripts.
+
+    Args:
+      sources: As in `find_recordings`; the folder of ``reference`` if empty.
+      reference: A transcripts file; by default each folder's own ``transcripts.txt``, if any.
+
+    Raises:
+      DataError: if a file cannot be read, or ``reference`` does not know a recording.
+    """
+    if reference is None:
+        own = (source / TRANSCRIPTS_FILE for source in sources if source.is_dir())
+        transcripts: dict[str, str] = {}
+        for file in own:
+            if file.is_file():
+                transcripts |= read_transcripts(file)
+        return [Utterance(path, _lookup(transcripts, path)) for path in find_recordings(sources)]
+    transcripts = read_transcripts(reference)
+    utterances = [
+        Utterance(path, _lookup(transcripts, path))
+        for path in find_recordings(sources or [reference.parent])
+    ]
+    unknown = [one.path.name for one in utterances if one.reference is None]
+    if unknown:
+        raise DataError(
+            f"there is no transcript of {len(unknown)} of {len(utterances)} recordings, "
+            f"for example {unknown[0]}",
+            where=reference,
+            fix="write a line 'file-name<TAB>words' for each, or leave these recordings out",
+        )
+    return utterances
+
+
+def read_transcripts(path: Path) -> dict[str, str]:
+    """Words by recording name, from lines ``name<TAB>words`` (or kaldi's ``name words``).
+
+    Raises:
+      DataError: if the file cannot be read, or names a recording twice.
+    """
+    transcripts: dict[str, str] = {}
+    for number, line in enumerate(_read_lines(path), start=1):
+        name, _, words = line.partition("\t") if "\t" in line else line.partition(" ")
+        if name in transcripts:
+            raise DataError(f"{name} has two transcripts", where=f"{path}:{number}")
+        transcripts[name] = " ".join(words.split())
+    return transcripts
+
+
+def _lookup(transcripts: dict[str, str], path: Path) -> str | None:
+    keys = (str(path), path.name, path.stem)
+    return next((transcripts[key] for key in keys if key in transcripts), None)
+
+
+def _expand(source: Path) -> list[Path]:
+    if source.is_dir():
+        files = sorted(file for file in source.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
+        if not files:
+            raise DataError("the folder holds no recordings", where=source)
+        return files
+    if source.suffix.lower() != ".txt":
+        if not source.is_file():
+            raise DataError("the recording does not exist", where=source)
+        return [source]
+    listed = [Path(line) for line in _read_lines(source)]
+    if not listed:
+        raise DataError("the list of recordings is empty", where=source)
+    beside = (source.parent / path for path in listed)
+    return [near if near.exists() else path for near, path in zip(beside, listed, strict=True)]
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"cannot read the list: {error.strerror}", where=path) from error
+    except UnicodeDecodeError as error:
+        raise DataError("the list is not UTF-8 text", where=path) from error
+    return [line.strip() for line in lines if line.strip()]
