@@ -78,7 +78,11 @@ class CheckpointChoice:
                 fix="give --checkpoint FILE, --checkpoint builtin:NAME, or --exp-dir with --epoch",
             )
         if self.checkpoint is not None:
-            others = [field.name for field in fields(self)[1:] if getattr(self, field.name)]
+            others = [
+                field.name
+                for field in fields(self)[1:]
+                if getattr(self, field.name) and (field.name, self.avg) != ("avg", 1)
+            ]
             if others:
                 flags = ", ".join(f"--{name.replace('_', '-')}" for name in others)
                 raise ConfigError(

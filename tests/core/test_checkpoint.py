@@ -209,6 +209,11 @@ def test_an_impossible_choice_names_its_options(options: dict[str, Any], message
         CheckpointChoice(**options)
 
 
+def test_averaging_nothing_goes_with_a_single_file(golden: Path) -> None:
+    choice = CheckpointChoice(checkpoint=str(golden), avg=1, use_averaged_model=False)
+    assert load_state_dict(choice).provenance["averaging"] == "none"
+
+
 def test_a_folder_without_epoch_says_what_there_is(tmp_path: Path) -> None:
     for name in ("epoch-10.pt", "epoch-9.pt"):
         (tmp_path / name).touch()
