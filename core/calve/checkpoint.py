@@ -78,6 +78,7 @@ class CheckpointChoice:
                 fix="give --checkpoint FILE, --checkpoint builtin:NAME, or --exp-dir with --epoch",
             )
         if self.checkpoint is not None:
+            # Of one file, an average over one checkpoint is no contradiction.
             others = [
                 field.name
                 for field in fields(self)[1:]
