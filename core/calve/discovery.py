@@ -13,16 +13,23 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stevedore.driver import DriverManager
-from stevedore.extension import Extension, ExtensionManager
+from stevedore.extension import ExtensionManager
 
 from calve.errors import CalveError, PluginError
 from calve.requirements import facts_of, unmet_requirement
 from calve.suggest import did_you_mean
 
 __all__ = ["PLUGINS", "Discovery", "PluginSource", "Problem", "describe", "discover", "load_driver"]
+
+if TYPE_CHECKING:
+    _AnyExtensionManager = ExtensionManager[Any]
+    _AnyDriverManager = DriverManager[Any]
+else:  # Before its typed releases stevedore's managers are not generic.
+    _AnyExtensionManager = ExtensionManager
+    _AnyDriverManager = DriverManager
 
 PLUGINS = "calve.plugins"
 
@@ -159,7 +166,7 @@ class _LoadError(Exception):
         self.problem = problem
 
 
-class _Guarded(ExtensionManager[Any]):
+class _Guarded(_AnyExtensionManager):
     """stevedore without its disk cache, and with a guard that nothing but Ctrl-C passes.
 
     The cache may serve the entry points of an earlier installation, and drops the distribution
@@ -169,9 +176,7 @@ class _Guarded(ExtensionManager[Any]):
     def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:
         return _entry_points(self.namespace)[0]
 
-    def _load_one_plugin(
-        self, ep: importlib.metadata.EntryPoint, *args: Any, **kwargs: Any
-    ) -> Extension[Any] | None:
+    def _load_one_plugin(self, ep: importlib.metadata.EntryPoint, *args: Any, **kwargs: Any) -> Any:
         source = _source_of(ep)
         try:
             unmet = None if source.is_builtin else unmet_requirement(facts_of(ep.dist))
@@ -209,7 +214,7 @@ class _PluginManager(_Guarded):
         self.problems.append(error.problem)
 
 
-class _Driver(_Guarded, DriverManager[Any]):
+class _Driver(_Guarded, _AnyDriverManager):
     """Loads the one driver of a name that is known to be there once."""
 
     def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:

@@ -34,8 +34,9 @@ def test_list_as_json_has_every_plugin_with_its_hooks(run_calve):
 
 def test_calves_own_plugins_are_all_well(run_calve):
     found = json.loads(run_calve("plugins", "list", "--json").stdout)
-    own = {plugin["name"]: plugin["status"] for plugin in found}
-    assert own == dict.fromkeys(["lhotse", "lstm_transducer", "ncnn", "transducer"], "ok")
+    status = {p["name"]: p["status"] for p in found if p["distribution"] == "calve"}
+    assert {"lhotse", "lstm_transducer", "ncnn", "transducer"} <= set(status)
+    assert set(status.values()) == {"ok"}
 
 
 def test_everything_that_calves_own_plugins_refer_to_can_be_imported(run_calve):
