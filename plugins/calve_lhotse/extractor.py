@@ -31,7 +31,7 @@ class CalveFbankConfig(FeatureConfig):
 
 
 @register_extractor
-class CalveFbank(FeatureExtractor):
+class CalveFbank(FeatureExtractor):  # type: ignore[misc]
     """What the device will compute, computed for training."""
 
     name = "calve-fbank"

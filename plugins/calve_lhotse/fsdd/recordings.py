@@ -72,7 +72,7 @@ def find_recordings(root: Path) -> list[DigitRecording]:
             where=folder,
             fix="move other files elsewhere",
         )
-    return sorted(_recording(path.resolve()) for path in paths)
+    return sorted(_recording(path.absolute()) for path in paths)
 
 
 def split_recordings(
@@ -106,7 +106,7 @@ def manifests(options: FsddOptions, progress: Progress) -> Mapping[str, object]:
     """Write ``manifests/fsdd_{recordings,supervisions}_SPLIT.jsonl.gz``."""
     recordings = find_recordings(options.root)
     splits = split_recordings(recordings, options.held_out_speaker)
-    listing = [(recording.id, recording.path.stat().st_size) for recording in recordings]
+    listing = [(recording.path, recording.path.stat().st_size) for recording in recordings]
     key = {"held_out_speaker": options.held_out_speaker, "recordings": listing}
     with stamped(options.data_dir / "manifests", key) as output:
         if output.is_new:

@@ -144,7 +144,7 @@ def _microphone(low_pass: bool, generator: np.random.Generator) -> NDArray[np.fl
         gains -= 200.0 * np.maximum(octaves - np.log2(generator.uniform(*_LOW_PASS_HZ)), 0.0)
     if generator.random() < 0.4:
         gains -= 24.0 * np.maximum(np.log2(generator.uniform(*_HIGH_PASS_HZ)) - octaves, 0.0)
-    return np.maximum(gains, -90.0)
+    return np.asarray(np.maximum(gains, -90.0))
 
 
 def _babble(
@@ -154,7 +154,7 @@ def _babble(
     loop = np.concatenate(recordings)
     shifts = generator.integers(0, len(loop), size=3)
     voices = [np.resize(np.roll(loop, shift), length) for shift in shifts]
-    return np.sum(voices, axis=0, dtype=np.float32)
+    return np.asarray(np.sum(voices, axis=0), dtype=np.float32)
 
 
 def _draw_factor(span: tuple[float, float], generator: np.random.Generator) -> float:
@@ -171,7 +171,7 @@ def _faded(piece: Float32Array) -> Float32Array:
 
 def _windows(piece: Float32Array) -> Float32Array:
     count = max(1, len(piece) // _TONE_WINDOW)
-    return np.resize(piece, count * _TONE_WINDOW).reshape(count, _TONE_WINDOW)
+    return np.asarray(np.resize(piece, (count, _TONE_WINDOW)))
 
 
 @lru_cache(maxsize=2048)

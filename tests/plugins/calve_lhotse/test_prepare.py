@@ -15,7 +15,7 @@ from calve.progress import NO_PROGRESS
 from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.fsdd.cuts import features, load_cuts
 from calve_lhotse.fsdd.options import FsddOptions
-from calve_lhotse.fsdd.recordings import SPLITS, manifests
+from calve_lhotse.fsdd.recordings import SPLITS, manifests, read_manifests
 from calve_lhotse.fsdd.validation import validate
 from calve_lhotse.synthesis import installed_synthesisers
 
@@ -154,6 +154,17 @@ def test_a_changed_option_redoes_what_depends_on_it(
     prepare(replace(fresh, **change))
     after = modified(fresh.data_dir)
     assert {name for name in FOLDERS if after[name] != before[name]} == redone
+
+
+def test_recordings_that_moved_are_read_from_their_new_place(
+    fresh: FsddOptions, few_recordings: Path, tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    shutil.copytree(few_recordings, old)
+    manifests(replace(fresh, root=old), NO_PROGRESS)
+    old.rename(new)
+    manifests(replace(fresh, root=new), NO_PROGRESS)
+    assert read_manifests(fresh.data_dir)["test"][0].path.parent == new
 
 
 def test_a_lost_output_is_made_again(fresh: FsddOptions) -> None:
