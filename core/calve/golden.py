@@ -106,12 +106,15 @@ def golden_pcm(recipe: RecipeSpec, sample_rate: int) -> NDArray[np.int16]:
     """At most three seconds of audio to check a model of this recipe on, (n,) int16.
 
     The recipe's own demo recording if it has one, else vowel-like sound made from formulas: what
-    it says does not matter, only that every network is driven as speech drives it.
+    it says does not matter, only that every network is driven as speech drives it. It lasts whole
+    tenths of a second: clients disagree on whether a segment may end with the very last frame.
     """
-    count = round(_SECONDS * sample_rate)
+    longest = round(_SECONDS * sample_rate)
     samples = _demo_recording(recipe, sample_rate)
     if samples is None:
-        samples = _vowels(count, sample_rate)
+        samples = _vowels(longest, sample_rate)
+    tenth = sample_rate // 10
+    count = min(len(samples), longest) // tenth * tenth
     scaled = (samples[:count] * _FULL_SCALE).round().clip(-_FULL_SCALE, _FULL_SCALE - 1)
     return np.asarray(scaled, dtype=np.int16)
 
