@@ -163,7 +163,7 @@ def _draw_factor(span: tuple[float, float], generator: np.random.Generator) -> f
 
 def _faded(piece: Float32Array) -> Float32Array:
     ramp = np.linspace(0.0, 1.0, int(_FADE_S * SAMPLE_RATE), dtype=np.float32)
-    faded = piece.copy()
+    faded = np.array(piece, dtype=np.float32)
     faded[: len(ramp)] *= ramp[: len(faded)]
     faded[-len(ramp) :] *= ramp[::-1][-len(faded) :]
     return faded

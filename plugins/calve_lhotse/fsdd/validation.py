@@ -39,12 +39,9 @@ def validate(options: FsddOptions, progress: Progress) -> Mapping[str, object]:
         _check_cuts(split, splits[split])
         progress.advance()
     _check_disjoint(splits, options.held_out_speaker)
-    unknown = _check_symbols(options, splits)
+    _check_symbols(options, splits)
     progress.finish()
-    return {
-        "speakers": {split: len(_speakers(cuts)) for split, cuts in splits.items()},
-        "unknown": unknown,
-    }
+    return {"speakers": {split: len(_speakers(cuts)) for split, cuts in splits.items()}}
 
 
 def _check_cuts(split: str, cuts: CutSet) -> None:
@@ -74,8 +71,8 @@ def _check_disjoint(splits: Mapping[str, CutSet], held_out_speaker: str) -> None
             raise DataError(f"{held_out_speaker} is heard in the {split} split")
 
 
-def _check_symbols(options: FsddOptions, splits: Mapping[str, CutSet]) -> int:
-    """The number of utterances that need the unknown symbol, which devices drop silently."""
+def _check_symbols(options: FsddOptions, splits: Mapping[str, CutSet]) -> None:
+    """No transcript needs the unknown symbol, which sherpa-ncnn drops silently."""
     lang = options.data_dir / "lang"
     subwords, symbols = load_subwords(lang / MODEL_NAME), SymbolTable.read(lang / TOKENS_NAME)
     if len(subwords) != len(symbols) or symbols.unk_id != subwords.unk_id():
@@ -86,7 +83,6 @@ def _check_symbols(options: FsddOptions, splits: Mapping[str, CutSet]) -> int:
         raise DataError(
             f"no symbols spell {unknown[0]!r}", where=lang, fix="choose a larger --vocab-size"
         )
-    return len(unknown)
 
 
 def _recordings(cuts: CutSet) -> set[str]:

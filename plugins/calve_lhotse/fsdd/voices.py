@@ -57,7 +57,7 @@ def voices(options: FsddOptions, progress: Progress) -> Mapping[str, object]:
     }
     with stamped(options.data_dir / "voices", key) as output:
         if output.is_new:
-            readings = list(_draw(wanted, synthesisers, options.seed))
+            readings = _draw(wanted, synthesisers, options.seed)
             parallel_map(
                 partial(_speak_into, output.folder),
                 readings,
