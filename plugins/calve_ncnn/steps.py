@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sys
@@ -39,12 +40,15 @@ def trace_networks(workspace: ExportWorkspace) -> None:
                 traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
                     view.module, view.inputs, check_trace=False
                 )
-                torch.jit.save(traced, str(workspace.scratch / f"{view.name}.pt"))
+                # Into memory first: torch's file writer aborts the process on a full disk.
+                content = io.BytesIO()
+                torch.jit.save(traced, content)
         except RuntimeError as error:
             raise ExportError(
                 f"torch cannot trace the {view.name}: {str(error).splitlines()[0]}",
                 fix="the export view calls `stream` on plain tensors: see the encoder's code",
             ) from error
+        (workspace.scratch / f"{view.name}.pt").write_bytes(content.getbuffer())
     states = workspace.model.encoder.init_states(1)
     axis = workspace.model.encoder.state_batch_axis
     workspace.report[STATES_REPORT] = {
