@@ -11,16 +11,18 @@ if TYPE_CHECKING:
     from calve.bundle import open_bundle
     from calve.exporting import export
     from calve.models import load_model
+    from calve.quantization import quantize
     from calve.transcription import transcribe
 
     __version__: str
 
-__all__ = ["__version__", "export", "load_model", "open_bundle", "transcribe"]
+__all__ = ["__version__", "export", "load_model", "open_bundle", "quantize", "transcribe"]
 
 _MODULES = {
     "export": "calve.exporting",
     "load_model": "calve.models",
     "open_bundle": "calve.bundle",
+    "quantize": "calve.quantization",
     "transcribe": "calve.transcription",
 }
 

@@ -14,6 +14,7 @@ _SHORT_HELP = {
     "export": "Turn a checkpoint into a bundle for a device.",
     "metadata": "Show or write the metadata that a runtime needs.",
     "lint": "Find what a runtime would choke on, without running the model.",
+    "quantize": "Make a bundle smaller and faster, and measure what that costs.",
     "transcribe": "Transcribe recordings with a bundle.",
     "verify": "Re-run the golden inputs and outputs kept in a bundle.",
     "bench": "Measure the speed and memory of a bundle.",

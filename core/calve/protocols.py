@@ -15,6 +15,8 @@ from calve.geometry import StreamingGeometry
 if TYPE_CHECKING:
     import torch
 
+    from calve.bundle import Bundle
+    from calve.quantization import QuantizationReport
     from calve.tokens import SymbolTable
 
 __all__ = [
@@ -30,6 +32,8 @@ __all__ = [
     "ModelFamily",
     "OfflineSession",
     "Progress",
+    "QuantizationWorkspace",
+    "Quantizer",
     "Runtime",
     "Search",
     "Session",
@@ -259,6 +263,31 @@ class ExportStep(Protocol):
     """One step of an exporter; raises `ExportError` if it cannot do its work."""
 
     def __call__(self, workspace: ExportWorkspace) -> None: ...
+
+
+@dataclass
+class QuantizationWorkspace:
+    """What a quantiser works on.
+
+    Attributes:
+      bundle: The bundle to quantise; its files are what they were when it was made.
+      options: The scheme's options dataclass instance.
+      folder: Temporary folder that becomes the quantised bundle; the symbol table is there.
+      scratch: Temporary folder for intermediate files, deleted afterwards.
+      progress: Draws the bar.
+    """
+
+    bundle: Bundle
+    options: Any
+    folder: Path
+    scratch: Path
+    progress: Progress
+
+
+class Quantizer(Protocol):
+    """Writes quantised networks; the caller adds the manifest and golden numbers."""
+
+    def __call__(self, workspace: QuantizationWorkspace) -> QuantizationReport: ...
 
 
 @dataclass(frozen=True)

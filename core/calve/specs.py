@@ -221,13 +221,20 @@ class MetadataWriterSpec:
 
 @dataclass(frozen=True)
 class QuantizerSpec:
-    """A quantiser of one scheme for bundles of one format; ``quantize`` is its entry."""
+    """A quantiser of one scheme for bundles of one format.
+
+    Attributes:
+      quantize: A `calve.protocols.Quantizer`.
+      needs_calibration: Whether it cannot do without recordings.
+      options: Dataclass of the scheme's own options, importable without torch and numpy.
+    """
 
     format: str
     scheme: str
     quantize: LazyRef
     needs_calibration: bool
     summary: str
+    options: LazyRef | None = None
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,11 @@ class Network:
       bundle_dir: The bundle's directory.
       name: "encoder", "decoder" or "joiner".
       inputs: How many inputs it must have: blobs in0, in1, ...
-      outputs: Names of the blobs that `run` returns.
+      outputs: Names of the blobs that `run` returns; any blob of the network will do, but those
+        inside it only with ``keep_blobs``.
       num_threads: CPU threads.
       fp16: Whether ncnn may calculate in float16 where the CPU can (not on x86).
+      keep_blobs: Whether blobs outlive the layers that read them, which costs memory.
 
     Raises:
       BundleError: if the files are missing, damaged or not what ncnn can load.
@@ -45,31 +47,35 @@ class Network:
         outputs: Sequence[str],
         num_threads: int = 1,
         fp16: bool = False,
+        keep_blobs: bool = False,
     ) -> None:
         self._path = param_path(bundle_dir, name)
         # ncnn trusts its files: a short .bin would be read past its end.
         param = ParamFile.read(self._path)
         weights = bin_path(bundle_dir, name)
         read_tensors(param, read_weights(weights), weights)
-        self._net = self._load(without_metadata(param), weights, num_threads, fp16)
-        blobs = self._blob_indexes()
-        try:
-            self._inputs = [blobs[f"in{index}"] for index in range(inputs)]
-            self._outputs = [blobs[output] for output in outputs]
-        except KeyError as error:
-            raise BundleError(
-                f"the {name} has no blob {error}; it has {', '.join(sorted(blobs))}",
-                where=self._path,
-                fix="run `calve lint` on the bundle",
-            ) from None
-
-    def _load(self, param: ParamFile, weights: Path, num_threads: int, fp16: bool) -> Any:
         net = ncnn.Net()
         net.opt.num_threads = num_threads
         net.opt.use_vulkan_compute = False
         net.opt.use_fp16_packed = fp16
         net.opt.use_fp16_storage = fp16
         net.opt.use_fp16_arithmetic = fp16
+        net.opt.lightmode = not keep_blobs
+        self._net = self._load(net, without_metadata(param), weights)
+        # ncnn looks blobs up by name in a linear search; by index a call costs half as much.
+        blobs = {blob.name: index for index, blob in enumerate(self._net.blobs())}
+        try:
+            self._inputs = [blobs[f"in{index}"] for index in range(inputs)]
+            self._outputs = [blobs[output] for output in outputs]
+        except KeyError as error:
+            raise BundleError(
+                f"the {name} has no blob {error}; it takes {', '.join(param.input_names)} and "
+                f"gives {', '.join(param.output_names)}",
+                where=self._path,
+                fix="run `calve lint` on the bundle",
+            ) from None
+
+    def _load(self, net: Any, param: ParamFile, weights: Path) -> Any:
         if net.load_param_mem(param.text()) != 0:
             raise BundleError(
                 "ncnn cannot load the network", where=self._path, fix="run `calve lint` on it"
@@ -79,16 +85,6 @@ class Network:
                 "ncnn cannot load the weights", where=weights, fix="export the bundle again"
             )
         return net
-
-    def _blob_indexes(self) -> dict[str, int]:
-        # ncnn looks blobs up by name in a linear search; by index a call costs half as much.
-        return dict(
-            zip(
-                (*self._net.input_names(), *self._net.output_names()),
-                (*self._net.input_indexes(), *self._net.output_indexes()),
-                strict=True,
-            )
-        )
 
     def run(self, *inputs: Array) -> list[NDArray[np.float32]]:
         """Feed in0, in1, ... and return copies of the outputs.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,13 +39,8 @@ class NcnnSession:
         self._state_shapes = _state_shapes(bundle)
 
         def load(name: str, inputs: int, *outputs: str) -> Network:
-            return Network(
-                bundle.path,
-                name,
-                inputs=inputs,
-                outputs=outputs,
-                num_threads=num_threads,
-                fp16=fp16,
+            return self._load_network(
+                bundle.path, name, inputs, outputs, num_threads=num_threads, fp16=fp16
             )
 
         # Blob 1 is the frame count, which the caller knows from the shapes.
@@ -52,6 +49,12 @@ class NcnnSession:
         self._encoder = load("encoder", 2 + len(self._state_shapes), "out0", *next_states)
         self._decoder = load("decoder", 1, "out0")
         self._joiner = load("joiner", 2, "out0")
+
+    def _load_network(
+        self, bundle_dir: Path, name: str, inputs: int, outputs: Sequence[str], **options: Any
+    ) -> Network:
+        """Load one network; what runs in its place must take and return the same."""
+        return Network(bundle_dir, name, inputs=inputs, outputs=outputs, **options)
 
     def init_states(self, batch_size: int = 1) -> States:
         """Zero states for ``batch_size`` streams."""

@@ -1,0 +1,295 @@
+"""From a bundle to a smaller and faster one, with a record of what that costs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calve.bundle import (
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    TOKENS_FILE,
+    Bundle,
+    BundleManifest,
+    record_files,
+    write_manifest,
+)
+from calve.config import resolve
+from calve.errors import BundleError, ConfigError, ExportError
+from calve.files import atomic_dir, atomic_file, file_sha256
+from calve.golden import Golden
+from calve.parity import ParityReport, compare, observe
+from calve.progress import NO_PROGRESS
+from calve.protocols import Progress, QuantizationWorkspace, Quantizer
+from calve.registry import registry
+from calve.specs import QuantizerSpec
+
+__all__ = [
+    "REPORT_FILE",
+    "ActivationReport",
+    "CalibrationReport",
+    "LayerReport",
+    "QuantizationReport",
+    "VariantReport",
+    "quantize",
+]
+
+REPORT_FILE = "quantization.json"
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """What became of one layer that has weights.
+
+    Attributes:
+      network: Network that it belongs to.
+      layer: Its name there.
+      type: Its type, as the format calls it.
+      precision: Of its largest weight: "int8", "fp16" or "fp32".
+      reason: Why it has this precision.
+      parameters: Numbers that it holds.
+      bytes_before: Bytes in the source bundle.
+      bytes_after: Bytes in the quantised one.
+      output_error: Error of its network's output when only this layer is quantised, relative to
+        the output's root mean square; None if it was not measured.
+    """
+
+    network: str
+    layer: str
+    type: str
+    precision: str
+    reason: str
+    parameters: int
+    bytes_before: int
+    bytes_after: int
+    output_error: float | None = None
+
+
+@dataclass(frozen=True)
+class ActivationReport:
+    """The distribution of one layer's input and the range that was chosen for it.
+
+    Attributes:
+      absmax: Largest absolute value seen.
+      threshold: Values beyond it are clipped.
+      counts: Histogram of the absolute values, zeros left out, equal bins from 0 to ``absmax``.
+    """
+
+    network: str
+    layer: str
+    absmax: float
+    threshold: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CalibrationReport:
+    """What the activation ranges were measured on.
+
+    Attributes:
+      source: "recordings", "golden recording", "table" or "none".
+      method: How a threshold is chosen from a distribution; None without calibration.
+      recordings: How many were used.
+      audio_seconds: How long they are together.
+      seconds: How long it took.
+      skipped: Why a recording was not used, by its path.
+    """
+
+    source: str
+    method: str | None = None
+    recordings: int = 0
+    audio_seconds: float = 0.0
+    seconds: float = 0.0
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VariantReport:
+    """One variant of the model on the evaluation recordings.
+
+    Attributes:
+      name: For example "fp32", "int8", "int8, 2 layers fp16".
+      size: Bytes of all its weights.
+      error_rate: Percent; see `QuantizationReport.measure`.
+      errors: Substitutions, insertions and deletions.
+      reference_words: Words, or tokens, in the references.
+      empty: Recordings with words in which it found none.
+      rtf: Seconds of decoding per second of audio.
+      kept: Layers held back from quantisation by the gate.
+    """
+
+    name: str
+    size: int
+    error_rate: float | None
+    errors: int
+    reference_words: int
+    empty: tuple[str, ...]
+    rtf: float
+    kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class QuantizationReport:
+    """Everything that ``quantization.json`` says.
+
+    Attributes:
+      scheme: For example "int8".
+      precision: By network.
+      layers: Every layer that has weights, in file order.
+      calibration: What the activation ranges come from.
+      activations: Inputs whose range is fixed in the file.
+      measure: What ``error_rate`` in the variants is: "WER", or "token error rate against the
+        source bundle"; None if nothing was evaluated.
+      variants: The source, and the result at last.
+      frontier: What the gate tried, if it had to.
+      output_error: Relative root-mean-square error of the encoder's output on the golden
+        recording, against the numbers that the source bundle keeps.
+      evaluation_skipped: Why a recording could not be evaluated, by its path.
+      notes: What a reader should know besides.
+    """
+
+    scheme: str
+    precision: dict[str, str]
+    layers: tuple[LayerReport, ...]
+    calibration: CalibrationReport
+    activations: tuple[ActivationReport, ...] = ()
+    measure: str | None = None
+    variants: tuple[VariantReport, ...] = ()
+    frontier: tuple[VariantReport, ...] = ()
+    output_error: float | None = None
+    evaluation_skipped: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes by name."""
+        return asdict(self)
+
+
+def quantize(
+    bundle: str | PathLike[str],
+    *,
+    output: str | PathLike[str],
+    scheme: str = "int8",
+    overwrite: bool = False,
+    progress: Progress = NO_PROGRESS,
+    **options: Any,
+) -> QuantizationReport:
+    """Quantise a bundle; the result is a bundle of the same format.
+
+    It is written whole or not at all: on any error, Ctrl-C included, ``output`` is as it was.
+
+    Args:
+      bundle: The bundle's directory.
+      output: Directory to create.
+      scheme: Name of a quantisation scheme that some plugin provides for the bundle's format.
+      overwrite: Whether to replace ``output`` if it exists.
+      progress: Where to say how far it is.
+      **options: The scheme's options, as ``calve quantize --help`` lists them.
+
+    Raises:
+      BundleError: if the bundle cannot be opened, is damaged, or is quantised already.
+      ConfigError: if ``output`` exists, or an option is wrong.
+      DataError: if recordings or transcripts cannot be used.
+      ExportError: if the result is not good enough.
+      PluginError: if no plugin provides the scheme for the bundle's format.
+    """
+    source = Bundle.open(bundle)
+    spec = registry().quantizers.get((source.manifest.format, scheme))
+    if spec.scheme in source.manifest.precision.values():
+        raise BundleError(
+            f"the bundle is {scheme} already",
+            where=source.path,
+            fix="quantise the fp32 or fp16 bundle that it was made from",
+        )
+    if Path(output).resolve() == source.path.resolve():
+        raise ConfigError("the output is the bundle itself", where=output, fix="name another")
+    source.verify_files()
+    quantizer: Quantizer = spec.quantize.load()
+    with (
+        atomic_dir(Path(output), overwrite=overwrite) as folder,
+        tempfile.TemporaryDirectory(prefix="calve-quantize-") as scratch,
+    ):
+        shutil.copy(source.path / TOKENS_FILE, folder / TOKENS_FILE)
+        workspace = QuantizationWorkspace(
+            source, _options(spec, options), folder, Path(scratch), progress
+        )
+        return _finish(source, quantizer(workspace), folder)
+
+
+def _options(spec: QuantizerSpec, given: dict[str, Any]) -> Any:
+    if spec.options is not None:
+        return resolve(spec.options.load(), given)
+    if given:
+        raise ConfigError(f"the scheme {spec.scheme} takes no options, not {', '.join(given)}")
+    return None
+
+
+def _finish(source: Bundle, report: QuantizationReport, folder: Path) -> QuantizationReport:
+    """Check the result on the golden recording, keep new golden numbers, write the manifest."""
+    manifest = _manifest(source, report)
+    golden = Golden.read(source.path / GOLDEN_FILE)
+    geometry = manifest.geometry.with_chunk_ms(golden.chunk_ms)
+    observation = observe(Bundle(folder, manifest).runtime(), golden.features, geometry)
+    parity = compare(
+        golden.observation, observation, precision=report.scheme, chunk_ms=golden.chunk_ms
+    )
+    _refuse_broken(parity)
+    replace(golden, observation=observation).write(folder / GOLDEN_FILE)
+    report = replace(
+        report,
+        output_error=_relative_error(
+            golden.observation.outputs["encoder_out"], observation.outputs["encoder_out"]
+        ),
+    )
+    with atomic_file(folder / REPORT_FILE) as temporary:
+        temporary.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
+    write_manifest(folder, replace(manifest, parity=parity.to_json(), files=record_files(folder)))
+    return report
+
+
+def _manifest(source: Bundle, report: QuantizationReport) -> BundleManifest:
+    origin = {
+        "scheme": report.scheme,
+        "source_manifest_sha256": file_sha256(source.path / MANIFEST_FILE),
+        "source_precision": source.manifest.precision,
+        "source_files": {name: file.sha256 for name, file in source.manifest.files.items()},
+        "calibration": asdict(report.calibration),
+    }
+    layers = {
+        network: {
+            layer.layer: layer.precision for layer in report.layers if layer.network == network
+        }
+        for network in report.precision
+    }
+    return replace(
+        source.manifest,
+        precision=report.precision,
+        provenance=source.manifest.provenance | {"quantization": origin},
+        steps=source.manifest.steps | {"layer_precision": layers},
+        files={},
+    )
+
+
+def _refuse_broken(parity: ParityReport) -> None:
+    """A model that went silent or mad is no matter of a few percent."""
+    if not all(np.isfinite(output.max_abs_error) for output in parity.outputs):
+        raise ExportError("the quantised model answers the golden recording with NaN or infinity")
+    if parity.reference_tokens and not parity.tokens:
+        raise ExportError(
+            "the quantised model finds nothing in the golden recording, where the source finds "
+            f"{len(parity.reference_tokens)} symbols",
+            fix="calibrate on more recordings, or keep sensitive layers in fp16",
+        )
+
+
+def _relative_error(expected: Any, actual: Any) -> float:
+    peak = float(np.sqrt(np.square(expected, dtype=np.float64).mean()))
+    error = np.subtract(actual, expected, dtype=np.float64)
+    return float(np.sqrt(np.square(error).mean())) / peak if peak else 0.0

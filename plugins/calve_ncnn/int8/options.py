@@ -1,0 +1,83 @@
+"""Options of the scheme int8 of ncnn bundles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from calve.api import ConfigError
+
+__all__ = ["Int8Options"]
+
+_WAVS = "files, folders, or .txt lists with a path a line"
+
+
+@dataclass(frozen=True)
+class Int8Options:
+    """What ``calve quantize`` takes for ncnn bundles."""
+
+    calibration: tuple[Path, ...] = field(
+        default=(), metadata={"help": f"Recordings that set the activation ranges: {_WAVS}."}
+    )
+    method: Literal["minmax", "kl", "percentile", "mse"] = field(
+        default="minmax",
+        metadata={"help": "How a range is chosen from the values seen; kl is ncnn's own."},
+    )
+    table: tuple[Path, ...] = field(
+        default=(),
+        metadata={"help": "Scale tables to use instead of calibrating, one per network."},
+    )
+    layer_types: tuple[str, ...] = field(
+        default=("LSTM", "Gemm", "InnerProduct", "Embed"),
+        metadata={
+            "help": "Types of layers to quantise; Convolution and ConvolutionDepthWise can be too. "
+            "A table quantises what it names, whatever the type."
+        },
+    )
+    keep_fp16: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "Layers to leave in fp16: NAME, or NETWORK/NAME if two share a name."},
+    )
+    evaluation: tuple[Path, ...] = field(
+        default=(), metadata={"help": f"Recordings to measure the error rate on: {_WAVS}."}
+    )
+    reference: Path | None = field(
+        default=None,
+        metadata={
+            "help": "What is said in them: lines of 'name<TAB>words'. A folder's own "
+            "transcripts.txt is found; without any, the source bundle's tokens are the reference."
+        },
+    )
+    max_wer_increase: float | None = field(
+        default=None,
+        metadata={
+            "help": "Percent (absolute) by which the error rate may grow; the most sensitive "
+            "layers stay in fp16 until it does not grow more."
+        },
+    )
+    num_workers: int = field(
+        default=0, metadata={"help": "Worker processes; 0 is one per processor core."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.calibration and self.table:
+            raise ConfigError(
+                "a table replaces calibration", fix="give either --calibration or --table"
+            )
+        if self.num_workers < 0:
+            raise ConfigError(f"{self.num_workers} worker processes are impossible")
+        if self.max_wer_increase is not None and not self.max_wer_increase >= 0:
+            raise ConfigError(
+                f"an increase of at most {self.max_wer_increase} is no limit",
+                fix="give 0 or more to --max-wer-increase",
+            )
+        if self.max_wer_increase is not None and not self._names_evaluation:
+            raise ConfigError(
+                "there is nothing to measure the error rate on",
+                fix="name recordings: --evaluation DIR, and --reference FILE if they have one",
+            )
+
+    @property
+    def _names_evaluation(self) -> bool:
+        return bool(self.evaluation or self.reference)
