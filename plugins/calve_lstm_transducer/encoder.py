@@ -63,7 +63,8 @@ class ConvSubsampling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x.unsqueeze(1))
-        x = self.out(x.transpose(1, 2).flatten(2))
+        # Not `flatten`: some releases of pnnx lose its sizes.
+        x = self.out(x.transpose(1, 2).reshape(x.size(0), -1, self.out.in_features))
         y: Tensor = self.out_balancer(self.out_norm(x))
         return y
 
