@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import re
 from typing import NamedTuple
 
 __all__ = ["DistributionFacts", "facts_of", "unmet_requirement"]
+
+_PLAIN_VERSION = re.compile(r"[0-9]+(\.[0-9]+)*")
+_PLAIN_REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:>=\s*([0-9]+(?:\.[0-9]+)*))?")
 
 
 class DistributionFacts(NamedTuple):
@@ -23,6 +27,7 @@ class DistributionFacts(NamedTuple):
     requires: tuple[str, ...] = ()
 
 
+@functools.cache
 def facts_of(distribution: importlib.metadata.Distribution | None) -> DistributionFacts:
     """Read the few headers that matter.
 
@@ -54,9 +59,37 @@ def unmet_requirement(facts: DistributionFacts) -> str | None:
     return None
 
 
+def _is_plainly_met(text: str) -> bool:
+    """Whether ``text`` is "name" or "name>=1.2", as most are, and obviously met.
+
+    Only versions made of numbers alone are compared; everything else is left to `packaging`.
+    """
+    plain = _PLAIN_REQUIREMENT.fullmatch(text.strip())
+    if plain is None:
+        return False
+    name, wanted = plain.groups()
+    try:
+        version = facts_of(importlib.metadata.distribution(name)).version
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    if wanted is None:
+        return True
+    return _PLAIN_VERSION.fullmatch(version) is not None and _release(version) >= _release(wanted)
+
+
+def _release(version: str) -> list[int]:
+    """Numbers of a version, without the zeros at its end, which mean nothing."""
+    numbers = [int(number) for number in version.split(".")]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return numbers
+
+
 @functools.cache
 def _complaint(text: str) -> str | None:
-    # Not at module level: only distributions other than calve are asked, and it takes 20 ms.
+    if _is_plainly_met(text):
+        return None
+    # Not at module level: it takes 20 ms, and hardly a requirement gets this far.
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:

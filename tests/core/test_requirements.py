@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.specifiers import SpecifierSet
 
-from calve.requirements import DistributionFacts, facts_of, unmet_requirement
+from calve.requirements import DistributionFacts, _is_plainly_met, facts_of, unmet_requirement
 
 
 def _unmet(*requires):
@@ -39,6 +42,25 @@ def test_met(requirement):
 )
 def test_unmet(requirement, complaint):
     assert complaint in _unmet("pluggy", requirement)
+
+
+_RELEASES = st.lists(st.integers(0, 30), min_size=1, max_size=4).map(
+    lambda numbers: ".".join(map(str, numbers))
+)
+
+
+@given(_RELEASES, _RELEASES)
+def test_the_shortcut_for_plain_versions_agrees_with_packaging(installed, wanted):
+    facts = DistributionFacts("click", installed, ())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("calve.requirements.facts_of", lambda distribution: facts)
+        met = _is_plainly_met(f"click>={wanted}")
+    assert met == SpecifierSet(f">={wanted}").contains(installed)
+
+
+@pytest.mark.parametrize("text", ["click<9", "click>=8,<9", "click; extra == 'x'", "click[x]"])
+def test_whatever_is_not_plain_is_left_to_packaging(text):
+    assert not _is_plainly_met(text)
 
 
 def test_facts_agree_with_importlib_metadata():
