@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from calve_transducer.projected_lstm import projected_lstm
+
 __all__ = [
     "ActivationBalancer",
     "BasicNorm",
@@ -230,10 +232,23 @@ class ScaledLSTM(nn.LSTM):
         x, *parameters = _GradientFilter.apply(  # type: ignore[no-untyped-call]
             x, batch_dim, self.grad_norm_threshold, *self.scaled_parameters()
         )
+        if self.proj_size and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            return self._mixed_precision(x, hx, parameters)
         output, hidden, cell = torch.lstm(
             x, hx, parameters, True, 1, 0.0, self.training, False, self.batch_first
         )
         return output, (hidden, cell)
+
+    def _mixed_precision(
+        self, x: Tensor, hx: tuple[Tensor, Tensor], parameters: list[Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        weight_ih, weight_hh, bias_ih, bias_hh, weight_hr = parameters
+        frames = x.transpose(0, 1) if self.batch_first else x
+        output, hidden, cell = projected_lstm(
+            frames, hx[0][0], hx[1][0], weight_ih, weight_hh, bias_ih + bias_hh, weight_hr
+        )
+        output = output.transpose(0, 1) if self.batch_first else output
+        return output, (hidden.unsqueeze(0), cell.unsqueeze(0))
 
 
 class BasicNorm(nn.Module):

@@ -63,17 +63,18 @@ def compute_loss(
       BadBatchError: if a loss is NaN, or none is finite.
     """
     device = next(model.parameters()).device
-    simple, pruned = model(
-        batch.features.to(device),
-        batch.feature_lens.to(device),
-        batch.tokens,
-        prune_range=config.prune_range,
-        am_scale=config.am_scale,
-        lm_scale=config.lm_scale,
-        delay_penalty=config.delay_penalty,
-        warmup=warmup,
-        reduction="none",
-    )
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.use_bf16):
+        simple, pruned = model(
+            batch.features.to(device),
+            batch.feature_lens.to(device),
+            batch.tokens,
+            prune_range=config.prune_range,
+            am_scale=config.am_scale,
+            lm_scale=config.lm_scale,
+            delay_penalty=config.delay_penalty,
+            warmup=warmup,
+            reduction="none",
+        )
     invalid = simple.isnan() | pruned.isnan()
     if invalid.any():
         raise BadBatchError(f"the loss is NaN for {', '.join(_chosen(batch.cut_ids, invalid))}")
