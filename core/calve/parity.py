@@ -30,9 +30,13 @@ __all__ = [
 
 Float32Array = NDArray[np.float32]
 
-LIMITS = {"fp32": 1e-4, "fp16": 5e-3, "int8": 2e-2}
-"""Largest error allowed, by precision of the weights; see `_limit`. An int8 bundle is held to its
-own golden numbers: on another processor an activation may round to the neighbouring step."""
+LIMITS = {"fp32": 1e-4, "fp16": 1e-2, "int8": 2e-2}
+"""Largest error allowed, by precision of the weights; see `_limit`.
+
+Rounding to float16 was measured to cost 1e-3 of the largest value in a model of 84 million
+parameters, and 7e-3 in a tiny random one. An int8 bundle is held to its own golden numbers: on
+another processor an activation may round to the neighbouring step.
+"""
 
 MIN_CHUNKS = 20
 """Fewer chained chunks would not show an error that builds up in the states."""
