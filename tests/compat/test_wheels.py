@@ -29,7 +29,10 @@ WHEELS = [
 ]
 RECIPE = "lstm_transducer_stateless2"
 VOCAB_SIZE = 40
-FP32_LIMIT, FP16_LIMIT = 1e-4, 5e-3
+FP32_LIMIT = 1e-4
+FP16_LIMIT = 1e-2
+"""Relative to outputs of up to 7; releases of pnnx before 2026-10 cut off what does not fit into
+float16 (an error of 2**-10) where newer ones round (2**-11)."""
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("CALVE_COMPAT"), reason="downloads wheels; run by `make compat`"
