@@ -29,6 +29,9 @@ test: install ## All tests, the slow ones included.
 test-fast: install ## The tests that plain `pytest` runs (under ten minutes).
 	$(BIN)/python -m pytest
 
+compat: install ## The export with four releases of pnnx and ncnn; downloads them.
+	CALVE_COMPAT=1 $(BIN)/python -m pytest tests/compat
+
 lint: install ## ruff, mypy --strict on core, import-linter.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
