@@ -1,0 +1,112 @@
+"""``calve transcribe``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from calve.bundle import Bundle
+from calve.cli import run
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> list[str]:
+    """Two recordings of noise: 16 kHz mono WAV and 44.1 kHz stereo FLAC."""
+    random = np.random.default_rng(0)
+    mono, stereo = tmp_path / "mono.wav", tmp_path / "stereo.flac"
+    soundfile.write(mono, random.normal(scale=0.1, size=16000), 16000)
+    soundfile.write(stereo, random.normal(scale=0.1, size=(22050, 2)), 44100)
+    return [str(mono), str(stereo)]
+
+
+def transcribe(*arguments: object) -> int:
+    return run(["transcribe", *map(str, arguments)])
+
+
+def test_json_is_one_object_a_line_and_nothing_else_on_stdout(
+    golden_bundle: Bundle, recordings: list[str], capfd: pytest.CaptureFixture[str]
+):
+    assert transcribe(golden_bundle.path, *recordings, "--json") == 0
+    captured = capfd.readouterr()
+    found = [json.loads(line) for line in captured.out.splitlines()]
+    assert [one["path"] for one in found] == recordings
+    for one, duration in zip(found, (1.0, 0.5), strict=True):
+        assert list(one) == ["path", "text", "tokens", "timestamps", "duration", "rtf"]
+        assert one["duration"] == duration
+        assert len(one["tokens"]) == len(one["timestamps"]) > 0
+        assert one["text"] == "".join(one["tokens"]).replace("▁", " ").strip()
+        assert one["rtf"] > 0
+    assert "resampled from 44100 Hz to 16000 Hz" in captured.err
+    assert "averaged 2 channels" in captured.err
+
+
+def test_text_is_printed_beside_the_path(
+    golden_bundle: Bundle, recordings: list[str], capsys: pytest.CaptureFixture[str]
+):
+    assert transcribe(golden_bundle.path, recordings[0]) == 0
+    assert capsys.readouterr().out.startswith(f"{recordings[0]}: word")
+
+
+def test_an_unreadable_recording_does_not_stop_the_others(
+    golden_bundle: Bundle,
+    recordings: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    foreign = tmp_path / "foreign.wav"
+    foreign.write_bytes(b"this is not audio")
+    paths = [recordings[0], foreign, tmp_path / "nowhere.wav", recordings[1]]
+    assert transcribe(golden_bundle.path, *paths, "--json") == 1
+    captured = capsys.readouterr()
+    assert [json.loads(line)["path"] for line in captured.out.splitlines()] == recordings
+    assert "foreign.wav" in captured.err
+    assert "nowhere.wav" in captured.err
+
+
+@pytest.mark.parametrize("chunk_ms", [40, 160, 640])
+def test_the_text_is_the_same_at_every_chunk_length(
+    golden_bundle: Bundle,
+    recordings: list[str],
+    chunk_ms: int,
+    capsys: pytest.CaptureFixture[str],
+):
+    assert transcribe(golden_bundle.path, *recordings, "--json") == 0
+    expected = [json.loads(line)["tokens"] for line in capsys.readouterr().out.splitlines()]
+    assert (
+        transcribe(golden_bundle.path, *recordings, "--chunk-ms", chunk_ms, "--num-threads", 2) == 0
+    )
+    texts = [line.split(": ", 1)[1] for line in capsys.readouterr().out.splitlines()]
+    assert texts == ["".join(tokens).replace("▁", " ").strip() for tokens in expected]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (("--chunk-ms", 50), 2, "multiple of 40 ms"),
+        (("--num-threads", 0), 2, "--num-threads"),
+        (("--decoding-method", "magic"), 1, "magic"),
+    ],
+)
+def test_a_wrong_option_is_refused(
+    golden_bundle: Bundle,
+    recordings: list[str],
+    arguments: tuple[object, ...],
+    code: int,
+    complaint: str,
+    capsys: pytest.CaptureFixture[str],
+):
+    assert transcribe(golden_bundle.path, *recordings, *arguments) == code
+    assert complaint in capsys.readouterr().err
+
+
+def test_something_that_is_no_bundle_is_refused(
+    tmp_path: Path, recordings: list[str], capsys: pytest.CaptureFixture[str]
+):
+    assert transcribe(tmp_path, *recordings) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "not a bundle" in captured.err
