@@ -17,7 +17,6 @@ from calve.parallel import ordered_map
 from calve.progress import NO_PROGRESS
 from calve.protocols import Progress
 from calve.recordings import Utterance
-from calve.scoring import ErrorCounts, total_errors
 from calve.transcription import Recognizer
 
 __all__ = ["SILENCE", "Evaluation", "evaluate"]
@@ -31,24 +30,16 @@ class Evaluation:
     """What one bundle made of some recordings.
 
     Attributes:
-      texts: The text of each recording that could be used, by path.
+      texts: The words found in each recording that could be used, by path.
+      tokens: The same as symbols, separated by spaces.
       skipped: Why a recording could not be used, by path.
       rtf: Seconds of decoding per second of audio, over all recordings.
     """
 
     texts: dict[Path, str]
+    tokens: dict[Path, str]
     skipped: dict[Path, str]
     rtf: float
-
-    def errors(self, references: dict[Path, str]) -> ErrorCounts:
-        """Word errors against these texts."""
-        return total_errors((references[path], text) for path, text in self.texts.items())
-
-    def empty(self, references: dict[Path, str]) -> tuple[Path, ...]:
-        """Recordings in which there are words and none was found."""
-        return tuple(
-            path for path, text in self.texts.items() if references[path].strip() and not text
-        )
 
 
 def evaluate(
@@ -66,6 +57,7 @@ def evaluate(
     """
     progress.start(title, len(utterances))
     texts: dict[Path, str] = {}
+    tokens: dict[Path, str] = {}
     skipped: dict[Path, str] = {}
     seconds = duration = 0.0
     work = partial(_transcribe, bundle_dir, chunk_ms)
@@ -76,11 +68,12 @@ def evaluate(
             skipped[path] = outcome
             continue
         texts[path] = outcome.text
+        tokens[path] = " ".join(outcome.tokens)
         seconds += outcome.rtf * outcome.duration
         duration += outcome.duration
     progress.finish()
     _recognizer.cache_clear()
-    return Evaluation(texts, skipped, seconds / duration if duration else 0.0)
+    return Evaluation(texts, tokens, skipped, seconds / duration if duration else 0.0)
 
 
 def _transcribe(bundle_dir: Path, chunk_ms: int | None, path: Path) -> Any:

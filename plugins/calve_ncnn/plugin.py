@@ -1,12 +1,19 @@
-"""Registers the ncnn export format."""
+"""Registers the ncnn export format and its quantiser."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from calve.api import ClientSpec, ExporterSpec, ExportStepSpec, LazyRef, hookimpl
+from calve.api import (
+    ClientSpec,
+    ExporterSpec,
+    ExportStepSpec,
+    LazyRef,
+    QuantizerSpec,
+    hookimpl,
+)
 
-__all__ = ["calve_register_exporters"]
+__all__ = ["calve_register_exporters", "calve_register_quantizers"]
 
 
 @hookimpl
@@ -34,6 +41,19 @@ def calve_register_exporters() -> Iterator[ExporterSpec]:
                 transcribe=LazyRef("calve_ncnn.sherpa:transcribe"),
             ),
         ),
+    )
+
+
+@hookimpl
+def calve_register_quantizers() -> Iterator[QuantizerSpec]:
+    """The scheme ``int8``."""
+    yield QuantizerSpec(
+        format="ncnn",
+        scheme="int8",
+        quantize=LazyRef("calve_ncnn.int8.quantizer:quantize"),
+        needs_calibration=False,
+        summary="LSTM, linear, embedding and, if wanted, convolution layers as 8-bit integers",
+        options=LazyRef("calve_ncnn.int8.options:Int8Options"),
     )
 
 

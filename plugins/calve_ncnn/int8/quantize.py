@@ -75,6 +75,11 @@ class NetworkFiles:
             for tensor in self.tensors[layer].values()
         )
 
+    def parameters(self, layer: str) -> int:
+        """Numbers that the layer holds, scales excepted."""
+        tensors = self.tensors[layer].values()
+        return sum(int(np.prod(one.shape)) for one in tensors if not one.name.endswith("_scale"))
+
     def precision(self, layer: str) -> str:
         """Of the layer's largest tensor: "fp32", "fp16" or "int8"."""
         largest = max(self.tensors[layer].values(), key=lambda tensor: np.prod(tensor.shape))
