@@ -138,12 +138,12 @@ class Trainer:
             numbers.dropped_utterances += len(batch.cut_ids)
             raise BadBatchError(f"every utterance is too short: {', '.join(batch.cut_ids)}")
         warmup = numbers.batch_idx_train / self._config.model_warm_step
-        loss, totals, unaligned = compute_loss(model, usable, self._config, warmup)
+        loss, totals = compute_loss(model, usable, self._config, warmup)
         grad_norm = backward(loss, model, usable.cut_ids)
         state.scheduler.step_batch(numbers.batch_idx_train)
         state.optimizer.step()
         state.optimizer.zero_grad()
-        dropped = sorted({*batch.cut_ids} - {*usable.cut_ids}) + unaligned
+        dropped = sorted({*batch.cut_ids} - {*usable.cut_ids})
         if dropped:
             numbers.dropped_utterances += len(dropped)
             LOGGER.warning("left out, too few frames for their tokens: %s", ", ".join(dropped))
@@ -226,7 +226,7 @@ def validate(model: nn.Module, loader: BatchLoader, config: TrainingConfig) -> L
         if usable is None:
             continue
         try:
-            _, found, _ = compute_loss(model, usable, config, warmup=2.0)
+            _, found = compute_loss(model, usable, config, warmup=2.0)
         except BadBatchError as bad:
             LOGGER.warning("left out of validation: %s", bad)
             continue

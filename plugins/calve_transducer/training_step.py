@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -49,18 +50,14 @@ def pruned_loss_scale(warmup: float) -> float:
 
 def compute_loss(
     model: nn.Module, batch: Batch, config: TrainingConfig, warmup: float
-) -> tuple[Tensor, LossTotals, list[str]]:
-    """The loss to minimise, summed over the utterances that have a finite one.
+) -> tuple[Tensor, LossTotals]:
+    """The loss to minimise, summed over the utterances: with its graph, and in numbers.
 
     Args:
       warmup: Batches so far, as a fraction of ``model_warm_step``.
 
-    Returns:
-      The loss with its graph, the same in numbers, and the ids of utterances that were left out
-      since no path within the pruned range reaches their end.
-
     Raises:
-      BadBatchError: if a loss is NaN, or none is finite.
+      BadBatchError: if a loss is infinite or NaN; names the utterances.
     """
     device = next(model.parameters()).device
     with torch.autocast(device.type, torch.bfloat16, enabled=config.use_bf16):
@@ -75,23 +72,21 @@ def compute_loss(
             warmup=warmup,
             reduction="none",
         )
-    invalid = simple.isnan() | pruned.isnan()
-    if invalid.any():
-        raise BadBatchError(f"the loss is NaN for {', '.join(_chosen(batch.cut_ids, invalid))}")
-    finite = simple.isfinite() & pruned.isfinite()
-    if not finite.any():
-        raise BadBatchError(f"no utterance can be aligned: {', '.join(batch.cut_ids)}")
-    simple_loss, pruned_loss = simple[finite].sum(), pruned[finite].sum()
+    finite = (simple.isfinite() & pruned.isfinite()).tolist()
+    if not all(finite):
+        bad = [cut_id for cut_id, good in zip(batch.cut_ids, finite, strict=True) if not good]
+        raise BadBatchError(f"the loss is not finite for {', '.join(bad)}")
+    simple_loss, pruned_loss = simple.sum(), pruned.sum()
     loss = config.simple_loss_scale * simple_loss + pruned_loss_scale(warmup) * pruned_loss
-    lens = batch.feature_lens[finite.cpu()]
+    frames = _encoder_frames(batch.feature_lens, model.encoder.geometry)  # type: ignore[union-attr, arg-type]
     totals = LossTotals(
-        frames=int(_encoder_frames(lens, model.encoder.geometry).sum()),  # type: ignore[union-attr, arg-type]
-        utterances=len(lens),
+        frames=int(frames.sum()),
+        utterances=len(batch.cut_ids),
         loss=loss.item(),
         simple_loss=simple_loss.item(),
         pruned_loss=pruned_loss.item(),
     )
-    return loss, totals, _chosen(batch.cut_ids, ~finite)
+    return loss, totals
 
 
 def backward(loss: Tensor, model: nn.Module, cut_ids: list[str]) -> float:
@@ -103,7 +98,7 @@ def backward(loss: Tensor, model: nn.Module, cut_ids: list[str]) -> float:
     loss.backward()  # type: ignore[no-untyped-call]
     grads = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     norm = torch.stack(torch._foreach_norm(grads)).norm().item()
-    if not torch.isfinite(torch.tensor(norm)):
+    if not math.isfinite(norm):
         model.zero_grad()
         raise BadBatchError(f"the gradient is not finite for {', '.join(cut_ids)}")
     return norm
@@ -114,7 +109,3 @@ def _encoder_frames(feature_lens: Tensor, geometry: StreamingGeometry) -> Tensor
         feature_lens - geometry.overlap, geometry.subsampling_factor, rounding_mode="floor"
     )
     return frames.clamp(min=0)
-
-
-def _chosen(cut_ids: list[str], mask: Tensor) -> list[str]:
-    return [cut_id for cut_id, chosen in zip(cut_ids, mask.tolist(), strict=True) if chosen]
