@@ -18,6 +18,7 @@ from calve.features import compute_fbank
 from calve.golden import Golden, pcm_samples
 from calve.parity import compare, observe
 from calve.registry import registry
+from calve.scoring import count_errors
 from calve.specs import ClientSpec, ExporterSpec
 from calve.transcription import Recognizer
 
@@ -126,9 +127,25 @@ def _client(bundle: Bundle, client: ClientSpec, num_threads: int) -> str:
             bundle.path, [wav], num_threads=num_threads, tail_seconds=bundle.tail_seconds
         )[0]
         ours = Recognizer.from_bundle(bundle, num_threads=num_threads).transcribe(wav)
-    if theirs.text.strip() != ours.text:
+    differences = count_errors(ours.text, theirs.text)
+    if differences.errors > _allowed_differences(bundle):
         raise CalveError(f"{client.name} hears {theirs.text!r}, calve hears {ours.text!r}")
+    if differences.errors:
+        return f"{differences.errors} of {differences.reference_words} words differ: {ours.text!r}"
     return f"hears the same: {ours.text!r}"
+
+
+def _allowed_differences(bundle: Bundle) -> int:
+    """Words in which a client may differ.
+
+    None in floating point. The client's own integer arithmetic may round otherwise, which may
+    change as much as quantisation itself did, or one word.
+    """
+    parity = bundle.manifest.parity
+    if "quantization" not in bundle.manifest.provenance:
+        return 0
+    source, quantized = (" ".join(map(str, parity[key])) for key in ("reference_tokens", "tokens"))
+    return max(1, count_errors(source, quantized).errors)
 
 
 def _read_golden(bundle: Bundle) -> Golden:
