@@ -24,6 +24,7 @@ from calve.discovery import load_driver
 from calve.errors import ExportError, TokensError
 from calve.features import FeatureConfig, compute_fbank
 from calve.files import atomic_dir
+from calve.geometry import StreamingGeometry
 from calve.golden import Golden, golden_pcm, pcm_samples
 from calve.parity import ParityReport, compare, observe
 from calve.pipeline import run_steps
@@ -174,27 +175,25 @@ class _Job:
         torch_session = load_driver("calve.runtimes", "torch").open(self.loaded)
         candidate = Bundle(self.folder, manifest).runtime()
         precision = "fp16" if "fp16" in manifest.precision.values() else "fp32"
-        geometry = manifest.geometry
-        geometries = [geometry]
-        if geometry.dynamic:
-            geometries.append(geometry.with_chunk_ms(geometry.chunk_ms * _LONG_CHUNK))
-        observations = [
-            (observe(torch_session, features, one), observe(candidate, features, one))
-            for one in geometries
-        ]
-        reports = [
-            compare(*observed, precision=precision, chunk_ms=one.chunk_ms)
-            for observed, one in zip(observations, geometries, strict=True)
-        ]
-        reference, answered = observations[0]
+        observations, reports = [], []
+        for geometry in _checked_geometries(manifest.geometry):
+            reference = observe(torch_session, features, geometry)
+            answer = observe(candidate, features, geometry)
+            observations.append(replace(reference, tokens=answer.tokens))
+            reports.append(
+                compare(reference, answer, precision=precision, chunk_ms=geometry.chunk_ms)
+            )
         golden = Golden(
-            self.features.sample_rate,
-            pcm,
-            features,
-            geometry.chunk_ms,
-            replace(reference, tokens=answered.tokens),
+            self.features.sample_rate, pcm, features, manifest.geometry.chunk_ms, observations[0]
         )
         return golden, sum(reports[1:], start=reports[0])
+
+
+def _checked_geometries(geometry: StreamingGeometry) -> list[StreamingGeometry]:
+    """The network's own, and for a dynamic one a longer chunk as well."""
+    if not geometry.dynamic:
+        return [geometry]
+    return [geometry, geometry.with_chunk_ms(geometry.chunk_ms * _LONG_CHUNK)]
 
 
 def model_symbols(tokens: str | PathLike[str] | None, loaded: LoadedModel) -> SymbolTable:

@@ -159,10 +159,13 @@ def observe(session: Session, features: Float32Array, geometry: StreamingGeometr
 
     Args:
       session: The networks.
-      features: (T, C); frames that fill no whole segment are left out.
+      features: (T, C); repeated until there are at least `MIN_CHUNKS` chunks, and cut where they
+        fill no whole segment.
       geometry: How to step.
     """
-    encoder_out, states, chunks = _encode(session, features, geometry)
+    needed = MIN_CHUNKS * geometry.shift + geometry.overlap
+    repeated = np.tile(features, (-(-needed // len(features)), 1))
+    encoder_out, states, chunks = _encode(session, repeated, geometry)
     decoder_out = session.decode_context(_contexts(session))
     frames = np.linspace(0, len(encoder_out) - 1, num=len(decoder_out)).round().astype(np.intp)
     outputs = {
