@@ -55,7 +55,7 @@ def test_every_output_agrees_over_sixteen_seconds(
     report.check()
     assert report.max_abs_error <= 1e-4
     assert observations[0].chunks >= 20
-    assert len(report.tokens) > 50
+    assert len(report.tokens) > 20
     assert len(set(report.tokens)) > 5
 
 
