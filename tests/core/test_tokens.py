@@ -47,10 +47,12 @@ def test_any_bytes_are_a_table_or_a_tokens_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ):
     path = write(tmp_path_factory.mktemp("tokens"), content)
+    message = str(path)
     try:
-        assert len(SymbolTable.read(path)) >= 1
+        SymbolTable.read(path)
     except TokensError as error:
-        assert str(path) in str(error)
+        message = str(error)
+    assert str(path) in message
 
 
 def test_icefalls_file_is_read_with_tabs_and_windows_line_ends(tmp_path: Path):

@@ -56,7 +56,7 @@ def test_every_output_agrees_over_sixteen_seconds(
     assert report.max_abs_error <= 1e-4
     assert observations[0].chunks >= 20
     assert len(report.tokens) > 20
-    assert len(set(report.tokens)) > 5
+    assert len(set(report.tokens)) >= 5
 
 
 def test_torch_and_ncnn_transcribe_alike(
