@@ -40,7 +40,9 @@ class TrainingConfig:
     simple_loss_scale: float = _option(0.5, "Weight of the simple loss beside the pruned one.")
     delay_penalty: float = _option(0.0, "Nats per frame that a symbol pays for coming late.")
     use_bf16: bool = _option(
-        False, "Multiply matrices in bfloat16: up to twice as fast where the processor has it."
+        False,
+        "Multiply matrices in bfloat16: up to twice as fast where the processor has it.",
+        fixed=False,
     )
     average_period: int = _option(100, "Batches between updates of the running model average.")
     save_every_n: int = _option(4000, "Batches between checkpoint-N.pt files.", fixed=False)
@@ -52,9 +54,10 @@ class TrainingConfig:
     )
 
     def __post_init__(self) -> None:
-        positive = ("num_epochs", "start_epoch", "prune_range", "average_period", "keep_last_k")
-        positive += ("save_every_n", "log_interval", "model_warm_step")
-        for name in positive:
+        for name in (
+            *("num_epochs", "start_epoch", "prune_range", "average_period", "keep_last_k"),
+            *("save_every_n", "log_interval", "model_warm_step"),
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("max_duration", "initial_lr", "lr_batches", "lr_epochs"):

@@ -51,13 +51,13 @@ def scalars(folder: Path, first_step: int) -> Iterator[Scalars]:
     # tensorboard's import takes seconds, and only a run that really starts needs it.
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(folder), purge_step=first_step)  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(str(folder), purge_step=first_step)
 
     def write(step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
-            writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+            writer.add_scalar(name, value, step)
 
     try:
         yield write
     finally:
-        writer.close()  # type: ignore[no-untyped-call]
+        writer.close()

@@ -97,7 +97,7 @@ def backward(loss: Tensor, model: nn.Module, cut_ids: list[str]) -> float:
     """
     loss.backward()  # type: ignore[no-untyped-call]
     grads = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    norm = torch.stack(torch._foreach_norm(grads)).norm().item()
+    norm = float(torch.stack(torch._foreach_norm(grads)).norm())
     if not math.isfinite(norm):
         model.zero_grad()
         raise BadBatchError(f"the gradient is not finite for {', '.join(cut_ids)}")

@@ -94,7 +94,7 @@ def get_rnnt_logprobs_joint(
     """Arcs of a full joiner's output, logits (B, T, S + 1, V)."""
     following = _with_terminal(symbols, termination_symbol)
     index = following.unsqueeze(1).expand(logits.shape[:3])
-    px, py = _PickLogProbs.apply(logits, index, termination_symbol)
+    px, py = _pick_log_probs(logits, index, termination_symbol)
     return _as_lattice(px.transpose(1, 2)[:, :-1], py.transpose(1, 2), boundary, rnnt_type)
 
 
@@ -115,7 +115,7 @@ def get_rnnt_logprobs_pruned(
     batch_size, num_frames, _ = ranges.shape
     following = _with_terminal(symbols, termination_symbol)
     index = following.unsqueeze(1).expand(-1, num_frames, -1).gather(2, ranges)
-    px, py = _PickLogProbs.apply(logits, index, termination_symbol)
+    px, py = _pick_log_probs(logits, index, termination_symbol)
     outside = logits.new_full((batch_size, num_frames, symbols.shape[1] + 1), -math.inf)
     px = outside.scatter(2, ranges, px).transpose(1, 2)[:, :-1]
     py = outside.scatter(2, ranges, py).transpose(1, 2)
@@ -193,6 +193,15 @@ class _Simple:
 
     def _am_blank(self) -> Tensor:
         return self._am[:, None, :, self._blank]
+
+
+def _pick_log_probs(
+    logits: Tensor, index: Tensor, termination_symbol: int
+) -> tuple[Tensor, Tensor]:
+    """``log_softmax(logits)`` at ``index`` and at the blank, both shaped as ``index``."""
+    return _PickLogProbs.apply(  # type: ignore[no-any-return, no-untyped-call]
+        logits, index, termination_symbol
+    )
 
 
 class _PickLogProbs(torch.autograd.Function):
