@@ -22,7 +22,7 @@ installed wheel again. It knows the names of many others and crashes on them."""
 
 
 def ncnn_has(operator: str) -> bool:
-    """Whether the installed ncnn can create the operator (or calve registers it)."""
+    """Whether the installed ncnn can create the operator, or calve takes it out before loading."""
     return operator == "SherpaMetaData" or ncnn.create_layer(operator) is not None
 
 
