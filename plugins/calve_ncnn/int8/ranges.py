@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from calve.bundle import GOLDEN_FILE, Bundle
 from calve.golden import Golden
 from calve.protocols import Progress
@@ -36,7 +38,8 @@ class Ranges:
     def complete(self, plan: NetworkPlan) -> NetworkPlan:
         """The plan with the input scales of its layers that need one."""
         scales = {
-            one.layer: LEVELS / one.threshold
+            # Rounded as ncnn stores it, so that a table that is written reads back the same.
+            one.layer: float(np.float32(LEVELS) / np.float32(one.threshold))
             for one in self.activations
             if one.network == plan.network.name and one.layer in plan.watched
         }

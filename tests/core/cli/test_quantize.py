@@ -1,0 +1,64 @@
+"""``calve quantize``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from calve.bundle import Bundle
+from calve.cli import run
+
+DEMO = Path(__file__).parents[3] / "plugins" / "calve_lstm_transducer" / "demo"
+
+
+def quantize(*arguments: object) -> int:
+    return run(["quantize", *map(str, arguments)])
+
+
+def test_it_prints_sizes_and_error_rates(
+    golden_bundle: Bundle, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = quantize(
+        golden_bundle.path, "--output", tmp_path / "out", "--evaluation", DEMO / "flite-kal.wav"
+    )
+    captured = capfd.readouterr()
+    assert code == 0, captured.err
+    lines = [line.split() for line in captured.out.splitlines()]
+    assert ["encoder", "int8", "656", "KB", "213", "KB", "10", "of", "13"] in lines
+    assert [line[0] for line in lines if line and line[0] in ("fp32", "fp16", "int8")] == [
+        "fp32",
+        "fp16",
+        "int8",
+    ]
+    assert "recording in the bundle" in captured.err
+
+
+def test_json_is_the_report_and_nothing_else(
+    golden_bundle: Bundle, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert quantize(golden_bundle.path, "--output", tmp_path / "out", "--json") == 0
+    report = json.loads(capfd.readouterr().out)
+    assert report == json.loads((tmp_path / "out" / "quantization.json").read_text())
+
+
+def test_skipped_recordings_are_named(
+    golden_bundle: Bundle, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.wav").write_text("no audio")
+    listing = tmp_path / "wavs.txt"
+    listing.write_text(f"broken.wav\n{DEMO / 'flite-kal.wav'}\n")
+    assert quantize(golden_bundle.path, "--output", tmp_path / "o", "--calibration", listing) == 0
+    assert f"skipped {tmp_path / 'broken.wav'}: cannot" in capfd.readouterr().err
+
+
+def test_a_mistake_is_one_message(
+    golden_bundle: Bundle, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = quantize(golden_bundle.path, "--output", tmp_path / "out", "--keep-fp16", "nothing")
+    captured = capfd.readouterr()
+    assert code == 2
+    assert captured.err.startswith("Error: no network has a layer nothing")
+    assert "Traceback" not in captured.err
+    assert not (tmp_path / "out").exists()
