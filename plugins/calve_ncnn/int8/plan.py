@@ -128,6 +128,12 @@ def _weights(
     """From the table where it has them, else from the weights themselves."""
     layer = network.layers[name]
     scales = weight_scales(layer, network.arrays(name))
+    if not all(np.isfinite(values).all() and values.all() for values in scales.values()):
+        raise BundleError(
+            f"{name} of the {network.name} has weights that are NaN or infinite",
+            where=network.param.path,
+            fix="export a checkpoint whose training did not diverge",
+        )
     given = {} if table is None else dict(table.weights.get(name, {}))
     for key, values in given.items():
         if key not in scales:

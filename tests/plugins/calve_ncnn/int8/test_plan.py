@@ -64,6 +64,18 @@ def test_a_layer_that_is_int8_already_is_refused(networks: list[NetworkFiles]) -
         plans_by_network([done])
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers_are_refused(bundle_dir: Path, value: float) -> None:
+    name = first([NetworkFiles.open(bundle_dir, "encoder")], "encoder", "LSTM")
+    encoder = NetworkFiles.open(bundle_dir, "encoder")
+    data = np.array(encoder.data)
+    offset = encoder.tensors[name]["weight_hh"].offset
+    data[offset : offset + 4] = np.frombuffer(np.float32(value).tobytes(), np.uint8)
+    broken = replace(encoder, data=data)
+    with pytest.raises(BundleError, match=f"{name} of the encoder has weights that are NaN"):
+        plans_by_network([broken])
+
+
 def test_kept_layers_are_named_with_or_without_their_network(
     networks: list[NetworkFiles],
 ) -> None:

@@ -58,6 +58,14 @@ def test_a_row_of_zeros_has_a_finite_scale() -> None:
     np.testing.assert_array_equal(scales["_param_0"], np.float32([1, 63.5]))
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_scale_is_127_by_the_largest_absolute_value(dtype: type) -> None:
+    layer = Layer.parse("InnerProduct linear 1 1 in0 out0 0=40 1=0 2=2000")
+    weights = np.random.default_rng(0).normal(0, 3, (40, 50)).astype(dtype)
+    expected = np.float32(127) / np.abs(weights.astype(np.float32)).max(axis=1)
+    np.testing.assert_array_equal(weight_scales(layer, {"weight": weights})["_param_0"], expected)
+
+
 def counts_of(values: np.ndarray) -> tuple[np.ndarray, float]:
     absmax = float(np.abs(values).max())
     counts, _ = np.histogram(np.abs(values), BINS, (0, absmax))
