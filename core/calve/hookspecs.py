@@ -126,7 +126,7 @@ def calve_register_datasets() -> Iterable[specs.DatasetSpec]:  # type: ignore[em
     ...     yield DatasetSpec(
     ...         name="my_corpus",
     ...         options=LazyRef("my_package.corpus:Options"),
-    ...         stages=(StageSpec("manifests", "list recordings", LazyRef("my_package.corpus:go")),),
+    ...         stages=(StageSpec("scan", "list recordings", LazyRef("my_package.corpus:scan")),),
     ...         cuts=LazyRef("my_package.corpus:cuts"),
     ...         splits=("train", "test"),
     ...         summary="one line about it",
