@@ -86,7 +86,9 @@ def test_validation_is_untouched_and_in_a_fixed_order(open_split, prepared: Path
             np.testing.assert_array_equal(features, stored[name])
 
 
-def test_training_features_are_masked_differently_in_every_epoch(open_split, prepared) -> None:
+def test_most_training_features_are_masked_and_differently_in_every_epoch(
+    open_split, prepared
+) -> None:
     stored = {cut.id: cut.load_features() for cut in load_cuts(prepared, "train")}
     loader, seen = open_split(), []
     for epoch in range(2):
@@ -97,7 +99,7 @@ def test_training_features_are_masked_differently_in_every_epoch(open_split, pre
                 rows[name] = batch.features[row, : batch.feature_lens[row]].numpy()
         seen.append(rows)
     changed = [not np.array_equal(seen[0][name], stored[name]) for name in stored]
-    assert np.mean(changed) > 0.7
+    assert 0.3 < np.mean(changed) < 0.9
     assert np.mean([not np.array_equal(seen[0][name], seen[1][name]) for name in stored]) > 0.7
 
 
