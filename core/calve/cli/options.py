@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from calve.config import ConfigField, fields_help, parse_text
 from calve.errors import PluginError
 from calve.registry import registry
-from calve.specs import ExporterSpec, RecipeSpec
+from calve.specs import ExporterSpec, QuantizerSpec, RecipeSpec
 
 __all__ = [
     "RecipeGroup",
@@ -63,9 +63,9 @@ def dataclass_options(*classes: type, key: str = "options") -> Decorator:
 
     ``rnn_hidden_size`` becomes ``--rnn-hidden-size``. A boolean ``fp16`` takes a value as
     icefall's options do (``--fp16 1``, ``--fp16 false``), or none (``--fp16``, ``--no-fp16``).
-    Fields that several classes share become one option. The command's function receives a dict
-    of the values that were given, and only these, as its argument ``key``; `calve.config.resolve`
-    lays them over the defaults.
+    Fields that several classes share become one option. A list may be given in pieces: each use of
+    the option adds to it. The command's function receives a dict of the values that were given,
+    and only these, as its argument ``key``; `calve.config.resolve` lays them over the defaults.
     """
     fields = {field.name: field for cls in reversed(classes) for field in fields_help(cls)}
     ordered = {field.name: fields[field.name] for cls in classes for field in fields_help(cls)}
@@ -90,7 +90,15 @@ def _options_of(field: ConfigField, key: str) -> list[Decorator]:
     help_text = field.help if field.required else f"{field.help}  [default: {_shown(field)}]"
     parameter = _parameter(key, field.name)
     if field.annotation is not bool:
-        return [click.option(f"--{flag}", parameter, type=FieldType(field), help=help_text.strip())]
+        return [
+            click.option(
+                f"--{flag}",
+                parameter,
+                type=FieldType(field),
+                multiple=_is_list(field),
+                help=help_text.strip(),
+            )
+        ]
     return [
         click.option(f"--no-{flag}", f"{parameter}__off", is_flag=True, hidden=True),
         click.option(
@@ -105,17 +113,24 @@ def _options_of(field: ConfigField, key: str) -> list[Decorator]:
     ]
 
 
+def _is_list(field: ConfigField) -> bool:
+    arguments = typing.get_args(field.annotation)
+    return typing.get_origin(field.annotation) is list or arguments[-1:] == (Ellipsis,)
+
+
 def _parameter(key: str, name: str) -> str:
     return f"{key}__{name}"
 
 
-def _given(kwargs: dict[str, Any], key: str, fields: Iterable[str]) -> dict[str, Any]:
+def _given(kwargs: dict[str, Any], key: str, fields: Mapping[str, ConfigField]) -> dict[str, Any]:
     """Take the values of ``fields`` out of ``kwargs`` and keep those that somebody wrote."""
     context = click.get_current_context()
     given: dict[str, Any] = {}
-    for name in fields:
+    for name, field in fields.items():
         parameter = _parameter(key, name)
         value, off = kwargs.pop(parameter), kwargs.pop(f"{parameter}__off", False)
+        if _is_list(field):
+            value = tuple(item for piece in value for item in piece)
         if context.get_parameter_source(parameter) is not ParameterSource.DEFAULT:
             given[name] = value
         if off and given.setdefault(name, False):
@@ -132,17 +147,19 @@ def _shown(field: ConfigField) -> str:
     return str(field.default)
 
 
-def loadable_options(exporters: Iterable[ExporterSpec]) -> list[type]:
-    """The options dataclasses of export formats; one that cannot be imported costs a line.
+def loadable_options(specs: Iterable[ExporterSpec | QuantizerSpec]) -> list[type]:
+    """The options dataclasses of export formats or quantisers.
 
-    A command that offers the options of all formats must not fail for one that nobody asked for.
+    One that cannot be imported costs a line: a command that offers the options of all must not
+    fail for one that nobody asked for.
     """
     classes = []
-    for exporter in exporters:
+    for spec in specs:
         try:
-            classes.append(exporter.options.load())
+            if spec.options is not None:
+                classes.append(spec.options.load())
         except PluginError as error:
-            click.echo(f"calve: export format {exporter.format!r}: {error.what}", err=True)
+            click.echo(f"calve: options of format {spec.format!r}: {error.what}", err=True)
     return classes
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from calve.cli.options import dataclass_options, json_option
+from calve.cli.options import dataclass_options, json_option, loadable_options
 from calve.cli.output import print_json, print_table, size_text
 from calve.progress import console_progress
 from calve.quantization import REPORT_FILE, QuantizationReport, VariantReport
@@ -18,17 +18,12 @@ from calve.registry import registry
 __all__ = ["quantize"]
 
 
-def _option_classes() -> list[type]:
-    specs = registry().quantizers
-    return [spec.options.load() for spec in specs if spec.options is not None]
-
-
 @click.command("quantize")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Bundle to create.")
 @click.option("--scheme", default="int8", show_default=True, help="A registered scheme.")
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
-@dataclass_options(*_option_classes())
+@dataclass_options(*loadable_options(registry().quantizers))
 @json_option
 def quantize(
     bundle: Path,

@@ -72,12 +72,16 @@ class Int8Options:
                 f"an increase of at most {self.max_wer_increase} is no limit",
                 fix="give 0 or more to --max-wer-increase",
             )
-        if self.max_wer_increase is not None and not self._names_evaluation:
+        if self.max_wer_increase is not None and not (self.judged_on or self.reference):
             raise ConfigError(
                 "there is nothing to measure the error rate on",
                 fix="name recordings: --evaluation DIR, and --reference FILE if they have one",
             )
 
     @property
-    def _names_evaluation(self) -> bool:
-        return bool(self.evaluation or self.reference)
+    def judged_on(self) -> tuple[Path, ...]:
+        """Recordings to measure the error rate on; if it is asked for, those of calibration do."""
+        if self.evaluation:
+            return self.evaluation
+        asked_for = self.reference is not None or self.max_wer_increase is not None
+        return self.calibration if asked_for else ()

@@ -65,7 +65,7 @@ def quantize(workspace: QuantizationWorkspace) -> QuantizationReport:
         variants=judgement.variants,
         frontier=judgement.frontier,
         evaluation_skipped=dict(judgement.skipped),
-        notes=tuple(_notes(final, ranges, judgement)),
+        notes=tuple(_notes(final, ranges, judgement, workspace.options)),
     )
     write_page(workspace.folder / PAGE_FILE, report, workspace.bundle.manifest)
     return report
@@ -135,9 +135,9 @@ class _Job:
     def judge(self, planned: list[NetworkPlan]) -> _Judgement:
         """Measure error rates, and hold layers back if a limit is set and not kept."""
         options = self._options
-        if not (options.evaluation or options.reference):
+        if not (options.judged_on or options.reference):
             return _Judgement()
-        utterances = find_utterances(options.evaluation, options.reference)
+        utterances = find_utterances(options.judged_on, options.reference)
         name = "/".join(dict.fromkeys(self._source.manifest.precision.values()))
         jobs = min(self._jobs, len(utterances))
         judge = Judge.of(self._source, name, utterances, jobs, self._progress)
@@ -206,13 +206,19 @@ def _why_int8(plan: NetworkPlan, name: str) -> str:
     return "the range of each input vector is measured when it runs"
 
 
-def _notes(plans: list[NetworkPlan], ranges: Ranges, judgement: _Judgement) -> Iterator[str]:
+def _notes(
+    plans: list[NetworkPlan], ranges: Ranges, judgement: _Judgement, options: Int8Options
+) -> Iterator[str]:
     if ranges.report.source == "golden recording":
         layers = ", ".join(name for plan in plans for name in plan.watched)
         yield (
             f"the input ranges of {layers} come from the {ranges.report.audio_seconds:.1f} s "
             "recording in the bundle; --calibration takes more"
         )
+    if judgement.variants and options.judged_on == options.calibration:
+        yield "the error rate is that of the calibration recordings; --evaluation takes others"
+    if not any(plan.int8 for plan in plans):
+        yield "the accuracy gate left no layer to int8: the result is an fp16 bundle"
     if judgement.newly_empty:
         names = ", ".join(judgement.newly_empty[:5])
         yield (

@@ -55,7 +55,8 @@ def _peaks(slices: NDArray[np.generic]) -> Float32Array:
     """
     integer = np.uint16 if slices.dtype == np.float16 else np.uint32
     magnitudes = slices.view(integer) & (np.iinfo(integer).max >> 1)
-    return magnitudes.max(axis=1).view(slices.dtype).astype(np.float32)
+    peaks: NDArray[np.generic] = magnitudes.max(axis=1).view(slices.dtype)
+    return peaks.astype(np.float32)
 
 
 def to_int8(values: Float32Array, scales: Float32Array) -> NDArray[np.int8]:

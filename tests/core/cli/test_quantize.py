@@ -62,3 +62,35 @@ def test_a_mistake_is_one_message(
     assert captured.err.startswith("Error: no network has a layer nothing")
     assert "Traceback" not in captured.err
     assert not (tmp_path / "out").exists()
+
+
+def test_layers_to_keep_may_be_given_in_pieces(
+    golden_bundle: Bundle, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert quantize(golden_bundle.path, "--output", tmp_path / "all", "--json") == 0
+    report = json.loads(capfd.readouterr().out)
+    names = [one["layer"] for one in report["layers"] if one["type"] == "LSTM"]
+    first, second, third = names
+    arguments = ["--keep-fp16", f"{first},{second}", "--keep-fp16", third, "--json"]
+    assert quantize(golden_bundle.path, "--output", tmp_path / "kept", *arguments) == 0
+    kept = json.loads(capfd.readouterr().out)["layers"]
+    assert {one["precision"] for one in kept if one["type"] == "LSTM"} == {"fp16"}
+
+
+def test_the_calibration_recordings_are_judged_on_if_no_others_are_named(
+    golden_bundle: Bundle, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = quantize(
+        golden_bundle.path,
+        *("--output", tmp_path / "out"),
+        *("--calibration", DEMO / "flite-kal.wav"),
+        *("--reference", DEMO / "transcripts.txt"),
+        *("--max-wer-increase", "5"),
+        "--json",
+    )
+    captured = capfd.readouterr()
+    assert code == 0, captured.err
+    report = json.loads(captured.out)
+    assert report["measure"] == "WER"
+    assert [one["name"] for one in report["frontier"]] == ["int8"]
+    assert "that of the calibration recordings" in captured.err
