@@ -69,6 +69,7 @@ def benchmark(
     *,
     chunk_ms: Sequence[int] = (),
     against: str | None = None,
+    client_bundle: str | PathLike[str] | None = None,
     num_threads: int = 1,
     runs: int = 3,
     progress: Progress = NO_PROGRESS,
@@ -81,6 +82,7 @@ def benchmark(
       chunk_ms: Chunk lengths to measure; by default the bundle's own and, if the network is
         dynamic, the multiple of it nearest to 640 ms.
       against: Name of a client to compare with.
+      client_bundle: What the client runs, if not the same bundle.
       num_threads: CPU threads for each contender.
       runs: Turns; each contender runs once in each.
       progress: Where to say how far it is.
@@ -95,7 +97,8 @@ def benchmark(
     lengths = chunk_ms or _default_chunk_lengths(bundle)
     tasks = [_task(bundle, OWN, length, num_threads) for length in lengths]
     if against is not None:
-        tasks.append(_task(bundle, _client(bundle, against).name, None, num_threads))
+        theirs = bundle if client_bundle is None else Bundle.open(client_bundle)
+        tasks.append(_task(theirs, _client(theirs, against).name, None, num_threads))
     with tempfile.TemporaryDirectory(prefix="calve-bench-") as folder:
         paths = _readable(recordings) or _golden_wav(bundle, Path(folder))
         measured = _in_turns([replace(task, paths=paths) for task in tasks], runs, progress)

@@ -76,3 +76,17 @@ def test_a_child_that_fails_is_a_message_with_its_log(bundle_dir: Path):
     path.write_text("x" * path.stat().st_size)
     with pytest.raises(BundleError, match=r"encoder_jit_trace-pnnx\.ncnn\.param"):
         benchmark(bundle_dir, chunk_ms=[40], runs=1)
+
+
+def test_the_client_can_run_another_bundle(golden_bundle: Bundle, bundle_dir: Path):
+    path = bundle_dir / "encoder_jit_trace-pnnx.ncnn.param"
+    path.write_text("x" * path.stat().st_size)
+    with pytest.raises(BundleError, match="sherpa-ncnn") as caught:
+        benchmark(
+            golden_bundle.path,
+            chunk_ms=[40],
+            against="sherpa-ncnn",
+            client_bundle=bundle_dir,
+            runs=1,
+        )
+    assert caught.value.where == str(bundle_dir)

@@ -20,6 +20,11 @@ __all__ = ["bench"]
 @click.argument("recordings", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--against", metavar="CLIENT", help="Compare with this client, e.g. sherpa-ncnn.")
 @click.option(
+    "--client-bundle",
+    type=click.Path(path_type=Path),
+    help="What the client runs, if not BUNDLE: its fp16 form, say, to see what int8 gains.",
+)
+@click.option(
     "--chunk-ms",
     type=int,
     multiple=True,
@@ -33,6 +38,7 @@ def bench(
     bundle: Path,
     recordings: tuple[Path, ...],
     against: str | None,
+    client_bundle: Path | None,
     chunk_ms: tuple[int, ...],
     num_threads: int,
     runs: int,
@@ -48,6 +54,7 @@ def bench(
         recordings,
         chunk_ms=chunk_ms,
         against=against,
+        client_bundle=client_bundle,
         num_threads=num_threads,
         runs=runs,
         progress=console_progress(),
@@ -71,7 +78,7 @@ def _print(rows: list[BenchmarkRow], against: str | None) -> None:
             _rounded(row.step_p50_ms),
             _rounded(row.step_p95_ms),
             f"{row.peak_mb:.0f}",
-            None if row.ratio is None else f"{row.ratio:.2f}",
+            None if row.ratio is None else f"{row.ratio:.3f}",
         ][: len(columns)]
         for row in rows
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,13 +33,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
 
 def size_text(size: int) -> str:
-    """Bytes as ``ls -lh`` counts them: 159 MB is 159 * 1024 * 1024 bytes."""
-    value = float(size)
-    for unit in ("B", "KB", "MB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GB"
+    """Bytes as ``ls -lh`` writes them: in powers of 1024, rounded up."""
+    if size < 1024:
+        return f"{size} B"
+    power = min(int(math.log2(size)) // 10, 3)
+    unit = ("KB", "MB", "GB")[power - 1]
+    tenths = math.ceil(size / 1024**power * 10)
+    return f"{tenths / 10:.1f} {unit}" if tenths < 100 else f"{math.ceil(tenths / 10)} {unit}"
 
 
 def _is_number(text: str) -> bool:

@@ -75,7 +75,7 @@ class GreedySearch:
         start = 0
         while start < len(encoder_out):
             symbols, log_probs = self._best(encoder_out[start : start + self._block])
-            emits = ~np.isin(symbols, self._silent)
+            emits = (symbols[:, None] != self._silent).all(axis=1)
             blanks = int(emits.argmax()) if emits.any() else len(emits)
             self._skip(log_probs[:blanks])
             start += blanks
