@@ -223,10 +223,11 @@ def _encode(
 
 
 def _contexts(session: Session) -> NDArray[np.int64]:
-    """A fixed choice of decoder contexts, the starting one (all blanks) among them."""
+    """A fixed choice of decoder contexts, the starting one among them."""
     numbers = np.arange(_CONTEXTS * session.context_size) * 7919 % session.vocab_size
     contexts = numbers.reshape(_CONTEXTS, session.context_size).astype(np.int64)
-    contexts[0] = session.blank_id
+    contexts[0] = session.initial_symbol
+    contexts[0, -1] = session.blank_id
     return contexts
 
 

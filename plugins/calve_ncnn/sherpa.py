@@ -12,7 +12,7 @@ from pathlib import Path
 
 from calve.api import BundleError, PluginError
 from calve.protocols import ClientResult
-from calve_ncnn.children import Child, run_children
+from calve.children import Child, run_children
 
 __all__ = ["sherpa_version", "transcribe"]
 

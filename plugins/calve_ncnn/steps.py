@@ -15,7 +15,7 @@ import torch
 
 from calve.api import ExportError
 from calve.protocols import ExportWorkspace
-from calve_ncnn.children import Child, run_children
+from calve.children import Child, run_children
 from calve_ncnn.layout import bin_path, param_path
 from calve_ncnn.lint import lint
 from calve_ncnn.metadata import store
