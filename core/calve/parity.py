@@ -136,6 +136,25 @@ class ParityReport:
                 f"{list(self.reference_tokens)}"
             )
 
+    def check_quantized(self) -> None:
+        """Accept or refuse a model whose weights have just been quantised.
+
+        How far its numbers may be off is for its user to judge, by the report and the error rate.
+
+        Raises:
+          ExportError: if it went mad or silent.
+        """
+        if not all(np.isfinite(output.max_abs_error) for output in self.outputs):
+            raise ExportError(
+                "the quantised model answers the golden recording with NaN or infinity"
+            )
+        if self.reference_tokens and not self.tokens:
+            raise ExportError(
+                "the quantised model finds nothing in the golden recording, where the source finds "
+                f"{len(self.reference_tokens)} symbols",
+                fix="keep more in fp16, or calibrate on more recordings",
+            )
+
     def to_json(self) -> dict[str, Any]:
         """All attributes and conclusions, for ``bundle.json``."""
         return asdict(self) | {

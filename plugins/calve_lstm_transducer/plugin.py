@@ -23,7 +23,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         config=LazyRef("calve_lstm_transducer.config:LstmEncoderConfig"),
         build=LazyRef("calve_lstm_transducer.encoder:LstmEncoder"),
         infer_config=LazyRef("calve_lstm_transducer.config:infer_config"),
-        formats=("ncnn",),
+        formats=("ncnn", "onnx"),
         summary="convolutional front end, projected LSTM layers; streams frame by frame",
     )
 
@@ -46,4 +46,11 @@ def calve_register_metadata_writers() -> Iterator[MetadataWriterSpec]:
         format="ncnn",
         table=LazyRef("calve_lstm_transducer.metadata:ncnn_table"),
         summary="SherpaMetaData for sherpa-ncnn",
+    )
+    yield MetadataWriterSpec(
+        encoder=ENCODER,
+        format="onnx",
+        table=LazyRef("calve_lstm_transducer.metadata:onnx_table"),
+        summary="key/value pairs for sherpa-onnx",
+        state_names=("state0", "state1"),
     )
