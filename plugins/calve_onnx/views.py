@@ -96,7 +96,11 @@ def network_views(model: Any, state_names: Sequence[str]) -> tuple[NetworkView, 
     return (
         encoder,
         NetworkView(
-            "decoder", decoder, {"y": contexts}, ("decoder_out",), dict.fromkeys(("y", "decoder_out"), streams)
+            "decoder",
+            decoder,
+            {"y": contexts},
+            ("decoder_out",),
+            dict.fromkeys(("y", "decoder_out"), streams),
         ),
         NetworkView(
             "joiner",
@@ -117,7 +121,7 @@ def _encoder_view(model: Any, state_names: Sequence[str]) -> NetworkView:
     axes: dict[str, Axes] = {"x": {0: "N"}, "encoder_out": {0: "N"}}
     if geometry.dynamic:
         axes["x"][1], axes["encoder_out"][1] = "T", "T_out"
-    axes |= dict.fromkeys((*states, *next_states), {encoder.state_batch_axis: "N"})
+    axes |= {name: {encoder.state_batch_axis: "N"} for name in (*states, *next_states)}
     features = torch.zeros(_STREAMS, geometry.segment, encoder.feature_dim)
     return NetworkView(
         "encoder", view, {"x": features, **states}, ("encoder_out", *next_states), axes

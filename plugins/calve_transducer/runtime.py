@@ -17,6 +17,9 @@ __all__ = ["TorchRuntime", "TorchSession"]
 Float32Array = NDArray[np.float32]
 States = Mapping[str, Float32Array]
 
+_ICEFALL = Conventions()
+"""How icefall's own streaming decoding shares the work."""
+
 
 class TorchSession:
     """A `calve.protocols.Session` on a plain (converted) model.
@@ -26,7 +29,7 @@ class TorchSession:
     shift of the same encoder.
     """
 
-    def __init__(self, model: Any, conventions: Conventions = Conventions()) -> None:
+    def __init__(self, model: Any, conventions: Conventions = _ICEFALL) -> None:
         self.model = model
         self._projected = conventions.projected
         self.geometry = model.encoder.geometry
@@ -90,7 +93,7 @@ class TorchRuntime:
 
     @staticmethod
     def open(
-        bundle: Any, *, num_threads: int = 1, conventions: Conventions = Conventions()
+        bundle: Any, *, num_threads: int = 1, conventions: Conventions = _ICEFALL
     ) -> TorchSession:
         """A session on a copy of a live model with its scaled layers folded.
 
