@@ -20,6 +20,9 @@ __all__ = ["main"]
 
 _SAMPLE_RATE = 16000
 
+_ONE_FRAME = 0.01
+"""Seconds. sherpa-onnx takes a step only if a frame beyond it is there, so it needs one more."""
+
 
 def main() -> int:
     """Do what stdin says; the exit code."""
@@ -48,7 +51,7 @@ def main() -> int:
 
 def _transcribe(recognizer: Any, path: str, tail_seconds: float) -> dict[str, Any]:
     audio = read_audio(path, _SAMPLE_RATE)
-    tail = np.zeros(round(tail_seconds * _SAMPLE_RATE), np.float32)
+    tail = np.zeros(round((tail_seconds + _ONE_FRAME) * _SAMPLE_RATE), np.float32)
     stream = recognizer.create_stream()
     start = time.perf_counter()
     stream.accept_waveform(_SAMPLE_RATE, audio.samples)
