@@ -5,7 +5,7 @@ from __future__ import annotations
 from calve.api import StreamingGeometry
 from calve_lstm_transducer.config import LstmEncoderConfig
 
-__all__ = ["ncnn_table", "onnx_table"]
+__all__ = ["ncnn_table", "onnx_table", "torchscript_table"]
 
 SHERPA_NCNN_ARCH = 3
 """sherpa-ncnn's number for the LSTM transducer."""
@@ -33,3 +33,10 @@ def onnx_table(config: LstmEncoderConfig, geometry: StreamingGeometry) -> dict[s
         "d_model": config.encoder_dim,
         "rnn_hidden_size": config.rnn_hidden_size,
     }
+
+
+def torchscript_table(
+    config: LstmEncoderConfig, geometry: StreamingGeometry
+) -> dict[str, int | str]:
+    """The class by which k2-fsa/sherpa knows an LSTM encoder; sizes it asks the class for."""
+    return {"class_name": "RNN"}

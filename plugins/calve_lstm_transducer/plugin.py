@@ -23,7 +23,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         config=LazyRef("calve_lstm_transducer.config:LstmEncoderConfig"),
         build=LazyRef("calve_lstm_transducer.encoder:LstmEncoder"),
         infer_config=LazyRef("calve_lstm_transducer.config:infer_config"),
-        formats=("ncnn", "onnx"),
+        formats=("state-dict", "jit-trace", "jit-script", "ncnn", "onnx"),
         summary="convolutional front end, projected LSTM layers; streams frame by frame",
     )
 
@@ -54,3 +54,10 @@ def calve_register_metadata_writers() -> Iterator[MetadataWriterSpec]:
         summary="key/value pairs for sherpa-onnx",
         state_names=("state0", "state1"),
     )
+    for format_name in ("jit-trace", "jit-script"):
+        yield MetadataWriterSpec(
+            encoder=ENCODER,
+            format=format_name,
+            table=LazyRef("calve_lstm_transducer.metadata:torchscript_table"),
+            summary="class name for k2-fsa/sherpa",
+        )
