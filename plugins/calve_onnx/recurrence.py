@@ -54,7 +54,7 @@ with warnings.catch_warnings():
 class UnrolledLstm(nn.Module):
     """What a one-layer, batch-first, projected `torch.nn.LSTM` computes."""
 
-    def __init__(self, lstm: nn.LSTM) -> None:
+    def __init__(self, lstm: Any) -> None:
         super().__init__()
         self.weight_ih = _transposed(lstm.weight_ih_l0)
         self.weight_hh = _transposed(lstm.weight_hh_l0)
