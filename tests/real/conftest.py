@@ -23,8 +23,8 @@ def talkative_checkpoint(
 @pytest.fixture(scope="session")
 def demo_recordings() -> list[Path]:
     """The synthetic recordings that come with the LSTM recipe."""
-    folder = Path(__file__).parents[2] / "plugins" / "calve_lstm_transducer" / "demo"
-    found = sorted(folder.glob("*.wav"))
+    package = Path(__file__).parents[2] / "plugins" / "calve_lstm_transducer"
+    found = sorted(package.rglob("*.wav"))
     assert len(found) >= 8
     return found
 
