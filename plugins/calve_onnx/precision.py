@@ -45,7 +45,7 @@ def _halve(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _quantize(model: onnx.ModelProto, path: Path) -> None:
-    """Store matrices and embeddings as int8, one scale per column; activations become uint8.
+    """Store matrices, LSTMs and embeddings as int8, one scale per column; activations become uint8.
 
     Loops are quantised as well. Convolutions are not: they are small and lose the most.
     """
@@ -55,7 +55,7 @@ def _quantize(model: onnx.ModelProto, path: Path) -> None:
         quantize_dynamic(
             model,
             path,
-            op_types_to_quantize=["MatMul", "Gather"],
+            op_types_to_quantize=["MatMul", "Gather", "LSTM"],
             weight_type=QuantType.QInt8,
             per_channel=True,
             extra_options={"EnableSubgraph": True},

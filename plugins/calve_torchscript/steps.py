@@ -37,6 +37,12 @@ def write_weights(workspace: ExportWorkspace) -> None:
 def compile_networks(workspace: ExportWorkspace) -> None:
     """Compile the networks; the encoder, which has no control flow, is traced."""
     model = workspace.model
+    if workspace.config["model"]["context_size"] < 2:
+        raise ExportError(
+            "sherpa reads the context size from the decoder's convolution, and a decoder that sees "
+            "one symbol has none",
+            fix="export it to onnx, or train with --context-size 2",
+        )
     try:
         compiled = {
             "encoder": compile_encoder(

@@ -6,13 +6,18 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch
 
 from calve.api import ConfigError, ExportError
 from calve.bundle import Bundle
 from calve.exporting import export
+from calve_lstm_transducer.config import LstmEncoderConfig
+from calve_lstm_transducer.encoder import LstmEncoder
 from calve_onnx import steps
 from calve_onnx.layout import NETWORKS, find_network
 from calve_onnx.lint import lint
+from calve_transducer.config import TransducerConfig
+from calve_transducer.model import Transducer
 
 RECIPE = "lstm_transducer_stateless2"
 Bundles = Callable[[str], Bundle]
@@ -109,6 +114,24 @@ def test_int8_reaches_every_matrix_those_in_loops_included(onnx_bundle: Bundles)
     for network in ("decoder", "joiner"):
         model = onnx.load(find_network(onnx_bundle("int8").path, network))
         assert "INT8" in stored_types(model), network
+
+
+def test_int8_reaches_an_lstm_without_projection(golden_tokens: Path, tmp_path: Path) -> None:
+    encoder = LstmEncoder(LstmEncoderConfig(2, encoder_dim=16, rnn_hidden_size=16))
+    model = Transducer(encoder, TransducerConfig(30, decoder_dim=16, joiner_dim=16))
+    torch.save({"model": model.state_dict()}, tmp_path / "pretrained.pt")
+    bundle = export(
+        RECIPE,
+        checkpoint=tmp_path / "pretrained.pt",
+        tokens=golden_tokens,
+        output=tmp_path / "bundle",
+        format="onnx",
+        precision="int8",
+    )
+    graph = onnx.load(find_network(bundle.path, "encoder")).graph
+    operators = [node.op_type for node in nodes(graph)]
+    assert operators.count("DynamicQuantizeLSTM") == 2
+    assert not {"LSTM", "MatMul", "Loop"} & set(operators)
 
 
 def test_int8_keeps_golden_numbers_of_its_own(onnx_bundle: Bundles) -> None:

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from calve.api import BundleError, ConfigError
+from calve.api import BundleError, ConfigError, ExportError
 from calve.bundle import Bundle
+from calve.exporting import export
 from calve.metadata import bundle_exporter, read_metadata, write_metadata
 from calve.verification import PASSED, verify
 from calve_lstm_transducer.config import LstmEncoderConfig
@@ -18,6 +19,8 @@ from calve_torchscript.layout import MODEL_FILE, NETWORKS, network_path, save_mo
 from calve_torchscript.lint import lint
 from calve_torchscript.runtime import TorchscriptRuntime
 from calve_torchscript.views import compile_encoder
+from calve_transducer.config import TransducerConfig
+from calve_transducer.model import Transducer
 
 FORMATS = ["jit-trace", "jit-script"]
 
@@ -144,3 +147,17 @@ def test_an_unknown_class_is_refused_before_anything_is_compiled() -> None:
     with pytest.raises(ConfigError, match="encoders of class 'Zipformer'") as caught:
         compile_encoder("Zipformer", encoder, encoder.geometry)
     assert caught.value.fix == "known classes are RNN"
+
+
+def test_a_decoder_without_convolution_is_refused(golden_tokens: Path, tmp_path: Path) -> None:
+    encoder = LstmEncoder(LstmEncoderConfig(1, encoder_dim=8, rnn_hidden_size=12))
+    config = TransducerConfig(30, context_size=1, decoder_dim=8, joiner_dim=8)
+    torch.save({"model": Transducer(encoder, config).state_dict()}, tmp_path / "pretrained.pt")
+    with pytest.raises(ExportError, match="a decoder that sees one symbol has none"):
+        export(
+            "lstm_transducer_stateless2",
+            checkpoint=tmp_path / "pretrained.pt",
+            tokens=golden_tokens,
+            output=tmp_path / "bundle",
+            format="jit-trace",
+        )
