@@ -14,6 +14,7 @@ from calve.discovery import load_driver
 from calve.exporting import export
 from calve.metadata import write_metadata
 from calve.models import load
+from calve.scoring import total_errors
 from calve.transcription import Recognizer, transcribe
 from calve.verification import FAILED, verify
 from calve_onnx import sherpa
@@ -79,6 +80,25 @@ def test_torch_says_the_same(
     )
     texts = [recognizer.transcribe(path).text for path in real_recordings]
     assert texts == sherpa_texts(bundle, real_recordings)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_shipped_model_understands_digits_in_both_runtimes(
+    demo_recordings: list[Path], tmp_path: Path, precision: str
+) -> None:
+    bundle = export(
+        RECIPE,
+        checkpoint="builtin:digits-lstm",
+        output=tmp_path / "bundle",
+        format="onnx",
+        precision=precision,
+    )
+    lines = (demo_recordings[0].parent / "transcripts.txt").read_text(encoding="utf-8")
+    references = dict(line.split("\t") for line in lines.splitlines())
+    theirs = sherpa_texts(bundle, demo_recordings)
+    assert [result.text for result in transcribe(bundle, demo_recordings)] == theirs
+    wanted = [references[path.name] for path in demo_recordings]
+    assert total_errors(zip(wanted, theirs, strict=True)).wer <= 5.0
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
