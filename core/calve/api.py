@@ -22,6 +22,7 @@ from calve.hookspecs import hookimpl
 from calve.specs import (
     ClientSpec,
     CommandSpec,
+    Conventions,
     DatasetSpec,
     EncoderSpec,
     ExporterSpec,
@@ -44,6 +45,7 @@ __all__ = [
     "ClientSpec",
     "CommandSpec",
     "ConfigError",
+    "Conventions",
     "DataError",
     "DatasetSpec",
     "EncoderSpec",

@@ -21,16 +21,17 @@ from calve.bundle import (
 )
 from calve.config import resolve
 from calve.discovery import load_driver
-from calve.errors import ExportError, TokensError
+from calve.errors import ConfigError, ExportError, PluginError, TokensError
 from calve.features import FeatureConfig, compute_fbank
 from calve.files import atomic_dir
 from calve.geometry import StreamingGeometry
 from calve.golden import Golden, golden_pcm, pcm_samples
-from calve.parity import ParityReport, compare, observe
+from calve.parity import LIMITS, ParityReport, compare, observe
 from calve.pipeline import run_steps
 from calve.progress import NO_PROGRESS
 from calve.protocols import ExportWorkspace, Progress
 from calve.registry import registry
+from calve.requirements import missing_for_extra
 from calve.specs import ExporterSpec
 from calve.tokens import SymbolTable
 
@@ -76,12 +77,13 @@ def export(
       CheckpointError: if the checkpoint cannot be read or does not fit the recipe.
       TokensError: if the symbol table is missing or does not fit the model.
       ExportError: if a step fails, or the result does not agree with torch.
-      ConfigError: if ``output`` exists, or an option is wrong.
+      ConfigError: if ``output`` exists, an option is wrong, or the recipe's encoder cannot be
+        exported to the format.
       PluginError: if the recipe or format is not registered or not usable.
     """
     from calve.models import load
 
-    exporter = registry().exporters.get(format)
+    exporter = _usable_exporter(recipe, format)
     format_options = resolve(exporter.options.load(), options)
     with (
         atomic_dir(Path(output), overwrite=overwrite) as folder,
@@ -117,15 +119,23 @@ class _Job:
     folder: Path
 
     def workspace(self, symbols: SymbolTable, options: Any, scratch: Path) -> ExportWorkspace:
-        geometry = self.loaded.model.encoder.geometry
-        writer = registry().metadata_writers.get((self.loaded.encoder.name, self.exporter.format))
+        encoder = self.loaded.model.encoder
+        names = tuple(encoder.init_states(1))
+        metadata: dict[str, int | str] = {}
+        if self.exporter.metadata is not None:
+            key = (self.loaded.encoder.name, self.exporter.format)
+            writer = registry().metadata_writers.get(key)
+            metadata = writer.table.load()(self.loaded.config["encoder"], encoder.geometry)
+            names = writer.state_names or names
         return ExportWorkspace(
             model=self.loaded.family.to_plain(self.loaded.model),
+            trained=self.loaded.model,
             encoder_name=self.loaded.encoder.name,
             config={name: asdict(table) for name, table in self.loaded.config.items()},
-            geometry=geometry,
+            geometry=encoder.geometry,
             symbols=symbols,
-            metadata=writer.table.load()(self.loaded.config["encoder"], geometry),
+            metadata=metadata,
+            state_names=names,
             options=options,
             folder=self.folder,
             scratch=scratch,
@@ -135,7 +145,10 @@ class _Job:
         """Compare the new networks with torch, keep golden numbers, write the manifest last."""
         manifest = self._manifest(workspace)
         golden, parity = self._compare(manifest)
-        parity.check()
+        if parity.precision == "int8":
+            parity.check_quantized()
+        else:
+            parity.check()
         golden.write(self.folder / GOLDEN_FILE)
         complete = replace(manifest, parity=parity.to_json(), files=record_files(self.folder))
         write_manifest(self.folder, complete)
@@ -172,14 +185,19 @@ class _Job:
     def _compare(self, manifest: BundleManifest) -> tuple[Golden, ParityReport]:
         pcm = golden_pcm(self.loaded.recipe, self.features.sample_rate)
         features = compute_fbank(pcm_samples(pcm), self.features)
-        torch_session = load_driver("calve.runtimes", "torch").open(self.loaded)
+        torch_session = load_driver("calve.runtimes", "torch").open(
+            self.loaded, conventions=self.exporter.conventions
+        )
         candidate = Bundle(self.folder, manifest).runtime()
-        precision = "fp16" if "fp16" in manifest.precision.values() else "fp32"
+        # The coarsest: what the limits allow grows from one to the next.
+        precision = max(manifest.precision.values(), key=list(LIMITS).index)
         observations, reports = [], []
         for geometry in _checked_geometries(manifest.geometry):
             reference = observe(torch_session, features, geometry)
             answer = observe(candidate, features, geometry)
-            observations.append(replace(reference, tokens=answer.tokens))
+            # Quantised weights are held to what they answered when they were new.
+            kept = answer if precision == "int8" else reference
+            observations.append(replace(kept, tokens=answer.tokens))
             reports.append(
                 compare(reference, answer, precision=precision, chunk_ms=geometry.chunk_ms)
             )
@@ -187,6 +205,27 @@ class _Job:
             self.features.sample_rate, pcm, features, manifest.geometry.chunk_ms, observations[0]
         )
         return golden, sum(reports[1:], start=reports[0])
+
+
+def _usable_exporter(recipe: str, format_name: str) -> ExporterSpec:
+    """The exporter, if the recipe's encoder claims the format and what it needs is installed.
+
+    Raises:
+      ConfigError, PluginError: if not.
+    """
+    exporter = registry().exporters.get(format_name)
+    encoder = registry().encoders.get(registry().recipes.get(recipe).encoder)
+    if format_name not in encoder.formats:
+        raise ConfigError(
+            f"the encoder {encoder.name!r} of recipe {recipe} cannot be exported to {format_name}",
+            fix=f"formats that it claims: {', '.join(encoder.formats) or 'none'}",
+        )
+    if exporter.extra is not None and (missing := missing_for_extra("calve", exporter.extra)):
+        raise PluginError(
+            f"the format {format_name} needs {' and '.join(missing)}, which is not installed",
+            fix=f"pip install 'calve[{exporter.extra}]'",
+        )
+    return exporter
 
 
 def _checked_geometries(geometry: StreamingGeometry) -> list[StreamingGeometry]:

@@ -30,7 +30,7 @@ def bundle_exporter(bundle_dir: Path) -> ExporterSpec:
         what = "is not a directory" if bundle_dir.exists() else "does not exist"
         raise BundleError(f"the bundle {what}", where=bundle_dir)
     for exporter in registry().exporters:
-        if _store(exporter).recognises(bundle_dir):
+        if exporter.metadata is not None and _store(exporter).recognises(bundle_dir):
             return exporter
     raise BundleError(
         "the directory holds no model of a known format",
@@ -92,5 +92,7 @@ def _recipe_table(manifest: BundleManifest) -> Table:
 
 
 def _store(exporter: ExporterSpec) -> MetadataStore:
+    if exporter.metadata is None:
+        raise ConfigError(f"bundles of the format {exporter.format} carry no metadata")
     store: MetadataStore = exporter.metadata.load()
     return store

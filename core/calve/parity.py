@@ -136,6 +136,25 @@ class ParityReport:
                 f"{list(self.reference_tokens)}"
             )
 
+    def check_quantized(self) -> None:
+        """Accept or refuse a model whose weights have just been quantised.
+
+        How far its numbers may be off is for its user to judge, by the report and the error rate.
+
+        Raises:
+          ExportError: if it went mad or silent.
+        """
+        if not all(np.isfinite(output.max_abs_error) for output in self.outputs):
+            raise ExportError(
+                "the quantised model answers the golden recording with NaN or infinity"
+            )
+        if self.reference_tokens and not self.tokens:
+            raise ExportError(
+                "the quantised model finds nothing in the golden recording, where the source finds "
+                f"{len(self.reference_tokens)} symbols",
+                fix="keep more in fp16, or calibrate on more recordings",
+            )
+
     def to_json(self) -> dict[str, Any]:
         """All attributes and conclusions, for ``bundle.json``."""
         return asdict(self) | {
@@ -223,10 +242,11 @@ def _encode(
 
 
 def _contexts(session: Session) -> NDArray[np.int64]:
-    """A fixed choice of decoder contexts, the starting one (all blanks) among them."""
+    """A fixed choice of decoder contexts, the starting one among them."""
     numbers = np.arange(_CONTEXTS * session.context_size) * 7919 % session.vocab_size
     contexts = numbers.reshape(_CONTEXTS, session.context_size).astype(np.int64)
-    contexts[0] = session.blank_id
+    contexts[0] = session.initial_symbol
+    contexts[0, -1] = session.blank_id
     return contexts
 
 

@@ -98,12 +98,15 @@ class ModelFamily(Protocol):
 class Session(Protocol):
     """A loaded model, whatever runs it. Arrays are float32, contiguous, batch first.
 
-    N is the number of streams; a runtime that has no batch dimension loops over them.
+    N is the number of streams; a runtime that has no batch dimension loops over them. D and D' are
+    the runtime's own: what `encode_chunk` and `decode_context` return is what its `join` takes.
     """
 
     geometry: StreamingGeometry
     feature_dim: int
     blank_id: int
+    initial_symbol: int
+    """What the decoder sees before the first symbol, next to one blank: the blank, or -1."""
     context_size: int
     vocab_size: int
 
@@ -236,11 +239,13 @@ class ExportWorkspace:
 
     Attributes:
       model: The plain (converted) torch model in eval mode.
+      trained: The model as it was trained, with a checkpoint's names and shapes.
       encoder_name: The registered encoder's name.
       config: The resolved configuration, by table ("encoder", "model").
       geometry: The encoder's streaming geometry.
       symbols: The symbol table.
       metadata: Key/value table that the metadata writer made for (encoder, format).
+      state_names: What the format's real runtime calls the encoder's states, in their order.
       options: The format's options dataclass instance.
       folder: Temporary folder that becomes the bundle; steps write their final files here.
       scratch: Temporary folder for intermediate files, deleted afterwards.
@@ -248,11 +253,13 @@ class ExportWorkspace:
     """
 
     model: Any
+    trained: Any
     encoder_name: str
     config: dict[str, dict[str, Any]]
     geometry: StreamingGeometry
     symbols: SymbolTable
     metadata: dict[str, int | str]
+    state_names: tuple[str, ...]
     options: Any
     folder: Path
     scratch: Path

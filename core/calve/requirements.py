@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-__all__ = ["DistributionFacts", "facts_of", "unmet_requirement"]
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+__all__ = ["DistributionFacts", "facts_of", "missing_for_extra", "unmet_requirement"]
 
 _PLAIN_VERSION = re.compile(r"[0-9]+(\.[0-9]+)*")
 _PLAIN_REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:>=\s*([0-9]+(?:\.[0-9]+)*))?")
@@ -57,6 +60,30 @@ def unmet_requirement(facts: DistributionFacts) -> str | None:
         if complaint is not None:
             return complaint
     return None
+
+
+def missing_for_extra(distribution: str, extra: str) -> list[str]:
+    """What an extra of an installed distribution would install and is not there, or too old."""
+    # Not at module level: it takes 20 ms, and start-up never asks.
+    from packaging.requirements import Requirement
+
+    requirements = map(Requirement, importlib.metadata.requires(distribution) or ())
+    wanted = [
+        requirement
+        for requirement in requirements
+        if requirement.marker is not None
+        and requirement.marker.evaluate({"extra": extra})
+        and not requirement.marker.evaluate({"extra": ""})
+    ]
+    return [f"{one.name}{one.specifier}" for one in wanted if _is_missing(one)]
+
+
+def _is_missing(requirement: Requirement) -> bool:
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return True
+    return not requirement.specifier.contains(version, prereleases=True)
 
 
 def _is_plainly_met(text: str) -> bool:

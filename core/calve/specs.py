@@ -19,6 +19,7 @@ from calve.errors import PluginError
 __all__ = [
     "ClientSpec",
     "CommandSpec",
+    "Conventions",
     "DatasetSpec",
     "EncoderSpec",
     "ExportStepSpec",
@@ -179,6 +180,21 @@ class ClientSpec:
 
 
 @dataclass(frozen=True)
+class Conventions:
+    """What real runtimes of a format expect of the three networks.
+
+    Attributes:
+      projected: Whether the encoder and the decoder apply the joiner's projections to what they
+        return, so that the joiner only adds; otherwise the joiner applies them.
+      initial_symbol: What the decoder sees before the first symbol, next to one blank: -1 for
+        nothing at all, None for the blank as well.
+    """
+
+    projected: bool = False
+    initial_symbol: int | None = None
+
+
+@dataclass(frozen=True)
 class ExporterSpec:
     """An export format: how bundles of it are made, checked and run.
 
@@ -189,9 +205,10 @@ class ExporterSpec:
       runtime: Name of the driver in ``calve.runtimes`` that runs the result.
       lint: ``(bundle_dir: Path, runtime: str | None) -> list[Finding]``, model not run.
       metadata: A `calve.protocols.MetadataStore`: reads and stamps the table that the real
-        runtime needs.
+        runtime needs; None if it needs none.
       clients: Runtimes of other projects that open these bundles.
       extra: calve's extra that installs what the steps need; None if the base install does.
+      conventions: How the networks share the work, which torch then does likewise for comparison.
     """
 
     format: str
@@ -200,9 +217,10 @@ class ExporterSpec:
     steps: tuple[ExportStepSpec, ...]
     runtime: str
     lint: LazyRef
-    metadata: LazyRef
+    metadata: LazyRef | None
     clients: tuple[ClientSpec, ...] = ()
     extra: str | None = None
+    conventions: Conventions = Conventions()
 
 
 @dataclass(frozen=True)
@@ -211,12 +229,15 @@ class MetadataWriterSpec:
 
     Attributes:
       table: ``(config, geometry) -> dict[str, int | str]``, a pure function.
+      state_names: What that runtime calls the encoder's states, in the encoder's order; empty if
+        it takes the encoder's own names.
     """
 
     encoder: str
     format: str
     table: LazyRef
     summary: str
+    state_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ def _allowed_differences(bundle: Bundle) -> float:
     differ. Where quantisation itself changed what is heard, the model is undecided, every symbol
     depends on the ones before it, and nothing but silence can be told from rounding.
     """
-    if "quantization" not in bundle.manifest.provenance:
+    if "int8" not in bundle.manifest.precision.values():
         return 0
     parity = bundle.manifest.parity
     return 1 if parity["tokens"] == parity["reference_tokens"] else math.inf

@@ -24,7 +24,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         config=LazyRef("calve_lstm_transducer.config:LstmEncoderConfig"),
         build=LazyRef("calve_lstm_transducer.encoder:LstmEncoder"),
         infer_config=LazyRef("calve_lstm_transducer.config:infer_config"),
-        formats=("ncnn",),
+        formats=("state-dict", "jit-trace", "jit-script", "ncnn", "onnx"),
         summary="convolutional front end, projected LSTM layers; streams frame by frame",
     )
 
@@ -57,3 +57,17 @@ def calve_register_metadata_writers() -> Iterator[MetadataWriterSpec]:
         table=LazyRef("calve_lstm_transducer.metadata:ncnn_table"),
         summary="SherpaMetaData for sherpa-ncnn",
     )
+    yield MetadataWriterSpec(
+        encoder=ENCODER,
+        format="onnx",
+        table=LazyRef("calve_lstm_transducer.metadata:onnx_table"),
+        summary="key/value pairs for sherpa-onnx",
+        state_names=("state0", "state1"),
+    )
+    for format_name in ("jit-trace", "jit-script"):
+        yield MetadataWriterSpec(
+            encoder=ENCODER,
+            format=format_name,
+            table=LazyRef("calve_lstm_transducer.metadata:torchscript_table"),
+            summary="class name for k2-fsa/sherpa",
+        )

@@ -33,7 +33,7 @@ class NcnnSession:
         manifest = bundle.manifest
         self.geometry: StreamingGeometry = manifest.geometry
         self.feature_dim = manifest.features.num_mel_bins
-        self.blank_id = manifest.blank_id
+        self.blank_id = self.initial_symbol = manifest.blank_id
         self.context_size = manifest.context_size
         self.vocab_size = manifest.vocab_size
         self._state_shapes = _state_shapes(bundle)

@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from calve.api import BundleError, PluginError
+from calve.children import Child, run_children
 from calve.protocols import ClientResult
-from calve_ncnn.children import Child, run_children
 
 __all__ = ["sherpa_version", "transcribe"]
 

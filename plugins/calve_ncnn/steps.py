@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from calve.api import ExportError
+from calve.children import Child, run_children
 from calve.protocols import ExportWorkspace
-from calve_ncnn.children import Child, run_children
 from calve_ncnn.layout import bin_path, param_path
 from calve_ncnn.lint import lint
 from calve_ncnn.metadata import store

@@ -9,12 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from calve.api import Conventions
 from calve_transducer.conversion import to_plain
 
 __all__ = ["TorchRuntime", "TorchSession"]
 
 Float32Array = NDArray[np.float32]
 States = Mapping[str, Float32Array]
+
+_ICEFALL = Conventions()
+"""How icefall's own streaming decoding shares the work."""
 
 
 class TorchSession:
@@ -25,11 +29,14 @@ class TorchSession:
     shift of the same encoder.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, conventions: Conventions = _ICEFALL) -> None:
         self.model = model
+        self._projected = conventions.projected
         self.geometry = model.encoder.geometry
         self.feature_dim: int = model.encoder.feature_dim
         self.blank_id: int = model.decoder.blank_id
+        first = conventions.initial_symbol
+        self.initial_symbol: int = self.blank_id if first is None else first
         self.context_size: int = model.decoder.context_size
         self.vocab_size: int = model.decoder.vocab_size
 
@@ -45,7 +52,7 @@ class TorchSession:
         x_lens = torch.full((x.size(0),), x.size(1))
         tensors = {name: torch.from_numpy(state) for name, state in states.items()}
         encoder_out, _, next_states = self.model.encoder.stream(x, x_lens, tensors)
-        return encoder_out.numpy(), _numpy_states(next_states)
+        return self._encoder_output(encoder_out), _numpy_states(next_states)
 
     @torch.inference_mode()
     def encode(
@@ -55,37 +62,49 @@ class TorchSession:
         encoder_out, encoder_out_lens = self.model.encoder(
             torch.from_numpy(features), torch.from_numpy(lengths)
         )
-        return encoder_out.numpy(), encoder_out_lens.numpy()
+        return self._encoder_output(encoder_out), encoder_out_lens.numpy()
 
     @torch.inference_mode()
     def decode_context(self, contexts: NDArray[np.int64]) -> Float32Array:
         """contexts (N, context_size), -1 = no symbol -> decoder_out (N, D')."""
         decoder_out: torch.Tensor = self.model.decoder(torch.from_numpy(contexts), need_pad=False)
+        if self._projected:
+            decoder_out = self.model.joiner.decoder_proj(decoder_out)
         return decoder_out.squeeze(1).numpy()
 
     @torch.inference_mode()
     def join(self, encoder_out: Float32Array, decoder_out: Float32Array) -> Float32Array:
         """encoder_out (N, D), decoder_out (N, D') -> logits (N, vocab_size)."""
         logits: torch.Tensor = self.model.joiner(
-            torch.from_numpy(encoder_out), torch.from_numpy(decoder_out)
+            torch.from_numpy(encoder_out),
+            torch.from_numpy(decoder_out),
+            project_input=not self._projected,
         )
         return logits.numpy()
+
+    def _encoder_output(self, encoder_out: torch.Tensor) -> Float32Array:
+        if self._projected:
+            encoder_out = self.model.joiner.encoder_proj(encoder_out)
+        return encoder_out.numpy()
 
 
 class TorchRuntime:
     """The driver ``torch`` of ``calve.runtimes``."""
 
     @staticmethod
-    def open(bundle: Any, *, num_threads: int = 1) -> TorchSession:
+    def open(
+        bundle: Any, *, num_threads: int = 1, conventions: Conventions = _ICEFALL
+    ) -> TorchSession:
         """A session on a copy of a live model with its scaled layers folded.
 
         Args:
           bundle: A model with ``.encoder``, ``.decoder`` and ``.joiner``, or a
             `calve.models.LoadedModel`.
           num_threads: Threads of torch; torch has one number for the whole process.
+          conventions: How the networks share the work: those of the runtime to compare with.
         """
         torch.set_num_threads(num_threads)
-        return TorchSession(to_plain(getattr(bundle, "model", bundle)))
+        return TorchSession(to_plain(getattr(bundle, "model", bundle)), conventions)
 
 
 def _numpy_states(states: Mapping[str, torch.Tensor]) -> dict[str, Float32Array]:

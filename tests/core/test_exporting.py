@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,16 @@ import torch
 from calve import parity
 from calve.bundle import Bundle
 from calve.checkpoint import CheckpointChoice
-from calve.errors import CalveError, CheckpointError, ConfigError, ExportError, TokensError
+from calve.errors import (
+    CalveError,
+    CheckpointError,
+    ConfigError,
+    ExportError,
+    PluginError,
+    TokensError,
+)
 from calve.exporting import export
+from calve.registry import registry
 from calve.tokens import SymbolTable
 
 RECIPE = "lstm_transducer_stateless2"
@@ -68,6 +77,29 @@ def test_an_averaged_checkpoint_leaves_its_provenance(
     provenance = bundle.manifest.provenance
     assert {file["name"] for file in provenance["files"]} == {"epoch-3.pt", "epoch-4.pt"}
     assert "2" in provenance["averaging"]
+
+
+def test_a_format_that_the_encoder_does_not_claim_is_refused(
+    job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    encoders = registry().encoders
+    shy = replace(encoders.get("lstm"), formats=("onnx", "jit-trace"))
+    monkeypatch.setattr(encoders, "get", lambda name: shy)
+    with pytest.raises(ConfigError, match="cannot be exported to ncnn") as caught:
+        export(**job)
+    assert caught.value.fix == "formats that it claims: onnx, jit-trace"
+    assert nothing_is_left_of(job)
+
+
+def test_a_format_whose_packages_are_missing_says_what_to_install(
+    job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    requires = ["no-such-runtime>=1; extra == 'onnx'"]
+    monkeypatch.setattr("importlib.metadata.requires", lambda distribution: requires)
+    with pytest.raises(PluginError, match="onnx needs no-such-runtime>=1") as caught:
+        export(**job, format="onnx")
+    assert caught.value.fix == "pip install 'calve[onnx]'"
+    assert nothing_is_left_of(job)
 
 
 def test_an_existing_output_is_kept_unless_told_otherwise(job: dict[str, Any]):

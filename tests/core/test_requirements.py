@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
-from calve.requirements import DistributionFacts, _is_plainly_met, facts_of, unmet_requirement
+from calve.requirements import (
+    DistributionFacts,
+    _is_plainly_met,
+    facts_of,
+    missing_for_extra,
+    unmet_requirement,
+)
 
 
 def _unmet(*requires):
@@ -73,3 +79,17 @@ def test_facts_agree_with_importlib_metadata():
 
 def test_a_distribution_without_metadata_is_unknown():
     assert facts_of(None) == DistributionFacts("unknown", "unknown", ())
+
+
+def test_an_extra_misses_what_is_absent_or_too_old(monkeypatch):
+    requires = [
+        "click",
+        "click>=8; extra == 'all'",
+        "click>=99; extra == 'all'",
+        "no-such-package>=1; extra == 'all'",
+        "no-such-package>=2; extra == 'other'",
+        "no-such-package>=3; extra == 'all' and python_version < '3'",
+    ]
+    monkeypatch.setattr("importlib.metadata.requires", lambda distribution: requires)
+    assert missing_for_extra("acme", "all") == ["click>=99", "no-such-package>=1"]
+    assert missing_for_extra("acme", "none") == []

@@ -13,6 +13,7 @@ from calve.tokens import SymbolTable
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_ncnn.layout import bin_path
+from calve_onnx.layout import find_network
 from calve_transducer.config import TransducerConfig
 from calve_transducer.family import TransducerFamily
 
@@ -62,3 +63,24 @@ def test_sizes_and_parity_of_the_documented_model(
             digits = 1 if documented < 10 else 0
             shown = math.ceil(size * 10**digits) / 10**digits
             assert shown == pytest.approx(documented, abs=0.001), network
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "megabytes"), [("fp32", 333), ("fp16", 167), ("int8", 84)])
+def test_onnx_sizes_and_parity_of_the_documented_model(
+    model_files: tuple[Path, Path], tmp_path: Path, precision: str, megabytes: int
+) -> None:
+    checkpoint, tokens = model_files
+    bundle = export(
+        RECIPE,
+        checkpoint=checkpoint,
+        tokens=tokens,
+        output=tmp_path / "bundle",
+        format="onnx",
+        precision=precision,
+    )
+    size = find_network(bundle.path, "encoder").stat().st_size / 1e6
+    assert size == pytest.approx(megabytes, rel=0.02)
+    if precision != "int8":
+        assert bundle.manifest.parity["tokens_equal"]
+        assert bundle.manifest.parity["max_abs_error"] <= (1e-2 if precision == "fp16" else 1e-4)

@@ -130,4 +130,6 @@ def print_summary(bundle: Bundle) -> None:
     )
     verdict = "identical" if parity.tokens_equal else "DIFFERENT"
     click.echo(f"greedy tokens: {verdict} ({len(parity.tokens)} symbols)")
+    if parity.precision == "int8":
+        click.echo("fresh int8 weights are not held to the limits: judge them by the error rate")
     click.echo(f"\n{bundle.path} is ready.")

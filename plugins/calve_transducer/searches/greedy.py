@@ -30,8 +30,8 @@ class GreedySearchOptions:
 class GreedySearch:
     """Greedy search over one utterance.
 
-    With ``max_sym_per_frame=1`` and the default context it is the search of sherpa-ncnn and of
-    icefall's ``streaming_decode.py``.
+    With ``max_sym_per_frame=1`` and the default context it is the search of the session's real
+    runtime, and in torch that of icefall's ``streaming_decode.py``.
 
     Args:
       session: The networks.
@@ -39,7 +39,8 @@ class GreedySearch:
         another symbol would score best.
       unk_id: A symbol that is never emitted but treated as a blank; None for no such symbol.
       initial_symbol: What the decoder sees before the first symbol, next to one blank: the blank
-        as well (streaming), or -1 for nothing at all (icefall's ``greedy_search``).
+        as well (icefall's streaming), or -1 for nothing at all (icefall's ``greedy_search``); by
+        default what the session's real runtime does.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class GreedySearch:
         self._max_sym_per_frame = max_sym_per_frame
         blank = session.blank_id
         self._silent = np.array([blank] if unk_id is None else [blank, unk_id])
-        first = blank if initial_symbol is None else initial_symbol
+        first = session.initial_symbol if initial_symbol is None else initial_symbol
         self._context = [first] * (session.context_size - 1) + [blank]
         self._decoder_out = self._decode_context()
         self._frame = 0

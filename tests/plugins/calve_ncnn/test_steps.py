@@ -10,9 +10,9 @@ import pytest
 
 from calve.api import BundleError, ExportError
 from calve.bundle import Bundle
+from calve.children import Child, run_children
 from calve.exporting import export
 from calve_ncnn import steps
-from calve_ncnn.children import Child, run_children
 from calve_ncnn.layout import NETWORKS, bin_path, param_path
 from calve_ncnn.lint import lint
 from calve_ncnn.runtime import NcnnRuntime

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from calve.api import Conventions
 from calve.models import load
 from calve.protocols import Session
 from calve_transducer.runtime import TorchRuntime
@@ -64,3 +65,22 @@ def test_join_projects_inside(session: Any, golden: dict[str, Any]) -> None:
         case["encoder_out"].reshape(8, -1).numpy(), case["decoder_out"].reshape(8, -1).numpy()
     )
     np.testing.assert_allclose(logits, case["out"].reshape(8, -1), atol=1e-5, rtol=0)
+
+
+def test_by_another_runtimes_conventions_it_says_the_same_with_the_work_shared_otherwise(
+    session: Any, goldens: Path
+) -> None:
+    loaded = load(RECIPE, goldens / f"{RECIPE}.ckpt.pt")
+    conventions = Conventions(projected=True, initial_symbol=-1)
+    projected = TorchRuntime.open(loaded, conventions=conventions)
+    assert (session.initial_symbol, projected.initial_symbol) == (0, -1)
+    features = np.random.default_rng(0).normal(-5, 3, (2, 9, 80)).astype(np.float32)
+    contexts = np.array([[-1, 0], [3, 4]])
+    outputs = [
+        (one.encode_chunk(features, one.init_states(2))[0][:, 0], one.decode_context(contexts))
+        for one in (session, projected)
+    ]
+    for raw, after in zip(*outputs, strict=True):
+        assert np.abs(raw - after).max() > 1e-3
+    logits = [one.join(*given) for one, given in zip((session, projected), outputs, strict=True)]
+    np.testing.assert_allclose(*logits, rtol=0, atol=1e-5)

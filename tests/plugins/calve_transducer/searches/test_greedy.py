@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calve.api import Conventions
 from calve.errors import ConfigError
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
@@ -146,6 +147,19 @@ def test_a_result_is_not_changed_by_what_follows(golden: dict[str, Any], session
     length = len(early.tokens)
     search.accept(frames[10:])
     assert len(early.tokens) == length < len(search.result().tokens)
+
+
+def test_by_default_it_starts_as_the_sessions_real_runtime_does(
+    golden: dict[str, Any], session: TorchSession
+):
+    frames = frames_of(golden, 0)
+    like_sherpa_onnx = TorchSession(session.model, Conventions(initial_symbol=-1))
+    scores = []
+    for one, initial_symbol in ((like_sherpa_onnx, None), (session, -1), (session, None)):
+        search = GreedySearch(one, initial_symbol=initial_symbol)
+        search.accept(frames)
+        scores.append(search.result().score)
+    assert scores[0] == scores[1] != scores[2]
 
 
 def test_zero_symbols_per_frame_are_refused(session: TorchSession):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from calve_ncnn.children import Child, Outcome, run_children
+from calve.children import Child, Outcome, run_children
 
 
 def python(code: str, folder: Path, **options: object) -> Child:

@@ -1,0 +1,34 @@
+"""Options of the ONNX export format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from calve.api import ConfigError
+
+__all__ = ["MAX_OPSET", "MIN_OPSET", "OnnxOptions"]
+
+MIN_OPSET, MAX_OPSET = 13, 20
+"""The first with per-channel quantisation, and the last that torch's exporter writes."""
+
+
+@dataclass(frozen=True)
+class OnnxOptions:
+    """What ``calve export RECIPE --format onnx`` takes."""
+
+    precision: Literal["fp32", "fp16", "int8"] = field(
+        default="fp32",
+        metadata={
+            "help": "How weights are stored: fp16 halves the files, int8 quarters them and "
+            "calculates with integers, their ranges taken from each input."
+        },
+    )
+    opset: int = field(default=17, metadata={"help": "Version of the ONNX operator set."})
+
+    def __post_init__(self) -> None:
+        if not MIN_OPSET <= self.opset <= MAX_OPSET:
+            raise ConfigError(
+                f"opset is {self.opset}; it must be {MIN_OPSET} to {MAX_OPSET}",
+                fix="leave it out: every sherpa-onnx reads the default",
+            )

@@ -1,0 +1,76 @@
+"""ONNX networks with smaller weights."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+__all__ = ["CONVERTERS"]
+
+_SMALL = 64
+"""Tensors with fewer numbers than this are not worth a node of their own."""
+
+_FP16_MAX = float(np.finfo(np.float16).max)
+
+
+def _keep(model: onnx.ModelProto, path: Path) -> None:
+    path.write_bytes(model.SerializeToString())
+
+
+def _halve(model: onnx.ModelProto, path: Path) -> None:
+    """Store weights as float16, and widen each with a Cast that is done once, when loading.
+
+    A CPU has hardly a float16 operator; converting every activation there and back would cost time
+    and accuracy for nothing.
+    """
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < _SMALL:
+            continue
+        weight = numpy_helper.to_array(tensor).clip(-_FP16_MAX, _FP16_MAX)
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(weight.astype(np.float16), f"{name}.fp16"))
+        casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    path.write_bytes(model.SerializeToString())
+
+
+def _quantize(model: onnx.ModelProto, path: Path) -> None:
+    """Store matrices, LSTMs and embeddings as int8, one scale per column; activations become uint8.
+
+    Loops are quantised as well. Convolutions are not: they are small and lose the most.
+    """
+    # Shapes of one example; the quantiser would trust them more than its own inference.
+    del model.graph.value_info[:]
+    with _without_advice():
+        quantize_dynamic(
+            model,
+            path,
+            op_types_to_quantize=["MatMul", "Gather", "LSTM"],
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            extra_options={"EnableSubgraph": True},
+        )
+
+
+CONVERTERS = {"fp32": _keep, "fp16": _halve, "int8": _quantize}
+"""Writes a network to a file, by precision; the model given may be changed."""
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Silence what the quantiser recommends to the authors of other programs."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,94 @@
+"""The steps from a torch model to an ONNX bundle, each working in an `ExportWorkspace`."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+import onnx
+import torch
+
+from calve.api import ExportError
+from calve.protocols import ExportWorkspace
+from calve_onnx.layout import NETWORKS, new_network_path
+from calve_onnx.lint import lint
+from calve_onnx.metadata import stamp, store
+from calve_onnx.precision import CONVERTERS
+from calve_onnx.runtime import STATES_REPORT
+from calve_onnx.views import NetworkView, network_views
+
+__all__ = ["check_lint", "convert_precision", "export_networks", "stamp_metadata"]
+
+
+def export_networks(workspace: ExportWorkspace) -> None:
+    """Export the flat views of encoder, decoder and joiner in float32."""
+    for view in network_views(workspace.model, workspace.state_names):
+        content = _export(view, workspace.options.opset)
+        onnx.checker.check_model(content, full_check=True)
+        _scratch(workspace, view.name).write_bytes(content)
+    workspace.report[STATES_REPORT] = list(workspace.model.encoder.init_states(1))
+    workspace.report["tools"] = {name: version(name) for name in ("onnx", "onnxruntime")}
+
+
+def convert_precision(workspace: ExportWorkspace) -> None:
+    """Write the networks with their weights in the precision that was asked for."""
+    precision = workspace.options.precision
+    for network in NETWORKS:
+        model = onnx.load(_scratch(workspace, network))
+        path = new_network_path(workspace.folder, network, precision)
+        CONVERTERS[precision](model, path)
+    workspace.report["precision"] = dict.fromkeys(NETWORKS, precision)
+
+
+def stamp_metadata(workspace: ExportWorkspace) -> None:
+    """Stamp the encoder's table, and what sherpa-onnx reads from the other two."""
+    config, precision = workspace.config["model"], workspace.options.precision
+    tables: dict[str, dict[str, int | str]] = {
+        "decoder": {
+            "context_size": config["context_size"],
+            "vocab_size": config["vocab_size"],
+        },
+        "joiner": {"joiner_dim": config["joiner_dim"]},
+    }
+    for network, table in tables.items():
+        stamp(new_network_path(workspace.folder, network, precision), table)
+    store.write(workspace.folder, workspace.metadata)
+
+
+def check_lint(workspace: ExportWorkspace) -> None:
+    """Look for anything that a runtime would refuse or misread."""
+    findings = lint(workspace.folder, None)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        listed = "\n".join(f"    {one.code}: {one.what} ({one.fix})" for one in errors)
+        raise ExportError(f"the exported networks are not sound:\n{listed}")
+    workspace.report["lint"] = [f"{finding.code}: {finding.what}" for finding in findings]
+
+
+def _export(view: NetworkView, opset: int) -> bytes:
+    content = io.BytesIO()
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about TorchScript's age, constants, shapes
+            torch.onnx.export(
+                view.module.eval(),
+                tuple(view.inputs.values()),
+                content,  # type: ignore[arg-type]  # it may well be a file object here
+                input_names=list(view.inputs),
+                output_names=list(view.outputs),
+                dynamic_axes=view.axes,
+                opset_version=opset,
+                dynamo=False,
+            )
+    except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+        raise ExportError(
+            f"torch cannot export the {view.name} to ONNX: {str(error).splitlines()[0]}",
+            fix="the export view calls `stream` on plain tensors: see the encoder's code",
+        ) from error
+    return content.getvalue()
+
+
+def _scratch(workspace: ExportWorkspace, network: str) -> Path:
+    return workspace.scratch / f"{network}.onnx"

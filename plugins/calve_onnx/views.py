@@ -1,0 +1,128 @@
+"""A model's three networks as flat modules, in the interface of sherpa-onnx.
+
+The joiner's projections are applied by the encoder and the decoder. sherpa-onnx takes inputs and
+outputs by their position; the names are for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from calve_onnx.recurrence import with_unrolled_lstms
+
+__all__ = ["DecoderView", "EncoderView", "JoinerView", "NetworkView", "network_views"]
+
+_STREAMS = 2
+"""An example of one stream would make every exporter take the axis for a constant."""
+
+Axes = dict[int, str]
+
+
+class EncoderView(nn.Module):
+    """``encoder.stream`` on full segments: x (N, T, C), states -> (N, T', J), next states."""
+
+    def __init__(self, encoder: Any, projection: nn.Module) -> None:
+        super().__init__()
+        self.state_names = tuple(encoder.init_states(1))
+        self.encoder: Any = with_unrolled_lstms(encoder)
+        self.projection = projection
+
+    def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        x_lens = torch.full((x.size(0),), x.size(1))
+        named = dict(zip(self.state_names, states, strict=True))
+        y, _, next_states = self.encoder.stream(x, x_lens, named)
+        return (self.projection(y), *(next_states[name] for name in self.state_names))
+
+
+class DecoderView(nn.Module):
+    """The decoder on whole contexts: (N, context_size) int64, -1 = no symbol -> (N, J)."""
+
+    def __init__(self, decoder: nn.Module, projection: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.projection = projection
+
+    def forward(self, y: Tensor) -> Tensor:
+        return self.projection(self.decoder(y, need_pad=False)[:, 0])  # type: ignore[no-any-return]
+
+
+class JoinerView(nn.Module):
+    """The joiner without its projections: (N, J), (N, J) -> (N, vocab_size) logits."""
+
+    def __init__(self, joiner: nn.Module) -> None:
+        super().__init__()
+        self.joiner = joiner
+
+    def forward(self, encoder_out: Tensor, decoder_out: Tensor) -> Tensor:
+        return self.joiner(encoder_out, decoder_out, project_input=False)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class NetworkView:
+    """One network ready to export.
+
+    Attributes:
+      name: "encoder", "decoder" or "joiner".
+      inputs: Example input by name, in order.
+      outputs: Names, in order.
+      axes: For inputs and outputs, the axes whose length is free, and what they count.
+    """
+
+    name: str
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+    axes: dict[str, Axes]
+
+
+def network_views(model: Any, state_names: Sequence[str]) -> tuple[NetworkView, ...]:
+    """The three views of a plain model in eval mode.
+
+    Args:
+      model: With ``.encoder``, ``.decoder`` and ``.joiner`` in icefall's layout.
+      state_names: What sherpa-onnx calls the encoder's states.
+    """
+    encoder = _encoder_view(model, state_names)
+    decoder = DecoderView(model.decoder, model.joiner.decoder_proj)
+    contexts = torch.zeros(_STREAMS, model.decoder.context_size, dtype=torch.int64)
+    with torch.no_grad():
+        decoder_out = decoder(contexts)
+    streams = {0: "N"}
+    return (
+        encoder,
+        NetworkView(
+            "decoder",
+            decoder,
+            {"y": contexts},
+            ("decoder_out",),
+            dict.fromkeys(("y", "decoder_out"), streams),
+        ),
+        NetworkView(
+            "joiner",
+            JoinerView(model.joiner),
+            {"encoder_out": torch.zeros_like(decoder_out), "decoder_out": decoder_out},
+            ("logit",),
+            dict.fromkeys(("encoder_out", "decoder_out", "logit"), streams),
+        ),
+    )
+
+
+def _encoder_view(model: Any, state_names: Sequence[str]) -> NetworkView:
+    encoder = model.encoder
+    geometry = encoder.geometry
+    view = EncoderView(encoder, model.joiner.encoder_proj)
+    states = dict(zip(state_names, encoder.init_states(_STREAMS).values(), strict=True))
+    next_states = [f"new_{name}" for name in state_names]
+    axes: dict[str, Axes] = {"x": {0: "N"}, "encoder_out": {0: "N"}}
+    if geometry.dynamic:
+        axes["x"][1], axes["encoder_out"][1] = "T", "T_out"
+    axes |= {name: {encoder.state_batch_axis: "N"} for name in (*states, *next_states)}
+    features = torch.zeros(_STREAMS, geometry.segment, encoder.feature_dim)
+    return NetworkView(
+        "encoder", view, {"x": features, **states}, ("encoder_out", *next_states), axes
+    )

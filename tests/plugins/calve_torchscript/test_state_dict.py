@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from calve.bundle import Bundle
+from calve.checkpoint import CheckpointChoice
+from calve.models import load_model
+from calve.verification import PASSED, verify
+from calve_torchscript.layout import WEIGHTS_FILE
+from calve_torchscript.lint import lint_weights
+
+RECIPE = "lstm_transducer_stateless2"
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    checkpoint = torch.load(path, weights_only=True)
+    model: dict[str, torch.Tensor] = checkpoint["model"]
+    return model
+
+
+def same(model: torch.nn.Module, expected: dict[str, torch.Tensor]) -> bool:
+    state = model.state_dict()
+    return state.keys() == expected.keys() and all(
+        torch.equal(state[name], tensor) for name, tensor in expected.items()
+    )
+
+
+def test_it_holds_the_model_as_it_was_trained_and_nothing_else(
+    bundle_of: Callable[[str], Bundle], golden_checkpoint: Path
+) -> None:
+    path = bundle_of("state-dict").path / WEIGHTS_FILE
+    assert list(torch.load(path, weights_only=True)) == ["model"]
+    exported, trained = weights(path), weights(golden_checkpoint)
+    assert list(exported) == list(trained)
+    assert all(torch.equal(exported[name], trained[name]) for name in trained)
+
+
+def test_it_loads_again(bundle_of: Callable[[str], Bundle], golden_checkpoint: Path) -> None:
+    path = bundle_of("state-dict").path / WEIGHTS_FILE
+    assert same(load_model(RECIPE, path), weights(golden_checkpoint))
+
+
+def test_it_loads_again_as_an_epoch(
+    bundle_of: Callable[[str], Bundle], golden_checkpoint: Path, tmp_path: Path
+) -> None:
+    """As icefall's users do it: a link called epoch-999.pt, and no averaging."""
+    link = tmp_path / "epoch-999.pt"
+    link.symlink_to((bundle_of("state-dict").path / WEIGHTS_FILE).resolve())
+    choice = CheckpointChoice(exp_dir=tmp_path, epoch=999, avg=1, use_averaged_model=False)
+    assert same(load_model(RECIPE, choice), weights(golden_checkpoint))
+
+
+def test_verify_rebuilds_the_model_from_the_bundle_alone(
+    bundle_of: Callable[[str], Bundle],
+) -> None:
+    checks = {check.name: check for check in verify(bundle_of("state-dict").path)}
+    assert {check.outcome for check in checks.values()} == {PASSED}
+    assert "max abs error 0.0e+00" in checks["golden"].detail
+
+
+@pytest.mark.parametrize(
+    ("content", "code"), [(None, "file"), (b"no checkpoint", "file"), ({"weights": {}}, "model")]
+)
+def test_lint_names_a_file_that_holds_no_model(
+    copy_of: Callable[[str], Path], content: object, code: str
+) -> None:
+    path = copy_of("state-dict") / WEIGHTS_FILE
+    if content is None:
+        path.unlink()
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    (finding,) = lint_weights(path.parent)
+    assert (finding.code, finding.where) == (code, str(path))

@@ -1,0 +1,134 @@
+"""The real sherpa-onnx on what calve exports; not installing it is a failure, not a skip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from calve.api import BundleError, Conventions
+from calve.bundle import Bundle
+from calve.discovery import load_driver
+from calve.exporting import export
+from calve.metadata import write_metadata
+from calve.models import load
+from calve.scoring import total_errors
+from calve.transcription import Recognizer, transcribe
+from calve.verification import FAILED, verify
+from calve_onnx import sherpa
+from calve_onnx.lint import lint
+from calve_onnx.metadata import store
+
+RECIPE = "lstm_transducer_stateless2"
+PRECISIONS = ["fp32", "fp16", "int8"]
+
+
+@pytest.fixture(scope="session")
+def talkative_bundle(
+    talkative_checkpoint: Path, golden_tokens: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Bundle]:
+    """``talkative_bundle(precision)``, exported once."""
+
+    @cache
+    def bundle(precision: str) -> Bundle:
+        return export(
+            RECIPE,
+            checkpoint=talkative_checkpoint,
+            tokens=golden_tokens,
+            output=tmp_path_factory.mktemp("talkative") / precision,
+            format="onnx",
+            precision=precision,
+        )
+
+    return bundle
+
+
+def sherpa_texts(bundle: Bundle, paths: list[Path]) -> list[str]:
+    results = sherpa.transcribe(bundle.path, paths, tail_seconds=bundle.tail_seconds)
+    return [result.text for result in results]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_sherpa_onnx_says_what_calve_says(
+    talkative_bundle: Callable[[str], Bundle],
+    demo_recordings: list[Path],
+    real_recordings: list[Path],
+    precision: str,
+) -> None:
+    bundle = talkative_bundle(precision)
+    paths = demo_recordings + real_recordings
+    ours = [result.text for result in transcribe(bundle, paths)]
+    assert sherpa_texts(bundle, paths) == ours
+    assert len(set(ours)) > 1
+    assert len({word for text in ours for word in text.split()}) > 3
+
+
+def test_torch_says_the_same(
+    talkative_bundle: Callable[[str], Bundle],
+    talkative_checkpoint: Path,
+    real_recordings: list[Path],
+) -> None:
+    bundle = talkative_bundle("fp32")
+    session = load_driver("calve.runtimes", "torch").open(
+        load(RECIPE, talkative_checkpoint),
+        conventions=Conventions(projected=False, initial_symbol=-1),
+    )
+    recognizer = Recognizer(
+        session, bundle.symbols, tail_padding_frames=bundle.manifest.tail_padding_frames
+    )
+    texts = [recognizer.transcribe(path).text for path in real_recordings]
+    assert texts == sherpa_texts(bundle, real_recordings)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_shipped_model_understands_digits_in_both_runtimes(
+    demo_recordings: list[Path], tmp_path: Path, precision: str
+) -> None:
+    bundle = export(
+        RECIPE,
+        checkpoint="builtin:digits-lstm",
+        output=tmp_path / "bundle",
+        format="onnx",
+        precision=precision,
+    )
+    lines = (demo_recordings[0].parent / "transcripts.txt").read_text(encoding="utf-8")
+    references = dict(line.split("\t") for line in lines.splitlines())
+    theirs = sherpa_texts(bundle, demo_recordings)
+    assert [result.text for result in transcribe(bundle, demo_recordings)] == theirs
+    wanted = [references[path.name] for path in demo_recordings]
+    assert total_errors(zip(wanted, theirs, strict=True)).wer <= 5.0
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_verify_asks_sherpa_onnx(talkative_bundle: Callable[[str], Bundle], precision: str) -> None:
+    checks = {check.name: check for check in verify(talkative_bundle(precision).path)}
+    assert FAILED not in {check.outcome for check in checks.values()}
+    assert "hears the same: 'word" in checks["sherpa-onnx"].detail
+
+
+def test_longer_steps_give_the_same_text(
+    talkative_bundle: Callable[[str], Bundle], real_recordings: list[Path], tmp_path: Path
+) -> None:
+    source = talkative_bundle("fp32")
+    for file in source.path.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    write_metadata(tmp_path, {"T": 37, "decode_chunk_len": 32})
+    assert lint(tmp_path) == []
+    long, short = (sherpa_texts(one, real_recordings) for one in (Bundle.open(tmp_path), source))
+    for ours, theirs in zip(long, short, strict=True):
+        # Its last step must be whole, so that a longer one may leave the very end unheard.
+        assert theirs.startswith(ours)
+    assert sum(map(len, long)) > 0.9 * sum(map(len, short))
+
+
+def test_without_metadata_it_gives_up_and_lint_says_so(
+    talkative_bundle: Callable[[str], Bundle], demo_recordings: list[Path], tmp_path: Path
+) -> None:
+    for file in talkative_bundle("fp32").path.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    store.write(tmp_path, {})
+    with pytest.raises(BundleError, match="sherpa-onnx"):
+        sherpa.transcribe(tmp_path, demo_recordings[:1])
+    assert [finding.code for finding in lint(tmp_path, "sherpa-onnx")] == ["metadata-missing"]
