@@ -82,6 +82,7 @@ def export(
     from calve.models import load
 
     exporter = registry().exporters.get(format)
+    _check_claim(recipe, format)
     format_options = resolve(exporter.options.load(), options)
     with (
         atomic_dir(Path(output), overwrite=overwrite) as folder,
@@ -105,6 +106,16 @@ def export(
         job.finish(workspace)
         progress.finish()
     return Bundle.open(output)
+
+
+def _check_claim(recipe: str, export_format: str) -> None:
+    encoder = registry().encoders.get(registry().recipes.get(recipe).encoder)
+    if export_format not in encoder.formats:
+        claimed = " and ".join(encoder.formats) or "no format"
+        raise ExportError(
+            f"the encoder {encoder.name} of recipe {recipe} cannot be exported to {export_format}: "
+            f"it claims {claimed}"
+        )
 
 
 @dataclass(frozen=True)
