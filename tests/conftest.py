@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,8 @@ _SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 def _shared_folder(name: str) -> Path:
     folder = _SHARED / name
     if not folder.is_dir():
-        pytest.skip(f"../shared/{name} is not beside this checkout")
+        absent = pytest.fail if os.environ.get("CALVE_REQUIRE_SHARED") else pytest.skip
+        absent(f"../shared/{name} is not beside this checkout")
     return folder
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "plain_entries",
     "read_checkpoint",
     "save_checkpoint",
+    "save_model",
 ]
 
 STATEFUL_ENTRIES = (
@@ -121,8 +122,6 @@ def save_checkpoint(
     Raises:
       CalveError: if the disk is full or cannot be written.
     """
-    import torch
-
     content: dict[str, Any] = {
         "model": model.state_dict(),
         "optimizer": _state(optimizer),
@@ -135,9 +134,40 @@ def save_checkpoint(
             key: value.float() if value.is_floating_point() else value
             for key, value in model_avg.state_dict().items()
         }
-    for key, value in (params or {}).items():
+    _write(path, content, params or {})
+
+
+def save_model(
+    path: Path | str,
+    state_dict: Mapping[str, torch.Tensor],
+    params: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write a model alone, as icefall's ``pretrained.pt``: ``model`` and the training parameters.
+
+    Raises:
+      ConfigError: if ``path`` exists and ``overwrite`` is false.
+      CalveError: if the disk is full or cannot be written.
+    """
+    _write(path, {"model": dict(state_dict)}, params, overwrite=overwrite)
+
+
+def _write(
+    path: Path | str,
+    content: dict[str, Any],
+    params: Mapping[str, Any],
+    *,
+    overwrite: bool = True,
+) -> None:
+    import torch
+
+    for key, value in params.items():
         content[key] = str(value) if isinstance(value, PurePath) else value
-    with atomic_file(path) as temporary, temporary.open("wb") as file:
+    with (
+        atomic_file(path, overwrite=overwrite) as temporary,
+        temporary.open("wb") as file,
+    ):
         try:
             torch.save(content, file)
         except RuntimeError as error:

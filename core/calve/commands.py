@@ -10,6 +10,7 @@ _SHORT_HELP = {
     "demo": "Show the main job on the shipped model: checkpoint to bundle to text.",
     "prepare": "Prepare a corpus: manifests, features, tokens.",
     "train": "Train a recipe on a prepared corpus.",
+    "average": "Average checkpoints into one file that holds the model alone.",
     "decode": "Decode a corpus with a checkpoint, and with a bundle of it; print the WER.",
     "export": "Turn a checkpoint into a bundle for a device.",
     "metadata": "Show or write the metadata that a runtime needs.",

@@ -8,9 +8,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from typing import TypeVar
+
+from calve.errors import CalveError
 
 __all__ = ["ordered_map"]
 
@@ -39,6 +42,9 @@ def ordered_map(
       items: What to work on.
       jobs: Processes; with 1 everything happens in this one.
       items_per_task: How many items travel to a process together.
+
+    Raises:
+      CalveError: if a process ends without a result.
     """
     if jobs <= 1:
         return map(function, items)
@@ -60,6 +66,12 @@ def _in_processes(
             if not under_way:
                 return
             yield from under_way.popleft().result()
+    except BrokenProcessPool as error:
+        raise CalveError(
+            "a worker process ended without a result",
+            fix="give it more memory, or use one process; a script that calls calve with several "
+            "must do so under `if __name__ == '__main__':`",
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -115,7 +115,7 @@ class VariantReport:
     """One variant of the model on the evaluation recordings.
 
     Attributes:
-      name: For example "fp32", "int8", "int8, 2 layers fp16".
+      name: For example "fp32", "int8", "int8, 2 in fp16".
       size: Bytes of all its weights.
       error_rate: Percent; see `QuantizationReport.measure`.
       errors: Substitutions, insertions and deletions.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,18 +86,40 @@ def find_utterances(sources: Sequence[Path], reference: Path | None) -> list[Utt
 
 
 def read_transcripts(path: Path) -> dict[str, str]:
-    """Words by recording name, from lines ``name<TAB>words`` (or kaldi's ``name words``).
+    """Words by recording name.
+
+    Args:
+      path: Lines ``name<TAB>words`` (or kaldi's ``name words``), or a lhotse manifest of
+        supervisions or cuts (``.jsonl``, ``.jsonl.gz``).
 
     Raises:
       DataError: if the file cannot be read, or names a recording twice.
     """
     transcripts: dict[str, str] = {}
+    parse = _manifest_line if ".jsonl" in path.suffixes else _text_line
     for number, line in enumerate(_read_lines(path), start=1):
-        name, _, words = line.partition("\t") if "\t" in line else line.partition(" ")
+        try:
+            name, words = parse(line)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"this is no supervision or cut: {type(error).__name__}: {error}",
+                where=f"{path}:{number}",
+            ) from error
         if name in transcripts:
             raise DataError(f"{name} has two transcripts", where=f"{path}:{number}")
         transcripts[name] = " ".join(words.split())
     return transcripts
+
+
+def _text_line(line: str) -> tuple[str, str]:
+    name, _, words = line.partition("\t") if "\t" in line else line.partition(" ")
+    return name, words
+
+
+def _manifest_line(line: str) -> tuple[str, str]:
+    entry = json.loads(line)
+    parts = entry.get("supervisions", [entry])
+    return entry.get("recording_id") or entry["id"], " ".join(part["text"] for part in parts)
 
 
 def _lookup(transcripts: dict[str, str], path: Path) -> str | None:
@@ -122,9 +146,11 @@ def _expand(source: Path) -> list[Path]:
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"cannot read the list: {error.strerror}", where=path) from error
+        data = path.read_bytes()
+        lines = (gzip.decompress(data) if path.suffix == ".gz" else data).decode().splitlines()
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot read the list: {reason}", where=path) from error
     except UnicodeDecodeError as error:
         raise DataError("the list is not UTF-8 text", where=path) from error
     return [line.strip() for line in lines if line.strip()]

@@ -71,6 +71,7 @@ class Transducer(nn.Module):
         am_scale: float = 0.0,
         lm_scale: float = 0.0,
         delay_penalty: float = 0.0,
+        first_symbol: int = -1,
         warmup: float = 1.0,
         reduction: str = "sum",
     ) -> tuple[Tensor, Tensor]:
@@ -84,6 +85,8 @@ class Transducer(nn.Module):
           am_scale: Weight of an encoder-only term in the simple loss.
           lm_scale: Weight of a decoder-only term in the simple loss.
           delay_penalty: Penalty per frame of delay, in nats; 0 for none.
+          first_symbol: What the decoder sees before the blank that every utterance starts with:
+            -1 for nothing (icefall), or one more blank, as streaming recognisers start.
           warmup: How far training's warm-up is, 1 at its end.
           reduction: "none", "sum" or "mean".
 
@@ -101,7 +104,7 @@ class Transducer(nn.Module):
         encoder_options = {"warmup": warmup} if self._encoder_warms_up else {}
         encoder_out, encoder_out_lens = self.encoder(x, x_lens, **encoder_options)
         symbols, symbol_lens = self._padded_symbols(y, x.device)
-        decoder_out = self.decoder(torch.nn.functional.pad(symbols, (1, 0), value=self.blank_id))
+        decoder_out = self._decode_all(symbols, first_symbol)
 
         boundary = torch.zeros(len(y), 4, dtype=torch.int64, device=x.device)
         boundary[:, 2] = symbol_lens
@@ -139,6 +142,14 @@ class Transducer(nn.Module):
     def blank_id(self) -> int:
         """Id of the blank symbol."""
         return self.decoder.blank_id
+
+    def _decode_all(self, symbols: Tensor, first_symbol: int) -> Tensor:
+        """Decoder outputs (N, S + 1, D) before, between and after the symbols (N, S)."""
+        pad = torch.nn.functional.pad
+        started = pad(symbols, (1, 0), value=self.blank_id)
+        contexts = pad(started, (self.decoder.context_size - 1, 0), value=first_symbol)
+        decoder_out: Tensor = self.decoder(contexts, need_pad=False)
+        return decoder_out
 
     def _padded_symbols(
         self, y: Sequence[Sequence[int]], device: torch.device

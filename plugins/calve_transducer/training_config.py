@@ -44,6 +44,12 @@ class TrainingConfig:
         "Multiply matrices in bfloat16: up to twice as fast where the processor has it.",
         fixed=False,
     )
+    blank_start_share: float = _option(
+        0.0,
+        "Share of batches that start from blanks alone, as streaming recognisers do, rather than "
+        "from nothing and one blank.",
+        fixed=False,
+    )
     average_period: int = _option(100, "Batches between updates of the running model average.")
     save_every_n: int = _option(4000, "Batches between checkpoint-N.pt files.", fixed=False)
     keep_last_k: int = _option(20, "How many checkpoint-N.pt files to keep.", fixed=False)
@@ -63,6 +69,9 @@ class TrainingConfig:
         for name in ("max_duration", "initial_lr", "lr_batches", "lr_epochs"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be positive")
+
+        if not 0.0 <= self.blank_start_share <= 1.0:
+            raise ConfigError(f"blank_start_share is {self.blank_start_share}, not a share of 1")
 
     def fixed_options(self) -> dict[str, Any]:
         """The options that must be the same when a run is continued."""

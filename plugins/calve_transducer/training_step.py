@@ -69,6 +69,7 @@ def compute_loss(
             am_scale=config.am_scale,
             lm_scale=config.lm_scale,
             delay_penalty=config.delay_penalty,
+            first_symbol=_first_symbol(model, config),
             warmup=warmup,
             reduction="none",
         )
@@ -87,6 +88,13 @@ def compute_loss(
         pruned_loss=pruned_loss.item(),
     )
     return loss, totals
+
+
+def _first_symbol(model: nn.Module, config: TrainingConfig) -> int:
+    """-1, or in a random share of the training batches the blank."""
+    share = config.blank_start_share if model.training else 0.0
+    starts_with_blanks = share > 0.0 and torch.rand(()).item() < share
+    return int(model.blank_id) if starts_with_blanks else -1  # type: ignore[arg-type]
 
 
 def backward(loss: Tensor, model: nn.Module, cut_ids: list[str]) -> float:

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from calve.errors import DataError
+from calve.errors import CalveError, DataError
 from calve.parallel import ordered_map
 
 
@@ -55,3 +55,13 @@ def test_a_deliberate_error_keeps_its_parts_on_the_way_back(jobs: int) -> None:
     with pytest.raises(DataError) as caught:
         list(ordered_map(fail, range(10), jobs=jobs))
     assert (caught.value.where, caught.value.fix) == ("item 3", "count to two")
+
+
+def vanish(_: int) -> None:
+    os._exit(1)
+
+
+def test_a_worker_that_vanishes_is_one_clear_error() -> None:
+    with pytest.raises(CalveError, match="a worker process ended without a result") as caught:
+        list(ordered_map(vanish, range(10), jobs=2))
+    assert "__main__" in (caught.value.fix or "")

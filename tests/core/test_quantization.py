@@ -15,7 +15,7 @@ from calve.golden import Golden
 from calve.quantization import REPORT_FILE, quantize
 from calve.verification import verify
 
-DEMO = Path(__file__).parents[2] / "plugins" / "calve_lstm_transducer" / "demo"
+DEMO = Path(__file__).parents[2] / "plugins" / "calve_lstm_transducer" / "digits" / "recordings"
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +85,29 @@ def test_its_own_tables_give_the_same_networks(
     for name, record in int8_bundle.manifest.files.items():
         if name.endswith((".bin", ".param", "-scale-table.txt")):
             assert record.sha256 == file_sha256(tmp_path / "again" / name), name
+
+
+def test_tables_like_those_of_sherpa_ncnns_tool_are_enough(
+    golden_bundle: Bundle, tmp_path: Path
+) -> None:
+    """They name convolutions and linear layers, for encoder and joiner, and know no LSTM."""
+    everything = ("LSTM", "Gemm", "InnerProduct", "Embed", "Convolution")
+    quantize(
+        golden_bundle.path,
+        output=tmp_path / "all",
+        calibration=(DEMO / "flite-kal.wav",),
+        layer_types=everything,
+    )
+    tables = []
+    for network in ("encoder", "joiner"):
+        lines = (tmp_path / "all" / f"{network}-scale-table.txt").read_text().splitlines()
+        known = [line for line in lines if not line.startswith(("lstm", "gemm"))]
+        tables.append(str(tmp_path / f"{network}-table.txt"))
+        Path(tables[-1]).write_text("\n".join(known))
+    quantize(golden_bundle.path, output=tmp_path / "again", table=tables)
+    for network in ("encoder", "decoder", "joiner"):
+        name = f"{network}_jit_trace-pnnx.ncnn.bin"
+        assert file_sha256(tmp_path / "again" / name) == file_sha256(tmp_path / "all" / name)
 
 
 def test_layers_that_shall_stay_stay(golden_bundle: Bundle, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,31 @@ def test_transcripts_have_tabs_or_kaldis_spaces(tmp_path: Path) -> None:
     path.write_text("a.wav\tone  two\nutt-2 three\nsilent.wav\t\n")
     expected = {"a.wav": "one two", "utt-2": "three", "silent.wav": ""}
     assert read_transcripts(path) == expected
+
+
+@pytest.mark.parametrize("name", ["supervisions.jsonl", "cuts.jsonl.gz"])
+def test_transcripts_may_be_a_lhotse_manifest(tmp_path: Path, name: str) -> None:
+    entries = [
+        {"id": "s1", "recording_id": "a", "text": "one  two", "speaker": "x"},
+        {"id": "b", "type": "MonoCut", "supervisions": [{"text": "three"}, {"text": "four"}]},
+    ]
+    data = "\n".join(map(json.dumps, entries)).encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert read_transcripts(tmp_path / name) == {"a": "one two", "b": "three four"}
+
+
+@pytest.mark.parametrize("line", ["no json", "[1]", '{"id": "a"}'])
+def test_a_manifest_of_something_else_is_an_error_with_the_line(tmp_path: Path, line: str) -> None:
+    (tmp_path / "m.jsonl").write_text(line)
+    with pytest.raises(DataError, match="this is no supervision or cut") as caught:
+        read_transcripts(tmp_path / "m.jsonl")
+    assert (caught.value.where or "").endswith("m.jsonl:1")
+
+
+def test_a_broken_gzip_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl.gz").write_bytes(gzip.compress(b"{}" * 1000)[:-9])
+    with pytest.raises(DataError, match="cannot read the list"):
+        read_transcripts(tmp_path / "m.jsonl.gz")
 
 
 def test_two_transcripts_of_one_recording_are_an_error_with_the_line(tmp_path: Path) -> None:

@@ -13,7 +13,13 @@ import click
 
 from calve.bundle import Bundle
 from calve.checkpoint import CheckpointChoice
-from calve.cli.options import RecipeGroup, checkpoint_options, json_option, recipe_options
+from calve.cli.options import (
+    RecipeGroup,
+    checkpoint_options,
+    corpus_options,
+    json_option,
+    recipe_options,
+)
 from calve.cli.output import print_json, print_table
 from calve.decoding import (
     Utterance,
@@ -56,15 +62,9 @@ def _decode_command(recipe: RecipeSpec) -> click.Command:
     @click.option(
         "--tokens",
         type=click.Path(path_type=Path),
-        help="The model's tokens.txt; a builtin checkpoint brings its own.",
+        help="The model's tokens.txt.  [default: a builtin checkpoint's own, else the corpus']",
     )
-    @click.option("--corpus", required=True, help="A registered corpus.")
-    @click.option(
-        "--data-dir",
-        type=click.Path(path_type=Path),
-        required=True,
-        help="Where `calve prepare` put the corpus.",
-    )
+    @corpus_options
     @click.option(
         "--split",
         "splits",
@@ -101,6 +101,8 @@ def _decode_command(recipe: RecipeSpec) -> click.Command:
         as_json: bool,
     ) -> None:
         loaded = load(recipe.name, checkpoint, {"encoder": encoder, "model": model})
+        if tokens is None and "builtin" not in loaded.checkpoint.provenance:
+            tokens = data_dir / registry().datasets.get(corpus).tokens
         decoders = list(_torch_decoders(loaded, tokens, chunk_ms, num_threads))
         if bundle_dir is not None:
             bundle = Bundle.open(bundle_dir)

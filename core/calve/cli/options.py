@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,6 +19,7 @@ from calve.specs import ExporterSpec, QuantizerSpec, RecipeSpec
 __all__ = [
     "RecipeGroup",
     "checkpoint_options",
+    "corpus_options",
     "dataclass_options",
     "json_option",
     "loadable_options",
@@ -252,6 +254,27 @@ def checkpoint_options(function: Function) -> Function:
     for option in reversed(_CHECKPOINT_OPTIONS):
         decorated = option(decorated)
     return decorated
+
+
+def corpus_options(function: Function) -> Function:
+    """``--corpus`` and ``--data-dir``; the command gets ``corpus`` (a name) and ``data_dir``."""
+
+    @functools.wraps(function)
+    def collect(*args: Any, corpus: str, data_dir: Path | None, **kwargs: Any) -> Any:
+        return function(*args, corpus=corpus, data_dir=data_dir or Path("data") / corpus, **kwargs)
+
+    data_dir = click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Where `calve prepare` put the corpus.  [default: data/CORPUS]",
+    )
+    corpus = click.option(
+        "--corpus",
+        type=click.Choice(sorted(registry().datasets.names())),
+        required=True,
+        help="A corpus that was prepared with `calve prepare`.",
+    )
+    return corpus(data_dir(collect))
 
 
 def json_option(function: Function) -> Function:

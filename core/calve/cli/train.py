@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from calve.cli.options import RecipeGroup, dataclass_options, recipe_options
+from calve.cli.options import RecipeGroup, corpus_options, dataclass_options, recipe_options
 from calve.config import load_toml, resolve
 from calve.errors import ConfigError, DataError
 from calve.models import ModelBuilder, parameter_counts
@@ -24,18 +24,7 @@ def _train_command(recipe: RecipeSpec) -> click.Command:
     training_config = recipe.family.load().training_config
 
     @click.command(recipe.name, help=f"Train {recipe.name}: {recipe.summary}.")
-    @click.option(
-        "--corpus",
-        type=click.Choice(sorted(registry().datasets.names())),
-        required=True,
-        help="The corpus, prepared with `calve prepare`.",
-    )
-    @click.option(
-        "--data-dir",
-        type=click.Path(path_type=Path, file_okay=False),
-        required=True,
-        help="Where `calve prepare` put it.",
-    )
+    @corpus_options
     @click.option(
         "--exp-dir",
         type=click.Path(path_type=Path, file_okay=False),

@@ -152,7 +152,7 @@ def find_passing(
 
     def passes(count: int) -> bool:
         kept = ["/".join(pair) for pair in ranking[:count]]
-        name = f"int8, {count} layers fp16" if count else "int8"
+        name = f"int8, {count} in fp16" if count else "int8"
         folder = write_variant(judge.source, held_back(count), scratch / "tried")
         tried[count] = judge.variant(name, folder, kept)
         shutil.rmtree(folder)

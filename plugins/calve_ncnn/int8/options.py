@@ -45,8 +45,9 @@ class Int8Options:
     reference: Path | None = field(
         default=None,
         metadata={
-            "help": "What is said in them: lines of 'name<TAB>words'. A folder's own "
-            "transcripts.txt is found; without any, the source bundle's tokens are the reference."
+            "help": "What is said in them: lines of 'name<TAB>words', or a lhotse manifest. A "
+            "folder's own transcripts.txt is found; without any, the source bundle's tokens are "
+            "the reference."
         },
     )
     max_wer_increase: float | None = field(

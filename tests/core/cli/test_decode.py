@@ -107,3 +107,20 @@ def test_a_wrong_option_is_refused(
     model = ("--checkpoint", golden_checkpoint, "--tokens", golden_tokens)
     assert decode(*model, "--data-dir", tmp_path, *arguments) != 0
     assert complaint in capsys.readouterr().err
+
+
+def test_corpus_folder_and_symbols_are_found_where_prepare_puts_them(
+    golden_checkpoint: Path,
+    golden_tokens: Path,
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):
+    shutil.copytree(data_dir, tmp_path / "data" / "fsdd")
+    lang = tmp_path / "data" / "fsdd" / "lang"
+    lang.mkdir(exist_ok=True)
+    shutil.copyfile(golden_tokens, lang / "tokens.txt")
+    monkeypatch.chdir(tmp_path)
+    assert decode("--checkpoint", golden_checkpoint, "--corpus", "fsdd") == 0
+    assert "whole utterances" in capfd.readouterr().out

@@ -265,6 +265,22 @@ def test_pruning_to_the_whole_lattice_gives_the_full_loss() -> None:
     )
 
 
+def test_the_pruned_loss_keeps_nothing_as_large_as_its_logits() -> None:
+    logits = torch.randn(2, 50, 5, 300, requires_grad=True)
+    symbols = torch.randint(1, 300, (2, 20))
+    begin = (torch.arange(50) * 16 // 49).reshape(1, 50, 1).expand(2, -1, -1)
+    kept: dict[int, int] = {}
+
+    def remember(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
+        losses.rnnt_loss_pruned(logits, symbols, begin + torch.arange(5), 0)
+    del kept[logits.untyped_storage().data_ptr()]
+    assert sum(kept.values()) < 0.2 * logits.untyped_storage().nbytes()
+
+
 @pytest.mark.parametrize(
     "wrong", [{"rnnt_type": "regularr"}, {"reduction": "avg"}], ids=["rnnt_type", "reduction"]
 )

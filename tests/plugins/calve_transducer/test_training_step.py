@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from calve.api import ConfigError
 from calve.models import ModelBuilder
 from calve.protocols import Batch
 from calve_transducer.projected_lstm import projected_lstm
@@ -111,3 +113,36 @@ def test_projected_lstm_equals_torch() -> None:
         strict=True,
     ):
         torch.testing.assert_close(grad, other)
+
+
+def first_contexts(model: Any, share: float, count: int) -> list[list[int]]:
+    seen: list[list[int]] = []
+    hook = model.decoder.register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0][0, :2].tolist())
+    )
+    with hook, torch.no_grad():
+        for _ in range(count):
+            compute_loss(model, batch(40), TrainingConfig(blank_start_share=share), warmup=2.0)
+    return seen
+
+
+def test_a_share_of_the_batches_starts_as_streaming_recognisers_do(model: Any) -> None:
+    training = copy.deepcopy(model).train()
+    nothing, blanks = [-1, training.blank_id], [training.blank_id] * 2
+    assert first_contexts(training, 0.0, 2) == [nothing] * 2
+    assert first_contexts(training, 1.0, 2) == [blanks] * 2
+    torch.manual_seed(0)
+    assert {tuple(context) for context in first_contexts(training, 0.5, 30)} == {
+        tuple(nothing),
+        tuple(blanks),
+    }
+
+
+def test_validation_always_starts_as_icefall_does(model: Any) -> None:
+    assert first_contexts(model, 1.0, 1) == [[-1, model.blank_id]]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_of_batches_is_between_none_and_all(share: float) -> None:
+    with pytest.raises(ConfigError, match="blank_start_share"):
+        TrainingConfig(blank_start_share=share)

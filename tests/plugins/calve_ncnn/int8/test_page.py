@@ -50,7 +50,7 @@ def variant(name: str, size: int, rate: float) -> VariantReport:
 
 @pytest.fixture
 def report() -> QuantizationReport:
-    frontier = (variant("int8", 1000, 3.0), variant("int8, 1 layers fp16", 1200, 2.0))
+    frontier = (variant("int8", 1000, 3.0), variant("int8, 1 in fp16", 1200, 2.0))
     return QuantizationReport(
         scheme="int8",
         precision={"encoder": "int8", "joiner": "int8"},
@@ -78,7 +78,7 @@ def outline(golden_bundle: Bundle, report: QuantizationReport, tmp_path: Path) -
 
 def test_everything_is_shown(outline: Outline) -> None:
     cells = outline.seen["td"]
-    for text in ("lstm_1", "2,000,000", "7.6 MB", "0.50000", "int8, 1 layers fp16", "3.00"):
+    for text in ("lstm_1", "2,000,000", "7.6 MB", "0.50000", "int8, 1 in fp16", "3.00"):
         assert text in cells
     assert outline.seen["li"] == ["a note", "skipped <bad>.wav: silent"]
     assert outline.seen["figcaption"] == ["joiner/linear: 3 of 4"]

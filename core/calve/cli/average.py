@@ -1,0 +1,38 @@
+"""``calve average``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from calve.checkpoint import CheckpointChoice, load_state_dict
+from calve.checkpoint_io import save_model
+from calve.cli.options import checkpoint_options, json_option
+from calve.cli.output import print_json, size_text
+
+__all__ = ["average"]
+
+
+@click.command("average")
+@checkpoint_options
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="The file to write.")
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@json_option
+def average(checkpoint: CheckpointChoice, output: Path, overwrite: bool, as_json: bool) -> None:
+    """Write the model that the options choose, averaged as they say, to one small file.
+
+    The file holds the weights, the training parameters and where it comes from; optimiser and
+    running average are left out. calve and icefall load it like any checkpoint.
+    """
+    loaded = load_state_dict(checkpoint)
+    params = loaded.entries | {"provenance": loaded.provenance}
+    save_model(output, loaded.state_dict, params, overwrite=overwrite)
+    size = output.stat().st_size
+    if as_json:
+        parameters = sum(tensor.numel() for tensor in loaded.state_dict.values())
+        report = {"output": str(output), "parameters": parameters, "size": size}
+        print_json(report | {"provenance": loaded.provenance}, indent=2)
+        return
+    names = ", ".join(file["name"] for file in loaded.provenance["files"])
+    click.echo(f"{output}: {loaded.provenance['averaging']} ({names}), {size_text(size)}")
