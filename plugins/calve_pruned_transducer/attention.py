@@ -24,16 +24,13 @@ def relative_positions(num_queries: int, num_cached: int, reference: Tensor) -> 
     Returns:
       (1, num_cached + 2 * num_queries - 1, D), from the key furthest to the left on.
     """
-    dim = reference.size(-1)
-    distance = torch.arange(
-        num_cached + num_queries - 1, -num_queries, -1, device=reference.device
-    ).to(reference.dtype)
-    rate = torch.exp(
-        torch.arange(0, dim, 2, device=reference.device).to(reference.dtype)
-        * -(math.log(10000.0) / dim)
-    )
+    dim, device = reference.size(-1), reference.device
+    # In float32 even where the model is not: in bfloat16, distances would be rounded from 257 on.
+    distance = torch.arange(num_cached + num_queries - 1, -num_queries, -1, device=device).float()
+    rate = torch.exp(torch.arange(0, dim, 2, device=device).float() * -(math.log(10000.0) / dim))
     angle = distance.unsqueeze(1) * rate
-    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1).unsqueeze(0)
+    encoded = torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)
+    return encoded.unsqueeze(0).to(reference.dtype)
 
 
 class RelativePositionAttention(nn.Module):
