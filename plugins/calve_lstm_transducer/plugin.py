@@ -8,6 +8,7 @@ from calve.api import (
     EncoderSpec,
     LazyRef,
     MetadataWriterSpec,
+    PretrainedSpec,
     RecipeSpec,
     Resource,
     hookimpl,
@@ -36,6 +37,15 @@ def calve_register_recipes() -> Iterator[RecipeSpec]:
         family=LazyRef("calve_transducer.family:TransducerFamily"),
         defaults=Resource("calve_lstm_transducer", "recipes/lstm_transducer_stateless2.toml"),
         summary="streaming LSTM transducer with a stateless decoder",
+        pretrained=(
+            PretrainedSpec(
+                name="digits-lstm",
+                checkpoint=Resource("calve_lstm_transducer", "digits/pretrained.pt"),
+                tokens=Resource("calve_lstm_transducer", "digits/tokens.txt"),
+                recordings=Resource("calve_lstm_transducer", "digits/recordings"),
+                summary="connected English digits, 1.9 million parameters",
+            ),
+        ),
     )
 
 
