@@ -14,59 +14,24 @@ import torch
 from torch import Tensor, nn
 
 from calve.api import StreamingGeometry
-from calve_lstm_transducer.combine import RandomCombine
 from calve_lstm_transducer.config import LstmEncoderConfig
+from calve_transducer.combine import LayerBypass, RandomCombine, auxiliary_layers
 from calve_transducer.scaling import (
     ActivationBalancer,
     BasicNorm,
     DoubleSwish,
-    ScaledConv2d,
     ScaledLinear,
     ScaledLSTM,
 )
+from calve_transducer.subsampling import SUBSAMPLING_FACTOR, ConvSubsampling
 
 __all__ = ["LstmEncoder"]
 
 # Said once per process for every projected LSTM on a CPU; there is nothing to be done about it.
 warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
 
-SUBSAMPLING_FACTOR = 4
 RECEPTIVE_FIELD = 9
 """Feature frames that one frame of the front end's output depends on."""
-
-
-class ConvSubsampling(nn.Module):
-    """Three convolutions, two of them with stride 2: (N, T, C) -> (N, (T - 5) // 4, D)."""
-
-    def __init__(self, config: LstmEncoderConfig) -> None:
-        super().__init__()
-        channels = (
-            config.conv_layer1_channels,
-            config.conv_layer2_channels,
-            config.conv_layer3_channels,
-        )
-        self.conv = nn.Sequential(
-            ScaledConv2d(1, channels[0], kernel_size=3),
-            ActivationBalancer(channel_dim=1),
-            DoubleSwish(),
-            ScaledConv2d(channels[0], channels[1], kernel_size=3, stride=2),
-            ActivationBalancer(channel_dim=1),
-            DoubleSwish(),
-            ScaledConv2d(channels[1], channels[2], kernel_size=3, stride=2),
-            ActivationBalancer(channel_dim=1),
-            DoubleSwish(),
-        )
-        bins = _subsampled(config.feature_dim)
-        self.out = ScaledLinear(channels[2] * bins, config.encoder_dim)
-        self.out_norm = BasicNorm(learn_eps=False)
-        self.out_balancer = ActivationBalancer(channel_dim=-1, min_positive=0.45, max_positive=0.55)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x.unsqueeze(1))
-        # Not `flatten`: some releases of pnnx lose its sizes.
-        x = self.out(x.transpose(1, 2).reshape(x.size(0), -1, self.out.in_features))
-        y: Tensor = self.out_balancer(self.out_norm(x))
-        return y
 
 
 class LstmEncoderLayer(nn.Module):
@@ -74,7 +39,6 @@ class LstmEncoderLayer(nn.Module):
 
     def __init__(self, config: LstmEncoderConfig) -> None:
         super().__init__()
-        self.layer_dropout = config.layer_dropout
         projected = config.rnn_hidden_size > config.encoder_dim
         self.lstm = ScaledLSTM(
             config.encoder_dim,
@@ -94,6 +58,7 @@ class LstmEncoderLayer(nn.Module):
             channel_dim=-1, min_positive=0.45, max_positive=0.55, max_abs=6.0
         )
         self.dropout = nn.Dropout(config.dropout)
+        self.bypass = LayerBypass(config.layer_dropout)
 
     def forward(
         self, x: Tensor, states: tuple[Tensor, Tensor] | None = None, warmup: float = 1.0
@@ -103,15 +68,7 @@ class LstmEncoderLayer(nn.Module):
         y = x + self.dropout(recurrent)
         y = y + self.dropout(self.feed_forward(y))
         y = self.norm_final(self.balancer(y))
-        if self.training:
-            share = self._layer_share(warmup)
-            y = share * y + (1.0 - share) * x
-        return y, next_states
-
-    def _layer_share(self, warmup: float) -> float:
-        """How much of the layer, rather than of its input, goes on: little when dropped."""
-        dropped = torch.rand(()).item() > 1.0 - self.layer_dropout
-        return 0.1 if dropped else min(0.1 + warmup, 1.0)
+        return self.bypass(y, x, warmup), next_states
 
 
 class LstmLayers(nn.Module):
@@ -121,9 +78,7 @@ class LstmLayers(nn.Module):
         super().__init__()
         count = config.num_encoder_layers
         self.layers = nn.ModuleList(LstmEncoderLayer(config) for _ in range(count))
-        self.aux_layers: list[int] = []
-        if config.aux_layer_period > 0:
-            self.aux_layers = list(range(count // 3, count - 1, config.aux_layer_period))
+        self.aux_layers = auxiliary_layers(count, config.aux_layer_period)
         self.combiner = RandomCombine(num_inputs=len(self.aux_layers) + 1)
 
     def forward(self, x: Tensor, warmup: float) -> Tensor:
@@ -168,7 +123,15 @@ class LstmEncoder(nn.Module):
         self.rnn_hidden_size = config.rnn_hidden_size
         self.feature_dim = config.feature_dim
         self.output_dim = config.encoder_dim
-        self.encoder_embed = ConvSubsampling(config)
+        self.encoder_embed = ConvSubsampling(
+            config.feature_dim,
+            config.encoder_dim,
+            channels=(
+                config.conv_layer1_channels,
+                config.conv_layer2_channels,
+                config.conv_layer3_channels,
+            ),
+        )
         self.encoder = LstmLayers(config)
 
     def forward(self, x: Tensor, x_lens: Tensor, warmup: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -216,8 +179,3 @@ def output_lens(x_lens: Tensor) -> Tensor:
     """Encoder frames that ``x_lens`` feature frames give, in the same dtype."""
     overlap = RECEPTIVE_FIELD - SUBSAMPLING_FACTOR
     return torch.div(x_lens - overlap, SUBSAMPLING_FACTOR, rounding_mode="floor")
-
-
-def _subsampled(size: int) -> int:
-    """What the front end's convolutions leave of an axis; for any size >= 9."""
-    return (size - RECEPTIVE_FIELD + SUBSAMPLING_FACTOR) // SUBSAMPLING_FACTOR

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,18 +23,32 @@ class StatelessDecoder(nn.Module):
       decoder_dim: Dimension of the embedding and of the output.
       blank_id: Id of the blank symbol.
       context_size: Number of symbols seen; 1 for a bigram.
+      embedding: Makes the embedding, from ``vocab_size`` and ``decoder_dim``.
+      convolution: Makes the convolution, from `torch.nn.Conv1d`'s arguments.
+      output_linear: Applied last, if given.
     """
 
-    def __init__(self, vocab_size: int, decoder_dim: int, blank_id: int, context_size: int) -> None:
+    def __init__(
+        self,
+        vocab_size: int,
+        decoder_dim: int,
+        blank_id: int,
+        context_size: int,
+        *,
+        embedding: Callable[[int, int], nn.Module] = ScaledEmbedding,
+        convolution: Callable[..., nn.Module] = ScaledConv1d,
+        output_linear: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.vocab_size = vocab_size
         self.blank_id = blank_id
         self.context_size = context_size
-        self.embedding = ScaledEmbedding(vocab_size, decoder_dim)
+        self.embedding = embedding(vocab_size, decoder_dim)
         if context_size > 1:
-            self.conv = ScaledConv1d(
+            self.conv = convolution(
                 decoder_dim, decoder_dim, context_size, groups=decoder_dim, bias=False
             )
+        self.output_linear = nn.Identity() if output_linear is None else output_linear
 
     def forward(self, y: Tensor, need_pad: bool = True) -> Tensor:
         """Outputs for every context in ``y``.
@@ -43,7 +59,7 @@ class StatelessDecoder(nn.Module):
             outputs (training); otherwise there are ``U - context_size + 1`` (decoding).
 
         Returns:
-          (N, number of outputs, decoder_dim).
+          (N, number of outputs, D'), D' being decoder_dim unless there is an ``output_linear``.
         """
         embedded = self.embedding(y.clamp(min=0)) * (y >= 0).unsqueeze(-1)
         if need_pad:
@@ -51,7 +67,8 @@ class StatelessDecoder(nn.Module):
         return self.combine(embedded)
 
     def combine(self, embedded: Tensor) -> Tensor:
-        """Embedded symbols (N, U, decoder_dim) -> (N, U - context_size + 1, decoder_dim)."""
+        """Embedded symbols (N, U, decoder_dim) -> (N, U - context_size + 1, D')."""
         if self.context_size > 1:
             embedded = self.conv(embedded.transpose(1, 2)).transpose(1, 2)
-        return embedded.relu()
+        decoder_out: Tensor = self.output_linear(embedded.relu())
+        return decoder_out

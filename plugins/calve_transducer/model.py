@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,28 @@ from calve_transducer.decoder import StatelessDecoder
 from calve_transducer.joiner import Joiner
 from calve_transducer.scaling import ScaledLinear
 
-__all__ = ["Transducer"]
+__all__ = ["Transducer", "TransducerParts", "reworked_parts"]
+
+
+class TransducerParts(NamedTuple):
+    """What surrounds the encoder; the last two are for the simple loss."""
+
+    decoder: StatelessDecoder
+    joiner: Any
+    simple_am_proj: nn.Module
+    simple_lm_proj: nn.Module
+
+
+def reworked_parts(encoder_dim: int, config: TransducerConfig) -> TransducerParts:
+    """Scaled layers; the joiner projects the encoder's and the decoder's output."""
+    return TransducerParts(
+        StatelessDecoder(
+            config.vocab_size, config.decoder_dim, config.blank_id, config.context_size
+        ),
+        Joiner(encoder_dim, config.decoder_dim, config.joiner_dim, config.vocab_size),
+        ScaledLinear(encoder_dim, config.vocab_size, initial_speed=0.5),
+        ScaledLinear(config.decoder_dim, config.vocab_size),
+    )
 
 
 class Transducer(nn.Module):
@@ -24,19 +45,20 @@ class Transducer(nn.Module):
       encoder: A `calve.protocols.StreamingEncoder` module. If its ``forward`` takes ``warmup``,
         it is told how far training's warm-up is.
       config: Sizes of the decoder and the joiner.
+      parts: Makes them, from the encoder's output dimension and ``config``.
     """
 
-    def __init__(self, encoder: Any, config: TransducerConfig) -> None:
+    def __init__(
+        self,
+        encoder: Any,
+        config: TransducerConfig,
+        parts: Callable[[int, TransducerConfig], TransducerParts] = reworked_parts,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.decoder = StatelessDecoder(
-            config.vocab_size, config.decoder_dim, config.blank_id, config.context_size
+        self.decoder, self.joiner, self.simple_am_proj, self.simple_lm_proj = parts(
+            encoder.output_dim, config
         )
-        self.joiner = Joiner(
-            encoder.output_dim, config.decoder_dim, config.joiner_dim, config.vocab_size
-        )
-        self.simple_am_proj = ScaledLinear(encoder.output_dim, config.vocab_size, initial_speed=0.5)
-        self.simple_lm_proj = ScaledLinear(config.decoder_dim, config.vocab_size)
         self._encoder_warms_up = "warmup" in inspect.signature(encoder.forward).parameters
 
     def forward(

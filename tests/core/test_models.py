@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,8 +91,9 @@ def test_an_unknown_recipe_suggests_a_near_one(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("other", ["pruned_transducer_stateless", "pruned_transducer_stateless5"])
 def test_a_checkpoint_of_another_recipe_says_what_does_not_fit(goldens: Path, other: str) -> None:
-    with pytest.raises(CheckpointError, match=r"(?s)missing .* unexpected .*another recipe") as e:
+    with pytest.raises(CheckpointError, match=r"missing .* unexpected ") as e:
         load_model(RECIPE, goldens / f"{other}.ckpt.pt")
+    assert re.search(rf"it fits the recipe .*\b{other}\b", e.value.format_message())
     assert len(e.value.format_message().splitlines()) == 3
 
 

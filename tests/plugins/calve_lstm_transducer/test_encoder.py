@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from calve.errors import ConfigError
-from calve_lstm_transducer.combine import RandomCombine
 from calve_lstm_transducer.config import LstmEncoderConfig, infer_config
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_lstm_transducer.metadata import ncnn_table
+from calve_transducer.combine import RandomCombine
 from calve_transducer.conversion import to_plain
 
 RECIPE = "lstm_transducer_stateless2"

@@ -1,4 +1,4 @@
-"""Random mixing of layer outputs, so that lower layers are trained directly too."""
+"""Random shortcuts through a stack of layers, so that lower layers are trained directly too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,41 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["RandomCombine"]
+__all__ = ["LayerBypass", "RandomCombine", "auxiliary_layers"]
+
+
+def auxiliary_layers(num_layers: int, period: int) -> list[int]:
+    """Every ``period``-th layer of the upper two thirds, the last excluded; none if it is 0."""
+    return list(range(num_layers // 3, num_layers - 1, period)) if period > 0 else []
+
+
+class LayerBypass(nn.Module):
+    """While training, lets some of a layer's input past the layer; no parameters.
+
+    The layer's share grows with the warm-up from ``least_share`` to 1, and falls back to
+    ``least_share`` at random.
+
+    Args:
+      layer_dropout: Probability that the layer's share is the least.
+      least_share: The least share of the layer's output.
+    """
+
+    def __init__(self, layer_dropout: float, *, least_share: float = 0.1) -> None:
+        super().__init__()
+        self.layer_dropout = layer_dropout
+        self.least_share = least_share
+
+    def forward(self, output: Tensor, layer_input: Tensor, warmup: float) -> Tensor:
+        """Equal shapes -> the same shape.
+
+        Args:
+          warmup: How far training's warm-up is, 1 at its end.
+        """
+        if not self.training:
+            return output
+        dropped = torch.rand(()).item() > 1.0 - self.layer_dropout
+        share = self.least_share if dropped else min(self.least_share + warmup, 1.0)
+        return share * output + (1.0 - share) * layer_input
 
 
 class RandomCombine(nn.Module):

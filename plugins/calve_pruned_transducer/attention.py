@@ -1,0 +1,114 @@
+"""Multi-head self-attention with relative positions, as in Transformer-XL (Dai et al., 2019)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from calve_pruned_transducer.blocks import Blocks
+
+__all__ = ["RelativePositionAttention", "relative_positions"]
+
+
+def relative_positions(num_queries: int, num_cached: int, reference: Tensor) -> Tensor:
+    """Sines and cosines of every distance from a query to a key.
+
+    Args:
+      num_queries: Frames of the current segment.
+      num_cached: Frames in front of it.
+      reference: (..., D): gives the size, the dtype and the device.
+
+    Returns:
+      (1, num_cached + 2 * num_queries - 1, D), from the key furthest to the left on.
+    """
+    dim, device = reference.size(-1), reference.device
+    # In float32 even where the model is not: in bfloat16, distances would be rounded from 257 on.
+    distance = torch.arange(num_cached + num_queries - 1, -num_queries, -1, device=device).float()
+    rate = torch.exp(torch.arange(0, dim, 2, device=device).float() * -(math.log(10000.0) / dim))
+    angle = distance.unsqueeze(1) * rate
+    encoded = torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)
+    return encoded.unsqueeze(0).to(reference.dtype)
+
+
+class RelativePositionAttention(nn.Module):
+    """Self-attention whose scores also depend on the distance from query to key.
+
+    Args:
+      dim: Dimension of the frames.
+      nhead: Number of heads.
+      blocks: What it is made of.
+    """
+
+    pos_bias_u: Tensor
+    pos_bias_v: Tensor
+    pos_bias_u_scale: Tensor | None
+    pos_bias_v_scale: Tensor | None
+
+    def __init__(self, dim: int, nhead: int, blocks: Blocks) -> None:
+        super().__init__()
+        self.nhead = nhead
+        self.scaling = (dim // nhead) ** -0.5
+        self.in_proj = blocks.linear(dim, 3 * dim)
+        self.out_proj = blocks.linear(dim, dim, initial_scale=0.25)
+        self.linear_pos = blocks.linear(dim, dim, bias=False)
+        for name in ("pos_bias_u", "pos_bias_v"):
+            bias = nn.Parameter(torch.empty(nhead, dim // nhead))
+            nn.init.uniform_(bias, -0.1 * math.sqrt(3.0), 0.1 * math.sqrt(3.0))
+            self.register_parameter(name, bias)
+        for name in ("pos_bias_u_scale", "pos_bias_v_scale"):
+            scale = nn.Parameter(torch.zeros(())) if blocks.scaled_position_bias else None
+            self.register_parameter(name, scale)
+
+    def forward(
+        self, x: Tensor, positions: Tensor, hidden: Tensor, cache: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Let every frame look at every frame that is not hidden from it.
+
+        Args:
+          x: (N, S, D).
+          positions: (1, K + S - 1, D) from `relative_positions`; K is S and the cached frames.
+          hidden: (N or 1, S or 1, K) bool; a query from which all is hidden gets zeros.
+          cache: (N, K - S, D), inputs in front of ``x``.
+
+        Returns:
+          y (N, S, D), and the inputs (N, K, D) that were looked at.
+        """
+        inputs = x if cache is None else torch.cat((cache, x), dim=1)
+        query, key, value = self.in_proj(inputs).chunk(3, dim=-1)
+        query = query[:, inputs.size(1) - x.size(1) :] * self.scaling
+        scores = self._scores(query, self._heads(key), self._heads(self.linear_pos(positions)))
+        hidden = hidden.unsqueeze(1)
+        # Not -inf: a row of nothing else would be NaN, in the gradient even where it is replaced.
+        scores = scores.masked_fill(hidden, torch.finfo(scores.dtype).min)
+        weights = scores.softmax(dim=-1).masked_fill(hidden, 0.0)
+        attended = (weights @ self._heads(value)).transpose(1, 2).reshape(x.shape)
+        return self.out_proj(attended), inputs
+
+    def _scores(self, query: Tensor, key: Tensor, position: Tensor) -> Tensor:
+        """query (N, S, D), key (N, H, K, D/H), position (1, H, K+S-1, D/H) -> (N, H, S, K)."""
+        by_content = query + self._position_bias(self.pos_bias_u, self.pos_bias_u_scale)
+        by_position = query + self._position_bias(self.pos_bias_v, self.pos_bias_v_scale)
+        content = self._heads(by_content) @ key.transpose(2, 3)
+        return content + _shift(self._heads(by_position) @ position.transpose(2, 3))
+
+    def _position_bias(self, bias: Tensor, scale: Tensor | None) -> Tensor:
+        return (bias * (self.scaling if scale is None else scale.exp())).reshape(-1)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(N, T, D) -> (N, H, T, D/H)."""
+        return x.reshape(x.size(0), x.size(1), self.nhead, -1).transpose(1, 2)
+
+
+def _shift(by_distance: Tensor) -> Tensor:
+    """(N, H, S, K+S-1), by distance from the furthest left key on -> (N, H, S, K), by key.
+
+    Row i starts S - 1 - i columns to the right. With one column more, and read as one long line,
+    each row starts one element less than a row's length after the row before.
+    """
+    n, nhead, queries, distances = by_distance.shape
+    line = functional.pad(by_distance, (0, 1)).reshape(n, nhead, queries * (distances + 1))
+    line = line[:, :, queries - 1 : queries - 1 + queries * distances]
+    return line.reshape(n, nhead, queries, distances)[..., : distances - queries + 1]

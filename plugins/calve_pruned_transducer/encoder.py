@@ -1,0 +1,240 @@
+"""The conformer: a convolutional front end, then layers of attention and convolution.
+
+State_dict keys and shapes are those of icefall's ``pruned_transducer_stateless`` recipes;
+sequences are batch first throughout. What a frame can see decides how it streams:
+
+* Whole utterances: everything, or with causal convolutions no future frame but by attention.
+* In chunks (`Conformer.simulate_streaming`): attention is masked to the frame's chunk and its
+  left context.
+* Step by step (`Conformer.stream`): the same, from caches. Each step cuts the first and the last
+  frame that its front end gives, because in the middle of an utterance they would be different;
+  so a stream begins with the utterance's frame 1, and equals attention in chunks that are counted
+  from there. It does so on all full chunks without right context; the utterance's last, partial
+  chunk differs, because the features end and padding follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from calve.api import ConfigError, StreamingGeometry
+from calve_pruned_transducer.attention import relative_positions
+from calve_pruned_transducer.blocks import Blocks
+from calve_pruned_transducer.config import ConformerConfig
+from calve_pruned_transducer.layer import ConformerLayers
+from calve_pruned_transducer.masks import cache_mask, chunk_mask, padding_mask, random_chunk_mask
+from calve_transducer.subsampling import SUBSAMPLING_FACTOR
+
+__all__ = ["Conformer", "output_lens"]
+
+FRONT_END_OVERLAP = 3
+"""Feature frames that the front end needs beyond `SUBSAMPLING_FACTOR` per output frame."""
+
+
+class Conformer(nn.Module):
+    """A `calve.protocols.StreamingEncoder`.
+
+    States, with L layers, N streams, D ``encoder_dim``, all zero at the start of a stream:
+
+    * ``attention`` (L, N, left_context, D): inputs of each layer's attention;
+    * ``convolution`` (L, N, cnn_module_kernel - 1, D): inputs of each layer's depthwise
+      convolution;
+    * ``processed`` (1, N): output frames so far, float32; tells which of ``attention`` is filled.
+
+    The front end of the reworked generation pads by one frame, so where T % 4 is 3 an utterance's
+    last frame sees one frame of the padding that follows it in a batch.
+
+    Args:
+      config: Sizes and geometry.
+      blocks: What it is made of, `PLAIN_BLOCKS` or `REWORKED_BLOCKS`.
+    """
+
+    state_batch_axis = 1
+
+    def __init__(self, config: ConformerConfig, blocks: Blocks) -> None:
+        super().__init__()
+        dim = config.encoder_dim
+        self.feature_dim = config.feature_dim
+        self.output_dim = dim
+        self.encoder_dim = dim
+        self.causal_convolution = config.causal_convolution
+        self.convolution_context = config.cnn_module_kernel - 1
+        self.dynamic_chunk_training = config.dynamic_chunk_training
+        self.short_chunk_size = config.short_chunk_size
+        self.num_left_chunks = config.num_left_chunks
+        self.trims_right_context = blocks.trims_right_context
+        self.geometry = _geometry(config)
+        self.encoder_embed: Any = blocks.front_end(config)
+        self.input_scale = dim**0.5 if blocks.scaled_input else 1.0
+        self.dropout = nn.Dropout(config.dropout)
+        self.encoder = ConformerLayers(config, blocks)
+        self.encoder_output_layer: nn.Module = nn.Identity()
+        self.after_norm = blocks.norm(dim)
+
+    def add_output_layer(self, output_dim: int) -> None:
+        """Let the encoder give ``output_dim`` values per frame, by one more linear layer."""
+        self.encoder_output_layer = nn.Sequential(
+            nn.Dropout(self.dropout.p), nn.Linear(self.encoder_dim, output_dim)
+        )
+        self.output_dim = output_dim
+
+    def forward(self, x: Tensor, x_lens: Tensor, warmup: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Whole utterances; in dynamic chunk training, while training, in chunks of random size.
+
+        Args:
+          x: (N, T, C) float32 features, T >= 7.
+          x_lens: (N,) frames of each utterance.
+          warmup: How far training's warm-up is; from 1 on the layers are used in full.
+
+        Returns:
+          y (N, T', D) and y_lens (N,), T' = (T - 3) // 4.
+        """
+        embedded, y_lens = self.encoder_embed(x), output_lens(x_lens)
+        padding = padding_mask(y_lens, embedded.size(1))
+        hidden = padding.unsqueeze(1)
+        if self.training and self.dynamic_chunk_training:
+            hidden = hidden | random_chunk_mask(
+                embedded.size(1), self.short_chunk_size, self.num_left_chunks, x.device
+            )
+        return self._encode(embedded, hidden, padding, warmup), y_lens
+
+    def simulate_streaming(
+        self, x: Tensor, x_lens: Tensor, *, chunk_size: int, left_context: int
+    ) -> tuple[Tensor, Tensor]:
+        """Whole utterances, with attention masked to chunks as it is in streaming.
+
+        Args:
+          x: (N, T, C) float32 features, T >= 7.
+          x_lens: (N,) frames of each utterance.
+          chunk_size: Output frames per chunk; -1 is full attention.
+          left_context: Output frames that attention sees in front of a chunk; -1 for all.
+
+        Returns:
+          y (N, T', D) and y_lens (N,), T' = (T - 3) // 4.
+
+        Raises:
+          ConfigError: if the convolutions are not causal, or ``chunk_size`` is 0.
+        """
+        return self.encode_in_chunks(
+            self.encoder_embed(x),
+            output_lens(x_lens),
+            chunk_size=chunk_size,
+            left_context=left_context,
+        )
+
+    def encode_in_chunks(
+        self, embedded: Tensor, lens: Tensor, *, chunk_size: int, left_context: int
+    ) -> tuple[Tensor, Tensor]:
+        """As `simulate_streaming`, from the front end's output (N, T', D) and its lengths (N,)."""
+        self._check_causal()
+        if chunk_size == 0:
+            raise ConfigError("a chunk of 0 frames", fix="give 1 or more, or -1 for full attention")
+        size = embedded.size(1)
+        padding = padding_mask(lens, size)
+        in_chunks = chunk_mask(size, chunk_size, left_context, embedded.device)
+        hidden = padding.unsqueeze(1) | in_chunks
+        return self._encode(embedded, hidden, padding, warmup=1.0), lens
+
+    def init_states(self, batch_size: int) -> dict[str, Tensor]:
+        """Zero states for ``batch_size`` streams.
+
+        Raises:
+          ConfigError: if the convolutions are not causal: such a model cannot stream.
+        """
+        self._check_causal()
+        reference = self.encoder_embed.out.weight
+        layers = len(self.encoder.layers)
+        return {
+            "attention": reference.new_zeros(
+                layers, batch_size, self.geometry.left_context, self.encoder_dim
+            ),
+            "convolution": reference.new_zeros(
+                layers, batch_size, self.convolution_context, self.encoder_dim
+            ),
+            "processed": reference.new_zeros(1, batch_size),
+        }
+
+    def stream(
+        self, x: Tensor, x_lens: Tensor, states: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """One step over a segment; segments overlap by ``geometry.overlap`` frames.
+
+        With a right context the reworked generation gives the frames of the chunk alone. The first
+        generation also gives those of the right context, and the next step gives them again and
+        counts both, as icefall does.
+
+        Args:
+          x: (N, T, C) float32 features, T >= 15 + 4 * right_context.
+          x_lens: (N,) frames of each row; integer or float. A stream's last segment may be short;
+            what is behind its end is hidden from the attention, not from the convolution.
+          states: As `init_states` or the step before gave them.
+
+        Returns:
+          y (N, S, D), y_lens (N,) of the dtype of ``x_lens``, and the next states. y_lens can be
+          negative for rows that have already ended.
+        """
+        embedded = self.encoder_embed(x)[:, 1:-1]
+        y_lens = output_lens(x_lens) - 2
+        size = embedded.size(1)
+        attention = states["attention"]
+        left_context = attention.size(2)
+        hidden = torch.cat(
+            (cache_mask(states["processed"][0], left_context), padding_mask(y_lens, size)), dim=1
+        )
+        right_context = self.geometry.right_context
+        y, attention, convolution = self.encoder.stream(
+            embedded * self.input_scale,
+            relative_positions(size, left_context, embedded),
+            hidden.unsqueeze(1),
+            attention,
+            states["convolution"],
+            kept=size - right_context,
+        )
+        if self.trims_right_context:
+            y, y_lens = y[:, : size - right_context], y_lens - right_context
+        next_states = {
+            "attention": attention,
+            "convolution": convolution,
+            "processed": states["processed"] + y_lens,
+        }
+        return self._output(y), y_lens, next_states
+
+    def _encode(self, embedded: Tensor, hidden: Tensor, padding: Tensor, warmup: float) -> Tensor:
+        positions = relative_positions(embedded.size(1), 0, embedded)
+        x = self.dropout(embedded * self.input_scale)
+        return self._output(
+            self.encoder(x, self.dropout(positions), hidden, padding, warmup=warmup)
+        )
+
+    def _output(self, x: Tensor) -> Tensor:
+        y: Tensor = self.encoder_output_layer(self.after_norm(x))
+        return y
+
+    def _check_causal(self) -> None:
+        if not self.causal_convolution:
+            raise ConfigError(
+                "this conformer cannot stream: its convolutions see future frames",
+                fix="if it was trained with --causal-convolution 1, load it with that option",
+            )
+
+
+def output_lens(x_lens: Tensor) -> Tensor:
+    """Encoder frames that ``x_lens`` feature frames give, in the same dtype."""
+    return torch.div(x_lens - FRONT_END_OVERLAP, SUBSAMPLING_FACTOR, rounding_mode="floor")
+
+
+def _geometry(config: ConformerConfig) -> StreamingGeometry:
+    # Two frames of the front end's output are cut, one on each side.
+    cut_frames = 2 + config.right_context
+    return StreamingGeometry(
+        shift=config.decode_chunk_size * SUBSAMPLING_FACTOR,
+        overlap=cut_frames * SUBSAMPLING_FACTOR + FRONT_END_OVERLAP,
+        subsampling_factor=SUBSAMPLING_FACTOR,
+        left_context=config.left_context,
+        right_context=config.right_context,
+        dynamic=False,
+    )

@@ -1,0 +1,44 @@
+"""The model family of the first generation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from calve_transducer import config as transducer_config
+from calve_transducer.family import TransducerFamily
+from calve_transducer.training_config import TrainingConfig
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["PlainTransducerFamily"]
+
+
+class PlainTransducerFamily:
+    """A `calve.protocols.ModelFamily` without projections, otherwise as `TransducerFamily`.
+
+    ``decoder_dim`` is the embedding's dimension, ``joiner_dim`` that inside the joiner.
+    """
+
+    config = transducer_config.TransducerConfig
+    training_config = TrainingConfig
+
+    def build(self, encoder: Any, config: transducer_config.TransducerConfig) -> torch.nn.Module:
+        """A `calve_transducer.model.Transducer`; ``encoder`` gets an output layer for symbols."""
+        from calve_pruned_transducer.plain_transducer import plain_parts
+        from calve_transducer.model import Transducer
+
+        encoder.add_output_layer(config.vocab_size)
+        return Transducer(encoder, config, plain_parts)
+
+    def infer_config(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+        """Vocabulary, context and dimensions from the shapes of a whole checkpoint."""
+        config = transducer_config.infer_config(shapes)
+        inner = shapes.get("joiner.inner_linear.weight")
+        if inner is not None:
+            config["joiner_dim"] = inner[0]
+        return config
+
+    to_plain = TransducerFamily.to_plain
+    train = TransducerFamily.train

@@ -1,0 +1,55 @@
+"""Registers the two generations of the conformer and their four recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from calve.api import EncoderSpec, LazyRef, RecipeSpec, Resource, hookimpl
+
+CONFIG = LazyRef("calve_pruned_transducer.config:ConformerConfig")
+INFER_CONFIG = LazyRef("calve_pruned_transducer.config:infer_config")
+FAMILY = LazyRef("calve_transducer.family:TransducerFamily")
+
+
+@hookimpl
+def calve_register_encoders() -> Iterator[EncoderSpec]:
+    yield EncoderSpec(
+        name="conformer",
+        config=CONFIG,
+        build=LazyRef("calve_pruned_transducer.builders:reworked_conformer"),
+        infer_config=INFER_CONFIG,
+        formats=(),
+        summary="reworked conformer of scaled layers; streams in chunks with cached attention",
+    )
+    yield EncoderSpec(
+        name="plain_conformer",
+        config=CONFIG,
+        build=LazyRef("calve_pruned_transducer.builders:plain_conformer"),
+        infer_config=INFER_CONFIG,
+        formats=(),
+        summary="conformer of plain layers; streams in chunks with cached attention",
+    )
+
+
+def _recipe(number: str, encoder: str, family: LazyRef, summary: str) -> RecipeSpec:
+    name = f"pruned_transducer_stateless{number}"
+    return RecipeSpec(
+        name=name,
+        encoder=encoder,
+        family=family,
+        defaults=Resource("calve_pruned_transducer", f"recipes/{name}.toml"),
+        summary=summary,
+    )
+
+
+@hookimpl
+def calve_register_recipes() -> Iterator[RecipeSpec]:
+    yield _recipe(
+        "",
+        "plain_conformer",
+        LazyRef("calve_pruned_transducer.family:PlainTransducerFamily"),
+        "conformer transducer of plain layers, joined in the vocabulary's dimension",
+    )
+    yield _recipe("2", "conformer", FAMILY, "reworked conformer transducer")
+    yield _recipe("4", "conformer", FAMILY, "the same model, trained to be averaged while it runs")
+    yield _recipe("5", "conformer", FAMILY, "deeper and narrower, mixes its layers in training")
