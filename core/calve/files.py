@@ -1,9 +1,10 @@
-"""Outputs that appear whole or not at all."""
+"""Outputs that appear whole or not at all, and what is said of files."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import os
 import secrets
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from calve.errors import CalveError, ConfigError
 
-__all__ = ["atomic_dir", "atomic_file", "file_sha256"]
+__all__ = ["atomic_dir", "atomic_file", "file_sha256", "size_text"]
 
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
@@ -130,3 +131,13 @@ def _remove(path: Path) -> None:
     else:
         with suppress(OSError):
             path.unlink()
+
+
+def size_text(size: int) -> str:
+    """Bytes as ``ls -lh`` writes them: in powers of 1024, rounded up."""
+    if size < 1024:
+        return f"{size} B"
+    power = min(int(math.log2(size)) // 10, 3)
+    unit = ("KB", "MB", "GB")[power - 1]
+    tenths = math.ceil(size / 1024**power * 10)
+    return f"{tenths / 10:.1f} {unit}" if tenths < 100 else f"{math.ceil(tenths / 10)} {unit}"

@@ -126,5 +126,5 @@ def _follow(reference: LazyRef | Resource) -> None:
         reference.load()
         return
     with reference.as_file() as path:
-        if not path.is_file():
-            raise PluginError(f"{reference.package} has no file {reference.path}")
+        if not path.exists():
+            raise PluginError(f"{reference.package} has no {reference.path}")

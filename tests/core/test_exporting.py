@@ -73,7 +73,7 @@ def test_an_averaged_checkpoint_leaves_its_provenance(
     choice = CheckpointChoice(exp_dir=goldens / "averaging", epoch=4, avg=2)
     tokens = tmp_path / "tokens.txt"
     SymbolTable(("<blk>", "<sos/eos>", "<unk>", *"abcdefgh")).write(tokens)
-    bundle = export(**job | {"checkpoint": choice, "tokens": tokens})
+    bundle = export(**job | {"checkpoint": choice, "tokens": tokens}, fp16=False)
     provenance = bundle.manifest.provenance
     assert {file["name"] for file in provenance["files"]} == {"epoch-3.pt", "epoch-4.pt"}
     assert "2" in provenance["averaging"]

@@ -9,7 +9,7 @@ import stat
 import pytest
 
 from calve.errors import CalveError, ConfigError
-from calve.files import atomic_dir, atomic_file
+from calve.files import atomic_dir, atomic_file, size_text
 
 EXCEPTIONS = [RuntimeError("x"), KeyboardInterrupt(), SystemExit(1)]
 
@@ -140,3 +140,18 @@ def test_an_input_that_cannot_be_read_is_not_blamed_on_the_output(tmp_path):
     with pytest.raises(OSError, match="boom"), atomic_dir(tmp_path / "out"):
         raise OSError(errno.ECONNRESET, "boom")
     assert _names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1536, "1.5 KB"),
+        (503 * 1024, "503 KB"),
+        (159 * 2**20, "159 MB"),
+        (3 * 2**30, "3.0 GB"),
+    ],
+)
+def test_sizes_read_as_ls_prints_them(size: int, text: str):
+    assert size_text(size) == text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ def test_a_good_bundle_passes_everything_the_real_client_too(golden_bundle: Bund
     checks = outcomes(golden_bundle.path)
     assert list(checks) == ["files", "lint", "features", "golden", "sherpa-ncnn"]
     assert {check.outcome for check in checks.values()} == {"passed"}
-    assert "73 chained chunks" in checks["golden"].detail
+    chunks = re.search(r"over (\d+) chained chunks", checks["golden"].detail)
+    assert chunks is not None
+    assert int(chunks[1]) >= 20
 
 
 def test_neither_torch_nor_a_recipe_is_imported(

@@ -17,8 +17,9 @@ from calve.cli.options import (
     loadable_options,
     recipe_options,
 )
-from calve.cli.output import print_json, print_table, size_text
+from calve.cli.output import print_json, print_table
 from calve.exporting import export as run_export
+from calve.files import size_text
 from calve.parity import ParityReport
 from calve.progress import console_progress
 from calve.registry import registry

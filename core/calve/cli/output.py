@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-__all__ = ["print_json", "print_table", "size_text"]
+__all__ = ["print_json", "print_table"]
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
@@ -30,16 +29,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
             for cell, width, to_right in zip(line, widths, right, strict=True)
         ]
         click.echo("  ".join(padded).rstrip())
-
-
-def size_text(size: int) -> str:
-    """Bytes as ``ls -lh`` writes them: in powers of 1024, rounded up."""
-    if size < 1024:
-        return f"{size} B"
-    power = min(int(math.log2(size)) // 10, 3)
-    unit = ("KB", "MB", "GB")[power - 1]
-    tenths = math.ceil(size / 1024**power * 10)
-    return f"{tenths / 10:.1f} {unit}" if tenths < 100 else f"{math.ceil(tenths / 10)} {unit}"
 
 
 def _is_number(text: str) -> bool:

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from calve.bundle import BundleManifest
-from calve.files import atomic_file
+from calve.files import atomic_file, size_text
 from calve.quantization import (
     ActivationReport,
     LayerReport,
@@ -41,7 +41,7 @@ _STYLE = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --soft: #9aa5b1; --line: #353c44;
   --paper: #14171a; --card: #1d2226; --before: #59636e; --int8: #36b5ae; --kept: #e8924f; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 62rem; padding: 2rem 1.25rem 4rem; background: var(--paper);
+body { margin: 0 auto; max-width: 76rem; padding: 2rem 1.25rem 4rem; background: var(--paper);
   color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.7rem; margin: 0 0 .25rem; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .5rem; }
 p { max-width: 46rem; } .soft, small { color: var(--soft); }
@@ -95,7 +95,7 @@ def _cards(report: QuantizationReport) -> Iterator[str]:
     int8 = sum(layer.parameters for layer in report.layers if layer.precision == "int8")
     total = sum(layer.parameters for layer in report.layers)
     cards = [
-        (_size(after), f"all weights; {_size(before)} before"),
+        (size_text(after), f"all weights; {size_text(before)} before"),
         (f"{100 * int8 / total:.1f} %", "of the parameters are in int8 layers"),
     ]
     if report.variants:
@@ -131,7 +131,7 @@ def _variants(report: QuantizationReport) -> Iterator[str]:
 def _variant_cells(variant: VariantReport) -> Sequence[str]:
     return (
         variant.name,
-        _size(variant.size),
+        size_text(variant.size),
         "–" if variant.error_rate is None else f"{variant.error_rate:.2f}",
         f"{variant.errors} of {variant.reference_words}",
         str(len(variant.empty)),
@@ -147,7 +147,9 @@ def _networks(report: QuantizationReport, manifest: BundleManifest) -> Iterator[
         before = sum(layer.bytes_before for layer in layers)
         after = sum(layer.bytes_after for layer in layers)
         share = f"{100 * after / before:.0f} %" if before else "–"
-        rows.append((network, report.precision[network], _size(before), _size(after), share))
+        rows.append(
+            (network, report.precision[network], size_text(before), size_text(after), share)
+        )
     yield _table(("network", "precision", "before", "after", "of it"), rows)
     if manifest.parameters.get("total") == _SEED_PARAMETERS:
         yield "<p>icefall's documentation of the same architecture gives:</p>"
@@ -173,8 +175,8 @@ def _layer_cells(layer: LayerReport) -> Sequence[str]:
         layer.layer,
         layer.type,
         f"{layer.parameters:,}",
-        _size(layer.bytes_before),
-        _size(layer.bytes_after),
+        size_text(layer.bytes_before),
+        size_text(layer.bytes_after),
         layer.precision,
         "–" if layer.output_error is None else f"{layer.output_error:.5f}",
         layer.reason,
@@ -227,8 +229,9 @@ def _cell(tag: str, text: str, right: bool) -> str:
 def _ranges_text(report: QuantizationReport) -> str:
     calibration = report.calibration
     if calibration.recordings:
+        plural = "s" if calibration.recordings > 1 else ""
         return (
-            f"{calibration.recordings} recordings ({calibration.audio_seconds:.1f} s, "
+            f"{calibration.recordings} recording{plural} ({calibration.audio_seconds:.1f} s, "
             f"{calibration.method})"
         )
     return {"table": "a given table", "none": "nothing (none is fixed)"}[calibration.source]
@@ -242,9 +245,3 @@ def _measure_text(report: QuantizationReport) -> str:
 
 def _rate(variant: VariantReport) -> str:
     return "–" if variant.error_rate is None else f"{variant.error_rate:.2f} %"
-
-
-def _size(size: int) -> str:
-    if size >= _MIB:
-        return f"{size / _MIB:.1f} MB"
-    return f"{size / 1024:.1f} KB" if size >= 1024 else f"{size} B"

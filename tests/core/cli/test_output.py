@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from calve.cli.output import print_json, print_table, size_text
+from calve.cli.output import print_json, print_table
 
 
 def test_numbers_are_aligned_right_and_words_left(capsys: pytest.CaptureFixture[str]):
@@ -30,18 +30,3 @@ def test_json_is_one_line_with_letters_as_they_are(capsys: pytest.CaptureFixture
     output = capsys.readouterr().out
     assert output == '{"token": "▁ein", "text": "ä"}\n'
     assert json.loads(output)["text"] == "ä"
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1536, "1.5 KB"),
-        (503 * 1024, "503 KB"),
-        (159 * 2**20, "159 MB"),
-        (3 * 2**30, "3.0 GB"),
-    ],
-)
-def test_sizes_read_as_ls_prints_them(size: int, text: str):
-    assert size_text(size) == text

@@ -78,7 +78,7 @@ def outline(golden_bundle: Bundle, report: QuantizationReport, tmp_path: Path) -
 
 def test_everything_is_shown(outline: Outline) -> None:
     cells = outline.seen["td"]
-    for text in ("lstm_1", "2,000,000", "7.6 MB", "0.50000", "int8, 1 in fp16", "3.00"):
+    for text in ("lstm_1", "2,000,000", "7.7 MB", "0.50000", "int8, 1 in fp16", "3.00"):
         assert text in cells
     assert outline.seen["li"] == ["a note", "skipped <bad>.wav: silent"]
     assert outline.seen["figcaption"] == ["joiner/linear: 3 of 4"]
