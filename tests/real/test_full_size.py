@@ -1,4 +1,4 @@
-"""The seed's full-size model, with random weights: the file sizes of icefall's documentation."""
+"""The full-size model of icefall's guide, with random weights: the file sizes of icefall's documentation."""
 
 from __future__ import annotations
 

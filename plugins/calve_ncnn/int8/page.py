@@ -22,8 +22,8 @@ PAGE_FILE = "quantization.html"
 
 _MIB = 1024 * 1024
 
-_SEED_PARAMETERS = 84_176_356
-_SEED_SIZES = (
+_GUIDE_PARAMETERS = 84_176_356
+_GUIDE_SIZES = (
     ("encoder .pt", "318 MB"),
     ("encoder .bin, fp32", "317 MB"),
     ("encoder .bin, fp16", "159 MB"),
@@ -151,9 +151,9 @@ def _networks(report: QuantizationReport, manifest: BundleManifest) -> Iterator[
             (network, report.precision[network], size_text(before), size_text(after), share)
         )
     yield _table(("network", "precision", "before", "after", "of it"), rows)
-    if manifest.parameters.get("total") == _SEED_PARAMETERS:
+    if manifest.parameters.get("total") == _GUIDE_PARAMETERS:
         yield "<p>icefall's documentation of the same architecture gives:</p>"
-        yield _table(("file", "size"), _SEED_SIZES)
+        yield _table(("file", "size"), _GUIDE_SIZES)
 
 
 def _layers(layers: Sequence[LayerReport]) -> Iterator[str]:
