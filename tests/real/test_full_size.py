@@ -1,4 +1,4 @@
-"""The full-size model of icefall's guide, with random weights: the file sizes of icefall's documentation."""
+"""The full-size model of icefall's guide, with random weights, and its file sizes."""
 
 from __future__ import annotations
 

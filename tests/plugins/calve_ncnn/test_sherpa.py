@@ -10,7 +10,7 @@ import soundfile
 from calve.api import AudioError, BundleError, PluginError
 from calve.bundle import Bundle
 from calve_ncnn.layout import param_path
-from calve_ncnn.sherpa import sherpa_version, transcribe
+from calve_ncnn.sherpa import SHERPA_NCNN, transcribe
 
 
 @pytest.fixture
@@ -37,7 +37,9 @@ def test_a_bundle_without_metadata_crashes_the_child_and_not_us(
     path = param_path(bundle_dir, "encoder")
     text = re.sub(r"^SherpaMetaData.*\n", "", path.read_text(), flags=re.M)
     path.write_text(text.replace("87 116", "86 116", 1))
-    with pytest.raises(BundleError, match=f"sherpa-ncnn {sherpa_version()} crashed") as caught:
+    with pytest.raises(
+        BundleError, match=f"sherpa-ncnn {SHERPA_NCNN.installed_version()} crashed"
+    ) as caught:
         transcribe(bundle_dir, [noise])
     assert "calve lint --runtime sherpa-ncnn" in (caught.value.fix or "")
 

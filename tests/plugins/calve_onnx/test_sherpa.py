@@ -9,7 +9,7 @@ import soundfile
 from calve.api import AudioError, BundleError, PluginError
 from calve_onnx.layout import find_network
 from calve_onnx.metadata import store
-from calve_onnx.sherpa import sherpa_version, transcribe
+from calve_onnx.sherpa import SHERPA_ONNX, transcribe
 
 
 @pytest.fixture
@@ -32,7 +32,9 @@ def test_results_come_in_order_with_times(broken_dir: Path, noise: Path) -> None
 
 def test_a_bundle_without_metadata_ends_the_child_and_not_us(broken_dir: Path, noise: Path) -> None:
     store.write(broken_dir, {})
-    with pytest.raises(BundleError, match=f"sherpa-onnx {sherpa_version()}") as caught:
+    with pytest.raises(
+        BundleError, match=f"sherpa-onnx {SHERPA_ONNX.installed_version()}"
+    ) as caught:
         transcribe(broken_dir, [noise])
     assert "calve lint --runtime sherpa-onnx" in (caught.value.fix or "")
 
