@@ -79,9 +79,10 @@ class StreamingTranscriber:
     """Transcribes one stream while its audio comes in.
 
     The encoder only ever sees whole segments, so the result does not depend on the size of the
-    pieces that the audio comes in. At the end, silence brings out the last words, and as many
-    silent frames as the last segment needs complete it; what the encoder makes of those is
-    dropped, so the result does not depend on the chunk length of an exact encoder either.
+    pieces that the audio comes in. At the end, silence brings out the last words. The last step
+    reads only what is left, if the network takes any length; else as many silent frames as it
+    needs complete it, and what the encoder makes of those is dropped. So the result does not depend
+    on the chunk length of an exact encoder either.
 
     Args:
       session: The networks.
@@ -161,8 +162,15 @@ class StreamingTranscriber:
         rest = np.concatenate([self._pending, self._fbank.frames()])
         output_frames = (len(rest) - geometry.overlap) // geometry.subsampling_factor
         if output_frames > 0:
-            padding = np.repeat(silent_frame(self._features), geometry.segment - len(rest), axis=0)
-            self._step(np.concatenate([rest, padding]), output_frames)
+            self._step(self._last_segment(rest, output_frames), output_frames)
+
+    def _last_segment(self, rest: Float32Array, output_frames: int) -> Float32Array:
+        """What the last step reads: no more than it needs, if the network takes any length."""
+        geometry = self._geometry
+        if geometry.dynamic:
+            return rest[: output_frames * geometry.subsampling_factor + geometry.overlap]
+        padding = np.repeat(silent_frame(self._features), geometry.segment - len(rest), axis=0)
+        return np.concatenate([rest, padding])
 
     def _step(self, segment: Float32Array, output_frames: int) -> None:
         encoder_out, self._states = self._session.encode_chunk(segment[None], self._states)

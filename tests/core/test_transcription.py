@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,6 +102,27 @@ def test_it_is_the_search_on_the_encoder_over_the_padded_recording(
     assert found.tokens == tuple(SYMBOLS[token] for token in expected.tokens)
     assert found.timestamps == pytest.approx([frame * 0.04 for frame in expected.timestamps])
     assert found.text == SYMBOLS.text(expected.tokens)
+
+
+def test_a_network_of_fixed_length_gives_the_same_and_is_only_fed_whole_segments(
+    session: TorchSession, monkeypatch: pytest.MonkeyPatch
+):
+    free = Recognizer(session, SYMBOLS, chunk_ms=320).transcribe_audio(audio(1.0))
+    fixed = replace(session.geometry.with_chunk_ms(320), dynamic=False)
+    lengths = []
+
+    class FixedLength(TorchSession):
+        def encode_chunk(self, features: Any, states: Any) -> Any:
+            lengths.append(features.shape[1])
+            return super().encode_chunk(features, states)
+
+    strict = FixedLength(session.model)
+    strict.geometry = fixed
+    tail = tail_padding(session.geometry)
+    found = Recognizer(strict, SYMBOLS, tail_padding_frames=tail).transcribe_audio(audio(1.0))
+    assert set(lengths) == {fixed.segment}
+    assert (found.tokens, found.timestamps) == (free.tokens, free.timestamps)
+    assert len(found.tokens) > 3
 
 
 def test_partial_results_only_ever_grow(recognizer: Recognizer):
