@@ -7,7 +7,6 @@ a turn, so that a machine that slows down slows both.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -126,7 +125,7 @@ def _client(bundle: Bundle, name: str) -> ClientSpec:
             f"{bundle.manifest.format} bundles have no client {name!r}",
             fix=did_you_mean(name, clients) or f"clients: {', '.join(clients) or 'none'}",
         )
-    if importlib.util.find_spec(clients[name].module) is None:
+    if not clients[name].is_installed:
         extra = clients[name].extra
         raise PluginError(f"{name} is not installed", fix=f"pip install 'calve[{extra}]'")
     return clients[name]

@@ -178,6 +178,13 @@ class ClientSpec:
     extra: str
     transcribe: LazyRef
 
+    @property
+    def is_installed(self) -> bool:
+        """Whether the client can be imported; it is not imported to find out."""
+        import importlib.util
+
+        return importlib.util.find_spec(self.module) is not None
+
 
 @dataclass(frozen=True)
 class Conventions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import tempfile
 from collections.abc import Callable, Iterator
@@ -59,7 +58,7 @@ def verify(path: str | PathLike[str], *, num_threads: int = 1) -> Iterator[Check
     yield _check("features", partial(_features, bundle))
     yield _check("golden", partial(_golden, bundle, num_threads))
     for client in exporter.clients:
-        if importlib.util.find_spec(client.module) is None:
+        if not client.is_installed:
             fix = f"not installed: pip install 'calve[{client.extra}]'"
             yield Check(client.name, SKIPPED, fix)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -151,7 +150,7 @@ def _bundle_decoders(bundle: Bundle, chunk_ms: int | None, num_threads: int) -> 
         lambda utterances: [recognizer.transcribe_audio(one.audio).text for one in utterances],
     )
     for client in registry().exporters.get(bundle.manifest.format).clients:
-        if importlib.util.find_spec(client.module) is None:
+        if not client.is_installed:
             click.echo(f"{client.name} is not installed, and left out", err=True)
             continue
         yield Decoder(

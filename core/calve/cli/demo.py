@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -114,7 +113,7 @@ def _transcribe(
 
 
 def _installed_clients(exporter: ExporterSpec) -> list[ClientSpec]:
-    installed = [c for c in exporter.clients if importlib.util.find_spec(c.module) is not None]
+    installed = [client for client in exporter.clients if client.is_installed]
     for client in exporter.clients:
         if client not in installed:
             click.echo(f"{client.name} is not installed: pip install 'calve[{client.extra}]'")
