@@ -41,8 +41,8 @@ def calve_register_recipes() -> Iterator[RecipeSpec]:
             PretrainedSpec(
                 name="digits-lstm",
                 checkpoint=Resource("calve_lstm_transducer", "digits/pretrained.pt"),
-                tokens=Resource("calve_lstm_transducer", "digits/tokens.txt"),
-                recordings=Resource("calve_lstm_transducer", "digits/recordings"),
+                tokens=Resource("calve_transducer", "digits/tokens.txt"),
+                recordings=Resource("calve_transducer", "digits/recordings"),
                 summary="connected English digits, 1.9 million parameters",
             ),
         ),

@@ -15,7 +15,7 @@ from calve.golden import Golden
 from calve.quantization import REPORT_FILE, quantize
 from calve.verification import verify
 
-DEMO = Path(__file__).parents[2] / "plugins" / "calve_lstm_transducer" / "digits" / "recordings"
+DEMO = Path(__file__).parents[2] / "plugins" / "calve_transducer" / "digits" / "recordings"
 
 
 @pytest.fixture(scope="module")

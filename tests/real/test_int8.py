@@ -25,7 +25,7 @@ from calve_transducer.config import TransducerConfig
 from calve_transducer.family import TransducerFamily
 
 RECIPE = "lstm_transducer_stateless2"
-DEMO = Path(__file__).parents[2] / "plugins" / "calve_lstm_transducer" / "digits" / "recordings"
+DEMO = Path(__file__).parents[2] / "plugins" / "calve_transducer" / "digits" / "recordings"
 MIB = 1024 * 1024
 
 

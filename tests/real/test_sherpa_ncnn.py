@@ -25,7 +25,7 @@ from calve_ncnn.metadata import store
 from calve_ncnn.operators import SHERPA_NCNN_OPERATORS
 
 RECIPE = "lstm_transducer_stateless2"
-DEMO = Path(__file__).parents[2] / "plugins" / "calve_lstm_transducer" / "digits" / "recordings"
+DEMO = Path(__file__).parents[2] / "plugins" / "calve_transducer" / "digits" / "recordings"
 SHERPA_CHUNK_MS = 40
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 

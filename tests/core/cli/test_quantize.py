@@ -10,7 +10,7 @@ import pytest
 from calve.bundle import Bundle
 from calve.cli import run
 
-DEMO = Path(__file__).parents[3] / "plugins" / "calve_lstm_transducer" / "digits" / "recordings"
+DEMO = Path(__file__).parents[3] / "plugins" / "calve_transducer" / "digits" / "recordings"
 
 
 def quantize(*arguments: object) -> int:

@@ -54,9 +54,7 @@ def test_drawn_readings_use_many_voices_and_only_what_is_installed() -> None:
 
 
 def test_the_shipped_demo_says_what_its_transcripts_say() -> None:
-    folder = (
-        Path(__file__).parents[3] / "plugins" / "calve_lstm_transducer" / "digits" / "recordings"
-    )
+    folder = Path(__file__).parents[3] / "plugins" / "calve_transducer" / "digits" / "recordings"
     lines = (folder / "transcripts.txt").read_text().splitlines()
     assert dict(line.split("\t") for line in lines) == {
         f"{name}.wav": reading.text for name, reading in READINGS.items()

@@ -14,7 +14,7 @@ from calve_ncnn.layout import NETWORKS
 @pytest.fixture(scope="session")
 def demo() -> Iterator[Path]:
     """Short recordings at 16 kHz with a transcripts.txt."""
-    with as_file(files("calve_lstm_transducer") / "digits" / "recordings") as folder:
+    with as_file(files("calve_transducer") / "digits" / "recordings") as folder:
         yield folder
 
 
