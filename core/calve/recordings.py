@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ __all__ = [
     "find_recordings",
     "find_utterances",
     "read_transcripts",
+    "transcript_of",
 ]
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".au"})
@@ -68,10 +69,12 @@ def find_utterances(sources: Sequence[Path], reference: Path | None) -> list[Utt
         for file in own:
             if file.is_file():
                 transcripts |= read_transcripts(file)
-        return [Utterance(path, _lookup(transcripts, path)) for path in find_recordings(sources)]
+        return [
+            Utterance(path, transcript_of(transcripts, path)) for path in find_recordings(sources)
+        ]
     transcripts = read_transcripts(reference)
     utterances = [
-        Utterance(path, _lookup(transcripts, path))
+        Utterance(path, transcript_of(transcripts, path))
         for path in find_recordings(sources or [reference.parent])
     ]
     unknown = [one.path.name for one in utterances if one.reference is None]
@@ -122,7 +125,8 @@ def _manifest_line(line: str) -> tuple[str, str]:
     return entry.get("recording_id") or entry["id"], " ".join(part["text"] for part in parts)
 
 
-def _lookup(transcripts: dict[str, str], path: Path) -> str | None:
+def transcript_of(transcripts: Mapping[str, str], path: Path) -> str | None:
+    """What `read_transcripts` found for a recording: by its path, its name, or its stem."""
     keys = (str(path), path.name, path.stem)
     return next((transcripts[key] for key in keys if key in transcripts), None)
 

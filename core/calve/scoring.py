@@ -1,18 +1,62 @@
-"""Word error rates."""
+"""Error rates of words or characters: counts, alignments, confidence, and what is confused."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
-from kaldialign import edit_distance
+from kaldialign import align as kaldi_align
+from kaldialign import bootstrap_wer_ci
 
-__all__ = ["ErrorCounts", "count_errors", "total_errors"]
+from calve.errors import DataError
+
+__all__ = [
+    "UNITS",
+    "Alignment",
+    "DecodedUtterance",
+    "ErrorClasses",
+    "ErrorCounts",
+    "Score",
+    "count_errors",
+    "probability_of_improvement",
+    "score",
+    "total_errors",
+]
+
+UNITS = {"word": "WER", "character": "CER"}
+"""What errors can be counted in, and what their rate is called."""
+
+Pair = tuple[str | None, str | None]
+
+_NOTHING = " "
+"""Stands for no symbol in kaldialign's pairs; neither a word nor a character."""
+
+_REPLICATIONS = 10_000
+
+
+@dataclass(frozen=True)
+class DecodedUtterance:
+    """What was said, and what was recognised.
+
+    Attributes:
+      name: Of the utterance.
+      reference: The words that were said.
+      hypothesis: The words that were recognised.
+      timestamps: Seconds from the start at which each word of the hypothesis began; empty if
+        nobody knows.
+    """
+
+    name: str
+    reference: str
+    hypothesis: str
+    timestamps: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class ErrorCounts:
-    """Word errors of one utterance, or of many added up.
+    """Errors of one utterance, or of many added up; counted in words or in characters.
 
     Attributes:
       substitutions: Reference words that came out as another word.
@@ -51,20 +95,158 @@ class ErrorCounts:
         )
 
 
+@dataclass(frozen=True)
+class Alignment:
+    """One utterance's reference and hypothesis, side by side.
+
+    Attributes:
+      name: Of the utterance.
+      pairs: (reference, hypothesis) symbols in order; None on the left is an insertion, on the
+        right a deletion.
+    """
+
+    name: str
+    pairs: tuple[Pair, ...]
+
+    @property
+    def counts(self) -> ErrorCounts:
+        """The errors in it."""
+        insertions = sum(reference is None for reference, _ in self.pairs)
+        deletions = sum(hypothesis is None for _, hypothesis in self.pairs)
+        wrong = sum(reference != hypothesis for reference, hypothesis in self.pairs)
+        return ErrorCounts(
+            substitutions=wrong - insertions - deletions,
+            insertions=insertions,
+            deletions=deletions,
+            reference_words=len(self.pairs) - insertions,
+            utterances=1,
+            wrong_utterances=int(wrong > 0),
+        )
+
+
+@dataclass(frozen=True)
+class ErrorClasses:
+    """How often each error was made.
+
+    Attributes:
+      correct: Times that each symbol was recognised.
+      substitutions: Times that the first symbol came out as the second.
+      deletions: Times that each reference symbol was missed.
+      insertions: Times that each symbol came out of nothing.
+    """
+
+    correct: Counter[str] = field(default_factory=Counter)
+    substitutions: Counter[tuple[str, str]] = field(default_factory=Counter)
+    deletions: Counter[str] = field(default_factory=Counter)
+    insertions: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well some utterances were recognised.
+
+    Attributes:
+      unit: "word" or "character".
+      alignments: One for each utterance.
+    """
+
+    unit: str
+    alignments: tuple[Alignment, ...]
+
+    @property
+    def rate_name(self) -> str:
+        """What the error rate is called, "WER" or "CER"."""
+        return UNITS[self.unit]
+
+    @cached_property
+    def counts(self) -> ErrorCounts:
+        """The errors of all utterances."""
+        return sum((alignment.counts for alignment in self.alignments), ErrorCounts())
+
+    @cached_property
+    def interval(self) -> tuple[float, float] | None:
+        """Ends of the 95 % confidence interval of the error rate in percent.
+
+        Utterances are drawn anew 10,000 times (Bisani and Ney, "Bootstrap estimates for
+        confidence intervals in ASR performance evaluation", 2004), by kaldialign. None where
+        there is no error rate.
+        """
+        if not self.counts.reference_words:
+            return None
+        found = bootstrap_wer_ci(*self._sides(), replications=_REPLICATIONS)
+        return max(0.0, 100 * found["ci95min"]), 100 * found["ci95max"]
+
+    @cached_property
+    def classes(self) -> ErrorClasses:
+        """The errors by what was confused with what."""
+        classes = ErrorClasses()
+        for reference, hypothesis in (pair for one in self.alignments for pair in one.pairs):
+            if reference is None:
+                classes.insertions[hypothesis or ""] += 1
+            elif hypothesis is None:
+                classes.deletions[reference] += 1
+            elif reference != hypothesis:
+                classes.substitutions[reference, hypothesis] += 1
+            else:
+                classes.correct[reference] += 1
+        return classes
+
+    def _sides(self) -> tuple[list[list[str]], list[list[str]]]:
+        references = [[r for r, _ in one.pairs if r is not None] for one in self.alignments]
+        hypotheses = [[h for _, h in one.pairs if h is not None] for one in self.alignments]
+        return references, hypotheses
+
+
+def score(utterances: Iterable[DecodedUtterance], unit: str = "word") -> Score:
+    """Align every utterance; case and punctuation count as they are.
+
+    Args:
+      utterances: What was said and recognised.
+      unit: "word", or "character": then spaces do not count.
+    """
+    return Score(unit, tuple(_align(one, unit) for one in utterances))
+
+
+def probability_of_improvement(before: Score, after: Score) -> float | None:
+    """How probable it is that ``after`` really makes fewer errors than ``before``.
+
+    The share of 10,000 bootstrap samples of the utterances in which it does. None where there is
+    no error rate.
+
+    Raises:
+      DataError: if they are not of the same utterances.
+    """
+    references, hypotheses = before._sides()
+    other_references, other_hypotheses = after._sides()
+    if references != other_references:
+        raise DataError("two results can only be compared on the same utterances")
+    if not before.counts.reference_words:
+        return None
+    found = bootstrap_wer_ci(references, hypotheses, other_hypotheses, replications=_REPLICATIONS)
+    return float(found["p_s2_improv_over_s1"])
+
+
 def count_errors(reference: str, hypothesis: str) -> ErrorCounts:
     """Align two texts word by word; case and punctuation count as they are."""
-    words = reference.split()
-    distance = edit_distance(words, hypothesis.split())
-    return ErrorCounts(
-        substitutions=distance["sub"],
-        insertions=distance["ins"],
-        deletions=distance["del"],
-        reference_words=len(words),
-        utterances=1,
-        wrong_utterances=int(distance["total"] > 0),
-    )
+    return _align(DecodedUtterance("", reference, hypothesis), "word").counts
 
 
 def total_errors(pairs: Iterable[tuple[str, str]]) -> ErrorCounts:
     """The sum over (reference, hypothesis) pairs."""
     return sum((count_errors(*pair) for pair in pairs), ErrorCounts())
+
+
+def _align(utterance: DecodedUtterance, unit: str) -> Alignment:
+    reference = _symbols(utterance.reference, unit)
+    hypothesis = _symbols(utterance.hypothesis, unit)
+    pairs = kaldi_align(reference, hypothesis, _NOTHING)
+    return Alignment(utterance.name, tuple((_known(r), _known(h)) for r, h in pairs))
+
+
+def _symbols(text: str, unit: str) -> Sequence[str]:
+    words = text.split()
+    return words if unit == "word" else list("".join(words))
+
+
+def _known(symbol: str) -> str | None:
+    return None if symbol == _NOTHING else symbol

@@ -140,6 +140,20 @@ class SymbolTable:
         """The text that a sequence of symbols spells; ``▁`` starts a word."""
         return "".join(self[index] for index in ids).replace(_WORD_BOUNDARY, " ").strip()
 
+    @staticmethod
+    def word_starts(symbols: Iterable[str]) -> list[int]:
+        """Indices of the symbols with which the words of their text begin."""
+        starts = []
+        between_words = True
+        for index, symbol in enumerate(symbols):
+            for character in symbol:
+                if character == _WORD_BOUNDARY or character.isspace():
+                    between_words = True
+                elif between_words:
+                    starts.append(index)
+                    between_words = False
+        return starts
+
     @cached_property
     def _ids(self) -> dict[str, int]:
         return {symbol: index for index, symbol in enumerate(self.symbols)}

@@ -19,7 +19,14 @@ from calve.geometry import StreamingGeometry
 from calve.protocols import Hypothesis, Search, Session
 from calve.tokens import SymbolTable
 
-__all__ = ["Recognition", "Recognizer", "StreamingTranscriber", "Transcript", "transcribe"]
+__all__ = [
+    "Recognition",
+    "Recognizer",
+    "StreamingTranscriber",
+    "Transcript",
+    "transcribe",
+    "word_timestamps",
+]
 
 Float32Array = NDArray[np.float32]
 DEFAULT_SEARCH = "greedy_search"
@@ -73,6 +80,11 @@ class Transcript:
             "duration": self.duration,
             "rtf": self.rtf,
         }
+
+
+def word_timestamps(found: Recognition | Transcript) -> tuple[float, ...]:
+    """Seconds from the start at which the first symbol of each word was emitted."""
+    return tuple(found.timestamps[index] for index in SymbolTable.word_starts(found.tokens))
 
 
 class StreamingTranscriber:

@@ -142,3 +142,17 @@ def test_a_table_of_another_model_is_an_error_that_names_both_sizes(vocab_size: 
 def test_a_table_that_no_file_could_hold_is_refused(symbols: tuple[str, ...]):
     with pytest.raises(TokensError):
         SymbolTable(symbols)
+
+
+@pytest.mark.parametrize(
+    ("symbols", "starts"),
+    [
+        ([], []),
+        (["▁one", "▁two"], [0, 1]),
+        (["▁o", "ne", "▁", "two", "▁"], [0, 3]),
+        (["o", "ne▁two"], [0, 1]),
+    ],
+)
+def test_words_start_where_their_first_letter_is(symbols: list[str], starts: list[int]):
+    assert SymbolTable.word_starts(symbols) == starts
+    assert len(starts) == len("".join(symbols).replace("▁", " ").split())

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["print_json", "print_table"]
+if TYPE_CHECKING:
+    from calve.scoring import Score
+
+__all__ = ["print_json", "print_table", "score_json", "score_text"]
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
@@ -29,6 +33,27 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
             for cell, width, to_right in zip(line, widths, right, strict=True)
         ]
         click.echo("  ".join(padded).rstrip())
+
+
+def score_text(score: Score) -> str:
+    """A score in one line."""
+    counts = score.counts
+    rate = f"{score.rate_name} undefined"
+    if counts.wer is not None and score.interval is not None:
+        low, high = score.interval
+        rate = f"{score.rate_name} {counts.wer:.2f} % (95 % confidence: {low:.2f} to {high:.2f})"
+    return (
+        f"{rate}: {counts.substitutions} substitutions, {counts.insertions} insertions, "
+        f"{counts.deletions} deletions in {counts.reference_words} {score.unit}s; "
+        f"{counts.wrong_utterances} of {counts.utterances} utterances have errors"
+    )
+
+
+def score_json(score: Score) -> dict[str, Any]:
+    """A score with the keys of ``--json``."""
+    name = score.rate_name.lower()
+    interval = list(score.interval) if score.interval is not None else None
+    return {name: score.counts.wer, f"{name}_interval": interval, **asdict(score.counts)}
 
 
 def _is_number(text: str) -> bool:

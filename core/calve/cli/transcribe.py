@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import click
 
 from calve.bundle import Bundle
 from calve.cli.options import json_option
-from calve.cli.output import print_json
-from calve.errors import AudioError
-from calve.transcription import DEFAULT_SEARCH, Recognizer, Transcript
+from calve.cli.output import print_json, score_text
+from calve.error_files import ResultFiles, write_results
+from calve.errors import AudioError, ConfigError
+from calve.recordings import read_transcripts, transcript_of
+from calve.scoring import UNITS, DecodedUtterance, score
+from calve.transcription import DEFAULT_SEARCH, Recognizer, Transcript, word_timestamps
 
 __all__ = ["transcribe"]
 
@@ -28,6 +32,24 @@ __all__ = ["transcribe"]
 @click.option(
     "--decoding-method", default=DEFAULT_SEARCH, show_default=True, help="A registered search."
 )
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path),
+    help="What is said: lines 'file-name<TAB>words', or a lhotse manifest. Prints the error rate.",
+)
+@click.option(
+    "--unit",
+    type=click.Choice(list(UNITS)),
+    default="word",
+    show_default=True,
+    help="What errors are counted in.",
+)
+@click.option(
+    "--res-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also write recogs-*.txt, errs-*.txt, errs-*.html and wer-summary-*.txt here; needs "
+    "--reference.",
+)
 @json_option
 @click.pass_context
 def transcribe(
@@ -37,28 +59,65 @@ def transcribe(
     chunk_ms: int | None,
     num_threads: int,
     decoding_method: str,
+    reference: Path | None,
+    unit: str,
+    res_dir: Path | None,
     as_json: bool,
 ) -> None:
     """Transcribe RECORDINGS (any sampling rate, any number of channels) with BUNDLE.
 
     A recording that cannot be read is reported, and the others are transcribed all the same.
     """
+    if res_dir is not None and reference is None:
+        raise ConfigError("--res-dir needs --reference", fix="say what is said in the recordings")
+    spoken = None if reference is None else read_transcripts(reference)
+    opened = Bundle.open(bundle)
     recognizer = Recognizer.from_bundle(
-        Bundle.open(bundle), chunk_ms=chunk_ms, num_threads=num_threads, search=decoding_method
+        opened, chunk_ms=chunk_ms, num_threads=num_threads, search=decoding_method
     )
-    unreadable = 0
+    transcripts = []
+    for transcript in _readable(recognizer, recordings):
+        _print(transcript, as_json)
+        transcripts.append(transcript)
+    complete = len(transcripts) == len(recordings)
+    if spoken is not None:
+        decoded = list(_with_references(transcripts, spoken))
+        complete = complete and len(decoded) == len(transcripts)
+        found = score(decoded, unit)
+        # In JSON mode, stdout holds one object for each recording and nothing else.
+        click.echo(score_text(found), err=as_json)
+        if res_dir is not None:
+            name = opened.path.resolve().name
+            files = ResultFiles.named(res_dir, name, decoding_method)
+            write_results(files, f"{name} {decoding_method}", decoded, found)
+            click.echo(f"{files.page} shows every error", err=True)
+    if not complete:
+        ctx.exit(1)
+
+
+def _readable(recognizer: Recognizer, recordings: Iterable[str]) -> Iterator[Transcript]:
     for recording in recordings:
         try:
             transcript = recognizer.transcribe(recording)
         except AudioError as error:
             error.show()
-            unreadable += 1
             continue
         for note in transcript.notes:
             click.echo(f"{recording}: {note}", err=True)
-        _print(transcript, as_json)
-    if unreadable:
-        ctx.exit(1)
+        yield transcript
+
+
+def _with_references(
+    transcripts: Iterable[Transcript], spoken: Mapping[str, str]
+) -> Iterator[DecodedUtterance]:
+    for transcript in transcripts:
+        reference = transcript_of(spoken, Path(transcript.path))
+        if reference is None:
+            click.echo(f"{transcript.path}: no reference, and not counted", err=True)
+            continue
+        yield DecodedUtterance(
+            Path(transcript.path).name, reference, transcript.text, word_timestamps(transcript)
+        )
 
 
 def _print(transcript: Transcript, as_json: bool) -> None:

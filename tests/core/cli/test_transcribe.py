@@ -110,3 +110,71 @@ def test_something_that_is_no_bundle_is_refused(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "not a bundle" in captured.err
+
+
+def test_with_a_reference_the_error_rate_is_printed_and_files_are_written(
+    golden_bundle: Bundle,
+    recordings: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    assert transcribe(golden_bundle.path, *recordings, "--json") == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    first, second = (one["text"].split() for one in found)
+    reference = tmp_path / "said.txt"
+    reference.write_text(f"mono.wav\t{' '.join(first)}\nstereo.flac\t{' '.join(second[1:])}\n")
+    arguments = (*recordings, "--reference", reference, "--res-dir", tmp_path / "results")
+    assert transcribe(golden_bundle.path, *arguments) == 0
+    words = len(first) + len(second) - 1
+    out = capsys.readouterr().out
+    assert f"WER {100 / words:.2f} %" in out
+    assert f"0 substitutions, 1 insertions, 0 deletions in {words} words" in out
+    recogs, errs, page, summary = (
+        tmp_path / "results" / f"{kind}-bundle-greedy_search.{suffix}"
+        for kind, suffix in (
+            ("recogs", "txt"),
+            ("errs", "txt"),
+            ("errs", "html"),
+            ("wer-summary", "txt"),
+        )
+    )
+    starts = [i for i, token in enumerate(found[0]["tokens"]) if token.startswith("▁")]
+    times = ", ".join(f"{found[0]['timestamps'][i]:.3f}" for i in starts)
+    assert f"mono.wav:\ttimestamp_hyp=[{times}]" in recogs.read_text()
+    assert f"(*->{second[0]})" in errs.read_text()
+    assert f'<span class="ins">{second[0]}</span>' in page.read_text()
+    assert summary.read_text() == (f"settings\tWER\nbundle greedy_search\t{100 / words:.2f}\n")
+
+
+def test_characters_can_be_counted_and_json_stays_alone_on_stdout(
+    golden_bundle: Bundle,
+    recordings: list[str],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+):
+    reference = tmp_path / "said.txt"
+    reference.write_text("mono word\nstereo word\n")
+    arguments = (*recordings, "--reference", reference, "--unit", "character", "--json")
+    assert transcribe(golden_bundle.path, *arguments) == 0
+    captured = capfd.readouterr()
+    assert len([json.loads(line) for line in captured.out.splitlines()]) == 2
+    assert "CER " in captured.err
+    assert "in 8 characters" in captured.err
+
+
+def test_a_recording_without_reference_is_reported_and_not_counted(
+    golden_bundle: Bundle,
+    recordings: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    reference = tmp_path / "said.txt"
+    reference.write_text("mono.wav word\n")
+    assert transcribe(golden_bundle.path, *recordings, "--reference", reference) == 1
+    captured = capsys.readouterr()
+    assert "stereo.flac: no reference" in captured.err
+    assert "of 1 utterances" in captured.out
+    assert transcribe(golden_bundle.path, *recordings, "--reference", tmp_path / "none") == 1
+    assert "cannot read" in capsys.readouterr().err
+    assert transcribe(golden_bundle.path, *recordings, "--res-dir", tmp_path) == 2
+    assert "--reference" in capsys.readouterr().err
