@@ -22,6 +22,7 @@ import numpy as np
 from calve.audio import read_audio
 from calve.benchmark_child import Measurement, Task
 from calve.bundle import GOLDEN_FILE, Bundle
+from calve.claims import claimed_clients
 from calve.errors import BundleError, PluginError
 from calve.golden import Golden
 from calve.progress import NO_PROGRESS
@@ -124,6 +125,10 @@ def _client(bundle: Bundle, name: str) -> ClientSpec:
         raise PluginError(
             f"{bundle.manifest.format} bundles have no client {name!r}",
             fix=did_you_mean(name, clients) or f"clients: {', '.join(clients) or 'none'}",
+        )
+    if clients[name] not in claimed_clients(bundle.manifest.encoder, bundle.manifest.format):
+        raise BundleError(
+            f"{name} does not know the encoder {bundle.manifest.encoder!r}", where=bundle.path
         )
     if not clients[name].is_installed:
         extra = clients[name].extra

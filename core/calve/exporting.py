@@ -19,9 +19,10 @@ from calve.bundle import (
     tail_padding,
     write_manifest,
 )
+from calve.claims import check_format_is_claimed
 from calve.config import resolve
 from calve.discovery import load_driver
-from calve.errors import ConfigError, ExportError, PluginError, TokensError
+from calve.errors import ExportError, PluginError, TokensError
 from calve.features import FeatureConfig, compute_fbank
 from calve.files import atomic_dir
 from calve.geometry import StreamingGeometry
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from calve.checkpoint import CheckpointChoice
     from calve.models import LoadedModel
 
-__all__ = ["export", "model_symbols"]
+__all__ = ["export", "model_symbols", "try_export"]
 
 _LONG_CHUNK = 8
 """A dynamic network is checked with its own shift and with one so many times longer."""
@@ -81,9 +82,36 @@ def export(
         exported to the format.
       PluginError: if the recipe or format is not registered or not usable.
     """
+    check_format_is_claimed(recipe, format)
+    return try_export(
+        recipe,
+        checkpoint=checkpoint,
+        output=output,
+        tokens=tokens,
+        format=format,
+        overwrite=overwrite,
+        overrides=overrides,
+        progress=progress,
+        **options,
+    )
+
+
+def try_export(
+    recipe: str,
+    *,
+    checkpoint: str | PathLike[str] | CheckpointChoice,
+    output: str | PathLike[str],
+    tokens: str | PathLike[str] | None = None,
+    format: str = "ncnn",  # noqa: A002
+    overwrite: bool = False,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    progress: Progress = NO_PROGRESS,
+    **options: Any,
+) -> Bundle:
+    """As `export`, whether the recipe's encoder claims the format or not."""
     from calve.models import load
 
-    exporter = _usable_exporter(recipe, format)
+    exporter = _usable_exporter(format)
     format_options = resolve(exporter.options.load(), options)
     with (
         atomic_dir(Path(output), overwrite=overwrite) as folder,
@@ -207,19 +235,13 @@ class _Job:
         return golden, sum(reports[1:], start=reports[0])
 
 
-def _usable_exporter(recipe: str, format_name: str) -> ExporterSpec:
-    """The exporter, if the recipe's encoder claims the format and what it needs is installed.
+def _usable_exporter(format_name: str) -> ExporterSpec:
+    """The exporter, if what it needs is installed.
 
     Raises:
-      ConfigError, PluginError: if not.
+      PluginError: if not.
     """
     exporter = registry().exporters.get(format_name)
-    encoder = registry().encoders.get(registry().recipes.get(recipe).encoder)
-    if format_name not in encoder.formats:
-        raise ConfigError(
-            f"the encoder {encoder.name!r} of recipe {recipe} cannot be exported to {format_name}",
-            fix=f"formats that it claims: {', '.join(encoder.formats) or 'none'}",
-        )
     if exporter.extra is not None and (missing := missing_for_extra("calve", exporter.extra)):
         raise PluginError(
             f"the format {format_name} needs {' and '.join(missing)}, which is not installed",

@@ -33,6 +33,7 @@ def calve_register_encoders() -> Iterable[specs.EncoderSpec]:  # type: ignore[em
     ...         infer_config=LazyRef("my_package.config:infer_config"),
     ...         formats=("ncnn",),
     ...         summary="one line about it",
+    ...         tiny={"num_layers": 2, "encoder_dim": 16},
     ...     )
     """
 

@@ -81,6 +81,9 @@ class ModelFamily(Protocol):
     training_config: type
     """Dataclass of the training options (num_epochs, initial_lr, ...)."""
 
+    tiny: Mapping[str, Any]
+    """Options of a very small model, for tests and the capability matrix."""
+
     def build(self, encoder: Any, config: Any) -> torch.nn.Module:
         """A model with ``.encoder``, ``.decoder`` and ``.joiner`` in icefall's layout."""
 

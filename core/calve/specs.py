@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +108,10 @@ class EncoderSpec:
       build: ``(config) -> StreamingEncoder``.
       infer_config: ``(shapes: Mapping[str, tuple[int, ...]]) -> dict``: the options that the
         shapes of a checkpoint's ``encoder.*`` entries (prefix removed) determine.
-      formats: Export formats that the encoder claims, each proved by the conformance kit.
+      formats: Export formats that the encoder claims, each proved by the capability matrix.
       summary: One line for lists.
+      tiny: Options of a very small instance that can stream, for tests and the capability matrix;
+        an encoder's defaults are used where it says nothing.
     """
 
     name: str
@@ -118,6 +120,7 @@ class EncoderSpec:
     infer_config: LazyRef
     formats: tuple[str, ...]
     summary: str
+    tiny: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -216,6 +219,7 @@ class ExporterSpec:
       clients: Runtimes of other projects that open these bundles.
       extra: calve's extra that installs what the steps need; None if the base install does.
       conventions: How the networks share the work, which torch then does likewise for comparison.
+      precisions: The options that give each precision of the weights ("fp32", "fp16", "int8").
     """
 
     format: str
@@ -228,6 +232,9 @@ class ExporterSpec:
     clients: tuple[ClientSpec, ...] = ()
     extra: str | None = None
     conventions: Conventions = Conventions()
+    precisions: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=lambda: {"fp32": {}}, hash=False
+    )
 
 
 @dataclass(frozen=True)
@@ -238,6 +245,7 @@ class MetadataWriterSpec:
       table: ``(config, geometry) -> dict[str, int | str]``, a pure function.
       state_names: What that runtime calls the encoder's states, in the encoder's order; empty if
         it takes the encoder's own names.
+      clients: Names of the format's clients that open bundles of this encoder; None for all.
     """
 
     encoder: str
@@ -245,6 +253,7 @@ class MetadataWriterSpec:
     table: LazyRef
     summary: str
     state_names: tuple[str, ...] = ()
+    clients: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

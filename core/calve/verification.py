@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from calve.bundle import GOLDEN_FILE, Bundle
+from calve.claims import claimed_clients
 from calve.errors import CalveError
 from calve.features import compute_fbank
 from calve.golden import Golden, pcm_samples
@@ -57,8 +58,12 @@ def verify(path: str | PathLike[str], *, num_threads: int = 1) -> Iterator[Check
     yield _check("lint", partial(_lint, bundle, exporter))
     yield _check("features", partial(_features, bundle))
     yield _check("golden", partial(_golden, bundle, num_threads))
+    claimed = claimed_clients(bundle.manifest.encoder, exporter.format)
     for client in exporter.clients:
-        if not client.is_installed:
+        if client not in claimed:
+            reason = f"it does not know the encoder {bundle.manifest.encoder!r}"
+            yield Check(client.name, SKIPPED, reason)
+        elif not client.is_installed:
             fix = f"not installed: pip install 'calve[{client.extra}]'"
             yield Check(client.name, SKIPPED, fix)
         else:

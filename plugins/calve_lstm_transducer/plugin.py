@@ -26,6 +26,15 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         infer_config=LazyRef("calve_lstm_transducer.config:infer_config"),
         formats=("state-dict", "jit-trace", "jit-script", "ncnn", "onnx"),
         summary="convolutional front end, projected LSTM layers; streams frame by frame",
+        tiny={
+            "num_encoder_layers": 2,
+            "encoder_dim": 16,
+            "rnn_hidden_size": 24,
+            "dim_feedforward": 32,
+            "conv_layer1_channels": 4,
+            "conv_layer2_channels": 8,
+            "conv_layer3_channels": 8,
+        },
     )
 
 

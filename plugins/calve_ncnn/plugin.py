@@ -41,6 +41,7 @@ def calve_register_exporters() -> Iterator[ExporterSpec]:
                 transcribe=LazyRef("calve_ncnn.sherpa:transcribe"),
             ),
         ),
+        precisions={"fp32": {"fp16": False}, "fp16": {"fp16": True}},
     )
 
 

@@ -35,6 +35,7 @@ def calve_register_exporters() -> Iterator[ExporterSpec]:
         ),
         extra="onnx",
         conventions=Conventions(projected=True, initial_symbol=-1),
+        precisions={name: {"precision": name} for name in ("fp32", "fp16", "int8")},
     )
 
 

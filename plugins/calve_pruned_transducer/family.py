@@ -23,6 +23,7 @@ class PlainTransducerFamily:
 
     config = transducer_config.TransducerConfig
     training_config = TrainingConfig
+    tiny = transducer_config.TINY
 
     def build(self, encoder: Any, config: transducer_config.TransducerConfig) -> torch.nn.Module:
         """A `calve_transducer.model.Transducer`; ``encoder`` gets an output layer for symbols."""

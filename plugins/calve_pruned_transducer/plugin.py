@@ -10,6 +10,17 @@ CONFIG = LazyRef("calve_pruned_transducer.config:ConformerConfig")
 INFER_CONFIG = LazyRef("calve_pruned_transducer.config:infer_config")
 FAMILY = LazyRef("calve_transducer.family:TransducerFamily")
 
+TINY = {
+    "num_encoder_layers": 2,
+    "encoder_dim": 16,
+    "nhead": 2,
+    "dim_feedforward": 32,
+    "cnn_module_kernel": 5,
+    "causal_convolution": True,
+    "decode_chunk_size": 4,
+    "left_context": 8,
+}
+
 
 @hookimpl
 def calve_register_encoders() -> Iterator[EncoderSpec]:
@@ -20,6 +31,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         infer_config=INFER_CONFIG,
         formats=(),
         summary="reworked conformer of scaled layers; streams in chunks with cached attention",
+        tiny=TINY,
     )
     yield EncoderSpec(
         name="plain_conformer",
@@ -28,6 +40,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         infer_config=INFER_CONFIG,
         formats=(),
         summary="conformer of plain layers; streams in chunks with cached attention",
+        tiny=TINY,
     )
 
 

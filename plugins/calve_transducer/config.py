@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["TransducerConfig", "infer_config"]
+__all__ = ["TINY", "TransducerConfig", "infer_config"]
+
+TINY: Mapping[str, Any] = {"vocab_size": 30, "decoder_dim": 16, "joiner_dim": 16}
+"""Options of a very small model."""
 
 
 @dataclass(frozen=True)

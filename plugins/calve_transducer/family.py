@@ -21,6 +21,7 @@ class TransducerFamily:
 
     config = transducer_config.TransducerConfig
     training_config = TrainingConfig
+    tiny = transducer_config.TINY
 
     def build(self, encoder: Any, config: transducer_config.TransducerConfig) -> torch.nn.Module:
         """A `calve_transducer.model.Transducer` around ``encoder``."""

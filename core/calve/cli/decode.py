@@ -12,6 +12,7 @@ import click
 
 from calve.bundle import Bundle
 from calve.checkpoint import CheckpointChoice
+from calve.claims import claimed_clients
 from calve.cli.options import (
     RecipeGroup,
     checkpoint_options,
@@ -149,7 +150,7 @@ def _bundle_decoders(bundle: Bundle, chunk_ms: int | None, num_threads: int) -> 
         f"streaming, {recognizer.geometry.chunk_ms} ms",
         lambda utterances: [recognizer.transcribe_audio(one.audio).text for one in utterances],
     )
-    for client in registry().exporters.get(bundle.manifest.format).clients:
+    for client in claimed_clients(bundle.manifest.encoder, bundle.manifest.format):
         if not client.is_installed:
             click.echo(f"{client.name} is not installed, and left out", err=True)
             continue

@@ -10,13 +10,14 @@ import click
 
 from calve.bundle import Bundle
 from calve.checkpoint import builtin_checkpoint
+from calve.claims import claimed_clients
 from calve.cli.export import print_summary
 from calve.cli.output import print_table
 from calve.errors import BundleError
 from calve.exporting import export
 from calve.progress import console_progress
 from calve.registry import registry
-from calve.specs import ClientSpec, ExporterSpec, PretrainedSpec
+from calve.specs import ClientSpec, PretrainedSpec
 from calve.transcription import transcribe
 from calve.verification import FAILED, verify
 
@@ -65,8 +66,7 @@ def demo(recordings: tuple[Path, ...], model: str, output: Path, overwrite: bool
         _heading(3, "transcribe")
         references = {} if recordings else _shipped_recordings(pretrained, stack)
         paths = list(recordings) or list(references)
-        exporter = registry().exporters.get(bundle.manifest.format)
-        _transcribe(bundle, exporter, paths, references)
+        _transcribe(bundle, paths, references)
     click.echo(f"\nNext: calve transcribe {bundle.path} YOUR.wav")
 
 
@@ -92,9 +92,7 @@ def _shipped_recordings(pretrained: PretrainedSpec, stack: ExitStack) -> dict[Pa
     return {folder / name: words for name, words in (line.split("\t") for line in lines)}
 
 
-def _transcribe(
-    bundle: Bundle, exporter: ExporterSpec, paths: Sequence[Path], references: dict[Path, str]
-) -> None:
+def _transcribe(bundle: Bundle, paths: Sequence[Path], references: dict[Path, str]) -> None:
     columns = (
         ["recording", "spoken", "calve", "RTF"] if references else ["recording", "calve", "RTF"]
     )
@@ -102,7 +100,7 @@ def _transcribe(
     for path, transcript in zip(paths, transcribe(bundle, paths), strict=True):
         spoken = [references[path]] if references else []
         rows.append([path.name, *spoken, transcript.text, f"{transcript.rtf:.3f}"])
-    for client in _installed_clients(exporter):
+    for client in _installed_clients(bundle):
         columns += [client.name, "RTF"]
         results = client.transcribe.load()(
             bundle.path, paths, num_threads=1, tail_seconds=bundle.tail_seconds
@@ -112,9 +110,10 @@ def _transcribe(
     print_table(columns, rows)
 
 
-def _installed_clients(exporter: ExporterSpec) -> list[ClientSpec]:
-    installed = [client for client in exporter.clients if client.is_installed]
-    for client in exporter.clients:
+def _installed_clients(bundle: Bundle) -> list[ClientSpec]:
+    claimed = claimed_clients(bundle.manifest.encoder, bundle.manifest.format)
+    installed = [client for client in claimed if client.is_installed]
+    for client in claimed:
         if client not in installed:
             click.echo(f"{client.name} is not installed: pip install 'calve[{client.extra}]'")
     return installed

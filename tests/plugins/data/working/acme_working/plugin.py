@@ -14,6 +14,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         infer_config=LazyRef("acme_working.parts:infer_config"),
         formats=(),
         summary="an encoder that serves as an example",
+        tiny={"layers": 1},
     )
 
 
