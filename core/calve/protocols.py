@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.geometry import StreamingGeometry
+from calve.loading import WHOLE, LoaderOptions, Share
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +32,7 @@ __all__ = [
     "MetadataStore",
     "ModelFamily",
     "OfflineSession",
+    "OpenLoader",
     "Progress",
     "QuantizationWorkspace",
     "Quantizer",
@@ -186,7 +188,7 @@ class Batch:
 
 
 class BatchLoader(Protocol):
-    """Batches by epoch. Batch k of epoch n is the same in every run with the same seed."""
+    """Batches by epoch. Batch k of epoch n follows from the options, n, k and the share alone."""
 
     def __iter__(self) -> Iterator[Batch]:
         """The rest of the current epoch."""
@@ -199,6 +201,20 @@ class BatchLoader(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go where the state says; the next batch is the one that would have followed."""
+
+
+class OpenLoader(Protocol):
+    """Opens one split of a prepared corpus; ``training`` shuffles and augments."""
+
+    def __call__(
+        self,
+        data_dir: Path,
+        split: str,
+        options: LoaderOptions,
+        *,
+        training: bool,
+        share: Share = WHOLE,
+    ) -> BatchLoader: ...
 
 
 @dataclass

@@ -309,8 +309,8 @@ class DatasetSpec:
       stages: In order; ``--stage`` and ``--stop-stage`` count from 0.
       cuts: ``(data_dir: Path, split: str) -> lhotse.CutSet``.
       splits: Names that ``cuts`` takes; ``calve train`` uses "train" and "valid".
-      loader: ``(data_dir: Path, split: str, *, max_duration: float, seed: int, training: bool)
-        -> calve.protocols.BatchLoader``; ``training`` shuffles and augments.
+      loader: A `calve.protocols.OpenLoader`.
+      loader_defaults: `calve.loading.LoaderOptions` for which the corpus wants another default.
       tokens: The symbol table that preparation writes, relative to ``data_dir``.
     """
 
@@ -321,6 +321,7 @@ class DatasetSpec:
     splits: tuple[str, ...]
     summary: str
     loader: LazyRef | None = None
+    loader_defaults: Mapping[str, Any] = field(default_factory=dict)
     tokens: str = "lang/tokens.txt"
 
 

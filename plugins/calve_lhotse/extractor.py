@@ -66,3 +66,16 @@ class CalveFbank(FeatureExtractor):  # type: ignore[misc]
                 f"not {samples.shape} at {sampling_rate} Hz"
             )
         return compute_fbank(samples.reshape(-1), self.config)
+
+    @staticmethod
+    def mix(
+        features_a: np.ndarray, features_b: np.ndarray, energy_scaling_factor_b: float
+    ) -> np.ndarray:
+        """Log energies of a sum of two signals, the second one scaled."""
+        energies = np.exp(features_a) + energy_scaling_factor_b * np.exp(features_b)
+        return np.log(np.maximum(np.finfo(np.float32).eps, energies))
+
+    @staticmethod
+    def compute_energy(features: np.ndarray) -> float:
+        """Energy of a whole matrix of log energies."""
+        return float(np.sum(np.exp(features), dtype=np.float64))

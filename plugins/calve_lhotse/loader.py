@@ -1,74 +1,76 @@
-"""Batches of prepared utterances.
-
-Everything happens in the training process: features lie as matrices on the disk, which after the
-first epoch means in the system's page cache, and reading a batch takes a few milliseconds.
-"""
+"""The order of batches, and their way from the disk into the training process."""
 
 from __future__ import annotations
 
-import random
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
-from math import log
 from typing import Any
 
-import numpy as np
-import torch
 from lhotse import CutSet
-from lhotse.dataset import DynamicBucketingSampler, SpecAugment
-from sentencepiece import SentencePieceProcessor
+from lhotse.dataset import DynamicBucketingSampler, DynamicCutSampler
+from lhotse.dataset.sampling.base import CutSampler
+from torch.utils.data import DataLoader, Dataset
 
+from calve.api import CalveError
+from calve.loading import WHOLE, LoaderOptions, Share
 from calve.protocols import Batch
+from calve_lhotse.batches import BatchMaker
 
-__all__ = ["PADDING", "CutBatches"]
-
-PADDING = log(1e-10)
-"""What icefall pads features with; its encoders do not mask the last frame."""
+__all__ = ["CutBatches"]
 
 _CUTS_PER_BUCKET = 100
-_MOST_BUCKETS = 12
+
+Job = tuple[CutSet, tuple[int, ...]]
+"""The cuts of one batch, and the seed of everything random in it."""
 
 
 class CutBatches:
-    """A `calve.protocols.BatchLoader` over lhotse cuts with precomputed features.
+    """A `calve.protocols.BatchLoader` over lhotse cuts.
 
-    Batch k of epoch n depends on the seed, n and k alone, so a resumed run sees what an
-    uninterrupted one would have seen.
+    Batch k of epoch n depends on the options, n, k and the share alone, so a resumed run sees
+    what an uninterrupted one would have seen, whatever the number of worker processes.
 
     Args:
-      cuts: Utterances, each with one supervision and features.
-      subwords: Turns their texts into symbol ids.
-      max_duration: Seconds of audio in a batch; one long utterance may exceed them a little.
-      seed: What order and augmentation follow from.
-      training: Whether utterances are shuffled and masked (SpecAugment); else the order is
-        fixed and nothing is random.
+      open_cuts: ``(epoch) -> CutSet``: the utterances, read from the disk as they are needed or
+        held in memory. They come in the same order whenever the epoch is the same.
+      maker: Makes a batch of cuts.
+      options: ``max_duration`` is in seconds; one long utterance may exceed it a little.
+      shuffle: Whether the order differs from epoch to epoch.
+      share: Of several processes, which one this is.
     """
 
     def __init__(
         self,
-        cuts: CutSet,
-        subwords: SentencePieceProcessor,
+        open_cuts: Callable[[int], CutSet],
+        maker: BatchMaker,
+        options: LoaderOptions,
         *,
-        max_duration: float,
-        seed: int,
-        training: bool,
+        shuffle: bool,
+        share: Share = WHOLE,
     ) -> None:
-        self._subwords = subwords
-        self._seed = seed
-        self._augment = _spec_augment() if training else None
-        self._sampler = _sampler(cuts, max_duration=max_duration, seed=seed, shuffle=training)
+        self._open_cuts = open_cuts
+        self._maker = maker
+        self._options = options
+        self._shuffle = shuffle
+        self._share = share
         self._epoch = 0
         self._consumed = 0
 
     def __iter__(self) -> Iterator[Batch]:
-        """The rest of the current epoch."""
-        self._sampler.set_epoch(self._epoch)
-        for cuts in islice(self._sampler, self._consumed, None):
-            index = self._consumed
-            self._consumed += 1
-            yield self._batch(cuts, index)
+        """The rest of the current epoch.
+
+        Raises:
+          DataError: if an utterance cannot be read.
+          CalveError: if a worker process dies.
+        """
+        with _worker_deaths_explained():
+            for made in self._loader(islice(self._jobs(), self._consumed, None)):
+                if isinstance(made, CalveError):
+                    raise made
+                self._consumed += 1
+                yield made
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the first batch of an epoch."""
@@ -80,79 +82,80 @@ class CutBatches:
         return {"epoch": self._epoch, "batches": self._consumed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go where `state_dict` was taken."""
+        """Go where `state_dict` was taken; batches before it are counted off, not made."""
         self._epoch = int(state["epoch"])
         self._consumed = int(state["batches"])
 
-    def _batch(self, cuts: CutSet, index: int) -> Batch:
-        features, feature_lens = _collate(cuts)
-        if self._augment is not None:
-            with _seeded(self._seed, self._epoch, index):
-                for row, length in enumerate(feature_lens.tolist()):
-                    features[row, :length] = self._augment(features[row : row + 1, :length])[0]
-        texts = [cut.supervisions[0].text for cut in cuts]
-        return Batch(
-            features=features,
-            feature_lens=feature_lens,
-            tokens=self._subwords.encode(texts),
-            cut_ids=[cut.id for cut in cuts],
+    def _jobs(self) -> Iterator[Job]:
+        sampler = self._sampler()
+        sampler.set_epoch(self._epoch)
+        for step, cuts in enumerate(sampler):
+            # The number of the batch among those of all processes.
+            number = step * self._share.world_size + self._share.rank
+            yield cuts, (self._options.seed, self._epoch, number)
+
+    def _loader(self, jobs: Iterable[Job]) -> Iterable[Batch | CalveError]:
+        workers = self._options.num_workers
+        if not workers:
+            return (self._maker.make(*job) for job in jobs)
+        return DataLoader(
+            _Making(self._maker),
+            sampler=jobs,
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=_unchanged,
         )
 
+    def _sampler(self) -> CutSampler:
+        cuts = self._open_cuts(self._epoch)
+        settings: dict[str, Any] = {
+            "max_duration": self._options.max_duration,
+            "shuffle": self._shuffle,
+            "drop_last": False,
+            "seed": self._options.seed,
+            "world_size": self._share.world_size,
+            "rank": self._share.rank,
+        }
+        with warnings.catch_warnings():
+            # lhotse would rather have lazy cuts, to save memory that small corpora do not need.
+            warnings.filterwarnings("ignore", message="You are using Dynamic")
+            if not self._options.bucketing_sampler:
+                return DynamicCutSampler(cuts, **settings)
+            # `sync_buckets` stays on: without it, lhotse 1.33 ends an epoch at the first bucket
+            # that is empty, whatever the others still hold.
+            return DynamicBucketingSampler(cuts, num_buckets=self._num_buckets(cuts), **settings)
 
-def _sampler(
-    cuts: CutSet, *, max_duration: float, seed: int, shuffle: bool
-) -> DynamicBucketingSampler:
-    with warnings.catch_warnings():
-        # lhotse would rather have lazy cuts, to save memory that these corpora do not need.
-        warnings.filterwarnings("ignore", message="You are using DynamicBucketingSampler")
-        # `sync_buckets` stays on: without it, lhotse 1.33 ends an epoch at the first bucket that
-        # is empty, whatever the others still hold.
-        return DynamicBucketingSampler(
-            cuts,
-            max_duration=max_duration,
-            num_buckets=min(max(len(cuts) // _CUTS_PER_BUCKET, 2), _MOST_BUCKETS),
-            shuffle=shuffle,
-            drop_last=False,
-            seed=seed,
-            world_size=1,
-            rank=0,
-        )
-
-
-def _collate(cuts: CutSet) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (N, T, C) float32, padded at the end, and their lengths (N,) int64."""
-    matrices = [torch.from_numpy(cut.load_features()) for cut in cuts]
-    features = torch.nn.utils.rnn.pad_sequence(matrices, batch_first=True, padding_value=PADDING)
-    return features, torch.tensor([len(matrix) for matrix in matrices])
+    def _num_buckets(self, cuts: CutSet) -> int:
+        most = self._options.num_buckets
+        return most if cuts.is_lazy else min(max(len(cuts) // _CUTS_PER_BUCKET, 2), most)
 
 
-def _spec_augment() -> SpecAugment:
-    # Milder than for sentences: a digit lasts 40 frames, and most of the data end at 4 kHz.
-    return SpecAugment(
-        time_warp_factor=10,
-        num_feature_masks=1,
-        features_mask_size=12,
-        num_frame_masks=2,
-        frames_mask_size=15,
-        max_frames_mask_fraction=0.08,
-        p=0.6,
-    )
+class _Making(Dataset[Any]):
+    """What worker processes do: item "job" of this data set is the batch of that job."""
+
+    def __init__(self, maker: BatchMaker) -> None:
+        self._maker = maker
+
+    def __getitem__(self, job: Job) -> Batch | CalveError:
+        try:
+            return self._maker.make(*job)
+        except CalveError as error:
+            # Raised here, it would reach the training process as the text of a traceback.
+            return error
+
+
+def _unchanged(made: Batch | CalveError) -> Batch | CalveError:
+    return made
 
 
 @contextmanager
-def _seeded(*numbers: int) -> Iterator[None]:
-    """Global random state from ``numbers`` inside the block, as it was before after it.
-
-    lhotse's SpecAugment draws from Python's, numpy's and torch's global generators.
-    """
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
+def _worker_deaths_explained() -> Iterator[None]:
     try:
-        with torch.random.fork_rng(devices=[]):
-            random.seed(seed)
-            np.random.seed(seed)
-            torch.manual_seed(seed)
-            yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise CalveError(
+            f"a process that makes batches died: {error}",
+            fix="give it more memory (and /dev/shm), or fewer --num-workers",
+        ) from error

@@ -28,5 +28,11 @@ def calve_register_datasets() -> Iterable[DatasetSpec]:
         cuts=LazyRef("calve_lhotse.fsdd.cuts:load_cuts"),
         splits=("train", "valid", "test", "heldout"),
         loader=LazyRef("calve_lhotse.fsdd.batches:load_batches"),
+        loader_defaults={
+            "enable_musan": False,
+            "num_buckets": 12,
+            "num_workers": 0,
+            "spec_aug_time_warp_factor": 10,
+        },
         summary="connected English digits from the Free Spoken Digit Dataset",
     )

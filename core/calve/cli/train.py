@@ -10,6 +10,7 @@ import click
 from calve.cli.options import RecipeGroup, corpus_options, dataclass_options, recipe_options
 from calve.config import load_toml, resolve
 from calve.errors import ConfigError, DataError
+from calve.loading import LoaderOptions
 from calve.models import ModelBuilder, parameter_counts
 from calve.progress import console_progress
 from calve.protocols import TrainingRun
@@ -74,15 +75,14 @@ def _train(
         load_toml(recipe.defaults).get("training", {}),
         options["training"],
     )
+    loading = resolve(
+        LoaderOptions,
+        dataset.loader_defaults,
+        {"max_duration": training.max_duration, "seed": training.seed},
+    )
     loader = dataset.loader.load()
     batches = {
-        split: loader(
-            data_dir,
-            split,
-            max_duration=training.max_duration,
-            seed=training.seed,
-            training=split == "train",
-        )
+        split: loader(data_dir, split, loading, training=split == "train")
         for split in ("train", "valid")
     }
     model = _seeded_model(builder, configuration, training.seed)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lhotse.dataset import SpecAugment
+
+from calve.api import ConfigError
+from calve.loading import WHOLE, LoaderOptions, Share
+from calve_lhotse.batches import BatchMaker
 from calve_lhotse.fsdd.cuts import load_cuts
 from calve_lhotse.loader import CutBatches
 from calve_lhotse.subwords import MODEL_NAME, load_subwords
@@ -12,17 +17,40 @@ __all__ = ["load_batches"]
 
 
 def load_batches(
-    data_dir: Path, split: str, *, max_duration: float, seed: int, training: bool
+    data_dir: Path,
+    split: str,
+    options: LoaderOptions,
+    *,
+    training: bool,
+    share: Share = WHOLE,
 ) -> CutBatches:
-    """Batches of one prepared split; see `calve_lhotse.loader.CutBatches`.
+    """Batches of one prepared split; see `calve.protocols.OpenLoader`.
 
     Raises:
       DataError: if the split is unknown or not prepared.
+      ConfigError: for MUSAN, whose noise the training utterances have had already.
     """
-    return CutBatches(
-        load_cuts(data_dir, split),
+    if options.enable_musan:
+        raise ConfigError(
+            "fsdd's training utterances are noisy already", where="--enable-musan", fix="leave it"
+        )
+    cuts = load_cuts(data_dir, split)
+    maker = BatchMaker(
         load_subwords(Path(data_dir) / "lang" / MODEL_NAME),
-        max_duration=max_duration,
-        seed=seed,
-        training=training,
+        on_the_fly=options.on_the_fly_feats,
+        masks=_masks(options) if training and options.enable_spec_aug else None,
+    )
+    return CutBatches(lambda epoch: cuts, maker, options, shuffle=training, share=share)
+
+
+def _masks(options: LoaderOptions) -> SpecAugment:
+    # Milder than for sentences: a digit lasts 40 frames, and most of the data end at 4 kHz.
+    return SpecAugment(
+        time_warp_factor=options.spec_aug_time_warp_factor,
+        num_feature_masks=1,
+        features_mask_size=12,
+        num_frame_masks=2,
+        frames_mask_size=15,
+        max_frames_mask_fraction=0.08,
+        p=0.6,
     )

@@ -7,6 +7,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from calve.cli.train import train
+from calve.config import resolve
+from calve.loading import LoaderOptions
 from calve.registry import registry
 
 RECIPE = "lstm_transducer_stateless2"
@@ -64,8 +66,8 @@ def test_the_run_gets_recipe_defaults_options_and_loaders(
     runs: list[Any] = []
     loaders: list[tuple[Any, ...]] = []
 
-    def load(data_dir: Path, split: str, **options: Any) -> list[Any]:
-        loaders.append((data_dir, split, options))
+    def load(data_dir: Path, split: str, options: LoaderOptions, *, training: bool) -> list[Any]:
+        loaders.append((data_dir, split, options, training))
         return []
 
     family = registry().recipes.get(RECIPE).family.load()
@@ -82,9 +84,7 @@ def test_the_run_gets_recipe_defaults_options_and_loaders(
     assert training_run.configuration["encoder"].rnn_hidden_size == 12
     training = training_run.configuration["training"]
     assert (training.max_duration, training.seed, training.lr_epochs) == (30.0, 7, 10.0)
-    options = {"max_duration": 30.0, "seed": 7}
-    assert loaders == [
-        (prepared, "train", {**options, "training": True}),
-        (prepared, "valid", {**options, "training": False}),
-    ]
+    corpus = registry().datasets.get("fsdd")
+    options = resolve(LoaderOptions, corpus.loader_defaults, {"max_duration": 30.0, "seed": 7})
+    assert loaders == [(prepared, "train", options, True), (prepared, "valid", options, False)]
     assert training_run.model.encoder.num_encoder_layers == 1

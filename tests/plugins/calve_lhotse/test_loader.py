@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import random
+import signal
+from dataclasses import replace
 from itertools import islice
 from math import log
 from pathlib import Path
@@ -8,18 +11,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lhotse.cut import Cut
 
+from calve.api import CalveError, ConfigError, DataError
+from calve.features import compute_fbank
+from calve.loading import WHOLE, LoaderOptions, Share
 from calve.protocols import Batch
+from calve_lhotse.batches import BatchMaker
 from calve_lhotse.fsdd.batches import load_batches
 from calve_lhotse.fsdd.cuts import load_cuts
 from calve_lhotse.loader import CutBatches
 from calve_lhotse.subwords import load_subwords
 
+OPTIONS = LoaderOptions(
+    max_duration=20.0, seed=0, enable_musan=False, num_workers=0, spec_aug_time_warp_factor=10
+)
+
 
 @pytest.fixture
 def open_split(prepared: Path):
-    def open_split(split: str = "train", *, seed: int = 0, training: bool = True) -> CutBatches:
-        return load_batches(prepared, split, max_duration=20.0, seed=seed, training=training)
+    def open_split(
+        split: str = "train", *, training: bool = True, share: Share = WHOLE, **changes: object
+    ) -> CutBatches:
+        chosen = replace(OPTIONS, **changes)
+        return load_batches(prepared, split, chosen, training=training, share=share)
 
     return open_split
 
@@ -132,3 +147,134 @@ def test_the_global_random_state_is_left_alone(open_split) -> None:
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
     list(islice(open_split(), 2))
     assert (random.random(), np.random.rand(), torch.rand(1).item()) == states[0] == states[1]
+
+
+def test_worker_processes_change_nothing(open_split) -> None:
+    expected = list(open_split(seed=3))
+    loader = open_split(seed=3, num_workers=2)
+    assert_equal(list(loader), expected)
+    loader.load_state_dict({"epoch": 0, "batches": 2})
+    assert_equal(list(loader), expected[2:])
+
+
+def test_batches_that_workers_made_ahead_do_not_count_as_consumed(open_split) -> None:
+    loader = open_split(num_workers=2)
+    list(islice(loader, 1))
+    assert loader.state_dict() == {"epoch": 0, "batches": 1}
+
+
+def test_several_processes_share_an_epoch_in_steps_of_similar_length(
+    open_split, prepared: Path
+) -> None:
+    expected = sorted(cut.id for cut in load_cuts(prepared, "train"))
+    shares = [list(open_split(share=Share(rank, 3))) for rank in range(3)]
+    assert len({len(share) for share in shares}) == 1
+    seen = ids([batch for share in shares for batch in share])
+    assert sorted(name for name in seen if "_dup" not in name) == expected
+    assert len(seen) < len(expected) + 3
+    for step in zip(*shares, strict=True):
+        longest = [int(batch.feature_lens.max()) for batch in step]
+        assert max(longest) < 3 * min(longest)
+
+
+def test_a_share_is_augmented_in_its_own_way_and_resumes_bit_for_bit(open_split) -> None:
+    loader = open_split(share=Share(1, 2))
+    batches = list(loader)
+    loader.load_state_dict({"epoch": 0, "batches": 2})
+    assert_equal(list(loader), batches[2:])
+    other = list(open_split(share=Share(0, 2)))
+    assert not {*ids(batches)} & {*ids(other)}
+
+
+def test_without_buckets_an_epoch_is_whole_as_well(open_split, prepared: Path) -> None:
+    batches = list(open_split(bucketing_sampler=False))
+    assert sorted(ids(batches)) == sorted(cut.id for cut in load_cuts(prepared, "train"))
+
+
+def test_features_on_the_fly_are_those_that_would_have_been_stored(open_split) -> None:
+    stored = list(open_split("valid", training=False))
+    computed = list(open_split("valid", training=False, on_the_fly_feats=True))
+    assert_equal(computed, stored)
+
+
+def test_without_spec_augment_training_features_are_as_stored(open_split, prepared: Path) -> None:
+    stored = {cut.id: cut.load_features() for cut in load_cuts(prepared, "train")}
+    for batch in open_split(enable_spec_aug=False):
+        for row, name in enumerate(batch.cut_ids):
+            features = batch.features[row, : batch.feature_lens[row]].numpy()
+            np.testing.assert_array_equal(features, stored[name])
+
+
+def is_long(cut: Cut) -> bool:
+    return cut.duration > 1
+
+
+@pytest.mark.parametrize("on_the_fly", [False, True])
+def test_noise_is_mixed_into_half_of_the_utterances_well_below_them(
+    prepared: Path, on_the_fly: bool
+) -> None:
+    subwords = load_subwords(prepared / "lang" / "bpe.model")
+    noise = load_cuts(prepared, "heldout").filter(is_long).to_eager()
+    maker = BatchMaker(subwords, on_the_fly=on_the_fly, noise=noise)
+    cuts = load_cuts(prepared, "train")
+    batch = maker.make(cuts, (0, 1))
+    again, other = maker.make(cuts, (0, 1)), maker.make(cuts, (0, 2))
+    assert_equal([batch], [again])
+    assert not torch.equal(batch.features, other.features)
+    assert batch.cut_ids == [cut.id for cut in cuts]
+    ratios = []
+    for row, cut in enumerate(cuts):
+        clean = cut.load_features().astype(np.float64)
+        length = int(batch.feature_lens[row])
+        assert length == len(clean)
+        energy = np.exp(batch.features[row, :length].numpy().astype(np.float64)).sum()
+        ratios.append(energy / np.exp(clean).sum() - 1)
+    changed = np.abs(ratios) > 1e-3
+    assert 0.3 < changed.mean() < 0.7
+    # 10 to 20 dB below: between a hundredth and a tenth of the energy, cross terms aside.
+    assert 0.005 < np.median(np.array(ratios)[changed]) < 0.12
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_unreadable_features_name_the_utterance(
+    prepared: Path, open_split, tmp_path: Path, num_workers: int
+) -> None:
+    cuts = load_cuts(prepared, "valid")
+    for cut in cuts:
+        cut.features = replace(cut.features, storage_path="/no")
+    maker = BatchMaker(load_subwords(prepared / "lang" / "bpe.model"))
+    options = replace(OPTIONS, num_workers=num_workers)
+    loader = CutBatches(lambda epoch: cuts, maker, options, shuffle=False)
+    with pytest.raises(DataError, match="cannot read the features") as caught:
+        list(loader)
+    assert caught.value.where in {cut.id for cut in cuts}
+    assert caught.value.fix == "prepare the corpus again"
+
+
+def test_cuts_without_features_ask_for_on_the_fly_features(prepared: Path) -> None:
+    cuts = load_cuts(prepared, "valid").drop_features().to_eager()
+    maker = BatchMaker(load_subwords(prepared / "lang" / "bpe.model"))
+    with pytest.raises(DataError, match="no stored features") as caught:
+        maker.make(cuts, (0,))
+    assert "--on-the-fly-feats" in caught.value.fix
+    cut = cuts[0]
+    made = replace(maker, on_the_fly=True).make(cuts.subset(cut_ids=[cut.id]), (0,))
+    np.testing.assert_array_equal(made.features[0], compute_fbank(cut.load_audio()[0]))
+
+
+def test_a_worker_that_dies_is_a_message(prepared: Path) -> None:
+    class Dying(BatchMaker):
+        def make(self, cuts, seed):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    maker = Dying(load_subwords(prepared / "lang" / "bpe.model"))
+    cuts = load_cuts(prepared, "valid")
+    loader = CutBatches(lambda epoch: cuts, maker, replace(OPTIONS, num_workers=1), shuffle=False)
+    with pytest.raises(CalveError, match="a process that makes batches died") as caught:
+        list(loader)
+    assert "--num-workers" in caught.value.fix
+
+
+def test_the_noise_of_musan_is_refused_where_utterances_are_noisy_already(open_split) -> None:
+    with pytest.raises(ConfigError, match="noisy already"):
+        open_split(enable_musan=True)
