@@ -118,6 +118,12 @@ class Session(Protocol):
     def init_states(self, batch_size: int = 1) -> States:
         """Zero states for ``batch_size`` streams."""
 
+    def select_states(self, states: States, rows: Sequence[int]) -> States:
+        """The states of the streams in ``rows``, in that order."""
+
+    def join_states(self, parts: Sequence[States]) -> States:
+        """The states of several groups of streams, one group after another, as one batch."""
+
     def encode_chunk(self, features: Float32Array, states: States) -> tuple[Float32Array, States]:
         """features (N, T, C), T = ``geometry.segment`` -> encoder_out (N, T', D), next states."""
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from calve.api import BundleError, StreamingGeometry
 from calve.bundle import Bundle
 from calve.protocols import States
+from calve.states import join_states, select_states
 from calve_ncnn.network import Network
 
 __all__ = ["STATES_REPORT", "NcnnRuntime", "NcnnSession"]
@@ -21,6 +22,8 @@ Float32Array = NDArray[np.float32]
 STATES_REPORT = "states"
 """Key in the manifest's ``steps``: shape of each encoder state without its batch axis, by name,
 in the order of the blobs in2, in3, ..."""
+
+_STREAM_AXIS = 0
 
 
 class NcnnSession:
@@ -62,6 +65,14 @@ class NcnnSession:
             name: np.zeros((batch_size, *shape), np.float32)
             for name, shape in self._state_shapes.items()
         }
+
+    def select_states(self, states: States, rows: Sequence[int]) -> States:
+        """The states of the streams in ``rows``, in that order."""
+        return select_states(states, rows, _STREAM_AXIS)
+
+    def join_states(self, parts: Sequence[States]) -> States:
+        """The states of several groups of streams as one batch."""
+        return join_states(parts, _STREAM_AXIS)
 
     def encode_chunk(self, features: Float32Array, states: States) -> tuple[Float32Array, States]:
         """features (N, T, C), T as the geometry allows -> encoder_out (N, T', D), next states."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from calve.api import BundleError
 from calve.bundle import Bundle
 from calve.protocols import States
+from calve.states import join_states, select_states
 from calve_onnx.layout import find_network
 from calve_onnx.network import Network
 
@@ -20,6 +21,7 @@ Float32Array = NDArray[np.float32]
 STATES_REPORT = "states"
 """Key in the manifest's ``steps``: the encoder's own names of its states, in file order."""
 
+_STREAM_AXIS = 1
 _NO_SYMBOL = -1
 
 
@@ -52,6 +54,14 @@ class OnnxSession:
             name: port.zeros(batch_size)
             for name, port in zip(self._state_names, ports, strict=True)
         }
+
+    def select_states(self, states: States, rows: Sequence[int]) -> States:
+        """The states of the streams in ``rows``, in that order."""
+        return select_states(states, rows, _STREAM_AXIS)
+
+    def join_states(self, parts: Sequence[States]) -> States:
+        """The states of several groups of streams as one batch."""
+        return join_states(parts, _STREAM_AXIS)
 
     def encode_chunk(self, features: Float32Array, states: States) -> tuple[Float32Array, States]:
         """features (N, T, C), T as the geometry allows -> encoder_out (N, T', J), next states."""

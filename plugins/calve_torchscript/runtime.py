@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from calve.checkpoint import CheckpointChoice
 from calve.discovery import load_driver
 from calve.models import load
 from calve.protocols import Session, States
+from calve.states import join_states, select_states
 from calve_torchscript.layout import WEIGHTS_FILE, load_networks
 
 __all__ = ["STATES_REPORT", "RnnSession", "StateDictRuntime", "TorchscriptRuntime"]
@@ -26,6 +28,8 @@ Float32Array = NDArray[np.float32]
 
 STATES_REPORT = "states"
 """Key in the manifest's ``steps``: the encoder's own names of its states, in order."""
+
+_STREAM_AXIS = 1
 
 _CPU = torch.device("cpu")
 
@@ -52,6 +56,14 @@ class RnnSession:
     def init_states(self, batch_size: int = 1) -> States:
         """Zero states for ``batch_size`` streams."""
         return self._named(self._encoder.get_init_states(batch_size, _CPU))
+
+    def select_states(self, states: States, rows: Sequence[int]) -> States:
+        """The states of the streams in ``rows``, in that order."""
+        return select_states(states, rows, _STREAM_AXIS)
+
+    def join_states(self, parts: Sequence[States]) -> States:
+        """The states of several groups of streams as one batch."""
+        return join_states(parts, _STREAM_AXIS)
 
     @torch.inference_mode()
     def encode_chunk(self, features: Float32Array, states: States) -> tuple[Float32Array, States]:

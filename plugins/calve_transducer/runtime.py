@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from calve.api import Conventions
+from calve.states import join_states, select_states
 from calve_transducer.conversion import to_plain
 
 __all__ = ["TorchRuntime", "TorchSession"]
@@ -44,6 +45,14 @@ class TorchSession:
     def init_states(self, batch_size: int = 1) -> States:
         """Zero states for ``batch_size`` streams."""
         return _numpy_states(self.model.encoder.init_states(batch_size))
+
+    def select_states(self, states: States, rows: Sequence[int]) -> States:
+        """The states of the streams in ``rows``, in that order."""
+        return select_states(states, rows, self.model.encoder.state_batch_axis)
+
+    def join_states(self, parts: Sequence[States]) -> States:
+        """The states of several groups of streams as one batch."""
+        return join_states(parts, self.model.encoder.state_batch_axis)
 
     @torch.inference_mode()
     def encode_chunk(self, features: Float32Array, states: States) -> tuple[Float32Array, States]:
