@@ -18,11 +18,12 @@ from calve.bundle import FLUSH_FRAMES, Bundle, tail_padding
 from calve.errors import DataError
 from calve.features import FeatureConfig, compute_fbank
 from calve.geometry import StreamingGeometry
-from calve.protocols import OfflineSession, Session
+from calve.protocols import OfflineSession, Search, Session
 from calve.registry import registry
+from calve.searching import DEFAULT_SEARCH, make_search
 from calve.specs import ClientSpec
 from calve.tokens import SymbolTable
-from calve.transcription import DEFAULT_SEARCH, silent_frame, silent_tail
+from calve.transcription import silent_frame, silent_tail
 
 __all__ = [
     "Utterance",
@@ -83,16 +84,21 @@ def decode_utterances(
 
     Each utterance is followed by `calve.bundle.FLUSH_FRAMES` padding frames.
     """
-    texts = []
+    search = make_search(
+        DEFAULT_SEARCH,
+        session,
+        unk_id=symbols.unk_id,
+        initial_symbol=session.offline_initial_symbol,
+    )
+    texts: list[str] = []
     for batch in _batches(utterances):
         matrices = [compute_fbank(utterance.audio.samples, features) for utterance in batch]
         lengths = np.array([len(matrix) + FLUSH_FRAMES for matrix in matrices])
         encoder_out, output_lengths = session.encode(
             _stack(matrices, lengths.max(), _LOG_EPSILON), lengths
         )
-        for frames, length in zip(encoder_out, output_lengths, strict=True):
-            # Nothing stands before an utterance here: icefall's offline search starts with -1.
-            texts.append(_search(session, symbols, frames[:length], initial_symbol=-1))
+        frames = [one[:length] for one, length in zip(encoder_out, output_lengths, strict=True)]
+        texts.extend(_texts(search, symbols, frames))
     return texts
 
 
@@ -107,15 +113,18 @@ def decode_chunks(
 
     The result is that of `calve.transcription.StreamingTranscriber`.
     """
-    texts = []
+    search = make_search(DEFAULT_SEARCH, session, unk_id=symbols.unk_id)
+    texts: list[str] = []
     tail = silent_tail(tail_padding(session.geometry), features)
     for batch in _batches(utterances):
         padded = [np.concatenate([utterance.audio.samples, tail]) for utterance in batch]
         matrices = [compute_fbank(samples, features) for samples in padded]
         encoder_out = _encode_chunks(session, matrices, geometry, silent_frame(features))
-        for frames, matrix in zip(encoder_out, matrices, strict=True):
-            length = (len(matrix) - geometry.overlap) // geometry.subsampling_factor
-            texts.append(_search(session, symbols, frames[:length]))
+        lengths = (
+            (len(matrix) - geometry.overlap) // geometry.subsampling_factor for matrix in matrices
+        )
+        frames = [one[:length] for one, length in zip(encoder_out, lengths, strict=True)]
+        texts.extend(_texts(search, symbols, frames))
     return texts
 
 
@@ -159,13 +168,10 @@ def _encode_chunks(
     return np.concatenate(chunks, axis=1)
 
 
-def _search(
-    session: Session, symbols: SymbolTable, encoder_out: Float32Array, **options: Any
-) -> str:
-    search = registry().searches.get(DEFAULT_SEARCH).search.load()
-    found = search(session, unk_id=symbols.unk_id, **options)
-    found.accept(encoder_out)
-    return symbols.text(found.result().tokens)
+def _texts(search: Search, symbols: SymbolTable, encoder_out: Sequence[Float32Array]) -> list[str]:
+    streams = [search.start() for _ in encoder_out]
+    search.advance(streams, encoder_out)
+    return [symbols.text(search.result(stream).tokens) for stream in streams]
 
 
 def _batches(utterances: Sequence[Utterance]) -> Iterator[Sequence[Utterance]]:

@@ -7,7 +7,7 @@ have been stored (`calve.golden`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from calve.errors import ExportError
 from calve.geometry import StreamingGeometry
 from calve.protocols import Session, States
+from calve.searching import make_search
 
 __all__ = [
     "LIMITS",
@@ -251,9 +252,7 @@ def _contexts(session: Session) -> NDArray[np.int64]:
 
 
 def _greedy_tokens(session: Session, encoder_out: Float32Array) -> tuple[int, ...]:
-    from calve.registry import registry
-
-    search = registry().searches.get("greedy_search").search.load()(session)
-    search.accept(encoder_out)
-    tokens: Sequence[int] = search.result().tokens
-    return tuple(tokens)
+    search = make_search("greedy_search", session)
+    stream = search.start()
+    search.advance([stream], [encoder_out])
+    return tuple(search.result(stream).tokens)

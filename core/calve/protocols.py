@@ -137,6 +137,9 @@ class Session(Protocol):
 class OfflineSession(Session, Protocol):
     """A session that also sees whole utterances at once, as the torch runtime does."""
 
+    offline_initial_symbol: int
+    """`initial_symbol` of icefall's searches on whole utterances: the blank, or -1."""
+
     def encode(
         self, features: Float32Array, lengths: NDArray[np.int64]
     ) -> tuple[Float32Array, NDArray[np.int64]]:
@@ -167,13 +170,28 @@ class Hypothesis:
 
 
 class Search(Protocol):
-    """A decoding method on a session; one object serves one utterance."""
+    """A decoding method bound to a session and its options, for any number of streams at once.
 
-    def accept(self, encoder_out: Float32Array) -> None:
-        """Consume the next encoder frames (T', D) of the stream."""
+    What it knows of one stream is in the state that `start` makes, which is opaque to everyone
+    else. So streams may come and go between two calls of `advance`.
+    """
 
-    def result(self) -> Hypothesis:
-        """The best hypothesis for all frames consumed so far."""
+    def start(self, **options: Any) -> Any:
+        """The state of a new stream; ``options`` are those that a method has for each stream."""
+
+    def advance(self, streams: Sequence[Any], encoder_out: Sequence[Float32Array]) -> None:
+        """Consume the next encoder frames of each stream, batched over the streams.
+
+        Args:
+          streams: States that `start` made, each at most once; they are changed.
+          encoder_out: One array (T', D) for each stream; T' may differ, and be 0.
+
+        Raises:
+          DataError: if the networks answer with NaN.
+        """
+
+    def result(self, stream: Any) -> Hypothesis:
+        """The best hypothesis for all frames that the stream consumed so far."""
 
 
 @dataclass(frozen=True)

@@ -279,8 +279,10 @@ class SearchSpec:
     """A decoding method (the field also says "decoder").
 
     Attributes:
-      search: ``(session, **options) -> calve.protocols.Search``.
-      options: Dataclass of the method's options, importable without torch.
+      search: ``(session, options, *, unk_id: int | None, initial_symbol: int | None) ->
+        calve.protocols.Search``; see `calve.searching.make_search`.
+      options: Dataclass of the method's options, importable without torch; raises ValueError if
+        they cannot be right.
       needs: What a caller must supply: any of "graph", "language_model".
     """
 

@@ -17,6 +17,7 @@ from calve.errors import ConfigError
 from calve.features import FeatureConfig, StreamingFbank, compute_fbank
 from calve.geometry import StreamingGeometry
 from calve.protocols import Hypothesis, Search, Session
+from calve.searching import DEFAULT_SEARCH, make_search
 from calve.tokens import SymbolTable
 
 __all__ = [
@@ -29,7 +30,6 @@ __all__ = [
 ]
 
 Float32Array = NDArray[np.float32]
-DEFAULT_SEARCH = "greedy_search"
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class StreamingTranscriber:
     Args:
       session: The networks.
       symbols: The model's symbol table.
-      search: A search on this session, for this stream alone.
+      search: A search on this session; streams may share it.
       features: What the networks were trained on.
       geometry: How to step; the session's own geometry by default.
       tail_padding_frames: Silent frames to append; derived from the geometry by default.
@@ -125,6 +125,7 @@ class StreamingTranscriber:
         self._tail_padding_frames = tail_padding_frames
         self._fbank = StreamingFbank(self._features)
         self._states = session.init_states()
+        self._found = search.start()
         self._pending = np.empty((0, self._features.num_mel_bins), dtype=np.float32)
         self._heard_samples = False
         self._finished = False
@@ -159,7 +160,7 @@ class StreamingTranscriber:
 
     def result(self) -> Recognition:
         """What has been recognised so far."""
-        return recognition(self._search.result(), self._symbols, self._geometry)
+        return recognition(self._search.result(self._found), self._symbols, self._geometry)
 
     def _encode_whole_segments(self) -> None:
         geometry = self._geometry
@@ -186,7 +187,7 @@ class StreamingTranscriber:
 
     def _step(self, segment: Float32Array, output_frames: int) -> None:
         encoder_out, self._states = self._session.encode_chunk(segment[None], self._states)
-        self._search.accept(encoder_out[0, :output_frames])
+        self._search.advance([self._found], [encoder_out[0, :output_frames]])
 
 
 class Recognizer:
@@ -217,16 +218,13 @@ class Recognizer:
         search: str = DEFAULT_SEARCH,
         search_options: dict[str, Any] | None = None,
     ) -> None:
-        from calve.registry import registry
-
         geometry = session.geometry
         self.session = session
         self.symbols = symbols
         self.features = features or FeatureConfig()
         self.geometry = geometry if chunk_ms is None else geometry.with_chunk_ms(chunk_ms)
         self._tail_padding_frames = tail_padding_frames
-        self._search = registry().searches.get(search).search.load()
-        self._search_options = {"unk_id": symbols.unk_id} | (search_options or {})
+        self._search = make_search(search, session, unk_id=symbols.unk_id, **(search_options or {}))
 
     @classmethod
     def from_bundle(
@@ -249,7 +247,7 @@ class Recognizer:
         return StreamingTranscriber(
             self.session,
             self.symbols,
-            self._search(self.session, **self._search_options),
+            self._search,
             features=self.features,
             geometry=self.geometry,
             tail_padding_frames=self._tail_padding_frames,

@@ -54,6 +54,7 @@ def plain_parts(encoder_dim: int, config: TransducerConfig) -> TransducerParts:
         embedding=nn.Embedding,
         convolution=nn.Conv1d,
         output_linear=nn.Linear(config.decoder_dim, config.vocab_size),
+        initial_symbol=config.blank_id,
     )
     joiner = PlainJoiner(config.joiner_dim, config.vocab_size)
     return TransducerParts(decoder, joiner, nn.Identity(), nn.Identity())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from calve.api import ExporterSpec, ExportStepSpec, LazyRef, hookimpl
+from calve.api import Conventions, ExporterSpec, ExportStepSpec, LazyRef, hookimpl
 
 __all__ = ["calve_register_exporters"]
 
@@ -20,6 +20,7 @@ def calve_register_exporters() -> Iterator[ExporterSpec]:
         runtime="state-dict",
         lint=LazyRef("calve_torchscript.lint:lint_weights"),
         metadata=None,
+        conventions=Conventions(projected=True),
     )
     yield ExporterSpec(
         format="jit-trace",

@@ -26,6 +26,8 @@ class StatelessDecoder(nn.Module):
       embedding: Makes the embedding, from ``vocab_size`` and ``decoder_dim``.
       convolution: Makes the convolution, from `torch.nn.Conv1d`'s arguments.
       output_linear: Applied last, if given.
+      initial_symbol: What stands before an utterance, next to one blank, in icefall's searches on
+        whole utterances: "no symbol" as in training, or the blank.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class StatelessDecoder(nn.Module):
         embedding: Callable[[int, int], nn.Module] = ScaledEmbedding,
         convolution: Callable[..., nn.Module] = ScaledConv1d,
         output_linear: nn.Module | None = None,
+        initial_symbol: int = -1,
     ) -> None:
         super().__init__()
         self.vocab_size = vocab_size
         self.blank_id = blank_id
         self.context_size = context_size
+        self.initial_symbol = initial_symbol
         self.embedding = embedding(vocab_size, decoder_dim)
         if context_size > 1:
             self.conv = convolution(

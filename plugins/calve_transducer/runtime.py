@@ -18,8 +18,8 @@ __all__ = ["TorchRuntime", "TorchSession"]
 Float32Array = NDArray[np.float32]
 States = Mapping[str, Float32Array]
 
-_ICEFALL = Conventions()
-"""How icefall's own streaming decoding shares the work."""
+_FASTEST = Conventions(projected=True)
+"""Each frame and each context is projected once, however often they are joined."""
 
 
 class TorchSession:
@@ -30,7 +30,7 @@ class TorchSession:
     shift of the same encoder.
     """
 
-    def __init__(self, model: Any, conventions: Conventions = _ICEFALL) -> None:
+    def __init__(self, model: Any, conventions: Conventions = _FASTEST) -> None:
         self.model = model
         self._projected = conventions.projected
         self.geometry = model.encoder.geometry
@@ -38,6 +38,7 @@ class TorchSession:
         self.blank_id: int = model.decoder.blank_id
         first = conventions.initial_symbol
         self.initial_symbol: int = self.blank_id if first is None else first
+        self.offline_initial_symbol: int = model.decoder.initial_symbol
         self.context_size: int = model.decoder.context_size
         self.vocab_size: int = model.decoder.vocab_size
 
@@ -91,6 +92,11 @@ class TorchSession:
         )
         return logits.numpy()
 
+    @torch.inference_mode()
+    def project(self, encoder_out: Float32Array) -> Float32Array:
+        """What `encode` returns where the encoder itself gives ``encoder_out`` (..., D)."""
+        return self._encoder_output(torch.from_numpy(encoder_out))
+
     def _encoder_output(self, encoder_out: torch.Tensor) -> Float32Array:
         if self._projected:
             encoder_out = self.model.joiner.encoder_proj(encoder_out)
@@ -102,7 +108,7 @@ class TorchRuntime:
 
     @staticmethod
     def open(
-        bundle: Any, *, num_threads: int = 1, conventions: Conventions = _ICEFALL
+        bundle: Any, *, num_threads: int = 1, conventions: Conventions = _FASTEST
     ) -> TorchSession:
         """A session on a copy of a live model with its scaled layers folded.
 
@@ -110,7 +116,8 @@ class TorchRuntime:
           bundle: A model with ``.encoder``, ``.decoder`` and ``.joiner``, or a
             `calve.models.LoadedModel`.
           num_threads: Threads of torch; torch has one number for the whole process.
-          conventions: How the networks share the work: those of the runtime to compare with.
+          conventions: How the networks share the work: those of the runtime to compare with, if
+            any; by default what is fastest.
         """
         torch.set_num_threads(num_threads)
         return TorchSession(to_plain(getattr(bundle, "model", bundle)), conventions)

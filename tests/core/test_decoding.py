@@ -74,8 +74,9 @@ def test_whole_utterances_give_what_each_alone_gives(
         padded = np.concatenate([features, padding])
         encoder_out, lengths = session.encode(padded[None], np.array([len(padded)]))
         search = GreedySearch(session, unk_id=SYMBOLS.unk_id, initial_symbol=-1)
-        search.accept(encoder_out[0, : lengths[0]])
-        assert text == SYMBOLS.text(search.result().tokens)
+        stream = search.start()
+        search.advance([stream], [encoder_out[0, : lengths[0]]])
+        assert text == SYMBOLS.text(search.result(stream).tokens)
 
 
 def test_the_real_client_hears_what_the_bundles_runtime_hears(golden_bundle: Bundle):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from calve.api import Conventions
 from calve.audio import read_audio
 from calve.bundle import Bundle
 from calve.exporting import export
@@ -47,7 +48,7 @@ def test_every_output_agrees_over_sixteen_seconds(
     checkpoint: Path, bundle: Bundle, speech: Path, chunk_ms: int
 ):
     features = compute_fbank(read_audio(speech).samples)
-    reference = TorchRuntime.open(load_model(RECIPE, checkpoint))
+    reference = TorchRuntime.open(load_model(RECIPE, checkpoint), conventions=Conventions())
     candidate = bundle.runtime()
     geometry = candidate.geometry.with_chunk_ms(chunk_ms)
     observations = [observe(session, features, geometry) for session in (reference, candidate)]

@@ -14,7 +14,8 @@ from calve.error_files import ResultFiles, write_results
 from calve.errors import AudioError, ConfigError
 from calve.recordings import read_transcripts, transcript_of
 from calve.scoring import UNITS, DecodedUtterance, score
-from calve.transcription import DEFAULT_SEARCH, Recognizer, Transcript, word_timestamps
+from calve.searching import DEFAULT_SEARCH
+from calve.transcription import Recognizer, Transcript, word_timestamps
 
 __all__ = ["transcribe"]
 

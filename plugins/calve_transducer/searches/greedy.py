@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calve.api import ConfigError
 from calve.protocols import Hypothesis, Session
+from calve_transducer.searches.contexts import ContextCache
+from calve_transducer.searches.frames import join_frames, not_a_number
 
-__all__ = ["GreedySearch", "GreedySearchOptions"]
+__all__ = ["GreedySearch", "GreedySearchOptions", "GreedyStream"]
 
 Float32Array = NDArray[np.float32]
+Int64Array = NDArray[np.int64]
 
 _MAX_BLOCK = 8
-"""Most frames joined at once with one decoder output."""
+"""Most frames of one stream that are joined at once."""
+
+_ROWS = 16
+"""Rows from which on a joiner takes as much longer as it has more of them."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +32,44 @@ class GreedySearchOptions:
     max_sym_per_frame: int = field(
         default=1, metadata={"help": "Symbols that one encoder frame may emit at most."}
     )
+    blank_penalty: float = field(
+        default=0.0,
+        metadata={"help": "Subtracted from the blank's logit: the higher, the fewer deletions."},
+    )
+
+    def __post_init__(self) -> None:
+        if self.max_sym_per_frame < 1:
+            raise ValueError(
+                f"max_sym_per_frame is {self.max_sym_per_frame}; it must be at least 1"
+            )
+
+
+@dataclass
+class GreedyStream:
+    """What greedy search knows of one stream.
+
+    Attributes:
+      context: (context_size,), the latest symbols.
+      hypothesis: What was found so far.
+      frames: Encoder frames that are done with.
+      emitted: Symbols that the next frame has emitted already.
+    """
+
+    context: Int64Array
+    hypothesis: Hypothesis = field(default_factory=Hypothesis)
+    frames: int = 0
+    emitted: int = 0
 
 
 class GreedySearch:
-    """Greedy search over one utterance.
+    """Greedy search, as a `calve.protocols.Search`.
 
-    With ``max_sym_per_frame=1`` and the default context it is the search of the session's real
+    With one symbol per frame and the default context it is the search of the session's real
     runtime, and in torch that of icefall's ``streaming_decode.py``.
 
     Args:
       session: The networks.
-      max_sym_per_frame: After so many symbols the search moves on to the next frame, even if
+      options: After ``max_sym_per_frame`` symbols the search moves on to the next frame, even if
         another symbol would score best.
       unk_id: A symbol that is never emitted but treated as a blank; None for no such symbol.
       initial_symbol: What the decoder sees before the first symbol, next to one blank: the blank
@@ -46,74 +80,171 @@ class GreedySearch:
     def __init__(
         self,
         session: Session,
+        options: GreedySearchOptions | None = None,
         *,
-        max_sym_per_frame: int = 1,
         unk_id: int | None = None,
         initial_symbol: int | None = None,
     ) -> None:
-        if max_sym_per_frame < 1:
-            raise ConfigError(f"max_sym_per_frame is {max_sym_per_frame}; it must be at least 1")
         self._session = session
-        self._max_sym_per_frame = max_sym_per_frame
-        blank = session.blank_id
-        self._silent = np.array([blank] if unk_id is None else [blank, unk_id])
-        first = session.initial_symbol if initial_symbol is None else initial_symbol
-        self._context = [first] * (session.context_size - 1) + [blank]
-        self._decoder_out = self._decode_context()
-        self._frame = 0
-        self._emitted_in_frame = 0
-        self._block = 1
-        self._hypothesis = Hypothesis()
+        self._options = options or GreedySearchOptions()
+        self._emittable = np.ones(session.vocab_size, dtype=bool)
+        self._emittable[[session.blank_id] if unk_id is None else [session.blank_id, unk_id]] = (
+            False
+        )
+        self._decode = ContextCache(session, initial_symbol)
 
-    def accept(self, encoder_out: Float32Array) -> None:
-        """Consume the next encoder frames (T', D) of the stream.
+    def start(self) -> GreedyStream:
+        """The state of a new stream."""
+        return GreedyStream(self._decode.initial.copy())
 
-        A block of frames is joined with the current decoder output, which a batched runtime does
-        much faster than frame by frame. The first frame that emits a symbol changes that output
-        and makes the rest of the block worthless, so blocks start with one frame after a symbol
-        and double in length as long as only blanks come.
+    def advance(self, streams: Sequence[GreedyStream], encoder_out: Sequence[Float32Array]) -> None:
+        """Consume the next encoder frames (T', D) of each stream.
+
+        A block of each stream's frames is joined with the current decoder output, which costs a
+        runtime little more than one frame as long as there are few rows. The first frame that emits
+        a symbol changes that output and makes the rest of the block worthless, so blocks start with
+        one frame after a symbol and double in length as long as only blanks come.
+
+        Raises:
+          DataError: if frames are missing or malformed, or a logit is NaN.
         """
-        start = 0
-        while start < len(encoder_out):
-            symbols, log_probs = self._best(encoder_out[start : start + self._block])
-            emits = (symbols[:, None] != self._silent).all(axis=1)
-            blanks = int(emits.argmax()) if emits.any() else len(emits)
-            self._skip(log_probs[:blanks])
-            start += blanks
-            if blanks < len(emits):
-                self._emit(int(symbols[blanks]), float(log_probs[blanks]))
-                start += self._emitted_in_frame == 0
-                self._block = 1
-            else:
-                self._block = min(2 * self._block, _MAX_BLOCK)
+        if not streams:
+            return
+        rows, lengths = join_frames(streams, encoder_out)
+        work = _Work(streams, lengths, self._options.max_sym_per_frame)
+        decoder_out = self._decode(work.contexts)
+        while (block := work.next_block()).size:
+            symbols, log_probs = self._best(rows[block.rows], decoder_out[block.owners])
+            emitting = work.consume(block, symbols, log_probs, self._emittable[symbols])
+            if len(emitting):
+                decoder_out[emitting] = self._decode(work.contexts[emitting])
+        work.write_back(streams)
 
-    def result(self) -> Hypothesis:
-        """The hypothesis for all frames consumed so far."""
-        found = self._hypothesis
+    def result(self, stream: GreedyStream) -> Hypothesis:
+        """The hypothesis for all frames that the stream consumed so far."""
+        found = stream.hypothesis
         return Hypothesis(list(found.tokens), list(found.timestamps), found.score)
 
-    def _best(self, frames: Float32Array) -> tuple[NDArray[np.intp], Float32Array]:
-        logits = self._session.join(frames, np.repeat(self._decoder_out, len(frames), axis=0))
+    def _best(
+        self, encoder_out: Float32Array, decoder_out: Float32Array
+    ) -> tuple[Int64Array, Float32Array]:
+        """The best symbol of each row and its log probability."""
+        logits = self._session.join(encoder_out, decoder_out)
+        if self._options.blank_penalty:
+            logits[:, self._session.blank_id] -= self._options.blank_penalty
         symbols = logits.argmax(axis=1)
-        highest = logits.max(axis=1)
-        return symbols, -np.log(np.exp(logits - highest[:, None]).sum(axis=1))
+        logits -= logits[np.arange(len(logits)), symbols, np.newaxis]
+        return symbols, -np.log(np.exp(logits, out=logits).sum(axis=1))
 
-    def _skip(self, log_probs: Float32Array) -> None:
-        self._hypothesis.score += float(log_probs.sum())
-        self._frame += len(log_probs)
-        if len(log_probs):
-            self._emitted_in_frame = 0
 
-    def _emit(self, symbol: int, log_prob: float) -> None:
-        self._hypothesis.tokens.append(symbol)
-        self._hypothesis.timestamps.append(self._frame)
-        self._hypothesis.score += log_prob
-        self._context = [*self._context[1:], symbol]
-        self._decoder_out = self._decode_context()
-        self._emitted_in_frame += 1
-        if self._emitted_in_frame == self._max_sym_per_frame:
-            self._frame += 1
-            self._emitted_in_frame = 0
+class _Block(NamedTuple):
+    """Frames that are joined in one call, each stream's one after another.
 
-    def _decode_context(self) -> Float32Array:
-        return self._session.decode_context(np.array([self._context], dtype=np.int64))
+    Attributes:
+      active: (A,) streams that take part.
+      sizes: (A,) frames of each.
+      firsts: (A,) where the frames of each begin in the block.
+      owners: (size,) the stream of each frame.
+      within: (size,) place of each frame among those of its stream.
+      rows: (size,) place of each frame among all encoder frames.
+    """
+
+    active: Int64Array
+    sizes: Int64Array
+    firsts: Int64Array
+    owners: Int64Array
+    within: Int64Array
+    rows: Int64Array
+
+    @property
+    def size(self) -> int:
+        return len(self.rows)
+
+
+class _Work:
+    """The streams of one call of `GreedySearch.advance`, as arrays; N is their number.
+
+    The streams themselves change in `write_back` only, so they stay what they were if the networks
+    fail.
+
+    Attributes:
+      contexts: (N, context_size).
+    """
+
+    def __init__(
+        self, streams: Sequence[GreedyStream], lengths: Int64Array, max_sym_per_frame: int
+    ) -> None:
+        count = len(streams)
+        self.contexts = np.stack([stream.context for stream in streams])
+        self._lengths = lengths
+        self._ends = lengths.cumsum()
+        self._positions = self._ends - lengths
+        self._numbers = np.array([stream.frames for stream in streams]) - self._positions
+        self._max_sym_per_frame = max_sym_per_frame
+        self._emitted = np.array([stream.emitted for stream in streams])
+        self._block_sizes = np.ones(count, dtype=np.int64)
+        self._scores = np.zeros(count)
+        self._found: list[tuple[Int64Array, Int64Array, Int64Array]] = []
+
+    def next_block(self) -> _Block:
+        """What to join next: nothing if all frames are done with."""
+        active = np.flatnonzero(self._positions < self._ends)
+        left = self._ends[active] - self._positions[active]
+        sizes = np.minimum(
+            np.minimum(self._block_sizes[active], left), max(1, _ROWS // max(1, len(active)))
+        )
+        firsts = sizes.cumsum() - sizes
+        owners = np.repeat(active, sizes)
+        within = np.arange(len(owners)) - np.repeat(firsts, sizes)
+        return _Block(active, sizes, firsts, owners, within, self._positions[owners] + within)
+
+    def consume(
+        self,
+        block: _Block,
+        symbols: Int64Array,
+        log_probs: Float32Array,
+        emits: NDArray[np.bool_],
+    ) -> Int64Array:
+        """Take in the best symbol of each frame; returns the streams that emitted one.
+
+        Raises:
+          DataError: if a log probability is NaN or infinite.
+        """
+        finite = np.isfinite(log_probs)
+        if not finite.all():
+            wrong = int(finite.argmin())
+            owner = int(block.owners[wrong])
+            raise not_a_number(owner, int(block.rows[wrong] + self._numbers[owner]))
+        sizes = np.repeat(block.sizes, block.sizes)
+        blanks = np.minimum.reduceat(np.where(emits, block.within, sizes), block.firsts)
+        used = block.within <= np.repeat(blanks, block.sizes)
+        self._scores[block.active] += np.add.reduceat(np.where(used, log_probs, 0), block.firsts)
+        self._positions[block.active] += blanks
+        self._emitted[block.active[blanks > 0]] = 0
+        emitting = blanks < block.sizes
+        longer = np.minimum(2 * block.sizes, _MAX_BLOCK)
+        self._block_sizes[block.active] = np.where(emitting, 1, longer)
+        streams = block.active[emitting]
+        self._emit(streams, symbols[(block.firsts + blanks)[emitting]])
+        return streams
+
+    def _emit(self, streams: Int64Array, symbols: Int64Array) -> None:
+        numbers = self._positions[streams] + self._numbers[streams]
+        self._found.append((streams, symbols, numbers))
+        self.contexts[streams] = np.column_stack([self.contexts[streams, 1:], symbols])
+        self._emitted[streams] += 1
+        full = streams[self._emitted[streams] == self._max_sym_per_frame]
+        self._emitted[full] = 0
+        self._positions[full] += 1
+
+    def write_back(self, streams: Sequence[GreedyStream]) -> None:
+        """Let the streams know what was found."""
+        for index, stream in enumerate(streams):
+            stream.context = self.contexts[index]
+            stream.emitted = int(self._emitted[index])
+            stream.frames += int(self._lengths[index])
+            stream.hypothesis.score += float(self._scores[index])
+        for found in self._found:
+            for owner, symbol, number in zip(*(part.tolist() for part in found), strict=True):
+                streams[owner].hypothesis.tokens.append(symbol)
+                streams[owner].hypothesis.timestamps.append(number)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calve.api import BundleError
+from calve.api import BundleError, Conventions
 from calve.bundle import Bundle
 from calve.models import load_model
 from calve.protocols import Session
@@ -25,7 +25,8 @@ def session(golden_bundle: Bundle) -> NcnnSession:
 
 @pytest.fixture(scope="module")
 def torch_session(golden_checkpoint: Path) -> Session:
-    return TorchRuntime.open(load_model("lstm_transducer_stateless2", golden_checkpoint))
+    model = load_model("lstm_transducer_stateless2", golden_checkpoint)
+    return TorchRuntime.open(model, conventions=Conventions())
 
 
 def features(chunks: int, frames: int, streams: int = 1) -> np.ndarray:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import pad
 from torch.testing import assert_close
 
+from calve.api import Conventions
 from calve.errors import ConfigError
 from calve_pruned_transducer.builders import plain_conformer, reworked_conformer
 from calve_pruned_transducer.config import ConformerConfig
@@ -251,7 +252,7 @@ def test_convolutions_that_see_the_future_cannot_stream() -> None:
 
 
 def test_the_torch_runtime_runs_it(model: Any) -> None:
-    session = TorchRuntime.open(model)
+    session = TorchRuntime.open(model, conventions=Conventions())
     x = torch.randn(2, session.geometry.segment, 80).numpy()
     encoder_out, states = session.encode_chunk(x, session.init_states(2))
     assert encoder_out.shape == (2, session.geometry.output_frames, model.encoder.output_dim)

@@ -19,7 +19,7 @@ RECIPE = "lstm_transducer_stateless2"
 
 @pytest.fixture(scope="module")
 def session(goldens: Path) -> Any:
-    return TorchRuntime.open(load(RECIPE, goldens / f"{RECIPE}.ckpt.pt"))
+    return TorchRuntime.open(load(RECIPE, goldens / f"{RECIPE}.ckpt.pt"), conventions=Conventions())
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +84,15 @@ def test_by_another_runtimes_conventions_it_says_the_same_with_the_work_shared_o
         assert np.abs(raw - after).max() > 1e-3
     logits = [one.join(*given) for one, given in zip((session, projected), outputs, strict=True)]
     np.testing.assert_allclose(*logits, rtol=0, atol=1e-5)
+
+
+def test_unless_told_otherwise_it_projects_once_what_is_joined_often(
+    session: Any, goldens: Path
+) -> None:
+    default = TorchRuntime.open(load(RECIPE, goldens / f"{RECIPE}.ckpt.pt"))
+    features = np.random.default_rng(0).normal(-5, 3, (2, 25, 80)).astype(np.float32)
+    raw, projected = (
+        one.encode_chunk(features, one.init_states(2))[0] for one in (session, default)
+    )
+    np.testing.assert_array_equal(default.project(raw), projected)
+    np.testing.assert_array_equal(session.project(raw), raw)

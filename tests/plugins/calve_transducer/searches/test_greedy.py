@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calve.api import Conventions
-from calve.errors import ConfigError
+from calve.errors import DataError
+from calve.protocols import Hypothesis
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_transducer.config import TransducerConfig
 from calve_transducer.model import Transducer
 from calve_transducer.runtime import TorchRuntime, TorchSession
-from calve_transducer.searches.greedy import GreedySearch
+from calve_transducer.searches.greedy import GreedySearch, GreedySearchOptions
 
 UNKNOWN = 2
 
@@ -51,9 +52,28 @@ def random_session() -> TorchSession:
     return TorchRuntime.open(model.eval())
 
 
-def frames_of(golden: dict[str, Any], utterance: int) -> np.ndarray:
+def noise(length: int, seed: int) -> np.ndarray:
+    """Encoder frames for `random_session`."""
+    return np.random.default_rng(seed).normal(size=(length, 16)).astype(np.float32)
+
+
+def frames_of(golden: dict[str, Any], session: TorchSession, utterance: int) -> np.ndarray:
     length = golden["encoder_out_lens"][utterance]
-    return golden["encoder_out"][utterance, :length].numpy()
+    return session.project(golden["encoder_out"][utterance, :length].numpy())
+
+
+def greedy(session: TorchSession, **options: Any) -> GreedySearch:
+    """A search; ``unk_id`` and ``initial_symbol`` may be among its options."""
+    outer = {name: options.pop(name) for name in ("unk_id", "initial_symbol") if name in options}
+    return GreedySearch(session, GreedySearchOptions(**options), **outer)
+
+
+def found(search: GreedySearch, *pieces: np.ndarray) -> Hypothesis:
+    """The result of one stream, fed piece by piece."""
+    stream = search.start()
+    for piece in pieces:
+        search.advance([stream], [piece])
+    return search.result(stream)
 
 
 @pytest.mark.parametrize("max_sym_per_frame", [1, 2, 3])
@@ -61,11 +81,25 @@ def test_it_finds_what_icefall_finds(
     golden: dict[str, Any], session: TorchSession, max_sym_per_frame: int
 ):
     expected = golden[f"greedy_search_max_sym_{max_sym_per_frame}"]
+    search = greedy(session, max_sym_per_frame=max_sym_per_frame, initial_symbol=-1)
     for utterance, tokens in enumerate(expected["hyps"]):
-        search = GreedySearch(session, max_sym_per_frame=max_sym_per_frame, initial_symbol=-1)
-        search.accept(frames_of(golden, utterance))
-        assert search.result().tokens == tokens
-        assert search.result().timestamps == expected["timestamps"][utterance]
+        result = found(search, frames_of(golden, session, utterance))
+        assert result.tokens == tokens
+        assert result.timestamps == expected["timestamps"][utterance]
+
+
+@pytest.mark.parametrize("blank_penalty", [0.0, 1.5])
+def test_a_batch_gives_what_icefalls_batch_gives(
+    golden: dict[str, Any], session: TorchSession, blank_penalty: float
+):
+    suffix = f"_blank_penalty_{blank_penalty}" if blank_penalty else ""
+    expected = golden[f"greedy_search_batch{suffix}"]
+    search = greedy(session, blank_penalty=blank_penalty, initial_symbol=-1)
+    streams = [search.start() for _ in expected["hyps"]]
+    search.advance(streams, [frames_of(golden, session, index) for index in range(len(streams))])
+    results = [search.result(stream) for stream in streams]
+    assert [result.tokens for result in results] == expected["hyps"]
+    assert [result.timestamps for result in results] == expected["timestamps"]
 
 
 @settings(deadline=None, max_examples=30)
@@ -76,15 +110,36 @@ def test_it_finds_what_icefall_finds(
 def test_the_result_does_not_depend_on_how_the_frames_are_cut(
     golden: dict[str, Any], session: TorchSession, cuts: list[int], max_sym_per_frame: int
 ):
-    frames = frames_of(golden, 2)
-    whole = GreedySearch(session, max_sym_per_frame=max_sym_per_frame)
-    whole.accept(frames)
-    pieces = GreedySearch(session, max_sym_per_frame=max_sym_per_frame)
-    for piece in np.split(frames, cuts):
-        pieces.accept(np.ascontiguousarray(piece))
-    assert pieces.result().tokens == whole.result().tokens
-    assert pieces.result().timestamps == whole.result().timestamps
-    assert pieces.result().score == pytest.approx(whole.result().score, rel=1e-5)
+    frames = frames_of(golden, session, 2)
+    search = greedy(session, max_sym_per_frame=max_sym_per_frame)
+    whole, pieces = found(search, frames), found(search, *np.split(frames, cuts))
+    assert (pieces.tokens, pieces.timestamps) == (whole.tokens, whole.timestamps)
+    assert pieces.score == pytest.approx(whole.score, rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_streams_that_come_and_go_find_what_each_alone_finds(
+    random_session: TorchSession, seed: int
+):
+    """In every call some of the streams get a few of their frames, in any order."""
+    random = np.random.default_rng(seed)
+    search = greedy(random_session, max_sym_per_frame=1 + seed % 3)
+    utterances = [noise(length, length) for length in (40, 1, 25, 60, 7, 33)]
+    streams = [search.start() for _ in utterances]
+    left = list(utterances)
+    while any(map(len, left)):
+        chosen = random.permutation(len(streams))[: random.integers(1, 7)]
+        counts = random.integers(0, 30, size=len(chosen))
+        search.advance(
+            [streams[index] for index in chosen],
+            [left[index][:count] for index, count in zip(chosen, counts, strict=True)],
+        )
+        for index, count in zip(chosen, counts, strict=True):
+            left[index] = left[index][count:]
+    for stream, frames in zip(streams, utterances, strict=True):
+        alone, together = found(search, frames), search.result(stream)
+        assert (together.tokens, together.timestamps) == (alone.tokens, alone.timestamps)
+        assert together.score == pytest.approx(alone.score, rel=1e-5)
 
 
 def by_definition(
@@ -115,53 +170,79 @@ def by_definition(
 def test_it_is_greedy_search_by_its_definition(
     random_session: TorchSession, max_sym_per_frame: int, unk_id: int | None
 ):
-    frames = np.random.default_rng(3).normal(size=(60, 16)).astype(np.float32)
+    frames = noise(60, seed=3)
     tokens, timestamps, score = by_definition(random_session, frames, max_sym_per_frame, unk_id)
     assert tokens
-    search = GreedySearch(random_session, max_sym_per_frame=max_sym_per_frame, unk_id=unk_id)
-    search.accept(frames)
-    assert search.result().tokens == tokens
-    assert search.result().timestamps == timestamps
-    assert search.result().score == pytest.approx(score, rel=1e-5)
+    search = greedy(random_session, max_sym_per_frame=max_sym_per_frame, unk_id=unk_id)
+    result = found(search, frames)
+    assert (result.tokens, result.timestamps) == (tokens, timestamps)
+    assert result.score == pytest.approx(score, rel=1e-5)
 
 
 def test_the_unknown_symbol_is_what_the_definition_would_have_emitted(
     random_session: TorchSession,
 ):
-    frames = np.random.default_rng(3).normal(size=(60, 16)).astype(np.float32)
-    assert UNKNOWN in by_definition(random_session, frames, 1, None)[0]
+    assert UNKNOWN in by_definition(random_session, noise(60, seed=3), 1, None)[0]
 
 
 def test_no_frames_give_an_empty_hypothesis(session: TorchSession):
-    search = GreedySearch(session)
-    search.accept(np.empty((0, 32), dtype=np.float32))
-    result = search.result()
+    result = found(greedy(session), np.empty((0, 32), dtype=np.float32))
     assert (result.tokens, result.timestamps, result.score) == ([], [], 0.0)
+    greedy(session).advance([], [])
 
 
 def test_a_result_is_not_changed_by_what_follows(golden: dict[str, Any], session: TorchSession):
-    frames = frames_of(golden, 0)
-    search = GreedySearch(session)
-    search.accept(frames[:10])
-    early = search.result()
+    frames = frames_of(golden, session, 0)
+    search = greedy(session)
+    stream = search.start()
+    search.advance([stream], [frames[:10]])
+    early = search.result(stream)
     length = len(early.tokens)
-    search.accept(frames[10:])
-    assert len(early.tokens) == length < len(search.result().tokens)
+    search.advance([stream], [frames[10:]])
+    assert len(early.tokens) == length < len(search.result(stream).tokens)
 
 
 def test_by_default_it_starts_as_the_sessions_real_runtime_does(
     golden: dict[str, Any], session: TorchSession
 ):
-    frames = frames_of(golden, 0)
-    like_sherpa_onnx = TorchSession(session.model, Conventions(initial_symbol=-1))
-    scores = []
-    for one, initial_symbol in ((like_sherpa_onnx, None), (session, -1), (session, None)):
-        search = GreedySearch(one, initial_symbol=initial_symbol)
-        search.accept(frames)
-        scores.append(search.result().score)
+    frames = frames_of(golden, session, 0)
+    like_sherpa_onnx = TorchSession(session.model, Conventions(projected=True, initial_symbol=-1))
+    scores = [
+        found(greedy(one, initial_symbol=initial_symbol), frames).score
+        for one, initial_symbol in ((like_sherpa_onnx, None), (session, -1), (session, None))
+    ]
     assert scores[0] == scores[1] != scores[2]
 
 
-def test_zero_symbols_per_frame_are_refused(session: TorchSession):
-    with pytest.raises(ConfigError, match="at least 1"):
-        GreedySearch(session, max_sym_per_frame=0)
+def test_nan_in_one_stream_names_it_and_leaves_all_streams_as_they_were(
+    random_session: TorchSession,
+):
+    search = greedy(random_session)
+    streams = [search.start() for _ in range(3)]
+    search.advance(streams, [noise(5, seed) for seed in range(3)])
+    before = [search.result(stream) for stream in streams]
+    broken = noise(9, seed=4)
+    broken[6, 3] = np.nan
+    with pytest.raises(DataError, match="stream 1, encoder frame 11"):
+        search.advance(streams, [noise(9, 5), broken, noise(9, 6)])
+    assert [search.result(stream) for stream in streams] == before
+    search.advance([streams[0]], [noise(9, 5)])
+    assert search.result(streams[0]).tokens != before[0].tokens
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ([(3, 16)], "2 streams cannot share 1 arrays"),
+        ([(3, 16), (16,)], "stream 1"),
+        ([(3, 16), (3, 8)], "stream 1"),
+    ],
+)
+def test_frames_of_a_wrong_shape_are_refused(
+    random_session: TorchSession, shapes: list[tuple[int, ...]], message: str
+):
+    search = greedy(random_session)
+    with pytest.raises(DataError, match=message):
+        search.advance(
+            [search.start(), search.start()], [np.zeros(shape, np.float32) for shape in shapes]
+        )

@@ -1,0 +1,59 @@
+"""What the prediction network answers, remembered: the same contexts come again and again."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calve.protocols import Session
+
+__all__ = ["ContextCache"]
+
+Float32Array = NDArray[np.float32]
+Int64Array = NDArray[np.int64]
+
+_CAPACITY = 4096
+"""Contexts remembered; with 512 numbers each they take 8 MiB."""
+
+
+class ContextCache:
+    """`Session.decode_context` that calls the network only for contexts it does not remember.
+
+    Args:
+      session: The networks.
+      initial_symbol: What stands before the first symbol, next to one blank; by default what the
+        session's real runtime puts there.
+    """
+
+    def __init__(self, session: Session, initial_symbol: int | None = None) -> None:
+        first = session.initial_symbol if initial_symbol is None else initial_symbol
+        self.initial: Int64Array = np.full(session.context_size, first, dtype=np.int64)
+        """(context_size,), the context of a stream that has no symbol yet."""
+        self.initial[-1] = session.blank_id
+        self._session = session
+        self._rows: dict[tuple[int, ...], int] = {}
+        self._table = np.empty((0, 0), dtype=np.float32)
+
+    def __call__(self, contexts: Int64Array) -> Float32Array:
+        """contexts (N, context_size) -> decoder_out (N, D')."""
+        keys = list(map(tuple, contexts.tolist()))
+        missing = {key for key in keys if key not in self._rows}
+        if len(self._rows) + len(missing) > _CAPACITY:
+            self._rows.clear()
+            missing = set(keys)
+        if missing:
+            self._remember(sorted(missing))
+        return self._table[[self._rows[key] for key in keys]]
+
+    def _remember(self, keys: list[tuple[int, ...]]) -> None:
+        decoder_out = self._session.decode_context(np.array(keys, dtype=np.int64))
+        start = len(self._rows)
+        needed = start + len(keys)
+        if needed > len(self._table):
+            rows = max(needed, min(2 * needed, _CAPACITY))
+            grown = np.empty((rows, decoder_out.shape[1]), dtype=np.float32)
+            if start:
+                grown[:start] = self._table[:start]
+            self._table = grown
+        self._table[start:needed] = decoder_out
+        self._rows.update(zip(keys, range(start, needed), strict=True))
