@@ -36,6 +36,16 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def k2_python() -> Path:
+    """Interpreter of an environment with k2, which on PyPI is one with Python 3.9."""
+    python = os.environ.get("CALVE_K2_PYTHON")
+    if not python:
+        absent = pytest.fail if os.environ.get("CALVE_REQUIRE_K2") else pytest.skip
+        absent("CALVE_K2_PYTHON does not name the interpreter of an environment with k2")
+    return Path(python)
+
+
+@pytest.fixture(scope="session")
 def golden_checkpoint(goldens: Path) -> Path:
     """A tiny ``lstm_transducer_stateless2`` as icefall saved it, 30 symbols."""
     return goldens / "lstm_transducer_stateless2.ckpt.pt"

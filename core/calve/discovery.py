@@ -155,7 +155,14 @@ def load_driver(namespace: str, name: str) -> Any:
         raise PluginError(
             f"the driver {name!r} of {namespace} cannot be loaded: {error.problem.cause}",
             where=f"{error.problem.source.distribution} {error.problem.source.version}",
+            fix=_what_is_missing(error.problem.exception),
         ) from error.problem.exception
+
+
+def _what_is_missing(error: BaseException | None) -> str | None:
+    if isinstance(error, ImportError) and error.name:
+        return f"install {error.name} in this environment, or choose another driver"
+    return None
 
 
 class _LoadError(Exception):

@@ -29,6 +29,7 @@ __all__ = [
     "ExportWorkspace",
     "Finding",
     "Hypothesis",
+    "LossBackend",
     "MetadataStore",
     "ModelFamily",
     "OfflineSession",
@@ -239,6 +240,49 @@ class OpenLoader(Protocol):
         training: bool,
         share: Share = WHOLE,
     ) -> BatchLoader: ...
+
+
+class LossBackend(Protocol):
+    """A driver in the namespace ``calve.loss_backends``: k2's functions, names and arguments.
+
+    B is the batch size, S the most symbols and T the most frames of an utterance, V the vocabulary
+    size, r the width of the pruned range. ``boundary`` (B, 4) holds ``[0, 0, S_b, T_b]``; losses
+    are negative natural logarithms, +inf for an utterance that cannot be aligned.
+    """
+
+    def rnnt_loss_smoothed(
+        self,
+        lm: torch.Tensor,
+        am: torch.Tensor,
+        symbols: torch.Tensor,
+        termination_symbol: int,
+        **options: Any,
+    ) -> Any:
+        """Of lm (B, S + 1, V) and am (B, T, V): the loss, and what ranges are pruned by."""
+
+    def get_rnnt_prune_ranges(
+        self,
+        px_grad: torch.Tensor,
+        py_grad: torch.Tensor,
+        boundary: torch.Tensor,
+        s_range: int,
+    ) -> torch.Tensor:
+        """The symbol positions that each frame keeps, (B, T, r)."""
+
+    def do_rnnt_pruning(
+        self, am: torch.Tensor, lm: torch.Tensor, ranges: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """am (B, T, C) and lm (B, S + 1, C) at the kept positions, both (B, T, r, C)."""
+
+    def rnnt_loss_pruned(
+        self,
+        logits: torch.Tensor,
+        symbols: torch.Tensor,
+        ranges: torch.Tensor,
+        termination_symbol: int,
+        **options: Any,
+    ) -> torch.Tensor:
+        """The loss of logits (B, T, r, V) on the kept positions."""
 
 
 @dataclass

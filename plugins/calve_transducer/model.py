@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from calve.protocols import LossBackend
 from calve_transducer.config import TransducerConfig
 from calve_transducer.decoder import StatelessDecoder
 from calve_transducer.joiner import Joiner
@@ -74,6 +75,7 @@ class Transducer(nn.Module):
         first_symbol: int = -1,
         warmup: float = 1.0,
         reduction: str = "sum",
+        losses: LossBackend | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The two losses of pruned transducer training (Kuang et al., 2022).
 
@@ -89,18 +91,12 @@ class Transducer(nn.Module):
             -1 for nothing (icefall), or one more blank, as streaming recognisers start.
           warmup: How far training's warm-up is, 1 at its end.
           reduction: "none", "sum" or "mean".
+          losses: What computes them; calve's own by default.
 
         Returns:
           The simple and the pruned loss, (N,) or scalars.
         """
-        # numba's import takes most of a second, and only training needs it.
-        from calve_transducer.losses import (
-            do_rnnt_pruning,
-            get_rnnt_prune_ranges,
-            rnnt_loss_pruned,
-            rnnt_loss_smoothed,
-        )
-
+        losses = losses or _own_losses()
         encoder_options = {"warmup": warmup} if self._encoder_warms_up else {}
         encoder_out, encoder_out_lens = self.encoder(x, x_lens, **encoder_options)
         symbols, symbol_lens = self._padded_symbols(y, x.device)
@@ -109,7 +105,7 @@ class Transducer(nn.Module):
         boundary = torch.zeros(len(y), 4, dtype=torch.int64, device=x.device)
         boundary[:, 2] = symbol_lens
         boundary[:, 3] = encoder_out_lens
-        simple_loss, (px_grad, py_grad) = rnnt_loss_smoothed(
+        simple_loss, (px_grad, py_grad) = losses.rnnt_loss_smoothed(
             lm=self.simple_lm_proj(decoder_out).float(),
             am=self.simple_am_proj(encoder_out).float(),
             symbols=symbols,
@@ -121,13 +117,13 @@ class Transducer(nn.Module):
             reduction=reduction,
             return_grad=True,
         )
-        ranges = get_rnnt_prune_ranges(px_grad, py_grad, boundary, prune_range)
-        am_pruned, lm_pruned = do_rnnt_pruning(
+        ranges = losses.get_rnnt_prune_ranges(px_grad, py_grad, boundary, prune_range)
+        am_pruned, lm_pruned = losses.do_rnnt_pruning(
             am=self.joiner.encoder_proj(encoder_out),
             lm=self.joiner.decoder_proj(decoder_out),
             ranges=ranges,
         )
-        pruned_loss = rnnt_loss_pruned(
+        pruned_loss = losses.rnnt_loss_pruned(
             logits=self.joiner(am_pruned, lm_pruned, project_input=False).float(),
             symbols=symbols,
             ranges=ranges,
@@ -156,7 +152,15 @@ class Transducer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Symbols (N, S), 0 after an utterance's end, and their numbers (N,)."""
         lens = torch.tensor([len(symbols) for symbols in y])
-        padded = torch.zeros(len(y), int(lens.max()), dtype=torch.int64)
+        # One column at least, though all be empty: k2 wants it.
+        padded = torch.zeros(len(y), max(int(lens.max()), 1), dtype=torch.int64)
         for row, symbols in zip(padded, y, strict=True):
             row[: len(symbols)] = torch.tensor(symbols, dtype=torch.int64)
         return padded.to(device), lens.to(device)
+
+
+def _own_losses() -> LossBackend:
+    # numba's import takes most of a second, and only training needs it.
+    from calve_transducer.losses import TorchLossBackend
+
+    return TorchLossBackend()

@@ -1,10 +1,10 @@
-"""Registers the decoding methods; the rest of this package is what recipes build on."""
+"""Registers decoding methods and commands; the rest of this package is what recipes build on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from calve.api import LazyRef, SearchSpec, hookimpl
+from calve.api import CommandSpec, LazyRef, SearchSpec, hookimpl
 
 
 @hookimpl
@@ -14,4 +14,13 @@ def calve_register_decoders() -> Iterator[SearchSpec]:
         search=LazyRef("calve_transducer.searches.greedy:GreedySearch"),
         options=LazyRef("calve_transducer.searches.greedy:GreedySearchOptions"),
         summary="at every frame, the best symbol wins",
+    )
+
+
+@hookimpl
+def calve_register_commands() -> Iterator[CommandSpec]:
+    yield CommandSpec(
+        name="bench-loss",
+        command=LazyRef("calve_transducer.commands:bench_loss"),
+        short_help="Measure the speed and memory of the training losses.",
     )

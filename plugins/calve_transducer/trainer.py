@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from calve.api import CalveError, ConfigError
-from calve.protocols import Batch, BatchLoader, TrainingRun
+from calve.discovery import load_driver
+from calve.protocols import Batch, BatchLoader, LossBackend, TrainingRun
 from calve_transducer.experiment import LOGGER, Experiment
 from calve_transducer.training_config import TrainingConfig
 from calve_transducer.training_metrics import LossTotals, Scalars, scalars
@@ -33,12 +34,14 @@ def train(run: TrainingRun) -> None:
     ``log/`` and ``tensorboard/``.
 
     Raises:
+      PluginError: if the loss backend is unknown or not installed.
       ConfigError: if the folder holds another run, or one of another configuration.
       CheckpointError: if the checkpoint to continue from cannot be used.
       CalveError: if too many batches in a row have no finite loss.
       KeyboardInterrupt: on Ctrl-C, after the running batch and a checkpoint.
     """
     config: TrainingConfig = run.configuration["training"]
+    losses = load_driver("calve.loss_backends", config.loss_backend)()
     experiment = Experiment(run)
     checkpoint = experiment.checkpoint_to_continue()
     if config.num_threads > 0:
@@ -51,7 +54,7 @@ def train(run: TrainingRun) -> None:
         stack.enter_context(experiment.logging())
         first_step = state.numbers.batch_idx_train + 1
         write = stack.enter_context(scalars(experiment.folder / "tensorboard", first_step))
-        trainer = Trainer(run, experiment, state, write)
+        trainer = Trainer(run, experiment, state, losses, write)
         stop = stack.enter_context(_stop_on_interrupt())
         stack.callback(run.progress.finish)
         trainer.train_epochs(stop, continued=checkpoint)
@@ -64,15 +67,22 @@ class Trainer:
       run: Data, folder, progress and events.
       experiment: The run's folder.
       state: What is trained; changed in place.
+      losses: What computes the losses.
       write: Writes scalars for TensorBoard.
     """
 
     def __init__(
-        self, run: TrainingRun, experiment: Experiment, state: TrainingState, write: Scalars
+        self,
+        run: TrainingRun,
+        experiment: Experiment,
+        state: TrainingState,
+        losses: LossBackend,
+        write: Scalars,
     ) -> None:
         self._run = run
         self._experiment = experiment
         self._state = state
+        self._losses = losses
         self._write = write
         self._config: TrainingConfig = run.configuration["training"]
         self._bad_batches_in_a_row = 0
@@ -90,7 +100,7 @@ class Trainer:
                 self._state.begin_epoch(epoch)
             mid_epoch = False
             self._train_one_epoch(stop)
-            valid = validate(self._state.model, self._run.valid, self._config)
+            valid = validate(self._state.model, self._run.valid, self._config, self._losses)
             self._finish_epoch(valid)
 
     def _train_one_epoch(self, stop: threading.Event) -> None:
@@ -138,7 +148,7 @@ class Trainer:
             numbers.dropped_utterances += len(batch.cut_ids)
             raise BadBatchError(f"every utterance is too short: {', '.join(batch.cut_ids)}")
         warmup = numbers.batch_idx_train / self._config.model_warm_step
-        loss, totals = compute_loss(model, usable, self._config, warmup)
+        loss, totals = compute_loss(model, usable, self._config, warmup, self._losses)
         grad_norm = backward(loss, model, usable.cut_ids)
         state.scheduler.step_batch(numbers.batch_idx_train)
         state.optimizer.step()
@@ -212,7 +222,9 @@ class Trainer:
 
 
 @torch.no_grad()
-def validate(model: nn.Module, loader: BatchLoader, config: TrainingConfig) -> LossTotals:
+def validate(
+    model: nn.Module, loader: BatchLoader, config: TrainingConfig, losses: LossBackend
+) -> LossTotals:
     """Losses over a whole loader, with the pruned loss in full, whatever the warm-up.
 
     Raises:
@@ -226,7 +238,7 @@ def validate(model: nn.Module, loader: BatchLoader, config: TrainingConfig) -> L
         if usable is None:
             continue
         try:
-            _, found = compute_loss(model, usable, config, warmup=2.0)
+            _, found = compute_loss(model, usable, config, 2.0, losses)
         except BadBatchError as bad:
             LOGGER.warning("left out of validation: %s", bad)
             continue

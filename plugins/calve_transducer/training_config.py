@@ -38,6 +38,9 @@ class TrainingConfig:
     lm_scale: float = _option(0.25, "Weight of the decoder-only term in the simple loss.")
     am_scale: float = _option(0.0, "Weight of the encoder-only term in the simple loss.")
     simple_loss_scale: float = _option(0.5, "Weight of the simple loss beside the pruned one.")
+    loss_backend: str = _option(
+        "torch", "What computes the losses: torch, or k2 where it is installed.", fixed=False
+    )
     delay_penalty: float = _option(0.0, "Nats per frame that a symbol pays for coming late.")
     use_bf16: bool = _option(
         False,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from calve.api import StreamingGeometry
-from calve.protocols import Batch
+from calve.protocols import Batch, LossBackend
 from calve_transducer.training_config import TrainingConfig
 from calve_transducer.training_metrics import LossTotals
 
@@ -49,12 +49,17 @@ def pruned_loss_scale(warmup: float) -> float:
 
 
 def compute_loss(
-    model: nn.Module, batch: Batch, config: TrainingConfig, warmup: float
+    model: nn.Module,
+    batch: Batch,
+    config: TrainingConfig,
+    warmup: float,
+    losses: LossBackend | None = None,
 ) -> tuple[Tensor, LossTotals]:
     """The loss to minimise, summed over the utterances: with its graph, and in numbers.
 
     Args:
       warmup: Batches so far, as a fraction of ``model_warm_step``.
+      losses: What computes the losses; calve's own by default.
 
     Raises:
       BadBatchError: if a loss is infinite or NaN; names the utterances.
@@ -72,6 +77,7 @@ def compute_loss(
             first_symbol=_first_symbol(model, config),
             warmup=warmup,
             reduction="none",
+            losses=losses,
         )
     finite = (simple.isfinite() & pruned.isfinite()).tolist()
     if not all(finite):

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from calve.api import ConfigError
+from calve.api import ConfigError, PluginError
+from calve.discovery import load_driver
 from calve_transducer import losses
 from calve_transducer.losses import compiled, wavefront
 
@@ -313,3 +314,10 @@ def test_the_entry_point_resolves_to_the_losses() -> None:
 
     (entry,) = entry_points(group="calve.loss_backends", name="torch")
     assert entry.load() is losses.TorchLossBackend
+
+
+@pytest.mark.parametrize("name", ["k3", "troch"])
+def test_an_unknown_backend_is_an_error(name: str) -> None:
+    with pytest.raises(PluginError, match=f"no driver '{name}'") as raised:
+        load_driver("calve.loss_backends", name)
+    assert "torch" in str(raised.value.fix)

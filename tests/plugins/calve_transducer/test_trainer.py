@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 import torch
 
-from calve.api import CalveError, CheckpointError, ConfigError
+from calve.api import CalveError, CheckpointError, ConfigError, PluginError
 from calve.checkpoint import CheckpointChoice, load_state_dict, read_checkpoint
 from calve.models import ModelBuilder, load_model
 from calve.progress import NO_PROGRESS
 from calve.protocols import Batch, TrainingRun
+from calve_transducer.losses import TorchLossBackend
 from calve_transducer.trainer import train
 from calve_transducer.training_config import TrainingConfig
 
@@ -290,6 +291,38 @@ def test_only_the_newest_batch_checkpoints_are_kept(tmp_path: Path) -> None:
 def test_an_impossible_device_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot train on 'abacus'"):
         train_hums(tmp_path, device="abacus")
+
+
+def test_a_loss_backend_that_is_not_there_is_an_error_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(PluginError, match="no driver 'k3'"):
+        train_hums(tmp_path / "exp", loss_backend="k3")
+    assert not (tmp_path / "exp").exists()
+
+
+def test_the_loss_backend_that_was_chosen_computes_the_losses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Doubled(TorchLossBackend):
+        @staticmethod
+        def rnnt_loss_smoothed(**arguments: Any) -> Any:
+            loss, grads = TorchLossBackend.rnnt_loss_smoothed(**arguments)
+            return 2 * loss, grads
+
+    expected = train_hums(tmp_path / "torch")[1]["simple_loss"]
+    monkeypatch.setattr("calve_transducer.trainer.load_driver", lambda namespace, name: Doubled)
+    doubled = train_hums(tmp_path / "doubled", loss_backend="doubled")[1]["simple_loss"]
+    assert doubled == pytest.approx(2 * expected)
+
+
+def test_a_batch_of_empty_transcripts_is_trained_on(tmp_path: Path) -> None:
+    def change(index: int, batch: Batch) -> Batch:
+        return replace(batch, tokens=[[] for _ in batch.tokens])
+
+    metrics = train_hums(tmp_path, change=change)
+    assert metrics[BATCHES_PER_EPOCH]["simple_loss"] < 0.5 * metrics[1]["simple_loss"]
+    assert read_checkpoint(tmp_path / "epoch-1.pt")["skipped_batches"] == 0
 
 
 @pytest.mark.parametrize("option", ["num_epochs", "prune_range", "max_duration", "initial_lr"])

@@ -1,0 +1,78 @@
+"""Commands that measure training."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from calve.cli.options import json_option
+from calve.cli.output import print_json, print_table
+from calve.progress import console_progress
+
+__all__ = ["bench_loss"]
+
+
+@click.command("bench-loss")
+@click.option("--backend", default="torch", show_default=True, help="A loss backend.")
+@click.option("--against", metavar="BACKEND", help="Compare with this one, e.g. k2.")
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Interpreter of the environment that has the other backend.  [default: this one]",
+)
+@click.option(
+    "--vocab-size",
+    "vocab_sizes",
+    type=click.IntRange(min=2),
+    multiple=True,
+    default=(500, 5000),
+    show_default=True,
+    help="May be given several times.",
+)
+@click.option("--num-threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True)
+@json_option
+def bench_loss(
+    backend: str,
+    against: str | None,
+    python: Path | None,
+    vocab_sizes: tuple[int, ...],
+    num_threads: int,
+    runs: int,
+    as_json: bool,
+) -> None:
+    """Measure the losses of training, forward and backward, and the memory that they take.
+
+    The work is 8 utterances of 250 encoder frames and 60 symbols, with 512-dimensional joiners.
+    Each run is a process of its own; backends run in turns, and ratios are taken within a turn.
+    """
+    from calve_transducer.loss_benchmark import benchmark_losses
+
+    rows = benchmark_losses(
+        backend,
+        against=against,
+        python=python,
+        vocab_sizes=vocab_sizes,
+        num_threads=num_threads,
+        runs=runs,
+        progress=console_progress(),
+    )
+    if as_json:
+        print_json({"num_threads": num_threads, "runs": runs, "rows": [asdict(r) for r in rows]})
+        return
+    columns = ["backend", "symbols", "s / step", "peak MB"]
+    if against is not None:
+        columns += [f"time / {against}", f"memory / {against}"]
+    table = [
+        [
+            row.backend,
+            row.vocab_size,
+            f"{row.seconds:.3f}",
+            f"{row.peak_mb:.0f}",
+            *(f"{r:.3f}" for r in (row.ratio, row.memory_ratio) if r is not None),
+        ]
+        for row in rows
+    ]
+    print_table(columns, table)
