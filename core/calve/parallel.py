@@ -1,4 +1,4 @@
-"""The same function on many items, in several processes, in bounded memory."""
+"""The same function on many items, in several processes or on a cluster, in bounded memory."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
+from calve.cluster import cluster_executor
 from calve.errors import CalveError
 
 __all__ = ["ordered_map"]
@@ -30,43 +31,57 @@ def ordered_map(
     *,
     jobs: int,
     items_per_task: int = 1,
+    dask: str | None = None,
 ) -> Iterator[Result]:
-    """``map(function, items)``, computed by ``jobs`` processes.
+    """``map(function, items)``, computed by ``jobs`` processes or by a Dask cluster.
 
     Results come in the order of the items. Only a few tasks are under way at a time, so neither
     items nor results pile up however many there are.
 
     Args:
       function: A module-level function; it and the items must be picklable. Results must depend
-        on the item alone, so that they are the same whatever the number of processes.
+        on the item alone, so that they are the same whoever computes them; a cluster calls it
+        again if a worker is lost.
       items: What to work on.
       jobs: Processes; with 1 everything happens in this one.
       items_per_task: How many items travel to a process together.
+      dask: Address of the scheduler of a Dask cluster, instead of processes here.
 
     Raises:
-      CalveError: if a process ends without a result.
+      CalveError: if a process ends without a result, or the cluster cannot be used.
     """
+    if dask is not None:
+        return _mapped(function, iter(items), items_per_task, cluster_executor(dask))
     if jobs <= 1:
         return map(function, items)
-    return _in_processes(function, iter(items), jobs, items_per_task)
+    return _mapped(function, iter(items), items_per_task, _process_pool(jobs))
 
 
-def _in_processes(
-    function: Callable[[Item], Result], items: Iterator[Item], jobs: int, items_per_task: int
+def _mapped(
+    function: Callable[[Item], Result],
+    items: Iterator[Item],
+    items_per_task: int,
+    executor: AbstractContextManager[tuple[Executor, int]],
 ) -> Iterator[Result]:
-    # Spawned rather than forked: the threads of torch, ncnn and libsndfile do not survive a fork.
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare_worker)
     under_way: deque[Future[list[Result]]] = deque()
-    try:
+    with executor as (pool, workers):
         while True:
-            while len(under_way) < jobs * _TASKS_AHEAD and (
+            while len(under_way) < workers * _TASKS_AHEAD and (
                 task := list(islice(items, items_per_task))
             ):
                 under_way.append(pool.submit(_apply, function, task))
             if not under_way:
                 return
             yield from under_way.popleft().result()
-    except BrokenProcessPool as error:
+
+
+@contextmanager
+def _process_pool(jobs: int) -> Iterator[tuple[Executor, int]]:
+    # Spawned rather than forked: the threads of torch, ncnn and libsndfile do not survive a fork.
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare_worker)
+    try:
+        yield pool, jobs
+    except BrokenExecutor as error:
         raise CalveError(
             "a worker process ended without a result",
             fix="give it more memory, or use one process; a script that calls calve with several "
