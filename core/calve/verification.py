@@ -23,7 +23,7 @@ from calve.scoring import count_errors
 from calve.specs import ClientSpec, ExporterSpec
 from calve.transcription import Recognizer
 
-__all__ = ["Check", "verify"]
+__all__ = ["FAILED", "PASSED", "SKIPPED", "Check", "check_bundle", "check_client", "verify"]
 
 _FEATURE_TOLERANCE = 1e-3
 """Filter banks of different processors differ by rounding, far below this."""
@@ -53,21 +53,32 @@ def verify(path: str | PathLike[str], *, num_threads: int = 1) -> Iterator[Check
       BundleError: if it cannot be opened at all; whatever else is wrong is a failed check.
     """
     bundle = Bundle.open(path)
+    yield from check_bundle(bundle, num_threads=num_threads)
+    exporter = registry().exporters.get(bundle.manifest.format)
+    claimed = claimed_clients(bundle.manifest.encoder, exporter.format)
+    for client in exporter.clients:
+        if client in claimed:
+            yield check_client(bundle, client, num_threads=num_threads)
+        else:
+            reason = f"it does not know the encoder {bundle.manifest.encoder!r}"
+            yield Check(client.name, SKIPPED, reason)
+
+
+def check_bundle(bundle: Bundle, *, num_threads: int = 1) -> Iterator[Check]:
+    """What calve itself can tell of a bundle, its own runtime included."""
     exporter = registry().exporters.get(bundle.manifest.format)
     yield _check("files", partial(_files, bundle))
     yield _check("lint", partial(_lint, bundle, exporter))
     yield _check("features", partial(_features, bundle))
     yield _check("golden", partial(_golden, bundle, num_threads))
-    claimed = claimed_clients(bundle.manifest.encoder, exporter.format)
-    for client in exporter.clients:
-        if client not in claimed:
-            reason = f"it does not know the encoder {bundle.manifest.encoder!r}"
-            yield Check(client.name, SKIPPED, reason)
-        elif not client.is_installed:
-            fix = f"not installed: pip install 'calve[{client.extra}]'"
-            yield Check(client.name, SKIPPED, fix)
-        else:
-            yield _check(client.name, partial(_client, bundle, client, num_threads))
+
+
+def check_client(bundle: Bundle, client: ClientSpec, *, num_threads: int = 1) -> Check:
+    """Whether a client hears in the golden recording what calve hears; skipped if not installed."""
+    if not client.is_installed:
+        fix = f"not installed: pip install 'calve[{client.extra}]'"
+        return Check(client.name, SKIPPED, fix)
+    return _check(client.name, partial(_client, bundle, client, num_threads))
 
 
 def _check(name: str, run: Callable[[], str]) -> Check:

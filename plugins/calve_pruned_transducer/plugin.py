@@ -29,7 +29,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         config=CONFIG,
         build=LazyRef("calve_pruned_transducer.builders:reworked_conformer"),
         infer_config=INFER_CONFIG,
-        formats=(),
+        formats=("state-dict",),
         summary="reworked conformer of scaled layers; streams in chunks with cached attention",
         tiny=TINY,
     )
@@ -38,7 +38,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         config=CONFIG,
         build=LazyRef("calve_pruned_transducer.builders:plain_conformer"),
         infer_config=INFER_CONFIG,
-        formats=(),
+        formats=("state-dict",),
         summary="conformer of plain layers; streams in chunks with cached attention",
         tiny=TINY,
     )

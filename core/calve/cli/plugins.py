@@ -10,12 +10,13 @@ from typing import Any
 
 import click
 
+from calve.cli import LazyCommand
 from calve.cli.options import json_option
 from calve.cli.output import print_json, print_table
 from calve.discovery import Problem
 from calve.inspection import PluginReport, check_references, reports, reports_named
 from calve.registry import Registry, build_registry
-from calve.specs import LazyRef, Resource
+from calve.specs import CommandSpec, LazyRef, Resource
 
 __all__ = ["plugins"]
 
@@ -23,6 +24,17 @@ __all__ = ["plugins"]
 @click.group(short_help="List, check and describe plugins.")
 def plugins() -> None:
     """Which plugins are installed, what they register, and what is wrong with them."""
+
+
+plugins.add_command(
+    LazyCommand(
+        CommandSpec(
+            "matrix",
+            LazyRef("calve.cli.matrix:matrix"),
+            "Try every recipe in every format and runtime.",
+        )
+    )
+)
 
 
 @plugins.command("list", short_help="List all plugins, broken and disabled ones included.")
