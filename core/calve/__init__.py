@@ -12,17 +12,19 @@ if TYPE_CHECKING:
     from calve.exporting import export
     from calve.models import load_model
     from calve.quantization import quantize
+    from calve.searching import search
     from calve.transcription import transcribe
 
     __version__: str
 
-__all__ = ["__version__", "export", "load_model", "open_bundle", "quantize", "transcribe"]
+__all__ = ["__version__", "export", "load_model", "open_bundle", "quantize", "search", "transcribe"]
 
 _MODULES = {
     "export": "calve.exporting",
     "load_model": "calve.models",
     "open_bundle": "calve.bundle",
     "quantize": "calve.quantization",
+    "search": "calve.searching",
     "transcribe": "calve.transcription",
 }
 

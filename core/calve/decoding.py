@@ -87,7 +87,7 @@ def decode_utterances(
     search = make_search(
         DEFAULT_SEARCH,
         session,
-        unk_id=symbols.unk_id,
+        symbols=symbols,
         initial_symbol=session.offline_initial_symbol,
     )
     texts: list[str] = []
@@ -113,7 +113,7 @@ def decode_chunks(
 
     The result is that of `calve.transcription.StreamingTranscriber`.
     """
-    search = make_search(DEFAULT_SEARCH, session, unk_id=symbols.unk_id)
+    search = make_search(DEFAULT_SEARCH, session, symbols=symbols)
     texts: list[str] = []
     tail = silent_tail(tail_padding(session.geometry), features)
     for batch in _batches(utterances):

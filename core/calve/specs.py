@@ -279,11 +279,12 @@ class SearchSpec:
     """A decoding method (the field also says "decoder").
 
     Attributes:
-      search: ``(session, options, *, unk_id: int | None, initial_symbol: int | None) ->
+      search: ``(session, options, *, symbols: SymbolTable | None, initial_symbol: int | None) ->
         calve.protocols.Search``; see `calve.searching.make_search`.
       options: Dataclass of the method's options, importable without torch; raises ValueError if
         they cannot be right.
       needs: What a caller must supply: any of "graph", "language_model".
+      stream_options: Options that `calve.protocols.Search.start` takes.
     """
 
     name: str
@@ -291,6 +292,7 @@ class SearchSpec:
     options: LazyRef
     summary: str
     needs: tuple[str, ...] = ()
+    stream_options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

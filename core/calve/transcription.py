@@ -224,7 +224,7 @@ class Recognizer:
         self.features = features or FeatureConfig()
         self.geometry = geometry if chunk_ms is None else geometry.with_chunk_ms(chunk_ms)
         self._tail_padding_frames = tail_padding_frames
-        self._search = make_search(search, session, unk_id=symbols.unk_id, **(search_options or {}))
+        self._search = make_search(search, session, symbols=symbols, **(search_options or {}))
 
     @classmethod
     def from_bundle(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -121,6 +123,20 @@ class TorchRuntime:
         """
         torch.set_num_threads(num_threads)
         return TorchSession(to_plain(getattr(bundle, "model", bundle)), conventions)
+
+    @staticmethod
+    def bind(model: Any) -> TorchSession:
+        """A session for searches on a model that goes on living.
+
+        Its decoder and joiner are copied to the CPU; the model, its encoder's output and torch's
+        number of threads stay as they are.
+
+        Args:
+          model: A model with ``.encoder``, ``.decoder`` and ``.joiner``.
+        """
+        parts = {name: copy.deepcopy(getattr(model, name)) for name in ("decoder", "joiner")}
+        plain = {name: to_plain(part).cpu().float() for name, part in parts.items()}
+        return TorchSession(SimpleNamespace(encoder=model.encoder, **plain))
 
 
 def _numpy_states(states: Mapping[str, torch.Tensor]) -> dict[str, Float32Array]:

@@ -73,7 +73,7 @@ def test_whole_utterances_give_what_each_alone_gives(
         padding = np.full((FLUSH_FRAMES, 80), np.log(1e-10), dtype=np.float32)
         padded = np.concatenate([features, padding])
         encoder_out, lengths = session.encode(padded[None], np.array([len(padded)]))
-        search = GreedySearch(session, unk_id=SYMBOLS.unk_id, initial_symbol=-1)
+        search = GreedySearch(session, symbols=SYMBOLS, initial_symbol=-1)
         stream = search.start()
         search.advance([stream], [encoder_out[0, : lengths[0]]])
         assert text == SYMBOLS.text(search.result(stream).tokens)

@@ -95,7 +95,7 @@ def test_it_is_the_search_on_the_encoder_over_the_padded_recording(
     features = compute_fbank(np.concatenate([samples, silence]))
     lengths = np.array([len(features)])
     encoder_out, output_lengths = session.encode(features[None], lengths)
-    search = GreedySearch(session, unk_id=SYMBOLS.unk_id)
+    search = GreedySearch(session, symbols=SYMBOLS)
     stream = search.start()
     search.advance([stream], [encoder_out[0, : output_lengths[0]]])
     expected = search.result(stream)

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.protocols import Session
+from calve.tokens import SymbolTable
 
-__all__ = ["ContextCache"]
+__all__ = ["ContextCache", "silent_symbols"]
 
 Float32Array = NDArray[np.float32]
 Int64Array = NDArray[np.int64]
@@ -57,3 +58,9 @@ class ContextCache:
             self._table = grown
         self._table[start:needed] = decoder_out
         self._rows.update(zip(keys, range(start, needed), strict=True))
+
+
+def silent_symbols(session: Session, symbols: SymbolTable | None) -> list[int]:
+    """The symbols that are never emitted: the blank, and ``<unk>`` as in k2-fsa's runtimes."""
+    unk_id = None if symbols is None else symbols.unk_id
+    return [session.blank_id] if unk_id is None else [session.blank_id, unk_id]

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.protocols import Hypothesis, Session
-from calve_transducer.searches.contexts import ContextCache
+from calve.tokens import SymbolTable
+from calve_transducer.searches.contexts import ContextCache, silent_symbols
 from calve_transducer.searches.frames import join_frames, not_a_number
 
 __all__ = ["GreedySearch", "GreedySearchOptions", "GreedyStream"]
@@ -71,7 +72,7 @@ class GreedySearch:
       session: The networks.
       options: After ``max_sym_per_frame`` symbols the search moves on to the next frame, even if
         another symbol would score best.
-      unk_id: A symbol that is never emitted but treated as a blank; None for no such symbol.
+      symbols: The symbol table; its ``<unk>`` is never emitted but treated as a blank.
       initial_symbol: What the decoder sees before the first symbol, next to one blank: the blank
         as well (icefall's streaming), or -1 for nothing at all (icefall's ``greedy_search``); by
         default what the session's real runtime does.
@@ -82,15 +83,13 @@ class GreedySearch:
         session: Session,
         options: GreedySearchOptions | None = None,
         *,
-        unk_id: int | None = None,
+        symbols: SymbolTable | None = None,
         initial_symbol: int | None = None,
     ) -> None:
         self._session = session
         self._options = options or GreedySearchOptions()
         self._emittable = np.ones(session.vocab_size, dtype=bool)
-        self._emittable[[session.blank_id] if unk_id is None else [session.blank_id, unk_id]] = (
-            False
-        )
+        self._emittable[silent_symbols(session, symbols)] = False
         self._decode = ContextCache(session, initial_symbol)
 
     def start(self) -> GreedyStream:

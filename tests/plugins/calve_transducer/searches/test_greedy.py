@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from calve.api import Conventions
 from calve.errors import DataError
 from calve.protocols import Hypothesis
+from calve.tokens import SymbolTable
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_transducer.config import TransducerConfig
@@ -22,6 +23,7 @@ from calve_transducer.runtime import TorchRuntime, TorchSession
 from calve_transducer.searches.greedy import GreedySearch, GreedySearchOptions
 
 UNKNOWN = 2
+SYMBOLS = SymbolTable(("<blk>", "a", "<unk>", "b", "c", "d"))
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +65,8 @@ def frames_of(golden: dict[str, Any], session: TorchSession, utterance: int) -> 
 
 
 def greedy(session: TorchSession, **options: Any) -> GreedySearch:
-    """A search; ``unk_id`` and ``initial_symbol`` may be among its options."""
-    outer = {name: options.pop(name) for name in ("unk_id", "initial_symbol") if name in options}
+    """A search; ``symbols`` and ``initial_symbol`` may be among its options."""
+    outer = {name: options.pop(name) for name in ("symbols", "initial_symbol") if name in options}
     return GreedySearch(session, GreedySearchOptions(**options), **outer)
 
 
@@ -173,7 +175,8 @@ def test_it_is_greedy_search_by_its_definition(
     frames = noise(60, seed=3)
     tokens, timestamps, score = by_definition(random_session, frames, max_sym_per_frame, unk_id)
     assert tokens
-    search = greedy(random_session, max_sym_per_frame=max_sym_per_frame, unk_id=unk_id)
+    symbols = None if unk_id is None else SYMBOLS
+    search = greedy(random_session, max_sym_per_frame=max_sym_per_frame, symbols=symbols)
     result = found(search, frames)
     assert (result.tokens, result.timestamps) == (tokens, timestamps)
     assert result.score == pytest.approx(score, rel=1e-5)
