@@ -1,0 +1,104 @@
+"""G: an n-gram language model as a transducer over words, from an ARPA file by kaldilm."""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import kaldifst
+
+from calve.api import DataError
+from calve.children import Child, Outcome, run_children
+from calve.tokens import SymbolTable
+from calve_graphs.lexicon import BACKOFF_SYMBOL
+
+__all__ = ["grammar_fst", "grammar_text"]
+
+_TIME_LIMIT = 3600.0
+
+
+def grammar_text(arpa: str | PathLike[str], words: SymbolTable, *, max_order: int = -1) -> str:
+    """G in OpenFst's text form, as icefall keeps it in ``G_3_gram.fst.txt``.
+
+    N-grams with a word that is not in ``words`` are left out; backoff arcs have the input label
+    ``#0``.
+
+    Args:
+      arpa: An ARPA file.
+      words: Table that numbers the words; see `calve_graphs.lexicon.word_table`.
+      max_order: Longer n-grams are left out; -1 for none.
+
+    Raises:
+      DataError: if the file cannot be read, is no ARPA file, or shares no word with ``words``.
+    """
+    path = Path(arpa).resolve()
+    if not path.is_file():
+        raise DataError("the ARPA file does not exist", where=path)
+    with tempfile.TemporaryDirectory(prefix="calve-grammar-") as name:
+        folder = Path(name)
+        words.write(folder / "words.txt")
+        # kaldilm ends the process at the first mistake in a file.
+        command = (sys.executable, "-m", "kaldilm", f"--disambig-symbol={BACKOFF_SYMBOL}")
+        options = ("--read-symbol-table=words.txt", f"--max-order={max_order}", str(path))
+        child = Child("kaldilm", (*command, *options), folder, _TIME_LIMIT, keep_stdout=True)
+        (outcome,) = run_children([child])
+    if outcome.failure:
+        raise DataError(
+            f"kaldilm cannot make a grammar of the ARPA file: {_reason(outcome)}", where=path
+        )
+    if not any(len(line.split()) > 3 and line.split()[3] != "0" for line in _lines(outcome.stdout)):
+        raise DataError(
+            "the ARPA file and the word table share no word",
+            where=path,
+            fix="both must be in the same case",
+        )
+    return outcome.stdout
+
+
+def grammar_fst(text: str) -> Any:
+    """The ``kaldifst.StdVectorFst`` of a text by `grammar_text`.
+
+    Raises:
+      DataError: if a line is malformed.
+    """
+    fst = kaldifst.StdVectorFst()
+    for number, line in enumerate(_lines(text), start=1):
+        try:
+            _add_line(fst, line.split())
+        except ValueError as error:
+            raise DataError(
+                f"{line!r} is neither an arc nor a final state", where=f"G, line {number}"
+            ) from error
+    return fst
+
+
+def _add_line(fst: Any, fields: list[str]) -> None:
+    """``source target input output [cost]`` or ``state [cost]``; the first line has the start."""
+    numbers = [int(field) for field in fields[: 4 if len(fields) > 2 else 1]]
+    cost = float(fields[len(numbers)]) if len(fields) > len(numbers) else 0.0
+    if len(fields) - len(numbers) > 1 or len(numbers) not in (1, 4) or math.isnan(cost):
+        raise ValueError(fields)
+    while fst.num_states <= max(numbers[:2] if len(numbers) == 4 else numbers):
+        fst.add_state()
+    if fst.start < 0:
+        fst.start = numbers[0]
+    if len(numbers) == 1:
+        fst.set_final(numbers[0], cost)
+    else:
+        source, target, label, output = numbers
+        fst.add_arc(source, kaldifst.StdArc(label, output, cost, target))
+
+
+def _lines(text: str) -> Iterator[str]:
+    return filter(str.strip, text.splitlines())
+
+
+def _reason(outcome: Outcome) -> str:
+    """kaldilm's own words, which it marks by [E], or how it ended."""
+    marked = [line[4:] for line in outcome.log.splitlines() if line.startswith("[E] ")]
+    return marked[-1] if marked else f"it {outcome.failure}\n{outcome.tail}"
