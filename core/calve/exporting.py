@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
@@ -33,7 +34,7 @@ from calve.progress import NO_PROGRESS
 from calve.protocols import ExportWorkspace, Progress
 from calve.registry import registry
 from calve.requirements import missing_for_extra
-from calve.specs import ExporterSpec
+from calve.specs import ExporterSpec, LazyRef
 from calve.tokens import SymbolTable
 
 if TYPE_CHECKING:
@@ -147,26 +148,29 @@ class _Job:
     folder: Path
 
     def workspace(self, symbols: SymbolTable, options: Any, scratch: Path) -> ExportWorkspace:
-        encoder = self.loaded.model.encoder
-        names = tuple(encoder.init_states(1))
+        geometry = self.loaded.model.encoder.geometry
+        forms = [self.loaded.encoder.device_form]
         metadata: dict[str, int | str] = {}
+        names: tuple[str, ...] = ()
         if self.exporter.metadata is not None:
             key = (self.loaded.encoder.name, self.exporter.format)
             writer = registry().metadata_writers.get(key)
-            metadata = writer.table.load()(self.loaded.config["encoder"], encoder.geometry)
-            names = writer.state_names or names
+            metadata = writer.table.load()(self.loaded.config["encoder"], geometry)
+            names = writer.state_names
+            forms.append(writer.arrange)
         return ExportWorkspace(
             model=self.loaded.family.to_plain(self.loaded.model),
             trained=self.loaded.model,
             encoder_name=self.loaded.encoder.name,
             config={name: asdict(table) for name, table in self.loaded.config.items()},
-            geometry=encoder.geometry,
+            geometry=geometry,
             symbols=symbols,
             metadata=metadata,
             state_names=names,
             options=options,
             folder=self.folder,
             scratch=scratch,
+            device_form=partial(_reformed, [form for form in forms if form is not None]),
         )
 
     def finish(self, workspace: ExportWorkspace) -> None:
@@ -233,6 +237,13 @@ class _Job:
             self.features.sample_rate, pcm, features, manifest.geometry.chunk_ms, observations[0]
         )
         return golden, sum(reports[1:], start=reports[0])
+
+
+def _reformed(forms: Sequence[LazyRef], encoder: Any) -> Any:
+    """The encoder after each of the functions in turn."""
+    for form in forms:
+        encoder = form.load()(encoder)
+    return encoder
 
 
 def _usable_exporter(format_name: str) -> ExporterSpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -332,10 +333,12 @@ class ExportWorkspace:
       geometry: The encoder's streaming geometry.
       symbols: The symbol table.
       metadata: Key/value table that the metadata writer made for (encoder, format).
-      state_names: What the format's real runtime calls the encoder's states, in their order.
+      state_names: What the format's real runtime calls the encoder's states, in their order;
+        empty for their own names.
       options: The format's options dataclass instance.
       folder: Temporary folder that becomes the bundle; steps write their final files here.
       scratch: Temporary folder for intermediate files, deleted afterwards.
+      device_form: Makes of a plain encoder what graph formats compile.
       report: Free-form results by step name; ends up in ``bundle.json``.
     """
 
@@ -350,7 +353,19 @@ class ExportWorkspace:
     options: Any
     folder: Path
     scratch: Path
+    device_form: Callable[[Any], Any]
     report: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def device_encoder(self) -> Any:
+        """A `StreamingEncoder` for whole segments, with states as the format's runtime has them.
+
+        Formats that write a graph compile it instead of ``model.encoder``.
+
+        Raises:
+          ConfigError: if the encoder cannot stream.
+        """
+        return self.device_form(self.model.encoder)
 
 
 class ExportStep(Protocol):

@@ -112,6 +112,9 @@ class EncoderSpec:
       summary: One line for lists.
       tiny: Options of a very small instance that can stream, for tests and the capability matrix;
         an encoder's defaults are used where it says nothing.
+      device_form: ``(plain encoder) -> StreamingEncoder``: the same network for whole segments of
+        ``geometry.segment`` frames, in operators that graph formats have; they compile it instead
+        of the encoder. None if ``stream`` itself is made of such operators and flat states.
     """
 
     name: str
@@ -121,6 +124,7 @@ class EncoderSpec:
     formats: tuple[str, ...]
     summary: str
     tiny: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    device_form: LazyRef | None = None
 
 
 @dataclass(frozen=True)
@@ -243,8 +247,10 @@ class MetadataWriterSpec:
 
     Attributes:
       table: ``(config, geometry) -> dict[str, int | str]``, a pure function.
-      state_names: What that runtime calls the encoder's states, in the encoder's order; empty if
-        it takes the encoder's own names.
+      arrange: ``(device form) -> StreamingEncoder``: the same with its states as that runtime
+        keeps them; None if it can keep them as they are.
+      state_names: What that runtime calls the states, in their order; empty if it takes their
+        own names.
       clients: Names of the format's clients that open bundles of this encoder; None for all.
     """
 
@@ -253,6 +259,7 @@ class MetadataWriterSpec:
     table: LazyRef
     summary: str
     state_names: tuple[str, ...] = ()
+    arrange: LazyRef | None = None
     clients: tuple[str, ...] | None = None
 
 

@@ -49,8 +49,8 @@ def trace_networks(workspace: ExportWorkspace) -> None:
                 fix="the export view calls `stream` on plain tensors: see the encoder's code",
             ) from error
         (workspace.scratch / f"{view.name}.pt").write_bytes(content.getbuffer())
-    states = workspace.model.encoder.init_states(1)
-    axis = workspace.model.encoder.state_batch_axis
+    states = workspace.device_encoder.init_states(1)
+    axis = workspace.device_encoder.state_batch_axis
     workspace.report[STATES_REPORT] = {
         name: list(state.select(axis, 0).shape) for name, state in states.items()
     }
@@ -122,7 +122,7 @@ def check_loading(workspace: ExportWorkspace) -> None:
 
 
 def _views(workspace: ExportWorkspace) -> Sequence[NetworkView]:
-    return network_views(workspace.model, workspace.geometry)
+    return network_views(workspace.device_encoder, workspace.model)
 
 
 def _pnnx_shapes(inputs: Sequence[torch.Tensor]) -> tuple[str, ...]:

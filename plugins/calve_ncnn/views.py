@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from calve.api import StreamingGeometry
-
 __all__ = ["DecoderView", "EncoderView", "JoinerView", "NetworkView", "network_views"]
 
 # A second segment length, so that pnnx sees which axes are free.
@@ -85,20 +83,22 @@ class NetworkView:
     num_outputs: int = 1
 
 
-def network_views(model: Any, geometry: StreamingGeometry) -> Sequence[NetworkView]:
+def network_views(encoder: Any, model: Any) -> Sequence[NetworkView]:
     """The three views of a plain model in eval mode.
 
     Args:
-      model: With ``.encoder``, ``.decoder`` and ``.joiner`` in icefall's layout.
-      geometry: The encoder's.
+      encoder: The model's encoder in its device form.
+      model: With ``.decoder`` and ``.joiner`` in icefall's layout.
     """
     return (
-        _encoder_view(model.encoder, geometry),
-        *_symbol_views(model.encoder.output_dim, model.decoder, model.joiner),
+        _encoder_view(encoder),
+        *_symbol_views(encoder.output_dim, model.decoder, model.joiner),
     )
 
 
-def _encoder_view(encoder: Any, geometry: StreamingGeometry) -> NetworkView:
+def _encoder_view(encoder: Any) -> NetworkView:
+    geometry = encoder.geometry
+
     def inputs(frames: int) -> tuple[Tensor, ...]:
         features = torch.zeros(1, frames, encoder.feature_dim)
         return (features, torch.tensor([float(frames)]), *encoder.init_states(1).values())

@@ -80,21 +80,21 @@ class NetworkView:
     axes: dict[str, Axes]
 
 
-def network_views(model: Any, state_names: Sequence[str]) -> tuple[NetworkView, ...]:
+def network_views(encoder: Any, model: Any, state_names: Sequence[str]) -> tuple[NetworkView, ...]:
     """The three views of a plain model in eval mode.
 
     Args:
-      model: With ``.encoder``, ``.decoder`` and ``.joiner`` in icefall's layout.
-      state_names: What sherpa-onnx calls the encoder's states.
+      encoder: The model's encoder in its device form.
+      model: With ``.decoder`` and ``.joiner`` in icefall's layout.
+      state_names: What sherpa-onnx calls the encoder's states; empty for their own names.
     """
-    encoder = _encoder_view(model, state_names)
     decoder = DecoderView(model.decoder, model.joiner.decoder_proj)
     contexts = torch.zeros(_STREAMS, model.decoder.context_size, dtype=torch.int64)
     with torch.no_grad():
         decoder_out = decoder(contexts)
     streams = {0: "N"}
     return (
-        encoder,
+        _encoder_view(encoder, model.joiner.encoder_proj, state_names),
         NetworkView(
             "decoder",
             decoder,
@@ -112,12 +112,12 @@ def network_views(model: Any, state_names: Sequence[str]) -> tuple[NetworkView, 
     )
 
 
-def _encoder_view(model: Any, state_names: Sequence[str]) -> NetworkView:
-    encoder = model.encoder
+def _encoder_view(encoder: Any, projection: nn.Module, state_names: Sequence[str]) -> NetworkView:
     geometry = encoder.geometry
-    view = EncoderView(encoder, model.joiner.encoder_proj)
-    states = dict(zip(state_names, encoder.init_states(_STREAMS).values(), strict=True))
-    next_states = [f"new_{name}" for name in state_names]
+    view = EncoderView(encoder, projection)
+    examples = encoder.init_states(_STREAMS)
+    states = dict(zip(state_names or examples, examples.values(), strict=True))
+    next_states = [f"new_{name}" for name in states]
     axes: dict[str, Axes] = {"x": {0: "N"}, "encoder_out": {0: "N"}}
     if geometry.dynamic:
         axes["x"][1], axes["encoder_out"][1] = "T", "T_out"

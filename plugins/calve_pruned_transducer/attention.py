@@ -89,12 +89,19 @@ class RelativePositionAttention(nn.Module):
 
     def _scores(self, query: Tensor, key: Tensor, position: Tensor) -> Tensor:
         """query (N, S, D), key (N, H, K, D/H), position (1, H, K+S-1, D/H) -> (N, H, S, K)."""
-        by_content = query + self._position_bias(self.pos_bias_u, self.pos_bias_u_scale)
-        by_position = query + self._position_bias(self.pos_bias_v, self.pos_bias_v_scale)
-        content = self._heads(by_content) @ key.transpose(2, 3)
-        return content + _shift(self._heads(by_position) @ position.transpose(2, 3))
+        content_bias, position_bias = self.position_biases()
+        content = self._heads(query + content_bias) @ key.transpose(2, 3)
+        by_distance = self._heads(query + position_bias) @ position.transpose(2, 3)
+        return content + _shift(by_distance)
 
-    def _position_bias(self, bias: Tensor, scale: Tensor | None) -> Tensor:
+    def position_biases(self) -> tuple[Tensor, Tensor]:
+        """What is added to the queries that meet keys, and positions: (D,) each."""
+        return (
+            self._scaled_bias(self.pos_bias_u, self.pos_bias_u_scale),
+            self._scaled_bias(self.pos_bias_v, self.pos_bias_v_scale),
+        )
+
+    def _scaled_bias(self, bias: Tensor, scale: Tensor | None) -> Tensor:
         return (bias * (self.scaling if scale is None else scale.exp())).reshape(-1)
 
     def _heads(self, x: Tensor) -> Tensor:

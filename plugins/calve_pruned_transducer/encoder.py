@@ -130,7 +130,7 @@ class Conformer(nn.Module):
         self, embedded: Tensor, lens: Tensor, *, chunk_size: int, left_context: int
     ) -> tuple[Tensor, Tensor]:
         """As `simulate_streaming`, from the front end's output (N, T', D) and its lengths (N,)."""
-        self._check_causal()
+        self.check_causal()
         if chunk_size == 0:
             raise ConfigError("a chunk of 0 frames", fix="give 1 or more, or -1 for full attention")
         size = embedded.size(1)
@@ -139,13 +139,21 @@ class Conformer(nn.Module):
         hidden = padding.unsqueeze(1) | in_chunks
         return self._encode(embedded, hidden, padding, warmup=1.0), lens
 
+    def check_causal(self) -> None:
+        """Raise `ConfigError` if the convolutions see future frames: such a model cannot stream."""
+        if not self.causal_convolution:
+            raise ConfigError(
+                "this conformer cannot stream: its convolutions see future frames",
+                fix="if it was trained with --causal-convolution 1, load it with that option",
+            )
+
     def init_states(self, batch_size: int) -> dict[str, Tensor]:
         """Zero states for ``batch_size`` streams.
 
         Raises:
           ConfigError: if the convolutions are not causal: such a model cannot stream.
         """
-        self._check_causal()
+        self.check_causal()
         reference = self.encoder_embed.out.weight
         layers = len(self.encoder.layers)
         return {
@@ -213,13 +221,6 @@ class Conformer(nn.Module):
     def _output(self, x: Tensor) -> Tensor:
         y: Tensor = self.encoder_output_layer(self.after_norm(x))
         return y
-
-    def _check_causal(self) -> None:
-        if not self.causal_convolution:
-            raise ConfigError(
-                "this conformer cannot stream: its convolutions see future frames",
-                fix="if it was trained with --causal-convolution 1, load it with that option",
-            )
 
 
 def output_lens(x_lens: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from calve.api import EncoderSpec, LazyRef, RecipeSpec, Resource, hookimpl
 
 CONFIG = LazyRef("calve_pruned_transducer.config:ConformerConfig")
+DEVICE_FORM = LazyRef("calve_pruned_transducer.device:device_form")
 INFER_CONFIG = LazyRef("calve_pruned_transducer.config:infer_config")
 FAMILY = LazyRef("calve_transducer.family:TransducerFamily")
 
@@ -31,6 +32,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         infer_config=INFER_CONFIG,
         formats=("state-dict",),
         summary="reworked conformer of scaled layers; streams in chunks with cached attention",
+        device_form=DEVICE_FORM,
         tiny=TINY,
     )
     yield EncoderSpec(
@@ -40,6 +42,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         infer_config=INFER_CONFIG,
         formats=("state-dict",),
         summary="conformer of plain layers; streams in chunks with cached attention",
+        device_form=DEVICE_FORM,
         tiny=TINY,
     )
 

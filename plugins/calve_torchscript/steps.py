@@ -46,7 +46,7 @@ def compile_networks(workspace: ExportWorkspace) -> None:
     try:
         compiled = {
             "encoder": compile_encoder(
-                str(workspace.metadata[CLASS_NAME]), model.encoder, workspace.geometry
+                str(workspace.metadata[CLASS_NAME]), workspace.device_encoder, workspace.geometry
             ),
             "decoder": compile_plain(model.decoder),
             "joiner": compile_plain(model.joiner),
@@ -58,7 +58,7 @@ def compile_networks(workspace: ExportWorkspace) -> None:
         ) from error
     for network, module in compiled.items():
         save_module(module, _scratch(workspace, network))
-    workspace.report[STATES_REPORT] = list(model.encoder.init_states(1))
+    workspace.report[STATES_REPORT] = list(workspace.device_encoder.init_states(1))
     workspace.report["precision"] = dict.fromkeys(NETWORKS, "fp32")
 
 
