@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from calve.api import ConfigError
 from calve_pruned_transducer.elementary import HIDDEN, ElementaryConformer
@@ -35,7 +36,7 @@ class DeviceConformer(nn.Module):
 
     * ``attention`` (N, L * left_context, D) and ``convolution`` (N, L * (cnn_module_kernel - 1),
       D): those of `Conformer.init_states`, layer after layer along the second axis;
-    * ``filled`` (N, 1): how many frames of each layer's attention cache are filled.
+    * ``filled`` (N, left_context): 1 for each slot of an attention cache that is filled, else 0.
     """
 
     state_batch_axis = 0
@@ -61,11 +62,6 @@ class DeviceConformer(nn.Module):
         self.positions = nn.ParameterList(
             nn.Parameter(keys.contiguous(), requires_grad=False) for keys in positions
         )
-        # A cached frame is seen if more are filled than come after it, a new one always.
-        after = torch.arange(self.left_context - 1, -1, -1, dtype=torch.float32)
-        self.register_buffer("frames_after", torch.cat((after, -torch.ones(self.frames))))
-
-    frames_after: Tensor
 
     def init_states(self, batch_size: int) -> dict[str, Tensor]:
         """Zero states for ``batch_size`` streams."""
@@ -74,7 +70,7 @@ class DeviceConformer(nn.Module):
         return {
             "attention": torch.zeros(batch_size, layers * self.left_context, dim),
             "convolution": torch.zeros(batch_size, layers * context, dim),
-            "filled": torch.zeros(batch_size, 1),
+            "filled": torch.zeros(batch_size, self.left_context),
         }
 
     def stream(
@@ -88,28 +84,32 @@ class DeviceConformer(nn.Module):
           states: As `init_states` or the step before gave them.
         """
         layers = len(self.network.layers)
+        # Padded, not added to a number: ncnn crashes where it would overwrite an input.
+        filled = functional.pad(states["filled"], (0, self.frames), value=1.0)
         y, attention, convolution = self.step(
             x,
-            states["filled"],
+            filled,
             states["attention"].chunk(layers, 1),
             states["convolution"].chunk(layers, 1),
         )
         next_states = {
             "attention": torch.cat(attention, 1),
             "convolution": torch.cat(convolution, 1),
-            "filled": (states["filled"] + self.counted).clamp(max=self.left_context),
+            "filled": filled[:, self.counted : self.counted + self.left_context],
         }
         return y, output_lens(x_lens) - (2 + self.frames - self.counted), next_states
 
     def step(
         self, x: Tensor, filled: Tensor, attention: Sequence[Tensor], convolution: Sequence[Tensor]
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """`ElementaryConformer.step` with the mask from ``filled`` (N, 1)."""
-        seen = (filled - self.frames_after).clamp(0.0, 1.0)
-        mask = ((seen - 1.0) * HIDDEN).unsqueeze(1).unsqueeze(1)
+        """`ElementaryConformer.step`.
+
+        Args:
+          filled: (N, left_context + frames), 1 for frames that attention sees, else 0.
+        """
         return self.network.step(
             x,
-            mask,
+            ((filled - 1.0) * HIDDEN).unsqueeze(1).unsqueeze(1),
             list(self.positions),
             list(attention),
             list(convolution),
