@@ -22,9 +22,9 @@ def talkative_checkpoint(
 
 @pytest.fixture(scope="session")
 def demo_recordings() -> list[Path]:
-    """The synthetic recordings that come with the LSTM recipe."""
-    package = Path(__file__).parents[2] / "plugins" / "calve_lstm_transducer"
-    found = sorted(package.rglob("*.wav"))
+    """The synthetic recordings of digits that come with the recipes."""
+    digits = Path(__file__).parents[2] / "plugins" / "calve_transducer" / "digits"
+    found = sorted(digits.rglob("*.wav"))
     assert len(found) >= 8
     return found
 
