@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from calve.api import EncoderSpec, LazyRef, RecipeSpec, Resource, hookimpl
+from calve.api import EncoderSpec, LazyRef, PretrainedSpec, RecipeSpec, Resource, hookimpl
 
 CONFIG = LazyRef("calve_pruned_transducer.config:ConformerConfig")
 DEVICE_FORM = LazyRef("calve_pruned_transducer.device:device_form")
@@ -47,7 +47,22 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
     )
 
 
-def _recipe(number: str, encoder: str, family: LazyRef, summary: str) -> RecipeSpec:
+DIGITS = PretrainedSpec(
+    name="digits-conformer",
+    checkpoint=Resource("calve_pruned_transducer", "digits/pretrained.pt"),
+    tokens=Resource("calve_transducer", "digits/tokens.txt"),
+    recordings=Resource("calve_transducer", "digits/recordings"),
+    summary="connected English digits, 1.7 million parameters",
+)
+
+
+def _recipe(
+    number: str,
+    encoder: str,
+    family: LazyRef,
+    summary: str,
+    pretrained: tuple[PretrainedSpec, ...] = (),
+) -> RecipeSpec:
     name = f"pruned_transducer_stateless{number}"
     return RecipeSpec(
         name=name,
@@ -55,6 +70,7 @@ def _recipe(number: str, encoder: str, family: LazyRef, summary: str) -> RecipeS
         family=family,
         defaults=Resource("calve_pruned_transducer", f"recipes/{name}.toml"),
         summary=summary,
+        pretrained=pretrained,
     )
 
 
@@ -68,4 +84,10 @@ def calve_register_recipes() -> Iterator[RecipeSpec]:
     )
     yield _recipe("2", "conformer", FAMILY, "reworked conformer transducer")
     yield _recipe("4", "conformer", FAMILY, "the same model, trained to be averaged while it runs")
-    yield _recipe("5", "conformer", FAMILY, "deeper and narrower, mixes its layers in training")
+    yield _recipe(
+        "5",
+        "conformer",
+        FAMILY,
+        "deeper and narrower, mixes its layers in training",
+        pretrained=(DIGITS,),
+    )
