@@ -15,6 +15,18 @@ def calve_register_decoders() -> Iterator[SearchSpec]:
         options=LazyRef("calve_transducer.searches.greedy:GreedySearchOptions"),
         summary="at every frame, the best symbol wins",
     )
+    yield SearchSpec(
+        name="modified_beam_search",
+        search=LazyRef("calve_transducer.searches.modified_beam:ModifiedBeamSearch"),
+        options=LazyRef("calve_transducer.searches.modified_beam:ModifiedBeamSearchOptions"),
+        summary="at most one symbol a frame, a fixed number of hypotheses",
+    )
+    yield SearchSpec(
+        name="beam_search",
+        search=LazyRef("calve_transducer.searches.beam:BeamSearch"),
+        options=LazyRef("calve_transducer.searches.beam:BeamSearchOptions"),
+        summary="several symbols a frame, hypothesis by hypothesis, the most probable first",
+    )
 
 
 @hookimpl

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from calve.protocols import Session
 from calve.tokens import SymbolTable
 
-__all__ = ["ContextCache", "silent_symbols"]
+__all__ = ["Context", "ContextCache", "silent_symbols"]
 
 Float32Array = NDArray[np.float32]
-Int64Array = NDArray[np.int64]
+Context = tuple[int, ...]
+"""The latest symbols, as many as the decoder sees."""
 
 _CAPACITY = 4096
 """Contexts remembered; with 512 numbers each they take 8 MiB."""
@@ -28,28 +31,26 @@ class ContextCache:
 
     def __init__(self, session: Session, initial_symbol: int | None = None) -> None:
         first = session.initial_symbol if initial_symbol is None else initial_symbol
-        self.initial: Int64Array = np.full(session.context_size, first, dtype=np.int64)
-        """(context_size,), the context of a stream that has no symbol yet."""
-        self.initial[-1] = session.blank_id
+        self.initial: Context = (first,) * (session.context_size - 1) + (session.blank_id,)
+        """The context of a stream that has no symbol yet."""
         self._session = session
-        self._rows: dict[tuple[int, ...], int] = {}
+        self._rows: dict[Context, int] = {}
         self._table = np.empty((0, 0), dtype=np.float32)
 
-    def __call__(self, contexts: Int64Array) -> Float32Array:
-        """contexts (N, context_size) -> decoder_out (N, D')."""
-        keys = list(map(tuple, contexts.tolist()))
-        missing = {key for key in keys if key not in self._rows}
+    def __call__(self, contexts: Sequence[Context]) -> Float32Array:
+        """The decoder's output (N, D') for N contexts."""
+        missing = {context for context in contexts if context not in self._rows}
         if len(self._rows) + len(missing) > _CAPACITY:
             self._rows.clear()
-            missing = set(keys)
+            missing = set(contexts)
         if missing:
             self._remember(sorted(missing))
-        return self._table[[self._rows[key] for key in keys]]
+        return self._table[[self._rows[context] for context in contexts]]
 
-    def _remember(self, keys: list[tuple[int, ...]]) -> None:
-        decoder_out = self._session.decode_context(np.array(keys, dtype=np.int64))
+    def _remember(self, contexts: list[Context]) -> None:
+        decoder_out = self._session.decode_context(np.array(contexts, dtype=np.int64))
         start = len(self._rows)
-        needed = start + len(keys)
+        needed = start + len(contexts)
         if needed > len(self._table):
             rows = max(needed, min(2 * needed, _CAPACITY))
             grown = np.empty((rows, decoder_out.shape[1]), dtype=np.float32)
@@ -57,7 +58,7 @@ class ContextCache:
                 grown[:start] = self._table[:start]
             self._table = grown
         self._table[start:needed] = decoder_out
-        self._rows.update(zip(keys, range(start, needed), strict=True))
+        self._rows.update(zip(contexts, range(start, needed), strict=True))
 
 
 def silent_symbols(session: Session, symbols: SymbolTable | None) -> list[int]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from calve.protocols import Hypothesis, Session
 from calve.tokens import SymbolTable
-from calve_transducer.searches.contexts import ContextCache, silent_symbols
+from calve_transducer.searches.contexts import Context, ContextCache, silent_symbols
 from calve_transducer.searches.frames import join_frames, not_a_number
 
 __all__ = ["GreedySearch", "GreedySearchOptions", "GreedyStream"]
@@ -50,13 +50,13 @@ class GreedyStream:
     """What greedy search knows of one stream.
 
     Attributes:
-      context: (context_size,), the latest symbols.
+      context: The latest symbols.
       hypothesis: What was found so far.
       frames: Encoder frames that are done with.
       emitted: Symbols that the next frame has emitted already.
     """
 
-    context: Int64Array
+    context: Context
     hypothesis: Hypothesis = field(default_factory=Hypothesis)
     frames: int = 0
     emitted: int = 0
@@ -94,7 +94,7 @@ class GreedySearch:
 
     def start(self) -> GreedyStream:
         """The state of a new stream."""
-        return GreedyStream(self._decode.initial.copy())
+        return GreedyStream(self._decode.initial)
 
     def advance(self, streams: Sequence[GreedyStream], encoder_out: Sequence[Float32Array]) -> None:
         """Consume the next encoder frames (T', D) of each stream.
@@ -116,7 +116,7 @@ class GreedySearch:
             symbols, log_probs = self._best(rows[block.rows], decoder_out[block.owners])
             emitting = work.consume(block, symbols, log_probs, self._emittable[symbols])
             if len(emitting):
-                decoder_out[emitting] = self._decode(work.contexts[emitting])
+                decoder_out[emitting] = self._decode([work.contexts[index] for index in emitting])
         work.write_back(streams)
 
     def result(self, stream: GreedyStream) -> Hypothesis:
@@ -167,14 +167,14 @@ class _Work:
     fail.
 
     Attributes:
-      contexts: (N, context_size).
+      contexts: The context of each stream.
     """
 
     def __init__(
         self, streams: Sequence[GreedyStream], lengths: Int64Array, max_sym_per_frame: int
     ) -> None:
         count = len(streams)
-        self.contexts = np.stack([stream.context for stream in streams])
+        self.contexts = [stream.context for stream in streams]
         self._lengths = lengths
         self._ends = lengths.cumsum()
         self._positions = self._ends - lengths
@@ -230,7 +230,8 @@ class _Work:
     def _emit(self, streams: Int64Array, symbols: Int64Array) -> None:
         numbers = self._positions[streams] + self._numbers[streams]
         self._found.append((streams, symbols, numbers))
-        self.contexts[streams] = np.column_stack([self.contexts[streams, 1:], symbols])
+        for stream, symbol in zip(streams.tolist(), symbols.tolist(), strict=True):
+            self.contexts[stream] = (*self.contexts[stream][1:], symbol)
         self._emitted[streams] += 1
         full = streams[self._emitted[streams] == self._max_sym_per_frame]
         self._emitted[full] = 0

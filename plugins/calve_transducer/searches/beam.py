@@ -1,0 +1,239 @@
+"""Beam search with several symbols a frame, after Graves' first description of the transducer."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calve.protocols import Hypothesis, Session
+from calve.tokens import SymbolTable
+from calve_transducer.searches.contexts import Context, ContextCache, silent_symbols
+from calve_transducer.searches.frames import join_frames, not_a_number
+from calve_transducer.searches.paths import Path
+from calve_transducer.searches.scores import add_log, log_probabilities, take_best
+
+__all__ = ["BeamSearch", "BeamSearchOptions", "BeamStream"]
+
+Float32Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class BeamSearchOptions:
+    """Options of `BeamSearch`."""
+
+    beam: int = field(default=4, metadata={"help": "Hypotheses that are kept at every frame."})
+    temperature: float = field(
+        default=1.0,
+        metadata={"help": "Divides the logits: above 1, the search is less sure of itself."},
+    )
+    max_sym_per_frame: int = field(
+        default=10, metadata={"help": "Symbols that one encoder frame may emit at most."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.beam < 1:
+            raise ValueError(f"beam is {self.beam}; it must be at least 1")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature is {self.temperature}; it must be above 0")
+        if self.max_sym_per_frame < 1:
+            raise ValueError(
+                f"max_sym_per_frame is {self.max_sym_per_frame}; it must be at least 1"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What a hypothesis's path does not say.
+
+    Attributes:
+      log_prob: Natural logarithm of its probability, in all alignments that the search kept.
+      context: Its latest symbols.
+      emitted: Symbols that the current frame has emitted.
+    """
+
+    log_prob: float
+    context: Context
+    emitted: int = 0
+
+
+_Hypotheses = dict[Path, _Entry]
+
+
+@dataclass
+class BeamStream:
+    """What the search knows of one stream.
+
+    Attributes:
+      kept: Its hypotheses.
+      frames: Encoder frames that are done with.
+    """
+
+    kept: _Hypotheses
+    frames: int = 0
+
+
+class _Question(NamedTuple):
+    """What a stream wants to know: how each of these contexts goes on at its current frame."""
+
+    row: int
+    contexts: list[Context]
+
+
+class _Answer(NamedTuple):
+    """How one context goes on: log probabilities of the blank, and of the best symbols."""
+
+    blank: float
+    symbols: list[tuple[int, float]]
+
+
+class BeamSearch:
+    """icefall's ``beam_search``, as a `calve.protocols.Search`.
+
+    At every frame the most probable hypothesis is continued again and again: by a blank, which
+    ends the frame for it, and by the best symbols, which do not. The frame is done when ``beam``
+    of those that ended it are more probable than all that have not. Hypotheses with the same
+    symbols are one: their probabilities add up, and the timestamps are those of the first.
+
+    A model that hardly ever says blank would never get done with a frame. So a hypothesis that
+    emitted ``max_sym_per_frame`` symbols in a frame can only end it, and a frame is done at the
+    latest after ``beam * (max_sym_per_frame + 1)`` continuations.
+
+    Args:
+      session: The networks.
+      options: See `BeamSearchOptions`.
+      symbols: The symbol table; its ``<unk>`` is never emitted.
+      initial_symbol: What the decoder sees before the first symbol, next to one blank; by default
+        what the session's real runtime does.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        options: BeamSearchOptions | None = None,
+        *,
+        symbols: SymbolTable | None = None,
+        initial_symbol: int | None = None,
+    ) -> None:
+        self._session = session
+        self._options = options or BeamSearchOptions()
+        self._silent = frozenset(silent_symbols(session, symbols))
+        self._decode = ContextCache(session, initial_symbol)
+
+    def start(self) -> BeamStream:
+        """The state of a new stream."""
+        return BeamStream({Path(): _Entry(0.0, self._decode.initial)})
+
+    def advance(self, streams: Sequence[BeamStream], encoder_out: Sequence[Float32Array]) -> None:
+        """Consume the next encoder frames (T', D) of each stream.
+
+        The networks answer for all streams at once, though each goes through its frames at its own
+        pace.
+
+        Raises:
+          DataError: if frames are missing or malformed, or a logit is NaN.
+        """
+        if not streams:
+            return
+        rows, lengths = join_frames(streams, encoder_out)
+        starts = (lengths.cumsum() - lengths).tolist()
+        kept = [stream.kept for stream in streams]
+        walks = [
+            self._walk(stream, range(start, start + length), stream.frames)
+            for stream, start, length in zip(streams, starts, lengths.tolist(), strict=True)
+        ]
+        answers: dict[int, list[_Answer] | None] = dict.fromkeys(range(len(walks)))
+        while answers:
+            questions = {}
+            for number, answer in answers.items():
+                try:
+                    questions[number] = walks[number].send(answer)
+                except StopIteration as finished:
+                    kept[number] = finished.value
+            answers = dict(self._answer(rows, questions))
+            for number, answer in answers.items():
+                if any(math.isnan(one.blank) for one in answer):
+                    frame = questions[number].row - starts[number] + streams[number].frames
+                    raise not_a_number(number, frame)
+        for stream, survivors, length in zip(streams, kept, lengths.tolist(), strict=True):
+            stream.kept = survivors
+            stream.frames += length
+
+    def result(self, stream: BeamStream) -> Hypothesis:
+        """The best hypothesis for all frames that the stream consumed so far."""
+        size = len(self._decode.initial)
+        best = max(stream.kept, key=lambda path: stream.kept[path].log_prob / (path.length + size))
+        tokens, timestamps = best.symbols_and_frames()
+        return Hypothesis(tokens, timestamps, stream.kept[best].log_prob)
+
+    def _walk(
+        self, stream: BeamStream, rows: range, first_frame: int
+    ) -> Generator[_Question, list[_Answer], _Hypotheses]:
+        """Go through a stream's frames, asking the networks on the way; returns what is kept."""
+        kept = stream.kept
+        for frame, row in enumerate(rows, start=first_frame):
+            kept = yield from self._pass_frame(kept, row, frame)
+        return kept
+
+    def _pass_frame(
+        self, kept: _Hypotheses, row: int, frame: int
+    ) -> Generator[_Question, list[_Answer], _Hypotheses]:
+        options = self._options
+        # Those that were kept are almost always continued all: one question for them saves many.
+        wanted = list({entry.context for entry in kept.values()})
+        answers = dict(zip(wanted, (yield _Question(row, wanted)), strict=True))
+        going_on = dict(kept)
+        ended: _Hypotheses = {}
+        for _ in range(options.beam * (options.max_sym_per_frame + 1)):
+            path = max(going_on, key=lambda one: going_on[one].log_prob)
+            entry = going_on.pop(path)
+            if entry.context not in answers:
+                (answers[entry.context],) = yield _Question(row, [entry.context])
+            answer = answers[entry.context]
+            _add(ended, path, _Entry(entry.log_prob + answer.blank, entry.context))
+            if entry.emitted < options.max_sym_per_frame:
+                for symbol, log_prob in answer.symbols:
+                    context = (*entry.context[1:], symbol)
+                    longer = _Entry(entry.log_prob + log_prob, context, entry.emitted + 1)
+                    _add(going_on, Path(path, symbol, frame), longer)
+            most = max((one.log_prob for one in going_on.values()), default=-math.inf)
+            if not going_on or sum(one.log_prob > most for one in ended.values()) >= options.beam:
+                break
+        best = heapq.nlargest(options.beam, ended, key=lambda path: ended[path].log_prob)
+        return {path: ended[path] for path in best}
+
+    def _answer(
+        self, rows: Float32Array, questions: dict[int, _Question]
+    ) -> Iterator[tuple[int, list[_Answer]]]:
+        """The answers to each stream's question, from one call of the networks."""
+        if not questions:
+            return
+        counts = [len(question.contexts) for question in questions.values()]
+        frames = np.repeat(rows[[question.row for question in questions.values()]], counts, axis=0)
+        contexts = [one for question in questions.values() for one in question.contexts]
+        log_probs = log_probabilities(
+            self._session.join(frames, self._decode(contexts)),
+            blank_id=self._session.blank_id,
+            temperature=self._options.temperature,
+        )
+        blanks = log_probs[:, self._session.blank_id].tolist()
+        values, places = take_best(log_probs, min(self._options.beam + 1, log_probs.shape[1]))
+        answers = iter(
+            _Answer(blank, [(s, v) for s, v in zip(*best, strict=True) if s not in self._silent])
+            for blank, *best in zip(blanks, places.tolist(), values.tolist(), strict=True)
+        )
+        for number, count in zip(questions, counts, strict=True):
+            yield number, list(itertools.islice(answers, count))
+
+
+def _add(hypotheses: _Hypotheses, path: Path, entry: _Entry) -> None:
+    known = hypotheses.get(path)
+    if known is not None:
+        entry = replace(known, log_prob=add_log(known.log_prob, entry.log_prob))
+    hypotheses[path] = entry
