@@ -1,0 +1,102 @@
+"""What the tests of searches share: icefall's results, and a random model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from calve.protocols import Hypothesis, Search
+from calve_lstm_transducer.config import LstmEncoderConfig
+from calve_lstm_transducer.encoder import LstmEncoder
+from calve_transducer.config import TransducerConfig
+from calve_transducer.model import Transducer
+from calve_transducer.runtime import TorchRuntime, TorchSession
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What icefall's searches found in five utterances.
+
+    Attributes:
+      results: By method and options.
+      session: The decoder and joiner of the golden; its encoder is another.
+      utterances: Encoder frames of each utterance, as the session's joiner takes them.
+    """
+
+    results: dict[str, Any]
+    session: TorchSession
+    utterances: list[np.ndarray]
+
+
+@pytest.fixture(
+    scope="session", params=["lstm_transducer_stateless2", "pruned_transducer_stateless5"]
+)
+def decoding(goldens: Path, request: pytest.FixtureRequest) -> Decoding:
+    results = torch.load(goldens / f"{request.param}.decoding.pt", weights_only=True)
+    session = open_session(results["state_dict"])
+    frames = zip(results["encoder_out"], results["encoder_out_lens"], strict=True)
+    return Decoding(results, session, [session.project(x[:n].numpy()) for x, n in frames])
+
+
+def open_session(state_dict: dict[str, torch.Tensor]) -> TorchSession:
+    encoder = LstmEncoder(LstmEncoderConfig(1, encoder_dim=32, rnn_hidden_size=48))
+    model = Transducer(encoder, TransducerConfig(30, decoder_dim=32, joiner_dim=32))
+    assert not model.load_state_dict(state_dict, strict=False).unexpected_keys
+    return TorchRuntime.open(model.eval())
+
+
+@pytest.fixture(scope="session")
+def random_session() -> TorchSession:
+    """Six symbols, 16 dimensions, and hardly ever sure of itself."""
+    torch.manual_seed(1)
+    encoder = LstmEncoder(LstmEncoderConfig(1, encoder_dim=16, rnn_hidden_size=24))
+    model = Transducer(encoder, TransducerConfig(6, decoder_dim=16, joiner_dim=16))
+    with torch.no_grad():
+        for parameter in model.joiner.parameters():
+            parameter.mul_(2.0)
+    return TorchRuntime.open(model.eval())
+
+
+def noise(length: int, seed: int) -> np.ndarray:
+    """Encoder frames for `random_session`."""
+    return np.random.default_rng(seed).normal(size=(length, 16)).astype(np.float32)
+
+
+def found(search: Search, *pieces: np.ndarray, **options: Any) -> Hypothesis:
+    """The result of one stream, fed piece by piece."""
+    stream = search.start(**options)
+    for piece in pieces:
+        search.advance([stream], [piece])
+    return search.result(stream)
+
+
+def found_together(search: Search, utterances: Sequence[np.ndarray]) -> list[Hypothesis]:
+    """The results of one stream for each utterance, fed at once."""
+    streams = [search.start() for _ in utterances]
+    search.advance(streams, utterances)
+    return [search.result(stream) for stream in streams]
+
+
+def found_coming_and_going(
+    search: Search, utterances: Sequence[np.ndarray], seed: int
+) -> list[Hypothesis]:
+    """The same, but every call feeds a few frames of some of the streams, in any order."""
+    random = np.random.default_rng(seed)
+    streams = [search.start() for _ in utterances]
+    left = list(utterances)
+    while any(map(len, left)):
+        chosen = random.permutation(len(streams))[: random.integers(1, len(streams) + 1)]
+        counts = random.integers(0, 30, size=len(chosen))
+        search.advance(
+            [streams[index] for index in chosen],
+            [left[index][:count] for index, count in zip(chosen, counts, strict=True)],
+        )
+        for index, count in zip(chosen, counts, strict=True):
+            left[index] = left[index][count:]
+    return [search.result(stream) for stream in streams]

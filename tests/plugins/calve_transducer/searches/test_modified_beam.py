@@ -1,0 +1,200 @@
+"""Modified beam search, against icefall's results and against its own definition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calve.errors import ConfigError, DataError
+from calve.searching import make_search
+from calve.tokens import SymbolTable
+from calve_transducer.runtime import TorchSession
+from calve_transducer.searches.modified_beam import ModifiedBeamSearch, ModifiedBeamSearchOptions
+
+from .conftest import Decoding, found, found_coming_and_going, found_together, noise
+
+UNKNOWN = 2
+SYMBOLS = SymbolTable(("<blk>", "a", "<unk>", "b", "c", "d"))
+
+CASES = [
+    (4, 1.0, 0.0),
+    (1, 1.0, 0.0),
+    (8, 1.0, 0.0),
+    (4, 1.7, 0.0),
+    (4, 1.0, 1.2),
+]
+
+
+def modified_beam(session: TorchSession, **options: Any) -> ModifiedBeamSearch:
+    """A search; ``symbols`` and ``initial_symbol`` may be among its options."""
+    outer = {name: options.pop(name) for name in ("symbols", "initial_symbol") if name in options}
+    return ModifiedBeamSearch(session, ModifiedBeamSearchOptions(**options), **outer)
+
+
+@pytest.mark.parametrize(("beam", "temperature", "blank_penalty"), CASES)
+def test_it_finds_what_icefall_finds(
+    decoding: Decoding, beam: int, temperature: float, blank_penalty: float
+):
+    name = f"modified_beam_search_beam_{beam}_temp_{temperature}_bp_{blank_penalty}"
+    expected = decoding.results[name]
+    search = modified_beam(
+        decoding.session,
+        beam=beam,
+        temperature=temperature,
+        blank_penalty=blank_penalty,
+        initial_symbol=-1,
+    )
+    results = found_together(search, decoding.utterances)
+    assert [result.tokens for result in results] == expected["hyps"]
+    assert [result.timestamps for result in results] == expected["timestamps"]
+    scores = [result.score for result in results]
+    assert scores == pytest.approx(expected["best_log_prob"], abs=1e-3)
+
+
+def test_all_hypotheses_that_are_left_are_icefalls(decoding: Decoding):
+    expected = decoding.results["modified_beam_search_beam_8_temp_1.0_bp_0.0"]["final_beams"]
+    search = modified_beam(decoding.session, beam=8, initial_symbol=-1)
+    for utterance, frames in enumerate(decoding.utterances):
+        stream = search.start()
+        search.advance([stream], [frames])
+        ours = {
+            tuple(beam.path.symbols_and_frames()[0]): (
+                beam.path.symbols_and_frames()[1],
+                beam.log_prob,
+            )
+            for beam in stream.beams
+        }
+        theirs = {
+            tuple(beam["ys"][2:]): (beam["timestamp"], pytest.approx(beam["log_prob"], abs=1e-3))
+            for beam in expected[utterance]
+        }
+        assert ours == theirs
+
+
+@settings(deadline=None, max_examples=30)
+@given(cuts=st.lists(st.integers(0, 31), max_size=8).map(sorted), beam=st.integers(1, 6))
+def test_the_result_does_not_depend_on_how_the_frames_are_cut(
+    decoding: Decoding, cuts: list[int], beam: int
+):
+    frames = decoding.utterances[2]
+    search = modified_beam(decoding.session, beam=beam)
+    whole, pieces = found(search, frames), found(search, *np.split(frames, cuts))
+    assert (pieces.tokens, pieces.timestamps) == (whole.tokens, whole.timestamps)
+    assert pieces.score == pytest.approx(whole.score, rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_streams_that_come_and_go_find_what_each_alone_finds(
+    random_session: TorchSession, seed: int
+):
+    search = modified_beam(random_session, beam=1 + seed % 5)
+    utterances = [noise(length, length) for length in (40, 1, 25, 60, 7, 33)]
+    results = found_coming_and_going(search, utterances, seed)
+    for together, frames in zip(results, utterances, strict=True):
+        alone = found(search, frames)
+        assert (together.tokens, together.timestamps) == (alone.tokens, alone.timestamps)
+        assert together.score == pytest.approx(alone.score, rel=1e-5)
+
+
+def log_probs_of(session: TorchSession, frame: np.ndarray, tokens: tuple[int, ...]) -> np.ndarray:
+    padded = (session.blank_id,) * session.context_size + tokens
+    context = np.array([padded[len(tokens) :]])
+    logits = session.join(frame[None], session.decode_context(context))[0].astype(np.float64)
+    return logits - np.logaddexp.reduce(logits)
+
+
+def by_definition(
+    session: TorchSession, frames: np.ndarray, beam: int, silent: set[int]
+) -> tuple[tuple[int, ...], float]:
+    """Modified beam search, one hypothesis at a time, in double precision."""
+    kept = {(): 0.0}
+    for frame in frames:
+        continued = []
+        for tokens, score in kept.items():
+            for symbol, log_prob in enumerate(log_probs_of(session, frame, tokens)):
+                longer = tokens if symbol in silent else (*tokens, symbol)
+                continued.append((score + log_prob, longer))
+        kept = {}
+        for score, tokens in sorted(continued, reverse=True)[:beam]:
+            kept[tokens] = np.logaddexp(kept[tokens], score) if tokens in kept else score
+    best = max(kept, key=lambda tokens: kept[tokens] / (len(tokens) + session.context_size))
+    return best, kept[best]
+
+
+@pytest.mark.parametrize("beam", [1, 3, 12])
+@pytest.mark.parametrize("with_unknown", [True, False])
+def test_it_is_modified_beam_search_by_its_definition(
+    random_session: TorchSession, beam: int, with_unknown: bool
+):
+    silent = {random_session.blank_id} | ({UNKNOWN} if with_unknown else set())
+    symbols = SYMBOLS if with_unknown else None
+    search = modified_beam(random_session, beam=beam, symbols=symbols)
+    for seed in range(4):
+        frames = noise(30, seed)
+        tokens, score = by_definition(random_session, frames, beam, silent)
+        result = found(search, frames)
+        assert tokens
+        assert tuple(result.tokens) == tokens
+        assert result.score == pytest.approx(score, rel=1e-5)
+
+
+def test_more_hypotheses_than_continuations_are_no_error(random_session: TorchSession):
+    """With a beam that never overflows, the score is that of all alignments together."""
+    frames = noise(3, seed=5)
+    search = modified_beam(random_session, beam=1000)
+    stream = search.start()
+    search.advance([stream], [frames])
+    everything = np.logaddexp.reduce([beam.log_prob for beam in stream.beams])
+    assert len(stream.beams) == 1 + 5 + 25 + 125
+    assert everything == pytest.approx(0.0, abs=1e-5)
+
+
+def test_a_score_stays_exact_in_a_long_stream(random_session: TorchSession):
+    frames = np.tile(noise(50, seed=6), (40, 1))
+    search = modified_beam(random_session, beam=2)
+    tokens, score = by_definition(random_session, frames, 2, {random_session.blank_id})
+    result = found(search, frames)
+    assert tuple(result.tokens) == tokens
+    assert result.score == pytest.approx(score, rel=1e-6)
+
+
+def test_no_frames_give_an_empty_hypothesis(random_session: TorchSession):
+    search = modified_beam(random_session)
+    result = found(search, noise(0, seed=0))
+    assert (result.tokens, result.timestamps, result.score) == ([], [], 0.0)
+    search.advance([], [])
+
+
+def test_nan_in_one_stream_names_it_and_leaves_all_streams_as_they_were(
+    random_session: TorchSession,
+):
+    search = modified_beam(random_session)
+    streams = [search.start() for _ in range(3)]
+    search.advance(streams, [noise(5, seed) for seed in range(3)])
+    before = [search.result(stream) for stream in streams]
+    broken = noise(9, seed=4)
+    broken[6, 3] = np.nan
+    with pytest.raises(DataError, match="stream 1, encoder frame 11"):
+        search.advance(streams, [noise(9, 5), broken, noise(9, 6)])
+    assert [search.result(stream) for stream in streams] == before
+    search.advance([streams[0]], [noise(9, 5)])
+    assert search.result(streams[0]) != before[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beam": 0}, "beam is 0"),
+        ({"temperature": 0.0}, "temperature is 0.0"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+    ],
+)
+def test_options_that_cannot_be_right_are_refused(
+    random_session: TorchSession, options: dict[str, Any], message: str
+):
+    with pytest.raises(ConfigError, match=message):
+        make_search("modified_beam_search", random_session, **options)
