@@ -32,7 +32,7 @@ def test_a_method_is_found_by_its_name_and_bound_to_the_session():
 def test_a_method_that_nobody_provides_is_refused_with_a_suggestion():
     with pytest.raises(PluginError) as caught:
         make_search("greedy_serch", SESSION)
-    assert caught.value.fix == "did you mean 'greedy_search'?"
+    assert caught.value.fix.startswith("did you mean 'greedy_search'")
 
 
 def test_an_option_that_the_method_does_not_have_is_refused_with_a_suggestion():
