@@ -120,6 +120,7 @@ def save_checkpoint(
       params: Training parameters; paths among them are saved as strings.
 
     Raises:
+      CheckpointError: if one of them has the name of a state, which it would replace.
       CalveError: if the disk is full or cannot be written.
     """
     content: dict[str, Any] = {
@@ -162,6 +163,11 @@ def _write(
 ) -> None:
     import torch
 
+    taken = content.keys() & params.keys()
+    if taken:
+        raise CheckpointError(
+            f"a training parameter has the name of a state: {min(taken)}", where=path
+        )
     for key, value in params.items():
         content[key] = str(value) if isinstance(value, PurePath) else value
     with (

@@ -23,6 +23,8 @@ class StreamingGeometry:
       subsampling_factor: Feature frames per encoder output frame.
       left_context: Past encoder frames that a step may attend to; 0 for a recurrent encoder.
       right_context: Future encoder frames that a step looks at.
+      step_overlap: The part of ``overlap`` that steps lose and a whole utterance does not: a whole
+        utterance of T feature frames gives (T - overlap + step_overlap) // subsampling_factor.
       dynamic: Whether one exported network serves every valid shift, or only the one given here.
       frame_shift_ms: Milliseconds between two feature frames.
     """
@@ -32,11 +34,12 @@ class StreamingGeometry:
     subsampling_factor: int
     left_context: int = 0
     right_context: int = 0
+    step_overlap: int = 0
     dynamic: bool = True
     frame_shift_ms: int = 10
 
     def __post_init__(self) -> None:
-        if self.subsampling_factor < 1 or self.overlap < 0:
+        if self.subsampling_factor < 1 or not 0 <= self.step_overlap <= self.overlap:
             raise ConfigError(f"impossible streaming geometry: {asdict(self)}")
         if self.shift < 1 or self.shift % self.subsampling_factor:
             raise ConfigError(

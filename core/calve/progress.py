@@ -34,6 +34,9 @@ class _Silent:
     def finish(self) -> None:
         pass
 
+    def abandon(self) -> None:
+        pass
+
 
 NO_PROGRESS: Progress = _Silent()
 """Says nothing: for library use and tests."""
@@ -57,15 +60,31 @@ class _Lines:
         if self._title is None or now - self._last_line < _SECONDS_BETWEEN_LINES:
             return
         self._last_line = now
-        share = f"{self._done}/{self._total}" if self._total else f"{self._done}"
+        share = f"{self._done}"
+        if self._total:
+            left = (now - self._started) / self._done * max(self._total - self._done, 0)
+            share = f"{self._done}/{self._total} ({_duration(left)} left)"
         click.echo(f"{self._title}: {share} {note}".rstrip(), err=True)
 
     def finish(self) -> None:
+        self._end("done in")
+
+    def abandon(self) -> None:
+        self._end("stopped after")
+
+    def _end(self, how: str) -> None:
         if self._title is None:
             return
         seconds = time.monotonic() - self._started
-        click.echo(f"{self._title}: done in {seconds:.1f} s", err=True)
+        click.echo(f"{self._title}: {how} {seconds:.1f} s", err=True)
         self._title = None
+
+
+def _duration(seconds: float) -> str:
+    """As clocks show it: 0:07, 12:34, 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class _Bar:
@@ -80,6 +99,7 @@ class _Bar:
             SpinnerColumn,
             TextColumn,
             TimeElapsedColumn,
+            TimeRemainingColumn,
         )
 
         self._rich = Progress(
@@ -88,6 +108,7 @@ class _Bar:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=Console(stderr=True),
         )
@@ -110,3 +131,6 @@ class _Bar:
         self._rich.stop()
         self._rich.remove_task(self._task)
         self._task = None
+
+    def abandon(self) -> None:
+        self.finish()

@@ -214,7 +214,11 @@ class Batch:
 
 
 class BatchLoader(Protocol):
-    """Batches by epoch. Batch k of epoch n follows from the options, n, k and the share alone."""
+    """Batches by epoch. Batch k of epoch n follows from the options, n, k and the share alone.
+
+    A loader may have another method, ``largest_batches() -> Iterator[Batch]``: those of the epoch
+    that need most memory. Training on a GPU tries them first, so that it fails soon or not at all.
+    """
 
     def __iter__(self) -> Iterator[Batch]:
         """The rest of the current epoch."""
@@ -293,7 +297,8 @@ class TrainingRun:
     Attributes:
       model: A freshly built model.
       recipe: The recipe's name.
-      configuration: The resolved options by table: "encoder", "model", "training" (dataclasses).
+      configuration: The resolved options by table: "encoder", "model", "training", "loading"
+        (dataclasses).
       train: Batches to learn from.
       valid: Batches to validate on.
       exp_dir: Where checkpoints, logs and the configuration go.
@@ -319,6 +324,9 @@ class Progress(Protocol):
     def advance(self, amount: int = 1, note: str = "") -> None: ...
 
     def finish(self) -> None: ...
+
+    def abandon(self) -> None:
+        """The work ends before its end; nothing happens if none is under way."""
 
 
 @dataclass

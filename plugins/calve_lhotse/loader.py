@@ -11,6 +11,7 @@ from typing import Any
 from lhotse import CutSet
 from lhotse.dataset import DynamicBucketingSampler, DynamicCutSampler
 from lhotse.dataset.sampling.base import CutSampler
+from lhotse.dataset.sampling.utils import find_pessimistic_batches
 from torch.utils.data import DataLoader, Dataset
 
 from calve.api import CalveError
@@ -85,6 +86,17 @@ class CutBatches:
         """Go where `state_dict` was taken; batches before it are counted off, not made."""
         self._epoch = int(state["epoch"])
         self._consumed = int(state["batches"])
+
+    def largest_batches(self) -> Iterator[Batch]:
+        """Batches of the current epoch that need most memory, each in another respect.
+
+        The place in the epoch stays what it is.
+        """
+        sampler = self._sampler()
+        sampler.set_epoch(self._epoch)
+        largest, _ = find_pessimistic_batches(sampler)
+        for cuts in {tuple(cuts.ids): cuts for cuts in largest.values()}.values():
+            yield self._maker.make(cuts, (self._options.seed, self._epoch, 0))
 
     def _jobs(self) -> Iterator[Job]:
         sampler = self._sampler()

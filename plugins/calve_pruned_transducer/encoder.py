@@ -234,6 +234,7 @@ def _geometry(config: ConformerConfig) -> StreamingGeometry:
     return StreamingGeometry(
         shift=config.decode_chunk_size * SUBSAMPLING_FACTOR,
         overlap=cut_frames * SUBSAMPLING_FACTOR + FRONT_END_OVERLAP,
+        step_overlap=cut_frames * SUBSAMPLING_FACTOR,
         subsampling_factor=SUBSAMPLING_FACTOR,
         left_context=config.left_context,
         right_context=config.right_context,

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from calve.api import CheckpointError, ConfigError
 from calve.averaging import find_checkpoints
 from calve.files import atomic_file
-from calve.protocols import TrainingRun
+from calve.protocols import Batch, TrainingRun
+from calve_transducer.processes import Processes
 from calve_transducer.training_config import TrainingConfig
 
-__all__ = ["LOGGER", "Experiment"]
+__all__ = ["LOCK_FILE", "LOGGER", "Experiment"]
 
 LOGGER = logging.getLogger("calve.training")
 
+LOCK_FILE = ".lock"
+
+_MOST_BAD_BATCHES_KEPT = 10
 _LINE_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
@@ -38,6 +45,9 @@ class Experiment:
             "recipe": run.recipe,
             **{table: _plain(options) for table, options in run.configuration.items()},
         }
+        self._fixed = {
+            table: _fixed_options(options) for table, options in run.configuration.items()
+        }
         self._training: TrainingConfig = run.configuration["training"]
 
     def epoch_file(self, epoch: int) -> Path:
@@ -48,25 +58,57 @@ class Experiment:
         """The checkpoint after a batch, counted from the start of training."""
         return self.folder / f"checkpoint-{batch}.pt"
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Inside the block, no other process trains in the folder; unfinished files are removed.
+
+        The system gives the lock back when the process ends, however it ends.
+
+        Raises:
+          ConfigError: if another process trains in it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOCK_FILE).open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError(
+                    "another process is training in this folder",
+                    where=self.folder,
+                    fix="wait for it, stop it, or give another --exp-dir",
+                ) from error
+            for unfinished in (*self.folder.glob(".*.*.pt"), *self.folder.glob(".*.*.json")):
+                unfinished.unlink()
+            yield
+
     def checkpoint_to_continue(self) -> Path | None:
-        """The checkpoint that ``start_batch`` or ``start_epoch`` names; None for a new run.
+        """The checkpoint that the options ask for; None for a new run.
 
         Raises:
           CheckpointError: if there is no such checkpoint.
           ConfigError: if a new run would mix with the checkpoints of another, or a continued one
             has another configuration.
         """
-        if self._training.start_batch > 0:
-            path = self.batch_file(self._training.start_batch)
-        elif self._training.start_epoch > 1:
-            path = self.epoch_file(self._training.start_epoch - 1)
+        options = self._training
+        if options.resume:
+            path = self._newest_checkpoint()
+        elif options.start_batch > 0:
+            path = self.batch_file(options.start_batch)
+        elif options.start_epoch > 1:
+            path = self.epoch_file(options.start_epoch - 1)
         else:
             self._check_unused()
+            return None
+        if path is None:
             return None
         if not path.exists():
             raise CheckpointError("there is no checkpoint to continue from", where=path)
         self._check_same_configuration()
         return path
+
+    def _newest_checkpoint(self) -> Path | None:
+        found = [*find_checkpoints(self.folder), *self.folder.glob("epoch-*.pt")]
+        return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
     def write_configuration(self) -> None:
         """Save the configuration as ``config.json`` beside the checkpoints."""
@@ -87,18 +129,36 @@ class Experiment:
         for path in find_checkpoints(self.folder)[count:]:
             path.unlink()
 
+    def keep_bad_batch(self, batch: Batch, name: str, reason: str) -> Path | None:
+        """Save a batch that could not be trained on, for inspection; None if enough are kept.
+
+        The file holds what `calve.protocols.Batch` has, and the reason.
+        """
+        folder = self.folder / "bad-batches"
+        if folder.is_dir() and len(list(folder.glob("*.pt"))) >= _MOST_BAD_BATCHES_KEPT:
+            return None
+        path = folder / f"{name}.pt"
+        with atomic_file(path) as temporary:
+            torch.save({**vars(batch), "reason": reason}, temporary)
+        return path
+
     def copy_as(self, source: Path, name: str) -> None:
         """A copy of a checkpoint under another name in the same folder."""
         with atomic_file(self.folder / name) as temporary:
             shutil.copyfile(source, temporary)
 
     @contextmanager
-    def logging(self) -> Iterator[None]:
-        """Inside the block, `LOGGER` writes to a file in ``log/``, its warnings also to stderr."""
+    def logging(self, processes: Processes) -> Iterator[None]:
+        """Inside the block, `LOGGER` writes to a file in ``log/``, its warnings also to stderr.
+
+        Of several processes, each has a file of its own.
+        """
         log_dir = self.folder / "log"
         log_dir.mkdir(parents=True, exist_ok=True)
         started = datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
-        to_file = logging.FileHandler(log_dir / f"log-train-{started}.txt", encoding="utf-8")
+        number = f"-{processes.rank}" if processes.world_size > 1 else ""
+        path = log_dir / f"log-train-{started}{number}.txt"
+        to_file = logging.FileHandler(path, encoding="utf-8")
         to_file.setFormatter(logging.Formatter(_LINE_FORMAT))
         to_stderr = logging.StreamHandler()
         to_stderr.setLevel(logging.WARNING)
@@ -125,14 +185,14 @@ class Experiment:
         fix = "give another --exp-dir"
         if batches:
             newest = batches[0].stem.removeprefix("checkpoint-")
-            fix += f", or continue that run with --start-batch {newest}"
+            fix += f", or continue that run with --resume 1 or --start-batch {newest}"
         raise ConfigError("this folder already holds a training run", where=self.folder, fix=fix)
 
     def _check_same_configuration(self) -> None:
         try:
             saved = json.loads(self._configuration_file.read_text(encoding="utf-8"))
-            differences = _differences(saved, self.configuration, self._training.fixed_options())
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+            differences = _differences(saved, self.configuration, self._fixed)
+        except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
             raise ConfigError(
                 f"the configuration of the run to continue cannot be read: {error}",
                 where=self._configuration_file,
@@ -151,13 +211,17 @@ def _plain(options: Any) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(options), default=str))  # type: ignore[no-any-return]
 
 
+def _fixed_options(options: Any) -> list[str]:
+    """The options that must be the same when a run is continued; all but those marked otherwise."""
+    return [field.name for field in fields(options) if field.metadata.get("fixed", True)]
+
+
 def _differences(
-    saved: Mapping[str, Any], current: Mapping[str, Any], fixed: Mapping[str, Any]
+    saved: Mapping[str, Any], current: Mapping[str, Any], fixed: Mapping[str, list[str]]
 ) -> list[str]:
     """ "name was A, is B" for each option that must not change."""
     pairs = [("recipe", saved.get("recipe"), current["recipe"])]
-    for table in ("encoder", "model"):
-        names = sorted({*saved[table], *current[table]})
-        pairs += [(name, saved[table].get(name), current[table].get(name)) for name in names]
-    pairs += [(name, saved["training"].get(name), current["training"][name]) for name in fixed]
+    for table, names in fixed.items():
+        before = saved[table]
+        pairs += [(name, before.get(name), current[table].get(name)) for name in names]
     return [f"{name} was {before!r}, is {now!r}" for name, before, now in pairs if before != now]

@@ -1,4 +1,4 @@
-"""Eve, the optimiser, and Eden, its learning rate schedule, as icefall's recipes use them."""
+"""Optimisers, and Eden, the learning rate schedule that icefall's recipes use."""
 
 from __future__ import annotations
 
@@ -6,11 +6,27 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["Eden", "Eve"]
+__all__ = ["Eden", "Eve", "make_optimizer"]
 
+_BETAS = (0.9, 0.98)
 _SCALAR_RANGE = (-10.0, 2.0)
+
+
+def make_optimizer(name: str, model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """The optimiser that ``--optimizer-type`` names, for all parameters of a model.
+
+    Args:
+      name: "eve" or "adamw"; the latter decays matrices, and neither biases nor scales.
+      lr: Learning rate at the start.
+    """
+    if name == "eve":
+        return Eve(model.parameters(), lr=lr)
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    groups = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=lr, betas=_BETAS)
 
 
 class Eve(torch.optim.Optimizer):
@@ -33,7 +49,7 @@ class Eve(torch.optim.Optimizer):
         self,
         params: Iterable[Any],
         lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.98),
+        betas: tuple[float, float] = _BETAS,
         eps: float = 1e-8,
         weight_decay: float = 1e-3,
         target_rms: float = 0.1,

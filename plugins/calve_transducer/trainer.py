@@ -1,25 +1,28 @@
-"""Trains a transducer: one process, any device, resumable after every checkpoint."""
+"""Trains a transducer, on any device and in any number of processes; resumable at any moment."""
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from types import FrameType
+from contextlib import ExitStack
+from pathlib import Path
 
 import torch
-from torch import nn
 
 from calve.api import CalveError, ConfigError
 from calve.discovery import load_driver
-from calve.protocols import Batch, BatchLoader, LossBackend, TrainingRun
+from calve.launching import own_share
+from calve.protocols import Batch, LossBackend, TrainingRun
 from calve_transducer.experiment import LOGGER, Experiment
+from calve_transducer.interruption import stop_request
+from calve_transducer.memory_scan import check_memory
+from calve_transducer.processes import Processes, joined
 from calve_transducer.training_config import TrainingConfig
 from calve_transducer.training_metrics import LossTotals, Scalars, scalars
 from calve_transducer.training_state import TrainingState
-from calve_transducer.training_step import BadBatchError, alignable, backward, compute_loss
+from calve_transducer.training_step import BadBatchError, TrainingStep
+from calve_transducer.validation import validate
 
 __all__ = ["train"]
 
@@ -31,33 +34,39 @@ def train(run: TrainingRun) -> None:
 
     ``exp_dir`` receives ``epoch-N.pt`` after each epoch, ``checkpoint-N.pt`` after every
     ``save_every_n`` batches, ``best-train-loss.pt`` and ``best-valid-loss.pt``, ``config.json``,
-    ``log/`` and ``tensorboard/``.
+    ``log/``, ``tensorboard/``, and ``bad-batches/`` if there are any. If torchrun started this
+    process, it trains together with the others, and the first one writes the files.
 
     Raises:
       PluginError: if the loss backend is unknown or not installed.
-      ConfigError: if the folder holds another run, or one of another configuration.
+      ConfigError: if the folder holds another run, or one of another configuration, or another
+        process trains in it.
       CheckpointError: if the checkpoint to continue from cannot be used.
-      CalveError: if too many batches in a row have no finite loss.
-      KeyboardInterrupt: on Ctrl-C, after the running batch and a checkpoint.
+      CalveError: if too many batches in a row cannot be trained on, if the device has not enough
+        memory, or if a file cannot be written.
+      KeyboardInterrupt: on Ctrl-C or SIGTERM, after the running batch and a checkpoint.
     """
     config: TrainingConfig = run.configuration["training"]
     losses = load_driver("calve.loss_backends", config.loss_backend)()
-    experiment = Experiment(run)
-    checkpoint = experiment.checkpoint_to_continue()
     if config.num_threads > 0:
         torch.set_num_threads(config.num_threads)
-    state = TrainingState(run.model.to(_device(config.device)), run.train, config)
-    if checkpoint is not None:
-        state.restore(checkpoint)
-    experiment.write_configuration()
     with ExitStack() as stack:
-        stack.enter_context(experiment.logging())
-        first_step = state.numbers.batch_idx_train + 1
-        write = stack.enter_context(scalars(experiment.folder / "tensorboard", first_step))
+        processes = stack.enter_context(joined(own_share(), _device(config.device)))
+        experiment = Experiment(run)
+        checkpoint = processes.from_first(experiment.checkpoint_to_continue)
+        processes.from_first(lambda: stack.enter_context(experiment.locked()))
+        state = TrainingState(run.model.to(processes.device), run.train, config, processes)
+        if checkpoint is not None:
+            state.restore(checkpoint)
+        processes.from_first(experiment.write_configuration)
+        stack.enter_context(experiment.logging(processes))
+        write = None
+        if processes.is_first:
+            first_step = state.numbers.batch_idx_train + 1
+            write = stack.enter_context(scalars(experiment.folder / "tensorboard", first_step))
         trainer = Trainer(run, experiment, state, losses, write)
-        stop = stack.enter_context(_stop_on_interrupt())
-        stack.callback(run.progress.finish)
-        trainer.train_epochs(stop, continued=checkpoint)
+        stop = stack.enter_context(stop_request())
+        trainer.train_epochs(stop, checkpoint)
 
 
 class Trainer:
@@ -68,7 +77,7 @@ class Trainer:
       experiment: The run's folder.
       state: What is trained; changed in place.
       losses: What computes the losses.
-      write: Writes scalars for TensorBoard.
+      write: Writes scalars for TensorBoard; None in all processes but the first.
     """
 
     def __init__(
@@ -77,7 +86,7 @@ class Trainer:
         experiment: Experiment,
         state: TrainingState,
         losses: LossBackend,
-        write: Scalars,
+        write: Scalars | None,
     ) -> None:
         self._run = run
         self._experiment = experiment
@@ -85,109 +94,132 @@ class Trainer:
         self._losses = losses
         self._write = write
         self._config: TrainingConfig = run.configuration["training"]
+        self._processes: Processes = state.processes
+        self._step = TrainingStep(state, self._config, losses)
         self._bad_batches_in_a_row = 0
         self._batches_per_epoch: int | None = None
 
-    def train_epochs(self, stop: threading.Event, continued: object) -> None:
+    def train_epochs(self, stop: threading.Event, continued: Path | None) -> None:
         """All epochs that are left; the first may be the rest of one."""
         numbers = self._state.numbers
         LOGGER.info("configuration: %s", self._experiment.configuration)
-        if continued is not None:
+        mid_epoch = False
+        if continued is None:
+            check_memory(self._state, self._run.train, self._config, self._losses)
+        else:
             LOGGER.info("continuing from %s", continued)
-        mid_epoch = continued is not None and self._config.start_batch > 0
-        for epoch in range(numbers.cur_epoch + (not mid_epoch), self._config.num_epochs + 1):
+            mid_epoch = continued.name.startswith("checkpoint-")
             if not mid_epoch:
-                self._state.begin_epoch(epoch)
-            mid_epoch = False
-            self._train_one_epoch(stop)
-            valid = validate(self._state.model, self._run.valid, self._config, self._losses)
-            self._finish_epoch(valid)
+                self._copy_if_best(continued)
+        try:
+            for epoch in range(numbers.cur_epoch + (not mid_epoch), self._config.num_epochs + 1):
+                if not mid_epoch:
+                    self._state.begin_epoch(epoch)
+                batches = self._train_one_epoch(stop)
+                self._batches_per_epoch = None if mid_epoch else batches
+                mid_epoch = False
+                valid = validate(self._state, self._run.valid, self._config, self._losses)
+                self._finish_epoch(valid)
+        except BaseException:
+            self._run.progress.abandon()
+            raise
 
-    def _train_one_epoch(self, stop: threading.Event) -> None:
+    def _train_one_epoch(self, stop: threading.Event) -> int:
+        """The rest of the epoch; returns the number of its batches."""
         numbers, config = self._state.numbers, self._config
         self._run.progress.start(f"epoch {numbers.cur_epoch}", self._batches_per_epoch)
-        since_log = LossTotals()
-        log_time = time.monotonic()
+        since_log, log_time = LossTotals(), time.monotonic()
         batches = 0
-        for batch in self._run.train:
+        for batch in self._batches():
             batches += 1
             numbers.batch_idx_train += 1
             metrics = self._train_on(batch, since_log)
             self._state.update_average()
-            self._run.progress.advance(1, _note(metrics))
+            elapsed = time.monotonic() - log_time
+            self._run.progress.advance(1, _note(metrics, since_log.utterances / elapsed))
             step = numbers.batch_idx_train
             if step % config.log_interval == 0:
-                seconds = (time.monotonic() - log_time) / config.log_interval
-                self._report(step, {**metrics, **since_log.per_frame(), "seconds": seconds})
+                speed = {
+                    "seconds": elapsed / config.log_interval,
+                    "utterances_per_second": since_log.utterances / elapsed,
+                }
+                self._report({**metrics, **since_log.per_frame(), **speed})
                 since_log, log_time = LossTotals(), time.monotonic()
-            if step % config.save_every_n == 0 or stop.is_set():
+            (stopping,) = self._processes.sums(stop.is_set())
+            if step % config.save_every_n == 0 or stopping:
                 self._save_batch_file()
-            if stop.is_set():
+            if stopping:
                 LOGGER.warning("stopped after batch %d; continue with --start-batch %d", step, step)
                 raise KeyboardInterrupt
-        self._batches_per_epoch = batches
         self._run.progress.finish()
+        return batches
+
+    def _batches(self) -> Iterator[Batch]:
+        """The rest of the epoch, as long as every process has a batch."""
+        own = iter(self._run.train)
+        while True:
+            batch = next(own, None)
+            (ended,) = self._processes.sums(batch is None)
+            if batch is None or ended:
+                return
+            yield batch
 
     def _train_on(self, batch: Batch, since_log: LossTotals) -> Mapping[str, float]:
-        """One step of the optimiser; a batch that cannot be trained on is named and skipped."""
+        """One step of the optimiser; a batch that cannot be trained on is kept and skipped."""
         try:
-            metrics, totals = self._step(batch)
+            result = self._step(batch)
         except BadBatchError as bad:
-            self._skip(bad)
+            self._skip(batch, bad)
             return {}
         self._bad_batches_in_a_row = 0
-        since_log.add(totals)
-        self._state.numbers.epoch_totals.add(totals)
-        return metrics
+        since_log.add(result.totals)
+        self._state.numbers.epoch_totals.add(result.totals)
+        self._state.numbers.dropped_utterances += result.num_dropped
+        if result.dropped:
+            names = ", ".join(result.dropped)
+            LOGGER.warning("left out, too few frames for their tokens: %s", names)
+        return result.metrics()
 
-    def _step(self, batch: Batch) -> tuple[Mapping[str, float], LossTotals]:
-        state, numbers = self._state, self._state.numbers
-        model = state.model.train()
-        usable = alignable(batch, model.encoder.geometry)  # type: ignore[arg-type, union-attr]
-        if usable is None:
-            numbers.dropped_utterances += len(batch.cut_ids)
-            raise BadBatchError(f"every utterance is too short: {', '.join(batch.cut_ids)}")
-        warmup = numbers.batch_idx_train / self._config.model_warm_step
-        loss, totals = compute_loss(model, usable, self._config, warmup, self._losses)
-        grad_norm = backward(loss, model, usable.cut_ids)
-        state.scheduler.step_batch(numbers.batch_idx_train)
-        state.optimizer.step()
-        state.optimizer.zero_grad()
-        dropped = sorted({*batch.cut_ids} - {*usable.cut_ids})
-        if dropped:
-            numbers.dropped_utterances += len(dropped)
-            LOGGER.warning("left out, too few frames for their tokens: %s", ", ".join(dropped))
-        learning_rate = state.optimizer.param_groups[0]["lr"]
-        return {
-            **totals.per_frame(),
-            "learning_rate": learning_rate,
-            "grad_norm": grad_norm,
-        }, totals
-
-    def _skip(self, bad: BadBatchError) -> None:
+    def _skip(self, batch: Batch, bad: BadBatchError) -> None:
         numbers = self._state.numbers
         numbers.skipped_batches += 1
+        if bad.too_short:
+            (dropped,) = self._processes.sums(len(batch.cut_ids) if bad.is_own else 0)
+            numbers.dropped_utterances += int(dropped)
         self._bad_batches_in_a_row += 1
         LOGGER.warning("batch %d skipped: %s", numbers.batch_idx_train, bad)
+        if bad.is_own:
+            name = f"batch-{numbers.batch_idx_train}-{self._processes.rank}"
+            kept = self._experiment.keep_bad_batch(batch, name, str(bad))
+            if kept is not None:
+                LOGGER.warning("kept for inspection: %s", kept)
         if self._bad_batches_in_a_row >= _MOST_BAD_BATCHES_IN_A_ROW:
             raise CalveError(
                 f"{self._bad_batches_in_a_row} batches in a row cannot be trained on; "
                 f"the last: {bad}",
                 where=self._experiment.folder,
-                fix="lower --initial-lr if training has diverged; otherwise check these utterances",
+                fix="lower --initial-lr if training has diverged; otherwise look at bad-batches/",
             )
 
-    def _report(self, step: int, metrics: Mapping[str, float]) -> None:
+    def _report(self, metrics: Mapping[str, float]) -> None:
         numbers = self._state.numbers
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        LOGGER.info("epoch %d, batch %d: %s", numbers.cur_epoch, step, shown)
-        self._write(step, {f"train/{name}": value for name, value in metrics.items()})
+        LOGGER.info("epoch %d, batch %d: %s", numbers.cur_epoch, numbers.batch_idx_train, shown)
+        self._publish("train", metrics)
+
+    def _publish(self, group: str, metrics: Mapping[str, float]) -> None:
+        """Tell TensorBoard and whoever listens; of several processes, one does."""
+        if self._write is None:
+            return
+        step = self._state.numbers.batch_idx_train
+        self._write(step, {f"{group}/{name}": value for name, value in metrics.items()})
         self._run.on_metrics(step, dict(metrics))
 
     def _save_batch_file(self) -> None:
         path = self._experiment.batch_file(self._state.numbers.batch_idx_train)
         self._state.save(path, self._experiment.checkpoint_entries())
-        self._experiment.keep_newest_batch_files(self._config.keep_last_k)
+        if self._processes.is_first:
+            self._experiment.keep_newest_batch_files(self._config.keep_last_k)
 
     def _finish_epoch(self, valid: LossTotals) -> None:
         numbers = self._state.numbers
@@ -195,16 +227,13 @@ class Trainer:
             "train": numbers.epoch_totals.per_frame()["loss"],
             "valid": valid.per_frame()["loss"],
         }
-        best = []
         for name, loss in losses.items():
             if loss < getattr(numbers, f"best_{name}_loss"):
                 setattr(numbers, f"best_{name}_loss", loss)
                 setattr(numbers, f"best_{name}_epoch", numbers.cur_epoch)
-                best.append(name)
         path = self._experiment.epoch_file(numbers.cur_epoch)
         self._state.save(path, self._experiment.checkpoint_entries())
-        for name in best:
-            self._experiment.copy_as(path, f"best-{name}-loss.pt")
+        self._copy_if_best(path)
         metrics = {f"valid_{name}": value for name, value in valid.per_frame().items()}
         metrics["epoch_loss"] = losses["train"]
         LOGGER.info(
@@ -217,41 +246,29 @@ class Trainer:
             numbers.skipped_batches,
             numbers.dropped_utterances,
         )
-        self._write(numbers.batch_idx_train, {f"epoch/{k}": v for k, v in metrics.items()})
-        self._run.on_metrics(numbers.batch_idx_train, metrics)
+        self._publish("epoch", metrics)
+
+    def _copy_if_best(self, epoch_file: Path) -> None:
+        """Copy the file of the epoch that has just ended to ``best-*.pt``.
+
+        It is done again when training continues from it: it may have been killed in between.
+        """
+        if not self._processes.is_first:
+            return
+        numbers = self._state.numbers
+        for name in ("train", "valid"):
+            if getattr(numbers, f"best_{name}_epoch") == numbers.cur_epoch:
+                self._experiment.copy_as(epoch_file, f"best-{name}-loss.pt")
 
 
-@torch.no_grad()
-def validate(
-    model: nn.Module, loader: BatchLoader, config: TrainingConfig, losses: LossBackend
-) -> LossTotals:
-    """Losses over a whole loader, with the pruned loss in full, whatever the warm-up.
-
-    Raises:
-      CalveError: if no utterance can be aligned.
-    """
-    model.eval()
-    loader.set_epoch(0)
-    totals = LossTotals()
-    for batch in loader:
-        usable = alignable(batch, model.encoder.geometry)  # type: ignore[arg-type, union-attr]
-        if usable is None:
-            continue
-        try:
-            _, found = compute_loss(model, usable, config, 2.0, losses)
-        except BadBatchError as bad:
-            LOGGER.warning("left out of validation: %s", bad)
-            continue
-        totals.add(found)
-    if not totals.utterances:
-        raise CalveError("no utterance of the validation data can be aligned")
-    return totals
-
-
-def _note(metrics: Mapping[str, float]) -> str:
+def _note(metrics: Mapping[str, float], utterances_per_second: float) -> str:
     if not metrics:
         return "skipped"
-    return f"loss {metrics['loss']:.3f}  lr {metrics['learning_rate']:.2e}"
+    return (
+        f"loss {metrics['loss']:.3f} (simple {metrics['simple_loss']:.3f}, "
+        f"pruned {metrics['pruned_loss']:.3f})  lr {metrics['learning_rate']:.2e}  "
+        f"{utterances_per_second:.1f} utt/s"
+    )
 
 
 def _device(name: str) -> torch.device:
@@ -263,23 +280,3 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"cannot train on {name!r}: {error}", where="--device") from error
     return device
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[threading.Event]:
-    """Inside the block, a first Ctrl-C sets the event; a second one interrupts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    previous = signal.getsignal(signal.SIGINT)
-
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, previous)
-
-    signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from calve.api import ConfigError
 
@@ -26,8 +26,23 @@ class TrainingConfig:
     start_batch: int = _option(
         0, "Continue after checkpoint-N.pt of --exp-dir; wins over --start-epoch.", fixed=False
     )
+    resume: bool = _option(
+        False,
+        "Continue after the newest checkpoint of --exp-dir, or start anew if there is none.",
+        fixed=False,
+    )
+    world_size: int = _option(
+        1, "Processes on this machine that train together, on GPUs 0, 1, ... or the CPU."
+    )
+    find_unused_parameters: bool = _option(
+        False,
+        "With several processes: the encoder leaves out some of its layers now and then.",
+        fixed=False,
+    )
     seed: int = _option(42, "Seed of initialisation, data order, augmentation and dropout.")
-    max_duration: float = _option(200.0, "Seconds of audio in a batch.")
+    optimizer_type: Literal["eve", "adamw"] = _option(
+        "eve", "eve is icefall's, for scaled layers; adamw is torch's, for any encoder."
+    )
     initial_lr: float = _option(0.003, "Learning rate at the start.")
     lr_batches: float = _option(5000.0, "Batches until the learning rate falls noticeably.")
     lr_epochs: float = _option(10.0, "Epochs until the learning rate falls noticeably.")
@@ -42,6 +57,9 @@ class TrainingConfig:
         "torch", "What computes the losses: torch, or k2 where it is installed.", fixed=False
     )
     delay_penalty: float = _option(0.0, "Nats per frame that a symbol pays for coming late.")
+    use_fp16: bool = _option(
+        False, "Multiply matrices in float16, with a gradient scale; for GPUs.", fixed=False
+    )
     use_bf16: bool = _option(
         False,
         "Multiply matrices in bfloat16: up to twice as fast where the processor has it.",
@@ -65,17 +83,17 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in (
             *("num_epochs", "start_epoch", "prune_range", "average_period", "keep_last_k"),
-            *("save_every_n", "log_interval", "model_warm_step"),
+            *("save_every_n", "log_interval", "model_warm_step", "world_size"),
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("max_duration", "initial_lr", "lr_batches", "lr_epochs"):
+        for name in ("initial_lr", "lr_batches", "lr_epochs"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be positive")
 
         if not 0.0 <= self.blank_start_share <= 1.0:
             raise ConfigError(f"blank_start_share is {self.blank_start_share}, not a share of 1")
-
-    def fixed_options(self) -> dict[str, Any]:
-        """The options that must be the same when a run is continued."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.metadata["fixed"]}
+        if self.use_fp16 and self.use_bf16:
+            raise ConfigError("--use-fp16 and --use-bf16 exclude one another")
+        if self.resume and (self.start_batch > 0 or self.start_epoch > 1):
+            raise ConfigError("--resume finds the checkpoint itself", fix="leave out --start-*")

@@ -30,6 +30,16 @@ class LossTotals:
         self.simple_loss += other.simple_loss
         self.pruned_loss += other.pruned_loss
 
+    def entries(self) -> list[float]:
+        """The sums, in the order in which `LossTotals` takes them."""
+        return [self.frames, self.utterances, self.loss, self.simple_loss, self.pruned_loss]
+
+    @classmethod
+    def from_entries(cls, entries: list[float]) -> LossTotals:
+        """Inverse of `entries`."""
+        frames, utterances, *losses = entries
+        return cls(int(frames), int(utterances), *losses)
+
     def per_frame(self) -> dict[str, float]:
         """Mean losses by name, in nats per encoder frame."""
         frames = max(self.frames, 1)

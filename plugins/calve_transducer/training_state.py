@@ -16,11 +16,16 @@ from torch import Tensor, nn
 from calve.api import CheckpointError
 from calve.checkpoint_io import model_state, read_checkpoint, save_checkpoint
 from calve.protocols import BatchLoader
-from calve_transducer.optimizer import Eden, Eve
+from calve_transducer.mixed_precision import MixedPrecision
+from calve_transducer.optimizer import Eden, make_optimizer
+from calve_transducer.processes import Processes
 from calve_transducer.training_config import TrainingConfig
 from calve_transducer.training_metrics import LossTotals
 
 __all__ = ["TrainingNumbers", "TrainingState"]
+
+
+_SEEDS_PER_PROCESS = 1_000_003
 
 
 @dataclass
@@ -63,14 +68,19 @@ class TrainingState:
       model: The model, on the device where it trains.
       loader: The training data.
       config: Hyper-parameters.
+      processes: Those that train together; only the random generators differ between them.
     """
 
-    def __init__(self, model: nn.Module, loader: BatchLoader, config: TrainingConfig) -> None:
+    def __init__(
+        self, model: nn.Module, loader: BatchLoader, config: TrainingConfig, processes: Processes
+    ) -> None:
         self.model = model
         self.loader = loader
+        self.processes = processes
+        self.precision = MixedPrecision(config, processes.device)
         # In float64, so that the average of a million batches loses nothing.
         self.model_avg = copy.deepcopy(model).double()
-        self.optimizer = Eve(model.parameters(), lr=config.initial_lr)
+        self.optimizer = make_optimizer(config.optimizer_type, model, config.initial_lr)
         self.scheduler = Eden(self.optimizer, config.lr_batches, config.lr_epochs)
         self.numbers = TrainingNumbers()
         self._seed = config.seed
@@ -80,8 +90,9 @@ class TrainingState:
         """Put data order, randomness and schedule to the start of an epoch (from 1)."""
         self.numbers.cur_epoch = epoch
         self.numbers.epoch_totals = LossTotals()
-        random.seed(self._seed + epoch)
-        torch.manual_seed(self._seed + epoch)
+        seed = self._seed + epoch + _SEEDS_PER_PROCESS * self.processes.rank
+        random.seed(seed)
+        torch.manual_seed(seed)
         self.loader.set_epoch(epoch - 1)
         self.scheduler.step_epoch(epoch - 1)
 
@@ -99,15 +110,22 @@ class TrainingState:
                 average.copy_(current[key])
 
     def save(self, path: Path, configuration: Mapping[str, Any]) -> None:
-        """Write a checkpoint in icefall's format, with the random generators' states beside."""
+        """Write a checkpoint in icefall's format, with the random generators' states beside.
+
+        All processes must call it, and the first one writes.
+        """
+        random_states = self.processes.gathered(_random_states())
+        if not self.processes.is_first:
+            return
         save_checkpoint(
             path,
             model=self.model,
             model_avg=self.model_avg,
             optimizer=self.optimizer,
             scheduler=self.scheduler,
+            grad_scaler=self.precision.scaler if self.precision.scales else None,
             sampler=self.loader,
-            params={**configuration, **self.numbers.entries(), "rng": _random_states()},
+            params={**configuration, **self.numbers.entries(), "rng": random_states},
         )
 
     def restore(self, path: Path) -> None:
@@ -136,8 +154,10 @@ class TrainingState:
             ) from error
         self.scheduler.load_state_dict(content["scheduler"])
         self.loader.load_state_dict(content["sampler"])
+        if self.precision.scales and content.get("grad_scaler"):
+            self.precision.scaler.load_state_dict(content["grad_scaler"])
         self.numbers = TrainingNumbers.from_entries(content)
-        _set_random_states(content["rng"])
+        _set_random_states(content["rng"][self.processes.rank])
 
 
 def _random_states() -> dict[str, Any]:

@@ -257,6 +257,14 @@ def test_a_failed_save_leaves_the_older_checkpoint(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_training_parameter_never_replaces_a_state(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="name of a state: optimizer"):
+        save_checkpoint(
+            tmp_path / "epoch-1.pt", model=torch.nn.Linear(2, 2), params={"optimizer": "eve"}
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource", reason="file size limits are POSIX only")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -45,10 +45,20 @@ def test_long_work_says_now_and_then_how_far_it_is(monkeypatch, capsys):
     progress.finish()
     assert capsys.readouterr().err.splitlines() == [
         "train ...",
-        "train: 2/100 loss 1.2",
-        "train: 4/100 loss 1.2",
+        "train: 2/100 (16:20 left) loss 1.2",
+        "train: 4/100 (16:00 left) loss 1.2",
         "train: done in 50.0 s",
     ]
+
+
+def test_work_that_ends_early_is_not_called_done(capsys):
+    progress = console_progress()
+    progress.abandon()
+    progress.start("train", 100)
+    progress.abandon()
+    begun, ended = capsys.readouterr().err.splitlines()
+    assert begun == "train ..."
+    assert ended.startswith("train: stopped after 0.0")
 
 
 def test_a_terminal_gets_a_bar_and_its_cursor_back():
@@ -73,4 +83,5 @@ def test_no_progress_says_nothing(capsys):
     NO_PROGRESS.start("x", 1)
     NO_PROGRESS.advance()
     NO_PROGRESS.finish()
+    NO_PROGRESS.abandon()
     assert capsys.readouterr() == ("", "")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from calve.config import ConfigField, fields_help, parse_text
+from calve.config import ConfigField, fields_help, load_toml, parse_text
 from calve.errors import PluginError
 from calve.registry import registry
 from calve.specs import ExporterSpec, QuantizerSpec, RecipeSpec
@@ -60,7 +61,9 @@ def _metavar(annotation: Any) -> str:
     return "[0|1]" if annotation is bool else str(getattr(annotation, "__name__", "value")).upper()
 
 
-def dataclass_options(*classes: type, key: str = "options") -> Decorator:
+def dataclass_options(
+    *classes: type, key: str = "options", defaults: Mapping[str, Any] | None = None
+) -> Decorator:
     """Give a command one option for each field of ``classes``.
 
     ``rnn_hidden_size`` becomes ``--rnn-hidden-size``. A boolean ``fp16`` takes a value as
@@ -68,8 +71,13 @@ def dataclass_options(*classes: type, key: str = "options") -> Decorator:
     Fields that several classes share become one option. A list may be given in pieces: each use of
     the option adds to it. The command's function receives a dict of the values that were given,
     and only these, as its argument ``key``; `calve.config.resolve` lays them over the defaults.
+    ``defaults`` are those that ``--help`` shows where they differ from the dataclass' own.
     """
-    fields = {field.name: field for cls in reversed(classes) for field in fields_help(cls)}
+    fields = {
+        field.name: replace(field, default=(defaults or {}).get(field.name, field.default))
+        for cls in reversed(classes)
+        for field in fields_help(cls)
+    }
     ordered = {field.name: fields[field.name] for cls in classes for field in fields_help(cls)}
 
     def decorate(function: Function) -> Function:
@@ -173,6 +181,7 @@ def recipe_options(recipe: RecipeSpec) -> Decorator:
     """
     encoder = registry().encoders.get(recipe.encoder).config.load()
     model = recipe.family.load().config
+    defaults = load_toml(recipe.defaults)
     shared = {f.name for f in fields_help(encoder)} & {f.name for f in fields_help(model)}
     if shared:
         raise PluginError(
@@ -182,8 +191,9 @@ def recipe_options(recipe: RecipeSpec) -> Decorator:
         )
 
     def decorate(function: Function) -> Function:
-        with_model = dataclass_options(model, key="model")(function)
-        return dataclass_options(encoder, key="encoder")(with_model)
+        for key, cls in (("model", model), ("encoder", encoder)):
+            function = dataclass_options(cls, key=key, defaults=defaults.get(key))(function)
+        return function
 
     return decorate
 

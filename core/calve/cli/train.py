@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from calve.cli.options import RecipeGroup, corpus_options, dataclass_options, recipe_options
-from calve.config import load_toml, resolve
+from calve.config import fields_help, load_toml, resolve
 from calve.errors import ConfigError, DataError
+from calve.launching import is_launched, launch, own_share
 from calve.loading import LoaderOptions
 from calve.models import ModelBuilder, parameter_counts
-from calve.progress import console_progress
-from calve.protocols import TrainingRun
+from calve.progress import NO_PROGRESS, console_progress
+from calve.protocols import OpenLoader, TrainingRun
 from calve.registry import registry
 from calve.specs import DatasetSpec, RecipeSpec
 from calve.tokens import SymbolTable
@@ -22,7 +25,8 @@ __all__ = ["train"]
 
 
 def _train_command(recipe: RecipeSpec) -> click.Command:
-    training_config = recipe.family.load().training_config
+    classes = (recipe.family.load().training_config, LoaderOptions)
+    defaults = load_toml(recipe.defaults).get("training", {})
 
     @click.command(recipe.name, help=f"Train {recipe.name}: {recipe.summary}.")
     @corpus_options
@@ -32,23 +36,33 @@ def _train_command(recipe: RecipeSpec) -> click.Command:
         required=True,
         help="Folder for checkpoints, logs and the configuration.",
     )
-    @dataclass_options(training_config, key="training")
+    @click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        help="TOML with the tables [encoder], [model] and [training]: it wins over the recipe's "
+        "defaults, and options win over it.",
+    )
+    @dataclass_options(*classes, key="training", defaults=defaults)
     @recipe_options(recipe)
     def command(
         corpus: str,
         data_dir: Path,
         exp_dir: Path,
+        config: Path | None,
         training: dict[str, Any],
         encoder: dict[str, Any],
         model: dict[str, Any],
     ) -> None:
-        _train(
-            recipe,
-            registry().datasets.get(corpus),
-            data_dir,
-            exp_dir,
-            {"encoder": encoder, "model": model, "training": training},
+        dataset = registry().datasets.get(corpus)
+        options = {"encoder": encoder, "model": model, "training": training}
+        configuration = _resolve(
+            recipe, dataset, data_dir, load_toml(config) if config else {}, options
         )
+        world_size = configuration["training"].world_size
+        if world_size > 1 and not is_launched():
+            launch(sys.argv[1:], world_size)
+        else:
+            _train(recipe, dataset, data_dir, exp_dir, configuration)
 
     return command
 
@@ -58,49 +72,97 @@ train = RecipeGroup(
 )
 
 
+def _resolve(
+    recipe: RecipeSpec,
+    dataset: DatasetSpec,
+    data_dir: Path,
+    config: dict[str, Any],
+    options: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """The configuration by table, "encoder", "model", "training" and "loading"."""
+    unknown = config.keys() - options.keys()
+    if unknown:
+        raise ConfigError(
+            f"the configuration has a table {sorted(unknown)[0]!r}",
+            fix=f"it may have {', '.join(options)}",
+        )
+    builder = ModelBuilder(recipe.name)
+    tables = {name: {**config.get(name, {}), **given} for name, given in options.items()}
+    tables["model"]["vocab_size"] = _vocab_size(tables["model"], dataset, data_dir)
+    training = {**load_toml(recipe.defaults).get("training", {}), **tables["training"]}
+    return {
+        **builder.resolve({name: tables[name] for name in ("encoder", "model")}),
+        **_training(builder.family.training_config, dataset, training),
+    }
+
+
+def _training(training_config: type, dataset: DatasetSpec, given: dict[str, Any]) -> dict[str, Any]:
+    """The options of training and of the loader; they are one list for people."""
+    names = {
+        cls: {field.name for field in fields_help(cls)} for cls in (training_config, LoaderOptions)
+    }
+    for_loader = {name: given[name] for name in given if name in names[LoaderOptions]}
+    for_trainer = {
+        name: given[name]
+        for name in given
+        if name in names[training_config] or name not in for_loader
+    }
+    training: Any = resolve(training_config, for_trainer)
+    if is_launched():
+        training = _with_launched_world_size(training, "world_size" in given)
+    return {
+        "training": training,
+        "loading": resolve(LoaderOptions, dataset.loader_defaults, for_loader),
+    }
+
+
+def _with_launched_world_size(training: Any, is_given: bool) -> Any:
+    world_size = own_share().world_size
+    if is_given and training.world_size != world_size:
+        raise ConfigError(
+            f"--world-size is {training.world_size}, but {world_size} processes were started",
+            fix="leave --world-size out: whoever starts the processes decides",
+        )
+    return replace(training, world_size=world_size)
+
+
 def _train(
     recipe: RecipeSpec,
     dataset: DatasetSpec,
     data_dir: Path,
     exp_dir: Path,
-    options: dict[str, dict[str, Any]],
+    configuration: dict[str, Any],
 ) -> None:
     if dataset.loader is None:
         raise ConfigError(f"the corpus {dataset.name} can be prepared, but not trained on")
     builder = ModelBuilder(recipe.name)
-    options["model"]["vocab_size"] = _vocab_size(options["model"], dataset, data_dir)
-    configuration = builder.resolve(options)
-    training: Any = resolve(
-        builder.family.training_config,
-        load_toml(recipe.defaults).get("training", {}),
-        options["training"],
-    )
-    loading = resolve(
-        LoaderOptions,
-        dataset.loader_defaults,
-        {"max_duration": training.max_duration, "seed": training.seed},
-    )
-    loader = dataset.loader.load()
+    share = own_share()
+    open_loader: OpenLoader = dataset.loader.load()
     batches = {
-        split: loader(data_dir, split, loading, training=split == "train")
+        split: open_loader(
+            data_dir, split, configuration["loading"], training=split == "train", share=share
+        )
         for split in ("train", "valid")
     }
-    model = _seeded_model(builder, configuration, training.seed)
-    counts = ", ".join(f"{part} {count:,}" for part, count in parameter_counts(model).items())
-    click.echo(f"parameters: {counts}", err=True)
+    model = _seeded_model(builder, configuration, configuration["training"].seed)
+    if share.rank == 0:
+        counts = ", ".join(f"{part} {count:,}" for part, count in parameter_counts(model).items())
+        click.echo(f"parameters: {counts}", err=True)
     run = TrainingRun(
         model=model,
         recipe=recipe.name,
-        configuration={**configuration, "training": training},
+        configuration=configuration,
         train=batches["train"],
         valid=batches["valid"],
         exp_dir=exp_dir,
-        progress=console_progress(),
-        on_metrics=lambda step, metrics: registry().notify(
-            "calve_train_metrics", step=step, metrics=metrics
-        ),
+        progress=console_progress() if share.rank == 0 else NO_PROGRESS,
+        on_metrics=_notify,
     )
     builder.family.train(run)
+
+
+def _notify(step: int, metrics: dict[str, float]) -> None:
+    registry().notify("calve_train_metrics", step=step, metrics=metrics)
 
 
 def _vocab_size(model: dict[str, Any], dataset: DatasetSpec, data_dir: Path) -> int:

@@ -181,6 +181,12 @@ class TestRecipes:
         assert _invoke(group, self.recipe).exit_code == 0
         assert seen == {"made": self.recipe, "encoder": {}, "model": {}}
 
+    @pytest.mark.parametrize(("recipe", "encoder_dim"), [("2", 512), ("5", 384)])
+    def test_help_shows_the_defaults_of_the_recipe(self, group, recipe, encoder_dim):
+        shown = _invoke(group, f"pruned_transducer_stateless{recipe}", "--help").output
+        described = shown[shown.index("--encoder-dim") :].split("--", 2)[1]
+        assert f"[default: {encoder_dim}]" in " ".join(described.split())
+
     def test_an_unknown_recipe_is_an_error_with_a_suggestion(self, group):
         result = _invoke(group, "lstm_transducer_stateless")
         assert result.exit_code == 1

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from calve.cli.train import train
 from calve.config import resolve
-from calve.loading import LoaderOptions
+from calve.loading import WHOLE, LoaderOptions, Share
 from calve.registry import registry
 
 RECIPE = "lstm_transducer_stateless2"
@@ -60,31 +60,111 @@ def test_impossible_training_options_are_errors(prepared: Path) -> None:
     assert "num_epochs is 0" in result.output
 
 
-def test_the_run_gets_recipe_defaults_options_and_loaders(
-    prepared: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs: list[Any] = []
-    loaders: list[tuple[Any, ...]] = []
+class Recorded:
+    """What a training command hands on."""
 
-    def load(data_dir: Path, split: str, options: LoaderOptions, *, training: bool) -> list[Any]:
-        loaders.append((data_dir, split, options, training))
+    def __init__(self) -> None:
+        self.runs: list[Any] = []
+        self.loaders: list[tuple[Any, ...]] = []
+
+    def load(
+        self, data_dir: Path, split: str, options: LoaderOptions, *, training: bool, share: Share
+    ) -> list[Any]:
+        self.loaders.append((data_dir, split, options, training, share))
         return []
 
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    recorded = Recorded()
     family = registry().recipes.get(RECIPE).family.load()
-    monkeypatch.setattr(family, "train", lambda self, run: runs.append(run))
-    monkeypatch.setattr("calve_lhotse.fsdd.batches.load_batches", load)
-    sizes = ("--num-encoder-layers", 1, "--encoder-dim", 8, "--rnn-hidden-size", 12)
-    result = run(
+    monkeypatch.setattr(family, "train", lambda self, run: recorded.runs.append(run))
+    monkeypatch.setattr("calve_lhotse.fsdd.batches.load_batches", recorded.load)
+    return recorded
+
+
+@pytest.fixture
+def small(prepared: Path) -> tuple[object, ...]:
+    """Arguments of a run of a small model on the prepared corpus."""
+    return (
         *(RECIPE, "--corpus", "fsdd", "--data-dir", prepared, "--exp-dir", prepared / "exp"),
-        *(*sizes, "--max-duration", 30, "--seed", 7),
+        *("--num-encoder-layers", 1, "--encoder-dim", 8, "--rnn-hidden-size", 12),
     )
+
+
+def test_the_run_gets_recipe_defaults_options_and_loaders(
+    prepared: Path, recorded: Recorded, small: tuple[object, ...]
+) -> None:
+    result = run(*small, "--max-duration", 30, "--seed", 7, "--num-buckets", 5)
     assert result.exit_code == 0, result.output
-    (training_run,) = runs
+    (training_run,) = recorded.runs
     assert training_run.configuration["model"].vocab_size == 3
     assert training_run.configuration["encoder"].rnn_hidden_size == 12
     training = training_run.configuration["training"]
-    assert (training.max_duration, training.seed, training.lr_epochs) == (30.0, 7, 10.0)
+    assert (training.seed, training.lr_epochs) == (7, 10.0)
     corpus = registry().datasets.get("fsdd")
-    options = resolve(LoaderOptions, corpus.loader_defaults, {"max_duration": 30.0, "seed": 7})
-    assert loaders == [(prepared, "train", options, True), (prepared, "valid", options, False)]
+    given = {"max_duration": 30.0, "seed": 7, "num_buckets": 5}
+    options = resolve(LoaderOptions, corpus.loader_defaults, given)
+    assert training_run.configuration["loading"] == options
+    assert recorded.loaders == [
+        (prepared, "train", options, True, WHOLE),
+        (prepared, "valid", options, False, WHOLE),
+    ]
     assert training_run.model.encoder.num_encoder_layers == 1
+
+
+def test_a_configuration_file_wins_over_defaults_and_options_over_it(
+    tmp_path: Path, recorded: Recorded, small: tuple[object, ...]
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        "[encoder]\nencoder_dim = 10\nrnn_hidden_size = 20\n"
+        "[training]\ninitial_lr = 0.5\nlr_epochs = 3.0\nmax_duration = 44.0\n"
+    )
+    result = run(*small, "--config", file, "--lr-epochs", 4)
+    assert result.exit_code == 0, result.output
+    configuration = recorded.runs[0].configuration
+    assert configuration["encoder"].rnn_hidden_size == 12
+    assert (configuration["training"].initial_lr, configuration["training"].lr_epochs) == (0.5, 4.0)
+    assert configuration["loading"].max_duration == 44.0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[trainign]\nseed = 1\n", "a table 'trainign'"),
+        ("[training]\nsede = 1\n", "did you mean 'seed'"),
+    ],
+)
+def test_a_configuration_file_with_an_unknown_name_is_an_error(
+    tmp_path: Path, small: tuple[object, ...], text: str, message: str
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    result = run(*small, "--config", file)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_a_process_of_torchrun_loads_its_share_and_is_told_the_world_size(
+    monkeypatch: pytest.MonkeyPatch, recorded: Recorded, small: tuple[object, ...]
+) -> None:
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert run(*small).exit_code == 0
+    assert [loader[-1] for loader in recorded.loaders] == [Share(2, 3)] * 2
+    assert recorded.runs[0].configuration["training"].world_size == 3
+    contradiction = run(*small, "--world-size", 2)
+    assert contradiction.exit_code == 2
+    assert "--world-size is 2, but 3 processes were started" in contradiction.output
+
+
+def test_a_world_size_starts_that_many_processes_with_the_same_arguments(
+    monkeypatch: pytest.MonkeyPatch, recorded: Recorded, small: tuple[object, ...]
+) -> None:
+    launched: list[tuple[list[str], int]] = []
+    monkeypatch.setattr("calve.cli.train.launch", lambda *given: launched.append(given))
+    monkeypatch.setattr("sys.argv", ["calve", "train", *map(str, small)])
+    assert run(*small, "--world-size", 4).exit_code == 0
+    assert launched == [(["train", *map(str, small)], 4)]
+    assert recorded.runs == []

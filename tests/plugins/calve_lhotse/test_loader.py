@@ -278,3 +278,18 @@ def test_a_worker_that_dies_is_a_message(prepared: Path) -> None:
 def test_the_noise_of_musan_is_refused_where_utterances_are_noisy_already(open_split) -> None:
     with pytest.raises(ConfigError, match="noisy already"):
         open_split(enable_musan=True)
+
+
+def test_the_largest_batches_hold_the_longest_utterance_and_keep_the_place(
+    open_split, prepared: Path
+) -> None:
+    loader = open_split(max_duration=5.0)
+    batches = list(loader)
+    loader.set_epoch(0)
+    first = next(iter(loader))
+    largest = list(loader.largest_batches())
+    assert len({tuple(batch.cut_ids) for batch in largest}) == len(largest)
+    longest = max(load_cuts(prepared, "train"), key=lambda cut: cut.duration)
+    assert longest.id in ids(largest)
+    assert max(len(batch.cut_ids) for batch in largest) == max(len(b.cut_ids) for b in batches)
+    assert first.cut_ids + ids(list(loader)) == ids(batches)

@@ -2,115 +2,39 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
-import math
-import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import hum_training
 import pytest
 import torch
+from hum_training import (
+    BATCHES_PER_EPOCH,
+    RECIPE,
+    Metrics,
+    hum_run,
+    read_metrics,
+    train_hums,
+    with_nan,
+)
 
 from calve.api import CalveError, CheckpointError, ConfigError, PluginError
 from calve.checkpoint import CheckpointChoice, load_state_dict, read_checkpoint
-from calve.models import ModelBuilder, load_model
-from calve.progress import NO_PROGRESS
-from calve.protocols import Batch, TrainingRun
+from calve.models import load_model
+from calve.protocols import Batch
 from calve_transducer.losses import TorchLossBackend
 from calve_transducer.trainer import train
 from calve_transducer.training_config import TrainingConfig
 
-RECIPE = "lstm_transducer_stateless2"
-ENCODER = {
-    **{"num_encoder_layers": 2, "encoder_dim": 16, "rnn_hidden_size": 24, "dim_feedforward": 24},
-    **{"conv_layer1_channels": 2, "conv_layer2_channels": 3, "conv_layer3_channels": 4},
-}
-MODEL = {"vocab_size": 6, "decoder_dim": 16, "joiner_dim": 16}
-BATCHES_PER_EPOCH = 8
-FRAMES_PER_SYMBOL = 16
-
-Metrics = dict[int, dict[str, float]]
-Change = Callable[[int, Batch], Batch]
-
-
-class Hums:
-    """A `calve.protocols.BatchLoader` whose batches follow from seed, epoch and index."""
-
-    def __init__(self, change: Change = lambda index, batch: batch) -> None:
-        self._epoch = self._index = 0
-        self._change = change
-
-    def __iter__(self) -> Iterator[Batch]:
-        while self._index < BATCHES_PER_EPOCH:
-            batch = self._change(self._index, self._batch())
-            self._index += 1
-            yield batch
-
-    def set_epoch(self, epoch: int) -> None:
-        self._epoch, self._index = epoch, 0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self._epoch, "index": self._index}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._epoch, self._index = state["epoch"], state["index"]
-
-    def _batch(self) -> Batch:
-        generator = torch.Generator().manual_seed(1000 * self._epoch + self._index)
-        lens = torch.randint(2, 5, (4,), generator=generator).tolist()
-        tokens = [torch.randint(1, 6, (n,), generator=generator).tolist() for n in lens]
-        frames = [FRAMES_PER_SYMBOL * n + 9 for n in lens]
-        features = torch.full((4, max(frames), 80), math.log(1e-10))
-        for row, symbols in enumerate(tokens):
-            features[row, : frames[row]] = torch.randn(frames[row], 80, generator=generator) - 8
-            for position, symbol in enumerate(symbols):
-                start = 4 + FRAMES_PER_SYMBOL * position
-                features[row, start : start + 10, 12 * symbol : 12 * symbol + 12] += 8
-        ids = [f"hum-{self._epoch}-{self._index}-{row}" for row in range(4)]
-        return Batch(features, torch.tensor(frames), tokens, ids)
-
-
-def hum_run(
-    exp_dir: Path,
-    *,
-    change: Change = lambda index, batch: batch,
-    on_metrics: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
-    encoder: Mapping[str, Any] | None = None,
-    **options: Any,
-) -> TrainingRun:
-    torch.set_num_threads(1)
-    defaults = {"num_epochs": 1, "model_warm_step": 4, "log_interval": 1, "average_period": 2}
-    training = TrainingConfig(**{**defaults, **options})
-    builder = ModelBuilder(RECIPE)
-    configuration = builder.resolve({"encoder": {**ENCODER, **(encoder or {})}, "model": MODEL})
-    torch.manual_seed(training.seed)
-    return TrainingRun(
-        model=builder.build(configuration),
-        recipe=RECIPE,
-        configuration={**configuration, "training": training},
-        train=Hums(change),
-        valid=Hums(),
-        exp_dir=exp_dir,
-        progress=NO_PROGRESS,
-        on_metrics=on_metrics,
-    )
-
-
-def train_hums(exp_dir: Path, **options: Any) -> Metrics:
-    """Train and return the metrics of each step, without those that are times."""
-    found: Metrics = {}
-
-    def collect(step: int, metrics: dict[str, float]) -> None:
-        kept = {name: value for name, value in metrics.items() if name != "seconds"}
-        found.setdefault(step, {}).update(kept)
-
-    train(hum_run(exp_dir, on_metrics=collect, **options))
-    return found
+KILLED_TRAINING = Path(hum_training.__file__).with_name("killed_training.py")
 
 
 def log_text(exp_dir: Path) -> str:
@@ -132,7 +56,7 @@ def test_training_learns_and_leaves_its_files(finished: tuple[Path, Metrics]) ->
     assert valid == sorted(valid, reverse=True)
     assert valid[-1] < 0.5 * metrics[1]["simple_loss"]
     assert sorted(path.name for path in exp_dir.iterdir()) == [
-        *("best-train-loss.pt", "best-valid-loss.pt"),
+        *(".lock", "best-train-loss.pt", "best-valid-loss.pt"),
         *("checkpoint-12.pt", "checkpoint-18.pt", "checkpoint-24.pt", "checkpoint-6.pt"),
         *("config.json", "epoch-1.pt", "epoch-2.pt", "epoch-3.pt", "log", "tensorboard"),
     ]
@@ -177,15 +101,45 @@ def test_the_running_average_is_the_mean_of_the_models(tmp_path: Path) -> None:
         torch.testing.assert_close(average.double(), mean, rtol=1e-5, atol=1e-7)
 
 
-def test_a_killed_run_continues_as_if_it_had_not_been(
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_continues_as_if_it_had_not_been(tmp_path: Path) -> None:
+    command = [sys.executable, str(KILLED_TRAINING), str(tmp_path), "20", "0.6", "1"]
+    killed = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert killed.returncode == 0, killed.stderr
+    counts = json.loads(killed.stdout)
+    assert sum(counts) == 20
+    expected = train_hums(tmp_path / "never-killed", num_epochs=12)
+    for number in range(len(counts)):
+        exp_dir = tmp_path / f"exp-{number}"
+        for step, metrics in read_metrics(exp_dir):
+            assert metrics.items() <= expected[step].items(), f"exp-{number}, batch {step}"
+        assert {step for step, _ in read_metrics(exp_dir)} == set(expected)
+        for name in ("epoch-12.pt", "best-valid-loss.pt", "best-train-loss.pt"):
+            actual, other = (
+                read_checkpoint(folder / name) for folder in (exp_dir, tmp_path / "never-killed")
+            )
+            for entry in ("model", "model_avg"):
+                assert all(
+                    torch.equal(actual[entry][key], other[entry][key]) for key in other[entry]
+                )
+
+
+def test_a_run_continues_after_any_batch_as_if_it_had_not_stopped(
     finished: tuple[Path, Metrics], tmp_path: Path
 ) -> None:
-    killed = subprocess.run([sys.executable, __file__, str(tmp_path), "15"], timeout=120)
-    assert killed.returncode == -signal.SIGKILL
-    assert not (tmp_path / "epoch-2.pt").exists()
-    resumed = train_hums(tmp_path, num_epochs=3, save_every_n=6, start_batch=12)
-    expected = {step: metrics for step, metrics in finished[1].items() if step > 12}
-    assert resumed == expected
+    shutil.copytree(finished[0], tmp_path / "exp")
+    resumed = train_hums(tmp_path / "exp", num_epochs=3, save_every_n=6, start_batch=12)
+    assert resumed == {step: metrics for step, metrics in finished[1].items() if step > 12}
+
+
+def test_resume_takes_the_newest_checkpoint_or_starts_anew(
+    finished: tuple[Path, Metrics], tmp_path: Path
+) -> None:
+    first = train_hums(tmp_path, num_epochs=1, save_every_n=6, resume=True)
+    second = train_hums(tmp_path, num_epochs=3, save_every_n=6, resume=True)
+    assert (max(first), min(second)) == (BATCHES_PER_EPOCH, BATCHES_PER_EPOCH + 1)
+    assert {**first, **second} == finished[1]
+    assert train_hums(tmp_path, num_epochs=3, save_every_n=6, resume=True) == {}
 
 
 def test_continuing_after_an_epoch_is_exact(finished: tuple[Path, Metrics], tmp_path: Path) -> None:
@@ -195,17 +149,6 @@ def test_continuing_after_an_epoch_is_exact(finished: tuple[Path, Metrics], tmp_
     assert resumed == expected
 
 
-def with_nan(indexes: set[int]) -> Change:
-    def change(index: int, batch: Batch) -> Batch:
-        if index not in indexes:
-            return batch
-        features = batch.features.clone()
-        features[1, 5, 5] = math.nan
-        return replace(batch, features=features)
-
-    return change
-
-
 def test_a_batch_with_nan_is_skipped_named_and_counted(tmp_path: Path) -> None:
     train_hums(tmp_path, change=with_nan({3, 5}))
     checkpoint = read_checkpoint(tmp_path / "epoch-1.pt")
@@ -213,6 +156,16 @@ def test_a_batch_with_nan_is_skipped_named_and_counted(tmp_path: Path) -> None:
     assert all(bool(value.isfinite().all()) for value in checkpoint["model"].values())
     assert "batch 4 skipped" in log_text(tmp_path)
     assert "hum-0-3-1" in log_text(tmp_path)
+
+
+def test_a_bad_batch_is_kept_for_inspection(tmp_path: Path) -> None:
+    train_hums(tmp_path, change=with_nan({3}))
+    (kept,) = (tmp_path / "bad-batches").iterdir()
+    assert kept.name == "batch-4-0.pt"
+    batch = torch.load(kept, weights_only=True)
+    assert batch["cut_ids"] == [f"hum-0-3-{row}" for row in range(4)]
+    assert batch["features"][1, 5, 5].isnan()
+    assert batch["reason"] == "the loss is not finite for hum-0-3-1"
 
 
 def test_only_bad_batches_are_an_error_that_names_utterances(tmp_path: Path) -> None:
@@ -244,6 +197,8 @@ def test_utterances_with_too_few_frames_are_left_out_and_counted(tmp_path: Path)
         ({"encoder": {"dim_feedforward": 32}}, "dim_feedforward was 24, is 32"),
         ({"seed": 1}, "seed was 42, is 1"),
         ({"initial_lr": 0.01}, "initial_lr was 0.003, is 0.01"),
+        ({"max_duration": 30.0}, "max_duration was 200.0, is 30.0"),
+        ({"world_size": 2}, "world_size was 1, is 2"),
     ],
 )
 def test_a_run_of_another_configuration_is_not_continued(
@@ -260,23 +215,71 @@ def test_a_folder_with_a_run_is_not_overwritten(finished: tuple[Path, Metrics]) 
     assert "--start-batch 24" in str(raised.value.fix)
 
 
+def test_a_folder_where_another_process_trains_is_left_alone(
+    finished: tuple[Path, Metrics],
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished[0].iterdir()}
+    with (finished[0] / ".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="another process is training"):
+            train_hums(finished[0], start_batch=12, num_epochs=3)
+    assert {path: path.stat().st_mtime_ns for path in finished[0].iterdir()} == before
+
+
+def test_a_disk_that_fills_up_leaves_the_earlier_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = torch.save
+
+    def save_until_full(content: dict[str, Any], file: Any) -> None:
+        save(content, file)
+        if content["batch_idx_train"] == 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", save_until_full)
+    with pytest.raises(CalveError, match="No space left on device"):
+        train_hums(tmp_path, save_every_n=2)
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.glob("*.pt")] == ["checkpoint-2.pt"]
+    assert not [path.name for path in tmp_path.glob(".*.pt")]
+    assert min(train_hums(tmp_path, save_every_n=2, resume=True)) == 3
+
+
+def test_a_model_alone_cannot_be_continued_from(
+    finished: tuple[Path, Metrics], tmp_path: Path
+) -> None:
+    shutil.copy(finished[0] / "config.json", tmp_path)
+    model = read_checkpoint(finished[0] / "epoch-1.pt")["model"]
+    torch.save({"model": model}, tmp_path / "epoch-1.pt")
+    with pytest.raises(CheckpointError, match="it has no model_avg, optimizer, scheduler, rng"):
+        train_hums(tmp_path, num_epochs=3, save_every_n=6, start_epoch=2)
+
+
+def test_adamw_learns_too(tmp_path: Path) -> None:
+    metrics = train_hums(tmp_path, num_epochs=3, optimizer_type="adamw", initial_lr=0.01)
+    assert metrics[3 * BATCHES_PER_EPOCH]["valid_loss"] < 0.8 * metrics[1]["loss"]
+    groups = read_checkpoint(tmp_path / "epoch-1.pt")["optimizer"]["param_groups"]
+    assert [group["weight_decay"] for group in groups] == [0.01, 0.0]
+
+
 def test_a_missing_checkpoint_to_continue_from_is_named(finished: tuple[Path, Metrics]) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint to continue from") as raised:
         train_hums(finished[0], start_batch=13)
     assert str(raised.value.where).endswith("checkpoint-13.pt")
 
 
-def test_ctrl_c_saves_a_checkpoint_after_the_running_batch(
-    finished: tuple[Path, Metrics], tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_request_to_stop_saves_a_checkpoint_after_the_running_batch(
+    finished: tuple[Path, Metrics], tmp_path: Path, number: signal.Signals
 ) -> None:
     def interrupt(step: int, metrics: dict[str, float]) -> None:
         if step == 5:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt):
         train(hum_run(tmp_path, on_metrics=interrupt, num_epochs=3))
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(number) is handler
     assert "continue with --start-batch 5" in log_text(tmp_path)
     resumed = train_hums(tmp_path, num_epochs=3, start_batch=5)
     assert resumed == {step: metrics for step, metrics in finished[1].items() if step > 5}
@@ -325,19 +328,22 @@ def test_a_batch_of_empty_transcripts_is_trained_on(tmp_path: Path) -> None:
     assert read_checkpoint(tmp_path / "epoch-1.pt")["skipped_batches"] == 0
 
 
-@pytest.mark.parametrize("option", ["num_epochs", "prune_range", "max_duration", "initial_lr"])
+@pytest.mark.parametrize("option", ["num_epochs", "prune_range", "world_size", "initial_lr"])
 def test_impossible_options_are_errors(option: str) -> None:
     with pytest.raises(ConfigError, match=option):
         TrainingConfig(**{option: 0})
 
 
-def train_until_killed(exp_dir: Path, step_to_die_at: int) -> None:
-    def die(step: int, metrics: dict[str, float]) -> None:
-        if step == step_to_die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    train(hum_run(exp_dir, on_metrics=die, num_epochs=3, save_every_n=6))
-
-
-if __name__ == "__main__":
-    train_until_killed(Path(sys.argv[1]), int(sys.argv[2]))
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"use_fp16": True, "use_bf16": True}, "exclude one another"),
+        ({"resume": True, "start_batch": 12}, "finds the checkpoint itself"),
+        ({"resume": True, "start_epoch": 2}, "finds the checkpoint itself"),
+    ],
+)
+def test_options_that_contradict_one_another_are_errors(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TrainingConfig(**options)

@@ -10,12 +10,12 @@ import torch
 from calve.api import ConfigError
 from calve.models import ModelBuilder
 from calve.protocols import Batch
+from calve.registry import registry
 from calve_transducer.projected_lstm import projected_lstm
 from calve_transducer.training_config import TrainingConfig
 from calve_transducer.training_step import (
     BadBatchError,
     alignable,
-    backward,
     compute_loss,
     pruned_loss_scale,
 )
@@ -67,7 +67,7 @@ def test_bfloat16_gives_nearly_the_same_loss_and_gradient(model: Any) -> None:
         loss, totals = compute_loss(
             model, batch(60, 50, 40), TrainingConfig(use_bf16=use_bf16), warmup=2.0
         )
-        backward(loss, model, [])
+        loss.backward()
         gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
         assert gradient.dtype == torch.float32
         found.append((totals.loss, gradient))
@@ -146,3 +146,15 @@ def test_validation_always_starts_as_icefall_does(model: Any) -> None:
 def test_a_share_of_batches_is_between_none_and_all(share: float) -> None:
     with pytest.raises(ConfigError, match="blank_start_share"):
         TrainingConfig(blank_start_share=share)
+
+
+@pytest.mark.parametrize("recipe", ["lstm_transducer_stateless2", "pruned_transducer_stateless2"])
+@pytest.mark.parametrize("frames", [40, 41, 42, 43])
+def test_an_utterance_may_have_as_many_tokens_as_encoder_frames(recipe: str, frames: int) -> None:
+    builder = ModelBuilder(recipe)
+    tiny = registry().encoders.get(registry().recipes.get(recipe).encoder).tiny
+    encoder = builder.build(builder.resolve({"encoder": tiny})).encoder.eval()
+    _, lens = encoder(torch.randn(1, frames, 80), torch.tensor([frames]))
+    most = replace(batch(frames), tokens=[[1] * int(lens)])
+    assert alignable(most, encoder.geometry) is most
+    assert alignable(replace(most, tokens=[[1] * (int(lens) + 1)]), encoder.geometry) is None

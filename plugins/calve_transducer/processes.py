@@ -1,0 +1,138 @@
+"""The processes that train one model together, and what they tell one another.
+
+Every process has a copy of the model and its own utterances; gradients are summed over all of them
+(`torch.nn.parallel.DistributedDataParallel`). Whatever decides what happens next -- is the batch
+usable, is the loss finite, has somebody pressed Ctrl-C -- is decided together, since a process that
+went another way than the others would wait for them forever.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from calve.api import CalveError
+from calve.loading import WHOLE, Share
+
+__all__ = ["Processes", "joined"]
+
+T = TypeVar("T")
+
+
+class Processes:
+    """The processes, as one of them sees them.
+
+    Args:
+      share: Which one this is.
+      device: Where it trains.
+    """
+
+    def __init__(self, share: Share, device: torch.device) -> None:
+        self.rank, self.world_size = share.rank, share.world_size
+        self.device = device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that writes files."""
+        return self.rank == 0
+
+    def sharing_gradients(self, model: nn.Module, *, some_unused: bool = False) -> nn.Module:
+        """A module like ``model`` whose gradients are means over all processes after backward.
+
+        Args:
+          some_unused: Whether there are batches to whose loss some parameters do not contribute.
+        """
+        if self.world_size == 1:
+            return model
+        return DistributedDataParallel(
+            model,
+            device_ids=[self.device] if self.device.type == "cuda" else None,
+            find_unused_parameters=some_unused,
+        )
+
+    def sums(self, *numbers: float) -> list[float]:
+        """Each number summed over all processes."""
+        if self.world_size == 1:
+            return list(numbers)
+        values = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        with _deaths_explained():
+            distributed.all_reduce(values)
+        return values.tolist()
+
+    def gathered(self, value: T) -> list[T]:
+        """The values of all processes, in their order; plain data only."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        with _deaths_explained():
+            distributed.all_gather_object(values, value)
+        return values
+
+    def from_first(self, function: Callable[[], T]) -> T:
+        """What ``function`` returns in the first process, where alone it is called.
+
+        Raises:
+          SystemExit: in the others, if it raises a `CalveError` there; one message is enough.
+        """
+        if self.world_size == 1:
+            return function()
+        outcome: list[Any] = [None, None]
+        failure: CalveError | None = None
+        if self.is_first:
+            try:
+                outcome[0] = function()
+            except CalveError as error:
+                failure, outcome[1] = error, error.exit_code
+        with _deaths_explained():
+            distributed.broadcast_object_list(outcome, src=0)
+        if failure is not None:
+            raise failure
+        if outcome[1] is not None:
+            raise SystemExit(outcome[1])
+        result: T = outcome[0]
+        return result
+
+
+@contextmanager
+def joined(share: Share, device: torch.device) -> Iterator[Processes]:
+    """Inside the block, this process can talk to those that train with it.
+
+    Raises:
+      CalveError: if they do not find one another.
+    """
+    if share.world_size == 1:
+        yield Processes(WHOLE, device)
+        return
+    if device.type == "cuda":
+        if device.index is None:
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    try:
+        distributed.init_process_group(backend, rank=share.rank, world_size=share.world_size)
+    except (RuntimeError, ValueError) as error:
+        raise CalveError(
+            f"process {share.rank} of {share.world_size} cannot reach the others: {error}",
+            fix="check MASTER_ADDR and MASTER_PORT, or how torchrun was called",
+        ) from error
+    try:
+        yield Processes(share, device)
+    finally:
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def _deaths_explained() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise CalveError(
+            f"another process of this training is gone: {str(error).splitlines()[0]}",
+            fix="see what it said; then continue with --resume 1",
+        ) from error

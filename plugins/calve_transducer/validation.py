@@ -1,0 +1,45 @@
+"""Losses on data that is not trained on."""
+
+from __future__ import annotations
+
+import torch
+
+from calve.api import CalveError
+from calve.protocols import BatchLoader, LossBackend
+from calve_transducer.experiment import LOGGER
+from calve_transducer.training_config import TrainingConfig
+from calve_transducer.training_metrics import LossTotals
+from calve_transducer.training_state import TrainingState
+from calve_transducer.training_step import BadBatchError, alignable, compute_loss
+
+__all__ = ["validate"]
+
+
+@torch.no_grad()
+def validate(
+    state: TrainingState, loader: BatchLoader, config: TrainingConfig, losses: LossBackend
+) -> LossTotals:
+    """Losses over a whole loader, with the pruned loss in full, whatever the warm-up.
+
+    Each process goes through its own share; the totals are those of all.
+
+    Raises:
+      CalveError: if no utterance can be aligned.
+    """
+    model = state.model.eval()
+    loader.set_epoch(0)
+    own = LossTotals()
+    for batch in loader:
+        usable = alignable(batch, model.encoder.geometry)  # type: ignore[arg-type, union-attr]
+        if usable is None:
+            continue
+        try:
+            _, found = compute_loss(model, usable, config, 2.0, losses)
+        except BadBatchError as bad:
+            LOGGER.warning("left out of validation: %s", bad)
+            continue
+        own.add(found)
+    totals = LossTotals.from_entries(state.processes.sums(*own.entries()))
+    if not totals.utterances:
+        raise CalveError("no utterance of the validation data can be aligned")
+    return totals
