@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from calve_transducer.compilation import compiled
 
 __all__ = ["forward_backward"]
 
 _CELLS_WORTH_A_THREAD = 20_000
 
 
-def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:
-        # No folder for compiled code is writable: compile anew in every process.
-        return numba.njit(nogil=True)(function)
-
-
-@_compile
+@compiled
 def _log_add(a: float, b: float) -> float:
     if a == -math.inf:
         return b
@@ -35,7 +27,7 @@ def _log_add(a: float, b: float) -> float:
     return max(a, b) + math.log1p(math.exp(-abs(a - b)))
 
 
-@_compile
+@compiled
 def _utterances(
     px: NDArray[Any],
     py: NDArray[Any],
