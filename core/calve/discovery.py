@@ -129,7 +129,7 @@ def discover() -> Discovery:
 
 
 def load_driver(namespace: str, name: str) -> Any:
-    """The driver ``name`` of ``calve.runtimes`` or ``calve.loss_backends``, imported now.
+    """The driver ``name`` of a namespace (``calve.runtimes``, for example), imported now.
 
     Raises:
       PluginError: if there is none, if two distributions provide it, or if it cannot be loaded;

@@ -164,11 +164,15 @@ class Hypothesis:
       tokens: Symbol ids, blank excluded.
       timestamps: Encoder frame of each token, counted from the start of the stream.
       score: Sum of the chosen symbols' log probabilities, blanks included.
+      words: The words, if the method follows a graph that knows any.
+      word_timestamps: Encoder frame at which the graph says each word.
     """
 
     tokens: list[int] = field(default_factory=list)
     timestamps: list[int] = field(default_factory=list)
     score: float = 0.0
+    words: list[str] = field(default_factory=list)
+    word_timestamps: list[int] = field(default_factory=list)
 
 
 class Search(Protocol):

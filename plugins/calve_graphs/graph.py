@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -109,15 +109,16 @@ class DecodingGraph:
         """The number of arcs."""
         return len(self.label)
 
-    def output(self, arcs: Iterable[int]) -> list[int]:
-        """What a path says: word ids, or the tokens themselves if the graph knows no words."""
+    def scaled(self, scale: float) -> DecodingGraph:
+        """The same graph with its scores multiplied."""
+        return replace(self, score=self.score * np.float32(scale))
+
+    def words_of(self, arc: int) -> list[str]:
+        """The words that an arc says."""
         if self.words is None:
-            return [int(self.label[arc]) for arc in arcs if self.label[arc] > 0]
-        return [
-            int(word)
-            for arc in arcs
-            for word in self.word_ids[self.word_splits[arc] : self.word_splits[arc + 1]]
-        ]
+            return []
+        ids = self.word_ids[self.word_splits[arc] : self.word_splits[arc + 1]]
+        return [self.words[word] for word in ids.tolist()]
 
     def check_tokens(self, tokens: SymbolTable, *, where: object = None) -> None:
         """Refuse a model with other tokens than those that the graph was made for.
@@ -196,13 +197,17 @@ class DecodingGraph:
 _ARRAYS = ("arc_splits", "destination", "label", "score", "word_splits", "word_ids")
 
 
-def trivial_graph(vocab_size: int) -> DecodingGraph:
-    """The graph that accepts every sequence of the tokens 1 to ``vocab_size - 1`` at no cost."""
-    labels = np.arange(1, vocab_size + 1)
-    labels[-1] = FINAL_LABEL
-    destination = (labels == FINAL_LABEL).astype(np.int32)
-    zeros = np.zeros(vocab_size, dtype=np.int32)
-    return DecodingGraph.from_arcs(zeros, destination, labels, zeros)
+def trivial_graph(vocab_size: int, without: Sequence[int] = ()) -> DecodingGraph:
+    """The graph that accepts every sequence of tokens at no cost, the blank and some others apart.
+
+    Args:
+      vocab_size: Tokens are 1 to ``vocab_size - 1``.
+      without: Tokens that no sequence has.
+    """
+    tokens = [token for token in range(1, vocab_size) if token not in without]
+    labels = np.array([*tokens, FINAL_LABEL])
+    zeros = np.zeros_like(labels)
+    return DecodingGraph.from_arcs(zeros, labels == FINAL_LABEL, labels, zeros)
 
 
 def tokens_fingerprint(tokens: SymbolTable) -> str:

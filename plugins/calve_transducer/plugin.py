@@ -27,6 +27,19 @@ def calve_register_decoders() -> Iterator[SearchSpec]:
         options=LazyRef("calve_transducer.searches.beam:BeamSearchOptions"),
         summary="several symbols a frame, hypothesis by hypothesis, the most probable first",
     )
+    yield SearchSpec(
+        name="fast_beam_search",
+        search=LazyRef("calve_transducer.searches.fast_beam:fast_beam_search"),
+        options=LazyRef("calve_transducer.searches.fast_beam:FastBeamSearchOptions"),
+        summary="the best of many alignments",
+    )
+    yield SearchSpec(
+        name="fast_beam_search_LG",
+        search=LazyRef("calve_transducer.searches.fast_beam:fast_beam_search_LG"),
+        options=LazyRef("calve_transducer.searches.fast_beam:FastBeamSearchLGOptions"),
+        summary="the same among the sentences of a graph LG",
+        needs=("graph",),
+    )
 
 
 @hookimpl

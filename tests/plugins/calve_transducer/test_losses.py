@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numba
 import pytest
 import torch
 from torch import Tensor
@@ -295,18 +294,6 @@ def test_a_range_that_keeps_no_path_is_an_error() -> None:
     px_grad, py_grad = torch.zeros(1, 3, 6), torch.zeros(1, 4, 5)
     with pytest.raises(ConfigError, match="prune range of 1"):
         losses.get_rnnt_prune_ranges(px_grad, py_grad, None, 1)
-
-
-def test_compiles_anew_where_no_cache_folder_is_writable(monkeypatch: pytest.MonkeyPatch) -> None:
-    njit = numba.njit
-
-    def no_cache(*, cache: bool = False, **options: Any) -> Any:
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return njit(**options)
-
-    monkeypatch.setattr(numba, "njit", no_cache)
-    assert compiled._compile(lambda x: x + 1)(1) == 2
 
 
 def test_the_entry_point_resolves_to_the_losses() -> None:

@@ -12,6 +12,9 @@ import pytest
 import torch
 
 from calve.protocols import Hypothesis, Search
+from calve.tokens import SymbolTable
+from calve_graphs.graph import DecodingGraph
+from calve_graphs.preparation import prepare_graph
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_transducer.config import TransducerConfig
@@ -100,3 +103,41 @@ def found_coming_and_going(
         for index, count in zip(chosen, counts, strict=True):
             left[index] = left[index][count:]
     return [search.result(stream) for stream in streams]
+
+
+@dataclass(frozen=True)
+class Language:
+    """icefall's lexicon and grammar of a golden, and the graphs made of them.
+
+    Attributes:
+      words: The words' table.
+      tokens: The pieces' table, with disambiguation symbols.
+      graphs: "icefall": as icefall compiled it; "calve": as calve does, read from `path`.
+      path: The LG.npz.
+    """
+
+    words: SymbolTable
+    tokens: SymbolTable
+    graphs: dict[str, DecodingGraph]
+    path: Path
+
+
+@pytest.fixture(scope="session")
+def language(decoding: Decoding, tmp_path_factory: pytest.TempPathFactory) -> Language:
+    golden = decoding.results["LG"]
+    folder = tmp_path_factory.mktemp("lang")
+    lexicon = "".join(f"{word} {' '.join(pieces)}\n" for word, pieces in golden["lexicon"])
+    (folder / "lexicon.txt").write_text(lexicon)
+    for name in ("tokens.txt", "words.txt"):
+        (folder / name).write_text(golden[name.replace(".", "_")])
+    (folder / "lm.arpa").write_text(golden["arpa"])
+    calves = prepare_graph(folder, folder / "lm.arpa")
+    words = SymbolTable.read(folder / "words.txt")
+    icefalls = DecodingGraph.from_arcs(
+        *golden["LG_arcs"].numpy().T,
+        golden["LG_scores"].numpy(),
+        golden["LG_aux_labels"],
+        words=words,
+    )
+    tokens = SymbolTable.read(folder / "tokens.txt")
+    return Language(words, tokens, {"icefall": icefalls, "calve": calves}, folder / "LG.npz")

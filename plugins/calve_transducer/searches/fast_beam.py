@@ -1,0 +1,276 @@
+"""Fast beam search: many alignments at once, frame by frame, along the paths of a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calve.api import ConfigError
+from calve.discovery import load_driver
+from calve.protocols import Hypothesis, Session
+from calve.tokens import SymbolTable
+from calve_graphs.graph import DecodingGraph, trivial_graph
+from calve_transducer.searches.contexts import ContextCache
+from calve_transducer.searches.frames import join_frames, not_a_number
+from calve_transducer.searches.frontier import BLANK_ARC
+from calve_transducer.searches.lattice import Lattice, best_path
+from calve_transducer.searches.scores import log_probabilities
+
+__all__ = [
+    "FastBeamSearch",
+    "FastBeamSearchLGOptions",
+    "FastBeamSearchOptions",
+    "FastBeamStream",
+    "fast_beam_search",
+    "fast_beam_search_LG",
+]
+
+Int64Array = NDArray[np.int64]
+Float32Array = NDArray[np.float32]
+
+FSA_BACKENDS = "calve.fsa_backends"
+
+Choose = Callable[[Lattice, DecodingGraph], "tuple[Int64Array, float] | None"]
+"""Of a lattice, one path and its score; None if it has no complete path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastBeamSearchOptions:
+    """Options of `fast_beam_search`."""
+
+    beam: float = field(
+        default=20.0,
+        metadata={"help": "How far below the best a log probability may be to be followed."},
+    )
+    max_contexts: int = field(
+        default=8, metadata={"help": "Contexts of the decoder that one stream has at most."}
+    )
+    max_states: int = field(
+        default=64, metadata={"help": "Pairs of a context and a graph state, at most."}
+    )
+    temperature: float = field(
+        default=1.0,
+        metadata={"help": "Divides the logits: above 1, the search is less sure of itself."},
+    )
+    blank_penalty: float = field(
+        default=0.0,
+        metadata={"help": "Subtracted from the blank's logit: the higher, the fewer deletions."},
+    )
+    ilme_scale: float = field(
+        default=0.0,
+        metadata={"help": "How much of the model's own language model to subtract."},
+    )
+    allow_partial: bool = field(
+        default=False,
+        metadata={"help": "Also take a sentence that the graph does not end after the last frame."},
+    )
+    fsa_backend: str = field(
+        default="calve", metadata={"help": "What walks through the graph: calve, or k2."}
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("beam", "temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        for name in ("max_contexts", "max_states"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastBeamSearchLGOptions(FastBeamSearchOptions):
+    """Options of `fast_beam_search_LG`."""
+
+    LG: Path | DecodingGraph = field(metadata={"help": "The graph: an LG.npz."})
+    ngram_lm_scale: float = field(
+        default=0.01, metadata={"help": "Multiplies the scores of the graph."}
+    )
+
+
+@dataclass
+class FastBeamStream:
+    """What the search knows of one stream.
+
+    Attributes:
+      walking: Where the stream is in the graph, as the FSA backend keeps it.
+      frames: Encoder frames that are done with.
+    """
+
+    walking: Any
+    frames: int = 0
+
+
+class FastBeamSearch:
+    """icefall's ``fast_beam_search``, as a `calve.protocols.Search`.
+
+    At every frame each state that a stream is in, a pair of the latest symbols and a state of the
+    graph, is continued by a blank or by an arc of the graph, and the best survive. States in which
+    several alignments meet are as good as the best of these. What survives makes a lattice, of
+    which `result` takes one path.
+
+    As in k2, the path must end with an arc into the graph's final state, which takes the place of
+    the last frame: that frame emits nothing, and its score does not count.
+
+    Args:
+      session: The networks.
+      options: See `FastBeamSearchOptions`.
+      graph: The sentences that may be found.
+      choose: Which path of a lattice is the result.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        options: FastBeamSearchOptions,
+        graph: DecodingGraph,
+        choose: Choose,
+    ) -> None:
+        self._session = session
+        self._options = options
+        self._graph = graph
+        self._choose = choose
+        self._decode = ContextCache(session)
+        self._walker = _walker(session, options, graph)
+
+    def start(self) -> FastBeamStream:
+        """The state of a new stream."""
+        return FastBeamStream(self._walker.start())
+
+    def advance(
+        self, streams: Sequence[FastBeamStream], encoder_out: Sequence[Float32Array]
+    ) -> None:
+        """Consume the next encoder frames (T', D) of each stream.
+
+        Raises:
+          DataError: if frames are missing or malformed, or a logit is NaN.
+        """
+        if not streams:
+            return
+        rows, lengths = join_frames(streams, encoder_out)
+        starts = lengths.cumsum() - lengths
+        walk = self._walker.walk([stream.walking for stream in streams])
+        for step in range(lengths.max()):
+            owners, contexts = walk.contexts(np.flatnonzero(step < lengths))
+            log_probs = self._log_probs(rows[starts[owners] + step], contexts)
+            if np.isnan(log_probs).any():
+                owner = int(owners[np.isnan(log_probs).any(axis=1).argmax()])
+                raise not_a_number(owner, streams[owner].frames + step)
+            walk.advance(log_probs)
+        walk.finish()
+        for stream, length in zip(streams, lengths.tolist(), strict=True):
+            stream.frames += length
+
+    def result(self, stream: FastBeamStream) -> Hypothesis:
+        """The hypothesis for all frames that the stream consumed so far; empty if none survived."""
+        columns = self._walker.lattice(stream.walking, allow_partial=self._options.allow_partial)
+        lattice = Lattice(*columns)
+        chosen = self._choose(lattice, self._graph)
+        if chosen is None:
+            return Hypothesis()
+        path, score = chosen
+        return _hypothesis(self._graph, lattice.graph_arc[path], score)
+
+    def _log_probs(self, frames: Float32Array, contexts: Int64Array) -> Float32Array:
+        """Log probabilities (R, vocab_size) of the symbols after R contexts, each at its frame."""
+        options = self._options
+        decoder_out = self._decode(list(map(tuple, contexts.tolist())))
+        scaled = {
+            "blank_id": self._session.blank_id,
+            "blank_penalty": options.blank_penalty,
+            "temperature": options.temperature,
+        }
+        log_probs = log_probabilities(self._session.join(frames, decoder_out), **scaled)
+        if options.ilme_scale:
+            logits = self._session.join(np.zeros_like(frames), decoder_out)
+            log_probs -= options.ilme_scale * log_probabilities(logits, **scaled)
+        return log_probs
+
+
+def fast_beam_search(
+    session: Session,
+    options: FastBeamSearchOptions | None = None,
+    *,
+    symbols: SymbolTable | None = None,
+    initial_symbol: int | None = None,
+) -> FastBeamSearch:
+    """The best alignment of any tokens.
+
+    Args:
+      session: The networks.
+      options: See `FastBeamSearchOptions`.
+      symbols: The symbol table; its ``<unk>`` is never emitted.
+      initial_symbol: Of no effect: as in icefall, the first context is all blanks.
+    """
+    graph = _token_graph(session, symbols)
+    return FastBeamSearch(session, options or FastBeamSearchOptions(), graph, _best)
+
+
+def fast_beam_search_LG(  # noqa: N802 (the user's word)
+    session: Session,
+    options: FastBeamSearchLGOptions,
+    *,
+    symbols: SymbolTable | None = None,
+    initial_symbol: int | None = None,
+) -> FastBeamSearch:
+    """The best alignment of words of a graph LG; otherwise like `fast_beam_search`.
+
+    Raises:
+      DataError: if the graph cannot be read, or was made for other tokens.
+    """
+    return FastBeamSearch(session, options, _word_graph(session, options, symbols), _best)
+
+
+def _hypothesis(graph: DecodingGraph, arcs: NDArray[np.int32], score: float) -> Hypothesis:
+    """What a path through the graph says, one arc (or `BLANK_ARC`) a frame."""
+    frames = np.flatnonzero((arcs != BLANK_ARC) & (graph.label[arcs] > 0))
+    hypothesis = Hypothesis(graph.label[arcs[frames]].tolist(), frames.tolist(), score)
+    for frame in np.flatnonzero(arcs != BLANK_ARC).tolist():
+        words = graph.words_of(int(arcs[frame]))
+        hypothesis.words += words
+        hypothesis.word_timestamps += [frame] * len(words)
+    return hypothesis
+
+
+def _best(lattice: Lattice, graph: DecodingGraph) -> tuple[Int64Array, float] | None:
+    return best_path(lattice)
+
+
+def _token_graph(session: Session, symbols: SymbolTable | None) -> DecodingGraph:
+    unk_id = None if symbols is None else symbols.unk_id
+    return trivial_graph(session.vocab_size, () if unk_id is None else (unk_id,))
+
+
+def _word_graph(
+    session: Session, options: FastBeamSearchLGOptions, symbols: SymbolTable | None
+) -> DecodingGraph:
+    where = None if isinstance(options.LG, DecodingGraph) else options.LG
+    graph = options.LG if isinstance(options.LG, DecodingGraph) else DecodingGraph.read(options.LG)
+    if symbols is not None:
+        graph.check_tokens(symbols, where=where)
+    graph.check_vocabulary(session.vocab_size, where=where)
+    return graph.scaled(options.ngram_lm_scale)
+
+
+def _walker(session: Session, options: FastBeamSearchOptions, graph: DecodingGraph) -> Any:
+    if session.vocab_size**session.context_size * graph.num_states > np.iinfo(np.int64).max:
+        raise ConfigError(
+            f"the graph has too many states ({graph.num_states}) for {session.vocab_size} tokens "
+            f"and a context of {session.context_size}",
+            fix="take a smaller graph",
+        )
+    return load_driver(FSA_BACKENDS, options.fsa_backend)(
+        graph.arc_splits,
+        graph.destination,
+        graph.label,
+        graph.score,
+        vocab_size=session.vocab_size,
+        context_size=session.context_size,
+        beam=options.beam,
+        max_contexts=options.max_contexts,
+        max_states=options.max_states,
+    )
