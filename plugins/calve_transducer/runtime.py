@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from calve.api import Conventions
 from calve.states import join_states, select_states
 from calve_transducer.conversion import to_plain
+from calve_transducer.decoder import SingleContextDecoder, StatelessDecoder
 
 __all__ = ["TorchRuntime", "TorchSession"]
 
@@ -34,6 +35,7 @@ class TorchSession:
 
     def __init__(self, model: Any, conventions: Conventions = _FASTEST) -> None:
         self.model = model
+        self._decoder = _context_network(model.decoder)
         self._projected = conventions.projected
         self.geometry = model.encoder.geometry
         self.feature_dim: int = model.encoder.feature_dim
@@ -79,10 +81,10 @@ class TorchSession:
     @torch.inference_mode()
     def decode_context(self, contexts: NDArray[np.int64]) -> Float32Array:
         """contexts (N, context_size), -1 = no symbol -> decoder_out (N, D')."""
-        decoder_out: torch.Tensor = self.model.decoder(torch.from_numpy(contexts), need_pad=False)
+        decoder_out = self._decoder(torch.from_numpy(contexts))
         if self._projected:
             decoder_out = self.model.joiner.decoder_proj(decoder_out)
-        return decoder_out.squeeze(1).numpy()
+        return decoder_out.numpy()
 
     @torch.inference_mode()
     def join(self, encoder_out: Float32Array, decoder_out: Float32Array) -> Float32Array:
@@ -137,6 +139,13 @@ class TorchRuntime:
         parts = {name: copy.deepcopy(getattr(model, name)) for name in ("decoder", "joiner")}
         plain = {name: to_plain(part).cpu().float() for name, part in parts.items()}
         return TorchSession(SimpleNamespace(encoder=model.encoder, **plain))
+
+
+def _context_network(decoder: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """contexts (N, context_size) -> decoder_out (N, D'), as fast as the decoder allows."""
+    if isinstance(decoder, StatelessDecoder):
+        return SingleContextDecoder(decoder)
+    return lambda contexts: decoder(contexts, need_pad=False).squeeze(1)
 
 
 def _numpy_states(states: Mapping[str, torch.Tensor]) -> dict[str, Float32Array]:

@@ -113,7 +113,9 @@ class GreedySearch:
         work = _Work(streams, lengths, self._options.max_sym_per_frame)
         decoder_out = self._decode(work.contexts)
         while (block := work.next_block()).size:
-            symbols, log_probs = self._best(rows[block.rows], decoder_out[block.owners])
+            symbols, log_probs = self._best(
+                rows.take(block.rows, axis=0), decoder_out.take(block.owners, axis=0)
+            )
             emitting = work.consume(block, symbols, log_probs, self._emittable[symbols])
             if len(emitting):
                 decoder_out[emitting] = self._decode([work.contexts[index] for index in emitting])
@@ -158,6 +160,18 @@ class _Block(NamedTuple):
     @property
     def size(self) -> int:
         return len(self.rows)
+
+
+def _until_emission(
+    block: _Block, emits: NDArray[np.bool_], log_probs: Float32Array
+) -> tuple[Int64Array, Float32Array]:
+    """How many frames precede the first that emits, and the log probability up to it: (A,) each."""
+    if block.size == len(block.active):
+        return (~emits).astype(np.int64), log_probs
+    sizes = np.repeat(block.sizes, block.sizes)
+    blanks = np.minimum.reduceat(np.where(emits, block.within, sizes), block.firsts)
+    used = block.within <= np.repeat(blanks, block.sizes)
+    return blanks, np.add.reduceat(np.where(used, log_probs, 0), block.firsts)
 
 
 class _Work:
@@ -214,10 +228,8 @@ class _Work:
             wrong = int(finite.argmin())
             owner = int(block.owners[wrong])
             raise not_a_number(owner, int(block.rows[wrong] + self._numbers[owner]))
-        sizes = np.repeat(block.sizes, block.sizes)
-        blanks = np.minimum.reduceat(np.where(emits, block.within, sizes), block.firsts)
-        used = block.within <= np.repeat(blanks, block.sizes)
-        self._scores[block.active] += np.add.reduceat(np.where(used, log_probs, 0), block.firsts)
+        blanks, scores = _until_emission(block, emits, log_probs)
+        self._scores[block.active] += scores
         self._positions[block.active] += blanks
         self._emitted[block.active[blanks > 0]] = 0
         emitting = blanks < block.sizes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,7 +178,7 @@ class ModifiedBeamSearch:
             source, symbol = divmod(place, self._session.vocab_size)
             beam = beams[source]
             if symbol in self._silent:
-                continued = replace(beam, log_prob=log_prob)
+                continued = _Beam(beam.path, beam.context, log_prob)
             else:
                 path = Path(beam.path, symbol, frame)
                 continued = _Beam(path, (*beam.context[1:], symbol), log_prob)
