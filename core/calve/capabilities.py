@@ -140,6 +140,7 @@ def capabilities(
     recipes: Sequence[str] | None = None,
     formats: Sequence[str] | None = None,
     *,
+    tiny: Mapping[str, Any] | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Iterator[Cell]:
     """Fill the cells, one after the other; takes some seconds for each.
@@ -147,6 +148,7 @@ def capabilities(
     Args:
       recipes: Names of recipes, None for all.
       formats: Names of export formats, None for all.
+      tiny: Options of the encoders of the tiny models, instead of those in their specs.
       progress: Says which variant is being tried.
 
     Raises:
@@ -155,7 +157,7 @@ def capabilities(
     wanted = variants(recipes, formats)
     for recipe in dict.fromkeys(variant.recipe for variant in wanted):
         with tempfile.TemporaryDirectory(prefix="calve-matrix-") as folder:
-            trial = _Trial(Path(folder))
+            trial = _Trial(Path(folder), tiny)
             for variant in wanted:
                 if variant.recipe == recipe:
                     progress.start(f"{recipe}: {variant.format} {variant.precision}")
@@ -174,8 +176,9 @@ def _variants_of(recipe: str, exporter: ExporterSpec) -> Iterator[Variant]:
 class _Trial:
     """Makes the bundles of one recipe in a folder and tries them; keeps them for quantisers."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tiny: Mapping[str, Any] | None) -> None:
         self._folder = folder
+        self._tiny = tiny
         self._model: TinyModel | None = None
         self._bundles: dict[str, list[Bundle]] = {}
 
@@ -212,7 +215,7 @@ class _Trial:
 
     def _export(self, variant: Variant, output: Path) -> Bundle:
         if self._model is None:
-            self._model = make_tiny_model(variant.recipe)
+            self._model = make_tiny_model(variant.recipe, self._tiny)
         checkpoint, tokens = self._model.write(self._folder)
         options: Mapping[str, Any] = variant.exporter.precisions[variant.precision]
         return try_export(

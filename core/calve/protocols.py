@@ -73,7 +73,11 @@ class StreamingEncoder(Protocol):
     def stream(
         self, x: torch.Tensor, x_lens: torch.Tensor, states: Mapping[str, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
-        """One step over a segment; returns y (N, T', D), y_lens (N,) and the next states."""
+        """One step over a segment; returns y (N, T', D), y_lens (N,) and the next states.
+
+        ``x_lens`` is (N,) int64 or float32, since some formats count in floats; ``y_lens`` has the
+        same dtype. Next states are new tensors with the names, order and shapes of the old ones.
+        """
 
 
 class ModelFamily(Protocol):

@@ -1,0 +1,28 @@
+"""The conformance kit: tests that a plugin's author inherits instead of writing them.
+
+Each class checks one kind of plugin. Derive a test class from it, say which plugin is meant, and
+run pytest:
+
+    from calve.testing import EncoderConformance
+
+    class TestMyEncoder(EncoderConformance):
+        encoder = "my_encoder"
+
+A check that fails says what the plugin promises and does not do. The plugin must be installed; of
+the test tools the kit needs pytest alone. It is part of the public API and has calve's version: a
+minor release may add checks, and the changelog names them.
+"""
+
+from __future__ import annotations
+
+from calve.testing.encoders import EncoderConformance
+from calve.testing.losses import LossBackendConformance
+from calve.testing.metadata import MetadataWriterConformance
+from calve.testing.searches import DecoderConformance
+
+__all__ = [
+    "DecoderConformance",
+    "EncoderConformance",
+    "LossBackendConformance",
+    "MetadataWriterConformance",
+]

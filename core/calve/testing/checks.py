@@ -1,0 +1,121 @@
+"""What the kit checks of every kind of plugin."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from calve.config import fields_help, resolve
+from calve.registry import Table
+from calve.specs import LazyRef
+
+__all__ = [
+    "HEAVY",
+    "check_help",
+    "check_light_import",
+    "check_options",
+    "check_registered_once",
+    "check_round_trip",
+    "fail",
+    "names_of",
+    "require",
+]
+
+HEAVY = (
+    *("torch", "numba", "lhotse", "k2", "onnx", "onnxruntime", "tensorboard"),
+    *("ncnn", "pnnx", "sherpa_ncnn", "sherpa_onnx"),
+)
+"""Packages that take long to import; ``calve --help`` must not wait for them."""
+
+_TIME_LIMIT = 60.0
+
+
+def fail(message: str) -> NoReturn:
+    """Say that the plugin does not keep a promise."""
+    raise AssertionError(message)
+
+
+def require(condition: bool, message: str) -> None:
+    """See that the plugin keeps a promise; pytest does not rewrite this package's asserts."""
+    if not condition:
+        fail(message)
+
+
+def check_registered_once(table: Table[Any, Any], name: Any) -> None:
+    """See that ``name`` is registered, and by one plugin alone."""
+    claimants = " and ".join(map(str, table.conflicts().get(name, ())))
+    require(not claimants, f"{table.kind} {name!r} is registered more than once: {claimants}")
+    require(name in table, f"no plugin registers the {table.kind} {name!r}: is it installed?")
+
+
+def check_light_import(*references: LazyRef | str) -> None:
+    """See that modules can be imported, in a new process, without any package of `HEAVY`.
+
+    Args:
+      *references: What is imported to start calve or to show its help: names of modules, or
+        references into them.
+    """
+    modules = dict.fromkeys(
+        one.target.partition(":")[0] if isinstance(one, LazyRef) else one for one in references
+    )
+    for module in modules:
+        script = (
+            f"import sys, {module}\n"
+            f"print('imported:', *(name for name in {HEAVY!r} if name in sys.modules))"
+        )
+        child = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            text=True,
+            timeout=_TIME_LIMIT,
+        )
+        require(child.returncode == 0, f"import {module} fails:\n{child.stderr}")
+        imported = child.stdout.splitlines()[-1].removeprefix("imported:").split()
+        require(
+            not imported,
+            f"import {module} imports {', '.join(imported)}, and every command would wait for "
+            "that: import it inside the functions that need it, or in another module",
+        )
+
+
+def check_help(cls: type) -> None:
+    """See that a dataclass says what its fields are, since ``--help`` shows that."""
+    require(dataclasses.is_dataclass(cls), f"{cls.__name__} is no dataclass")
+    for field in fields_help(cls):
+        require(
+            bool(field.help.strip()),
+            f"{cls.__name__}.{field.name} has no help: add metadata={{'help': ...}}",
+        )
+
+
+def check_options(cls: type) -> None:
+    """See that a dataclass can be offered as command line options that may all be left out."""
+    check_help(cls)
+    for field in fields_help(cls):
+        require(
+            not field.required,
+            f"{cls.__name__}.{field.name} has no default: an option of the command line needs one",
+        )
+    check_round_trip(resolve(cls))
+
+
+def check_round_trip(config: Any) -> None:
+    """See that a configuration is the same after it was written to a file as JSON."""
+    written = json.loads(json.dumps(dataclasses.asdict(config), default=os.fspath))
+    again = resolve(type(config), written)
+    require(
+        again == config,
+        f"{type(config).__name__} is not the same after it was written as JSON and read again: "
+        f"{again} instead of {config}",
+    )
+
+
+def names_of(names: Iterable[str]) -> str:
+    """Names in a message."""
+    return ", ".join(sorted(names)) or "none"

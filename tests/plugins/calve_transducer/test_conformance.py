@@ -1,0 +1,33 @@
+"""Decoding methods and loss backends in the conformance kit."""
+
+from __future__ import annotations
+
+from calve.testing import DecoderConformance, LossBackendConformance
+
+
+class TestGreedySearch(DecoderConformance):
+    decoder = "greedy_search"
+
+
+class TestGreedySearchOfSeveralSymbols(DecoderConformance):
+    decoder = "greedy_search"
+    options = {"max_sym_per_frame": 3}  # noqa: RUF012
+
+
+class TestModifiedBeamSearch(DecoderConformance):
+    decoder = "modified_beam_search"
+
+
+class TestBeamSearch(DecoderConformance):
+    decoder = "beam_search"
+    exact_timestamps = False
+
+
+class TestFastBeamSearch(DecoderConformance):
+    decoder = "fast_beam_search"
+    # Its options live beside compiled functions, whose import takes numba.
+    test_importing_the_plugin_imports_nothing_heavy = None
+
+
+class TestTorchLoss(LossBackendConformance):
+    backend = "torch"

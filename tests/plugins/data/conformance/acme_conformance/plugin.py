@@ -1,0 +1,43 @@
+from calve.api import (
+    EncoderSpec,
+    LazyRef,
+    MetadataWriterSpec,
+    RecipeSpec,
+    Resource,
+    hookimpl,
+)
+
+
+@hookimpl
+def calve_register_encoders():
+    yield EncoderSpec(
+        name="sound",
+        config=LazyRef("acme_conformance.config:SoundConfig"),
+        build=LazyRef("acme_conformance.encoder:SoundEncoder"),
+        infer_config=LazyRef("acme_conformance.config:infer_config"),
+        formats=("state-dict", "onnx"),
+        summary="keeps every promise",
+        tiny={"dim": 16},
+    )
+
+
+@hookimpl
+def calve_register_recipes():
+    yield RecipeSpec(
+        name="sound_transducer",
+        encoder="sound",
+        family=LazyRef("calve_transducer.family:TransducerFamily"),
+        defaults=Resource("acme_conformance", "recipe.toml"),
+        summary="keeps every promise",
+    )
+
+
+@hookimpl
+def calve_register_metadata_writers():
+    yield MetadataWriterSpec(
+        encoder="sound",
+        format="onnx",
+        table=LazyRef("acme_conformance.config:onnx_table"),
+        summary="its sizes",
+        clients=(),
+    )
