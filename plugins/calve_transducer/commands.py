@@ -1,4 +1,4 @@
-"""Commands that measure training."""
+"""Commands that measure training, and show how it went."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from calve.cli.options import json_option
 from calve.cli.output import print_json, print_table
 from calve.progress import console_progress
 
-__all__ = ["bench_loss"]
+__all__ = ["bench_loss", "plot"]
 
 
 @click.command("bench-loss")
@@ -76,3 +76,20 @@ def bench_loss(
         for row in rows
     ]
     print_table(columns, table)
+
+
+@click.command("plot")
+@click.argument("exp_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Picture to write, in the format of its suffix: svg, png, pdf.  "
+    "[default: EXP_DIR/curves.svg]",
+)
+def plot(exp_dir: Path, output: Path | None) -> None:
+    """Draw the losses, the learning rate and the error rates of a training run."""
+    from calve_transducer.curves import draw, read_panels
+
+    output = output or exp_dir / "curves.svg"
+    draw(read_panels(exp_dir), output)
+    click.echo(output)

@@ -49,3 +49,8 @@ def calve_register_commands() -> Iterator[CommandSpec]:
         command=LazyRef("calve_transducer.commands:bench_loss"),
         short_help="Measure the speed and memory of the training losses.",
     )
+    yield CommandSpec(
+        name="plot",
+        command=LazyRef("calve_transducer.commands:plot"),
+        short_help="Draw the losses and error rates of a training run.",
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from calve_transducer.interruption import stop_request
 from calve_transducer.memory_scan import check_memory
 from calve_transducer.processes import Processes, joined
 from calve_transducer.training_config import TrainingConfig
-from calve_transducer.training_metrics import LossTotals, Scalars, scalars
+from calve_transducer.training_metrics import LossTotals, Scalars
 from calve_transducer.training_state import TrainingState
 from calve_transducer.training_step import BadBatchError, TrainingStep
 from calve_transducer.validation import validate
@@ -60,11 +60,13 @@ def train(run: TrainingRun) -> None:
             state.restore(checkpoint)
         processes.from_first(experiment.write_configuration)
         stack.enter_context(experiment.logging(processes))
-        write = None
+        scalars = None
         if processes.is_first:
             first_step = state.numbers.batch_idx_train + 1
-            write = stack.enter_context(scalars(experiment.folder / "tensorboard", first_step))
-        trainer = Trainer(run, experiment, state, losses, write)
+            scalars = stack.enter_context(
+                closing(Scalars(experiment.folder / "tensorboard", first_step))
+            )
+        trainer = Trainer(run, experiment, state, losses, scalars)
         stop = stack.enter_context(stop_request())
         trainer.train_epochs(stop, checkpoint)
 
@@ -77,7 +79,7 @@ class Trainer:
       experiment: The run's folder.
       state: What is trained; changed in place.
       losses: What computes the losses.
-      write: Writes scalars for TensorBoard; None in all processes but the first.
+      scalars: Writes for TensorBoard; None in all processes but the first.
     """
 
     def __init__(
@@ -86,13 +88,13 @@ class Trainer:
         experiment: Experiment,
         state: TrainingState,
         losses: LossBackend,
-        write: Scalars | None,
+        scalars: Scalars | None,
     ) -> None:
         self._run = run
         self._experiment = experiment
         self._state = state
         self._losses = losses
-        self._write = write
+        self._scalars = scalars
         self._config: TrainingConfig = run.configuration["training"]
         self._processes: Processes = state.processes
         self._step = TrainingStep(state, self._config, losses)
@@ -149,7 +151,10 @@ class Trainer:
             if step % config.save_every_n == 0 or stopping:
                 self._save_batch_file()
             if stopping:
-                LOGGER.warning("stopped after batch %d; continue with --start-batch %d", step, step)
+                if self._processes.is_first:
+                    LOGGER.warning(
+                        "stopped after batch %d; continue with --start-batch %d", step, step
+                    )
                 raise KeyboardInterrupt
         self._run.progress.finish()
         return batches
@@ -209,17 +214,22 @@ class Trainer:
 
     def _publish(self, group: str, metrics: Mapping[str, float]) -> None:
         """Tell TensorBoard and whoever listens; of several processes, one does."""
-        if self._write is None:
+        if self._scalars is None:
             return
         step = self._state.numbers.batch_idx_train
-        self._write(step, {f"{group}/{name}": value for name, value in metrics.items()})
+        self._scalars.write(step, {f"{group}/{name}": value for name, value in metrics.items()})
         self._run.on_metrics(step, dict(metrics))
 
     def _save_batch_file(self) -> None:
-        path = self._experiment.batch_file(self._state.numbers.batch_idx_train)
-        self._state.save(path, self._experiment.checkpoint_entries())
+        self._save(self._experiment.batch_file(self._state.numbers.batch_idx_train))
         if self._processes.is_first:
             self._experiment.keep_newest_batch_files(self._config.keep_last_k)
+
+    def _save(self, path: Path) -> None:
+        if self._scalars is not None:
+            # What comes before a checkpoint is not written again by a run that continues from it.
+            self._scalars.flush()
+        self._state.save(path, self._experiment.checkpoint_entries())
 
     def _finish_epoch(self, valid: LossTotals) -> None:
         numbers = self._state.numbers
@@ -232,7 +242,7 @@ class Trainer:
                 setattr(numbers, f"best_{name}_loss", loss)
                 setattr(numbers, f"best_{name}_epoch", numbers.cur_epoch)
         path = self._experiment.epoch_file(numbers.cur_epoch)
-        self._state.save(path, self._experiment.checkpoint_entries())
+        self._save(path)
         self._copy_if_best(path)
         metrics = {f"valid_{name}": value for name, value in valid.per_frame().items()}
         metrics["epoch_loss"] = losses["train"]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["LossTotals", "Scalars", "scalars"]
-
-Scalars = Callable[[int, Mapping[str, float]], None]
+__all__ = ["LossTotals", "Scalars"]
 
 
 @dataclass
@@ -50,24 +47,29 @@ class LossTotals:
         }
 
 
-@contextmanager
-def scalars(folder: Path, first_step: int) -> Iterator[Scalars]:
-    """A function that writes named numbers of a step for TensorBoard.
+class Scalars:
+    """Writes named numbers of a step for TensorBoard.
 
     Args:
       folder: Where TensorBoard's files go.
       first_step: Steps from here on in older files are superseded.
     """
-    # tensorboard's import takes seconds, and only a run that really starts needs it.
-    from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(folder), purge_step=first_step)
+    def __init__(self, folder: Path, first_step: int) -> None:
+        # tensorboard's import takes seconds, and only a run that really starts needs it.
+        from torch.utils.tensorboard import SummaryWriter
 
-    def write(step: int, metrics: Mapping[str, float]) -> None:
+        self._writer = SummaryWriter(str(folder), purge_step=first_step)
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add numbers; they may stay in memory for two minutes."""
         for name, value in metrics.items():
-            writer.add_scalar(name, value, step)
+            self._writer.add_scalar(name, value, step)
 
-    try:
-        yield write
-    finally:
-        writer.close()
+    def flush(self) -> None:
+        """Bring to the disk what was added."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """The same, and end."""
+        self._writer.close()

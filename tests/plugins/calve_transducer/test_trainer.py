@@ -30,6 +30,7 @@ from calve.api import CalveError, CheckpointError, ConfigError, PluginError
 from calve.checkpoint import CheckpointChoice, load_state_dict, read_checkpoint
 from calve.models import load_model
 from calve.protocols import Batch
+from calve_transducer.curves import read_panels
 from calve_transducer.losses import TorchLossBackend
 from calve_transducer.trainer import train
 from calve_transducer.training_config import TrainingConfig
@@ -114,6 +115,8 @@ def test_a_run_killed_at_any_moment_continues_as_if_it_had_not_been(tmp_path: Pa
         for step, metrics in read_metrics(exp_dir):
             assert metrics.items() <= expected[step].items(), f"exp-{number}, batch {step}"
         assert {step for step, _ in read_metrics(exp_dir)} == set(expected)
+        simple_loss = read_panels(exp_dir)[0].curves[0].points
+        assert [step for step, _ in simple_loss] == sorted(expected)
         for name in ("epoch-12.pt", "best-valid-loss.pt", "best-train-loss.pt"):
             actual, other = (
                 read_checkpoint(folder / name) for folder in (exp_dir, tmp_path / "never-killed")

@@ -1,0 +1,144 @@
+"""The curves of a training run: losses from its TensorBoard files, error rates from decoding."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from calve.api import ConfigError
+from calve.files import atomic_file
+
+__all__ = ["Curve", "Panel", "draw", "read_panels"]
+
+_LOSSES = {
+    "train/simple_loss": "simple, training",
+    "train/pruned_loss": "pruned, training",
+    "epoch/valid_simple_loss": "simple, validation",
+    "epoch/valid_pruned_loss": "pruned, validation",
+}
+_RATES = {"train/learning_rate": "learning rate"}
+_SUMMARY = re.compile(
+    r"wer-summary-(?P<what>.+)-(?P<unit>epoch|iter)-(?P<number>\d+)(?P<how>-.*)?\.txt"
+)
+_PANEL_INCHES = (8.0, 3.6)
+
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points that belong together, from left to right."""
+
+    label: str
+    points: Points
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves that share their axes."""
+
+    title: str
+    x_label: str
+    y_label: str
+    curves: Sequence[Curve]
+
+
+def read_panels(exp_dir: Path) -> list[Panel]:
+    """What there is to see of a run.
+
+    Losses and learning rate come from ``tensorboard/``, error rates from icefall's
+    ``wer-summary-*.txt`` anywhere in the folder.
+
+    Raises:
+      ConfigError: if there is nothing.
+    """
+    scalars = _scalars(exp_dir / "tensorboard")
+    panels = [
+        Panel("Losses", "batches", "nats per encoder frame", _curves(scalars, _LOSSES)),
+        Panel("Learning rate", "batches", "", _curves(scalars, _RATES)),
+        Panel("Error rate after epochs", "epochs", "%", _error_rates(exp_dir, "epoch")),
+        Panel("Error rate after batches", "batches", "%", _error_rates(exp_dir, "iter")),
+    ]
+    shown = [panel for panel in panels if panel.curves]
+    if not shown:
+        raise ConfigError(
+            "there is nothing to plot: neither tensorboard/ nor wer-summary-*.txt",
+            where=exp_dir,
+            fix="give the --exp-dir of a training run",
+        )
+    return shown
+
+
+def draw(panels: Sequence[Panel], output: Path) -> None:
+    """Draw panels below one another; the file's suffix says in which format.
+
+    Raises:
+      ConfigError: if the suffix is that of no format.
+      CalveError: if the file cannot be written.
+    """
+    # Its import takes half a second, which only this needs.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    width, height = _PANEL_INCHES
+    figure = Figure((width, height * len(panels)), layout="constrained")
+    formats = figure.canvas.get_supported_filetypes()
+    if output.suffix.removeprefix(".") not in formats:
+        raise ConfigError(
+            f"no picture format has the suffix {output.suffix!r}",
+            where=output,
+            fix=f"one of {', '.join(sorted(formats))}",
+        )
+    for number, panel in enumerate(panels, 1):
+        axes = figure.add_subplot(len(panels), 1, number)
+        axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
+        for curve in panel.curves:
+            xs, ys = zip(*curve.points, strict=True)
+            axes.plot(xs, ys, marker="." if len(xs) < 100 else None, label=curve.label)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    with atomic_file(output) as temporary, rc_context({"svg.fonttype": "none"}):
+        figure.savefig(temporary)
+
+
+def _scalars(folder: Path) -> dict[str, Points]:
+    """Everything in TensorBoard's files, by name."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    if not folder.is_dir():
+        return {}
+    # It leaves out what a continued run has superseded, but not without a warning.
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return {
+        name: [(event.step, event.value) for event in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
+    }
+
+
+def _curves(scalars: Mapping[str, Points], labels: Mapping[str, str]) -> list[Curve]:
+    return [Curve(label, scalars[name]) for name, label in labels.items() if name in scalars]
+
+
+def _error_rates(exp_dir: Path, unit: str) -> list[Curve]:
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for path in exp_dir.rglob("wer-summary-*.txt"):
+        named = _SUMMARY.fullmatch(path.name)
+        rate = _error_rate(path)
+        if named is not None and named["unit"] == unit and rate is not None:
+            found[named["what"] + (named["how"] or "")].append((int(named["number"]), rate))
+    return [Curve(label, sorted(found[label])) for label in sorted(found)]
+
+
+def _error_rate(path: Path) -> float | None:
+    """The number that ends the file, None if it is none."""
+    words = path.read_text(encoding="utf-8").split()
+    try:
+        return float(words[-1])
+    except (IndexError, ValueError):
+        return None
