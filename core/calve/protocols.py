@@ -61,8 +61,8 @@ class StreamingEncoder(Protocol):
     geometry: StreamingGeometry
     feature_dim: int
     output_dim: int
-    state_batch_axis: int
-    """The axis that counts streams, the same in every state tensor."""
+    state_batch_axis: Mapping[str, int] | int
+    """The axis that counts streams: by state, or the same for all."""
 
     def __call__(self, x: torch.Tensor, x_lens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Whole utterances: x (N, T, C) float32, x_lens (N,) int64 -> y (N, T', D), y_lens (N,)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,13 @@ from calve.bundle import TOKENS_FILE
 from calve.protocols import Finding
 from calve.tokens import SymbolTable
 from calve_ncnn.layout import NETWORKS, bin_path, param_path
-from calve_ncnn.metadata import LAYER_NAME, LAYER_TYPE, infer_table, read_table
+from calve_ncnn.metadata import (
+    LAYER_NAME,
+    LAYER_TYPE,
+    infer_table,
+    read_own_table,
+    read_table,
+)
 from calve_ncnn.operators import RUNTIMES, unsupported
 from calve_ncnn.param import Layer, ParamError, ParamFile, count_blobs
 from calve_ncnn.weights import read_tensors, read_weights
@@ -30,7 +36,8 @@ def lint(bundle_dir: Path, runtime: str | None = None) -> list[Finding]:
 
     Args:
       bundle_dir: The directory; ``bundle.json`` is not needed.
-      runtime: "ncnn" or "sherpa-ncnn", to look only for what matters to it; None for all.
+      runtime: "ncnn" or "sherpa-ncnn", to look only for what matters to it; None for all that
+        can run the encoder's architecture.
 
     Raises:
       ConfigError: if there is no such runtime.
@@ -39,7 +46,6 @@ def lint(bundle_dir: Path, runtime: str | None = None) -> list[Finding]:
         raise ConfigError(
             f"ncnn bundles have no runtime {runtime!r}", fix=f"give one of {', '.join(RUNTIMES)}"
         )
-    runtimes = tuple(RUNTIMES) if runtime is None else (runtime,)
     params: dict[str, ParamFile] = {}
     findings: list[Finding] = []
     for network in NETWORKS:
@@ -49,6 +55,11 @@ def lint(bundle_dir: Path, runtime: str | None = None) -> list[Finding]:
             findings.append(_error(error.code, error.where or "", error.what, error.fix or ""))
         except BundleError as error:
             findings.append(_error("file-missing", error.where or "", error.what, _EXPORT_AGAIN))
+    runtimes = tuple(RUNTIMES) if runtime is None else (runtime,)
+    foreign = _foreign_to_sherpa(params, asked=runtime == _SHERPA)
+    if foreign is not None and _SHERPA in runtimes:
+        findings.append(foreign)
+        runtimes = tuple(one for one in runtimes if one != _SHERPA)
     for network, param in params.items():
         weights = bin_path(bundle_dir, network)
         checked = _CheckedNetwork(network, param, weights, runtimes)
@@ -141,6 +152,20 @@ def _interfaces(params: dict[str, ParamFile]) -> Iterator[Finding]:
     if "in2" not in params["encoder"].input_names:
         what = "the encoder takes no states, so it cannot be run chunk by chunk"
         yield _error("blob-names", params["encoder"].path, what, "export a streaming encoder")
+
+
+def _foreign_to_sherpa(params: Mapping[str, ParamFile], *, asked: bool) -> Finding | None:
+    """That sherpa-ncnn does not know the architecture; an error only to those who ask for it."""
+    own = read_own_table(params["encoder"]) if "encoder" in params else None
+    if own is None:
+        return None
+    return Finding(
+        "error" if asked else "warning",
+        "architecture",
+        params["encoder"].path,
+        f"sherpa-ncnn does not know the architecture {own.get('arch')} and cannot load it",
+        "run it with calve, or with a program of your own on ncnn; or export it to onnx",
+    )
 
 
 def _metadata(encoder: ParamFile) -> Iterator[Finding]:

@@ -1,12 +1,19 @@
-"""SherpaMetaData: a line in the encoder's ``.param`` that tells sherpa-ncnn what it loads.
+"""A line in the encoder's ``.param`` that tells who loads it what it is: a layer without blobs.
 
-The layer has no blobs. Its parameter 0 names the architecture, the others are its sizes:
+SherpaMetaData is sherpa-ncnn's. Its parameter 0 is the number of an architecture that sherpa-ncnn
+knows, the others are sizes:
 
     SherpaMetaData           sherpa_meta_data1        0 0 0=3 1=12 2=512 3=1024
+
+An architecture that sherpa-ncnn has no number for goes by a name, in calve's own words. They are
+the name of a layer that every ncnn has, which does nothing, so every ncnn loads the file as it is:
+
+    Noop                     calve_meta_data:arch=conformer,num_encoder_layers=24 0 0
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +22,25 @@ from calve.api import ConfigError
 from calve_ncnn.layout import param_path
 from calve_ncnn.param import Layer, Parameter, ParamFile, Value
 
-__all__ = ["LAYER_NAME", "LAYER_TYPE", "LSTM_ARCH", "infer_table", "store", "without_metadata"]
+__all__ = [
+    "LAYER_NAME",
+    "LAYER_TYPE",
+    "LSTM_ARCH",
+    "infer_table",
+    "read_own_table",
+    "read_table",
+    "store",
+    "without_metadata",
+]
 
 LAYER_TYPE = "SherpaMetaData"
 LAYER_NAME = "sherpa_meta_data1"
 LSTM_ARCH = 3
+
+_OWN_TYPE = "Noop"
+_OWN_PREFIX = "calve_meta_data:"
+_LONGEST_NAME = 255
+_WORD = re.compile(r"[\w.+-]+")
 
 _ARCH = "arch"
 _KEYS = {LSTM_ARCH: {1: "num_encoder_layers", 2: "encoder_dim", 3: "rnn_hidden_size"}}
@@ -38,10 +59,16 @@ class SherpaMetadataStore:
         return read_table(ParamFile.read(param_path(bundle_dir, "encoder")))
 
     def write(self, bundle_dir: Path, table: Mapping[str, int | str]) -> None:
-        """Stamp the table right after the header, and make the header's counts right."""
+        """Stamp the table right after the header, and make the header's counts right.
+
+        Raises:
+          ConfigError: if the table is incomplete, or the line cannot hold it.
+        """
         path = param_path(bundle_dir, "encoder")
-        bare = without_metadata(ParamFile.read(path))
-        bare.with_layers((_layer(table), *bare.layers)).write(path)
+        layer = _own_layer(table) if isinstance(table.get(_ARCH), str) else _layer(table)
+        param = ParamFile.read(path)
+        bare = (one for one in param.layers if one.type != LAYER_TYPE and not _is_own(one))
+        param.with_layers((layer, *bare)).write(path)
 
     def infer(self, bundle_dir: Path) -> dict[str, int | str] | None:
         """The table that the encoder's own layers call for, or None if they do not tell."""
@@ -55,11 +82,19 @@ def read_table(param: ParamFile) -> dict[str, int | str] | None:
     """The stamped table of an encoder, or None."""
     layers = param.of_type(LAYER_TYPE)
     if not layers:
-        return None
+        return read_own_table(param)
     arch = layers[0].get(0)
     names = {0: _ARCH} | (_KEYS.get(arch, {}) if isinstance(arch, int) else {})
     table = {names.get(item.id, str(item.id)): item.value for item in layers[0].parameters}
     return {key: value if isinstance(value, int) else _text(value) for key, value in table.items()}
+
+
+def read_own_table(param: ParamFile) -> dict[str, int | str] | None:
+    """The table of an encoder whose architecture only calve knows, or None."""
+    for layer in filter(_is_own, param.layers):
+        items = (item.partition("=") for item in layer.name.removeprefix(_OWN_PREFIX).split(","))
+        return {key: int(value) if value.isdecimal() else value for key, _, value in items}
+    return None
 
 
 def infer_table(param: ParamFile) -> dict[str, int | str] | None:
@@ -83,7 +118,10 @@ def infer_table(param: ParamFile) -> dict[str, int | str] | None:
 
 
 def without_metadata(param: ParamFile) -> ParamFile:
-    """The same network as ncnn itself knows it; the header's errors, if any, remain."""
+    """The same network without SherpaMetaData, which ncnn itself does not know.
+
+    The header's errors, if any, remain.
+    """
     layers = tuple(layer for layer in param.layers if layer.type != LAYER_TYPE)
     removed = len(param.layers) - len(layers)
     return replace(param, layers=layers, declared_layers=param.declared_layers - removed)
@@ -113,6 +151,27 @@ def _layer(table: Mapping[str, int | str]) -> Layer:
             fix="give all of them",
         )
     return Layer(LAYER_TYPE, LAYER_NAME, (), (), tuple(sorted(parameters, key=lambda p: p.id)))
+
+
+def _own_layer(table: Mapping[str, int | str]) -> Layer:
+    for key, value in table.items():
+        if not (_WORD.fullmatch(key) and _WORD.fullmatch(str(value))):
+            raise ConfigError(
+                f"the metadata of an ncnn encoder cannot hold {key}={value}",
+                fix="give plain words and numbers",
+            )
+    name = _OWN_PREFIX + ",".join(f"{key}={value}" for key, value in table.items())
+    if len(name) > _LONGEST_NAME:
+        raise ConfigError(
+            f"the metadata take {len(name)} characters, a layer's name in ncnn at most "
+            f"{_LONGEST_NAME}",
+            fix="leave some keys out",
+        )
+    return Layer(_OWN_TYPE, name, (), ())
+
+
+def _is_own(layer: Layer) -> bool:
+    return layer.type == _OWN_TYPE and layer.name.startswith(_OWN_PREFIX)
 
 
 def _text(value: Value) -> str:

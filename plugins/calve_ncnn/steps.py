@@ -16,6 +16,7 @@ import torch
 from calve.api import ExportError
 from calve.children import Child, run_children
 from calve.protocols import ExportWorkspace
+from calve.states import stream_axis
 from calve_ncnn.layout import bin_path, param_path
 from calve_ncnn.lint import lint
 from calve_ncnn.metadata import store
@@ -50,9 +51,9 @@ def trace_networks(workspace: ExportWorkspace) -> None:
             ) from error
         (workspace.scratch / f"{view.name}.pt").write_bytes(content.getbuffer())
     states = workspace.device_encoder.init_states(1)
-    axis = workspace.device_encoder.state_batch_axis
+    axes = workspace.device_encoder.state_batch_axis
     workspace.report[STATES_REPORT] = {
-        name: list(state.select(axis, 0).shape) for name, state in states.items()
+        name: list(state.select(stream_axis(axes, name), 0).shape) for name, state in states.items()
     }
 
 

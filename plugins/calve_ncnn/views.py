@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from calve.states import stream_axis
+
 __all__ = ["DecoderView", "EncoderView", "JoinerView", "NetworkView", "network_views"]
 
 # A second segment length, so that pnnx sees which axes are free.
@@ -109,7 +111,11 @@ def _encoder_view(encoder: Any) -> NetworkView:
         "encoder",
         view,
         inputs(geometry.segment),
-        stream_axes=(0, None, *[encoder.state_batch_axis] * len(view.state_names)),
+        stream_axes=(
+            0,
+            None,
+            *(stream_axis(encoder.state_batch_axis, name) for name in view.state_names),
+        ),
         other_inputs=inputs(other) if geometry.dynamic else (),
         num_outputs=2 + len(view.state_names),
     )

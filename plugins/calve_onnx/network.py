@@ -30,6 +30,11 @@ class Port:
         self.shape: tuple[int | str | None, ...] = tuple(argument.shape)
         self.dtype = _DTYPES.get(argument.type)
 
+    @property
+    def free_axes(self) -> tuple[int, ...]:
+        """The axes whose length is not fixed."""
+        return tuple(axis for axis, size in enumerate(self.shape) if not isinstance(size, int))
+
     def zeros(self, free: int) -> NDArray[Any]:
         """Zeros, each free axis being ``free`` long."""
         shape = [size if isinstance(size, int) else free for size in self.shape]

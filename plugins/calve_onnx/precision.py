@@ -47,7 +47,8 @@ def _halve(model: onnx.ModelProto, path: Path) -> None:
 def _quantize(model: onnx.ModelProto, path: Path) -> None:
     """Store matrices, LSTMs and embeddings as int8, one scale per column; activations become uint8.
 
-    Loops are quantised as well. Convolutions are not: they are small and lose the most.
+    Loops are quantised as well. Convolutions are not: they are small and lose the most. Neither
+    are stacks of matrices, for which ONNX Runtime has no integer kernel.
     """
     # Shapes of one example; the quantiser would trust them more than its own inference.
     del model.graph.value_info[:]
@@ -58,8 +59,17 @@ def _quantize(model: onnx.ModelProto, path: Path) -> None:
             op_types_to_quantize=["MatMul", "Gather", "LSTM"],
             weight_type=QuantType.QInt8,
             per_channel=True,
+            nodes_to_exclude=_products_with_stacks(model.graph),
             extra_options={"EnableSubgraph": True},
         )
+
+
+def _products_with_stacks(graph: onnx.GraphProto) -> list[str]:
+    """Names of the products with a constant of more than two axes."""
+    stacks = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 2}
+    return [
+        node.name for node in graph.node if node.op_type == "MatMul" and stacks & set(node.input)
+    ]
 
 
 CONVERTERS = {"fp32": _keep, "fp16": _halve, "int8": _quantize}

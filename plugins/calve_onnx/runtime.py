@@ -21,7 +21,6 @@ Float32Array = NDArray[np.float32]
 STATES_REPORT = "states"
 """Key in the manifest's ``steps``: the encoder's own names of its states, in file order."""
 
-_STREAM_AXIS = 1
 _NO_SYMBOL = -1
 
 
@@ -46,6 +45,10 @@ class OnnxSession:
             for name in ("encoder", "decoder", "joiner")
         )
         self._state_names = _state_names(bundle, self._encoder)
+        self._stream_axes = {
+            name: port.free_axes[0]
+            for name, port in zip(self._state_names, self._encoder.inputs[1:], strict=True)
+        }
 
     def init_states(self, batch_size: int = 1) -> States:
         """Zero states for ``batch_size`` streams."""
@@ -57,11 +60,11 @@ class OnnxSession:
 
     def select_states(self, states: States, rows: Sequence[int]) -> States:
         """The states of the streams in ``rows``, in that order."""
-        return select_states(states, rows, _STREAM_AXIS)
+        return select_states(states, rows, self._stream_axes)
 
     def join_states(self, parts: Sequence[States]) -> States:
         """The states of several groups of streams as one batch."""
-        return join_states(parts, _STREAM_AXIS)
+        return join_states(parts, self._stream_axes)
 
     def encode_chunk(self, features: Float32Array, states: States) -> tuple[Float32Array, States]:
         """features (N, T, C), T as the geometry allows -> encoder_out (N, T', J), next states."""

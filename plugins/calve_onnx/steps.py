@@ -50,7 +50,7 @@ def stamp_metadata(workspace: ExportWorkspace) -> None:
             "context_size": config["context_size"],
             "vocab_size": config["vocab_size"],
         },
-        "joiner": {"joiner_dim": config["joiner_dim"]},
+        "joiner": {"joiner_dim": _input_dim(_scratch(workspace, "joiner"))},
     }
     for network, table in tables.items():
         stamp(new_network_path(workspace.folder, network, precision), table)
@@ -88,6 +88,12 @@ def _export(view: NetworkView, opset: int) -> bytes:
             fix="the export view calls `stream` on plain tensors: see the encoder's code",
         ) from error
     return content.getvalue()
+
+
+def _input_dim(path: Path) -> int:
+    """Numbers per frame that a network takes."""
+    shape = onnx.load(path).graph.input[0].type.tensor_type.shape
+    return int(shape.dim[-1].dim_value)
 
 
 def _scratch(workspace: ExportWorkspace, network: str) -> Path:

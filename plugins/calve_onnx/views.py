@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from calve.states import stream_axis
 from calve_onnx.recurrence import with_unrolled_lstms
 
 __all__ = ["DecoderView", "EncoderView", "JoinerView", "NetworkView", "network_views"]
@@ -116,12 +117,15 @@ def _encoder_view(encoder: Any, projection: nn.Module, state_names: Sequence[str
     geometry = encoder.geometry
     view = EncoderView(encoder, projection)
     examples = encoder.init_states(_STREAMS)
-    states = dict(zip(state_names or examples, examples.values(), strict=True))
-    next_states = [f"new_{name}" for name in states]
+    names = dict(zip(state_names or examples, examples, strict=True))
+    states = {name: examples[own] for name, own in names.items()}
+    next_states = [f"new_{name}" for name in names]
     axes: dict[str, Axes] = {"x": {0: "N"}, "encoder_out": {0: "N"}}
     if geometry.dynamic:
         axes["x"][1], axes["encoder_out"][1] = "T", "T_out"
-    axes |= {name: {encoder.state_batch_axis: "N"} for name in (*states, *next_states)}
+    for name, own in names.items():
+        streams = {stream_axis(encoder.state_batch_axis, own): "N"}
+        axes[name] = axes[f"new_{name}"] = streams
     features = torch.zeros(_STREAMS, geometry.segment, encoder.feature_dim)
     return NetworkView(
         "encoder", view, {"x": features, **states}, ("encoder_out", *next_states), axes

@@ -16,8 +16,9 @@ from torch.nn import functional
 from calve.api import ConfigError
 from calve_pruned_transducer.elementary import HIDDEN, ElementaryConformer
 from calve_pruned_transducer.encoder import output_lens
+from calve_transducer.subsampling import SUBSAMPLING_FACTOR
 
-__all__ = ["DeviceConformer", "device_form"]
+__all__ = ["DeviceConformer", "SherpaOnnxConformer", "device_form", "for_sherpa_onnx"]
 
 
 def device_form(encoder: Any) -> DeviceConformer:
@@ -27,6 +28,16 @@ def device_form(encoder: Any) -> DeviceConformer:
       ConfigError: if the convolutions are not causal, or there is no left context.
     """
     return DeviceConformer(encoder).eval()
+
+
+def for_sherpa_onnx(device: DeviceConformer) -> SherpaOnnxConformer:
+    """The device form with its states as sherpa-onnx keeps them.
+
+    Raises:
+      ConfigError: if it gives the frames of the right context as well: sherpa-onnx would take them
+        for the next ones.
+    """
+    return SherpaOnnxConformer(device).eval()
 
 
 class DeviceConformer(nn.Module):
@@ -97,7 +108,11 @@ class DeviceConformer(nn.Module):
             "convolution": torch.cat(convolution, 1),
             "filled": filled[:, self.counted : self.counted + self.left_context],
         }
-        return y, output_lens(x_lens) - (2 + self.frames - self.counted), next_states
+        return y, self.output_lens(x_lens), next_states
+
+    def output_lens(self, x_lens: Tensor) -> Tensor:
+        """Output frames that segments of ``x_lens`` frames give, in the same dtype."""
+        return output_lens(x_lens) - (2 + self.frames - self.counted)
 
     def step(
         self, x: Tensor, filled: Tensor, attention: Sequence[Tensor], convolution: Sequence[Tensor]
@@ -117,3 +132,61 @@ class DeviceConformer(nn.Module):
             self.left_context,
             self.right_context,
         )
+
+
+class SherpaOnnxConformer(nn.Module):
+    """A `DeviceConformer` whose states are those of sherpa-onnx.
+
+    * ``attention`` (L, left_context, N, D) and ``convolution`` (L, cnn_module_kernel - 1, N, D);
+    * ``processed_lens`` (N,) int64, *feature* frames advanced so far. sherpa-onnx counts them
+      itself, the others take what the step returns.
+    """
+
+    state_batch_axis: Mapping[str, int] = {"attention": 2, "convolution": 2, "processed_lens": 0}
+
+    def __init__(self, device: DeviceConformer) -> None:
+        super().__init__()
+        if device.counted > device.geometry.output_frames:
+            raise ConfigError(
+                "this encoder gives the frames of its right context too, which sherpa-onnx would "
+                "take for the next ones",
+                fix="export it with --right-context 0",
+            )
+        self.geometry = device.geometry
+        self.feature_dim = device.feature_dim
+        self.output_dim = device.output_dim
+        self.device_form = device
+        # A cached frame is seen if more are filled than come after it, a new one always.
+        after = torch.arange(device.left_context - 1, -1, -1, dtype=torch.float32)
+        self.register_buffer("frames_after", torch.cat((after, -torch.ones(device.frames))))
+
+    frames_after: Tensor
+
+    def init_states(self, batch_size: int) -> dict[str, Tensor]:
+        """Zero states for ``batch_size`` streams."""
+        device, network = self.device_form, self.device_form.network
+        layers, dim = len(network.layers), network.encoder_dim
+        return {
+            "attention": torch.zeros(layers, device.left_context, batch_size, dim),
+            "convolution": torch.zeros(layers, network.convolution_context, batch_size, dim),
+            "processed_lens": torch.zeros(batch_size, dtype=torch.int64),
+        }
+
+    def stream(
+        self, x: Tensor, x_lens: Tensor, states: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """As `DeviceConformer.stream`."""
+        device, processed = self.device_form, states["processed_lens"]
+        filled = processed.float().unsqueeze(1) / SUBSAMPLING_FACTOR - self.frames_after
+        y, attention, convolution = device.step(
+            x,
+            filled.clamp(0.0, 1.0),
+            states["attention"].permute(0, 2, 1, 3).unbind(),
+            states["convolution"].permute(0, 2, 1, 3).unbind(),
+        )
+        next_states = {
+            "attention": torch.stack(attention).permute(0, 2, 1, 3),
+            "convolution": torch.stack(convolution).permute(0, 2, 1, 3),
+            "processed_lens": processed + self.geometry.shift,
+        }
+        return y, device.output_lens(x_lens), next_states

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from calve.api import EncoderSpec, LazyRef, PretrainedSpec, RecipeSpec, Resource, hookimpl
+from calve.api import (
+    EncoderSpec,
+    LazyRef,
+    MetadataWriterSpec,
+    PretrainedSpec,
+    RecipeSpec,
+    Resource,
+    hookimpl,
+)
 
 CONFIG = LazyRef("calve_pruned_transducer.config:ConformerConfig")
 DEVICE_FORM = LazyRef("calve_pruned_transducer.device:device_form")
 INFER_CONFIG = LazyRef("calve_pruned_transducer.config:infer_config")
 FAMILY = LazyRef("calve_transducer.family:TransducerFamily")
+
+FORMATS = ("state-dict", "ncnn", "onnx")
 
 TINY = {
     "num_encoder_layers": 2,
@@ -30,7 +40,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         config=CONFIG,
         build=LazyRef("calve_pruned_transducer.builders:reworked_conformer"),
         infer_config=INFER_CONFIG,
-        formats=("state-dict",),
+        formats=FORMATS,
         summary="reworked conformer of scaled layers; streams in chunks with cached attention",
         device_form=DEVICE_FORM,
         tiny=TINY,
@@ -40,7 +50,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         config=CONFIG,
         build=LazyRef("calve_pruned_transducer.builders:plain_conformer"),
         infer_config=INFER_CONFIG,
-        formats=("state-dict",),
+        formats=FORMATS,
         summary="conformer of plain layers; streams in chunks with cached attention",
         device_form=DEVICE_FORM,
         tiny=TINY,
@@ -91,3 +101,23 @@ def calve_register_recipes() -> Iterator[RecipeSpec]:
         "deeper and narrower, mixes its layers in training",
         pretrained=(DIGITS,),
     )
+
+
+@hookimpl
+def calve_register_metadata_writers() -> Iterator[MetadataWriterSpec]:
+    for encoder in ("conformer", "plain_conformer"):
+        yield MetadataWriterSpec(
+            encoder=encoder,
+            format="ncnn",
+            table=LazyRef("calve_pruned_transducer.metadata:ncnn_table"),
+            summary="architecture and sizes, for people and programs",
+            clients=(),
+        )
+        yield MetadataWriterSpec(
+            encoder=encoder,
+            format="onnx",
+            table=LazyRef("calve_pruned_transducer.metadata:onnx_table"),
+            summary="key/value pairs for sherpa-onnx",
+            state_names=("cached_attn", "cached_conv", "processed_lens"),
+            arrange=LazyRef("calve_pruned_transducer.device:for_sherpa_onnx"),
+        )

@@ -227,16 +227,6 @@ def test_another_recipes_checkpoint_is_refused_by_name(goldens: Path) -> None:
     assert f"{FIRST}2" in refused.value.format_message()
 
 
-def test_exporting_says_that_no_format_is_claimed(
-    recipe: str, checkpoint: Path, golden_tokens: Path, tmp_path: Path
-) -> None:
-    output = tmp_path / "bundle"
-    with pytest.raises(ConfigError, match="cannot be exported to ncnn") as refused:
-        export(recipe, checkpoint=checkpoint, tokens=golden_tokens, output=output)
-    assert refused.value.fix == "formats that it claims: none"
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_each_recipe_has_its_options_and_defaults(recipe: str) -> None:
     spec = registry().recipes.get(recipe)
     resolved = ModelBuilder(recipe).resolve()
