@@ -13,7 +13,6 @@ from torch import nn
 from torch.testing import assert_close
 
 from calve.errors import CheckpointError, ConfigError
-from calve.exporting import export
 from calve.models import ModelBuilder, load_model
 from calve.registry import registry
 from calve_transducer.conversion import to_plain
