@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from calve.bundle import Bundle
 from calve.errors import ConfigError
@@ -220,8 +221,11 @@ def refused(recipe: str, checkpoint: Path, tokens: Path, folder: Path, **job: An
 def test_a_model_that_cannot_stream_is_refused(
     goldens: Path, golden_tokens: Path, tmp_path: Path, format_name: str
 ) -> None:
-    checkpoint = goldens / f"{REWORKED}.ckpt.pt"
-    error = refused(REWORKED, checkpoint, golden_tokens, tmp_path, format=format_name)
+    trained = torch.load(goldens / f"{REWORKED}.ckpt.pt", weights_only=False)
+    checkpoint, folder = tmp_path / "epoch-1.pt", tmp_path / "out"
+    torch.save(trained | {"causal_convolution": False}, checkpoint)
+    folder.mkdir()
+    error = refused(REWORKED, checkpoint, golden_tokens, folder, format=format_name)
     assert "cannot stream" in error.what
     assert "--causal-convolution 1" in str(error.fix)
 
