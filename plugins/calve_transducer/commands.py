@@ -1,4 +1,4 @@
-"""Commands that measure training, and show how it went."""
+"""Commands that measure training and decoding, and show how training went."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from calve.cli.options import json_option
 from calve.cli.output import print_json, print_table
 from calve.progress import console_progress
 
-__all__ = ["bench_loss", "plot"]
+__all__ = ["bench_loss", "bench_search", "plot"]
 
 
 @click.command("bench-loss")
@@ -93,3 +93,64 @@ def plot(exp_dir: Path, output: Path | None) -> None:
     output = output or exp_dir / "curves.svg"
     draw(read_panels(exp_dir), output)
     click.echo(output)
+
+
+@click.command("bench-search")
+@click.option(
+    "--decoding-method",
+    "methods",
+    metavar="NAME",
+    multiple=True,
+    default=("greedy_search", "modified_beam_search", "fast_beam_search"),
+    show_default=True,
+    help="May be given several times.",
+)
+@click.option(
+    "--utterances",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=(16, 100),
+    show_default=True,
+    help="How many are searched at once; may be given several times.",
+)
+@click.option("--num-threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True)
+@json_option
+def bench_search(
+    methods: tuple[str, ...],
+    utterances: tuple[int, ...],
+    num_threads: int,
+    runs: int,
+    as_json: bool,
+) -> None:
+    """Measure decoding methods on encoder output that is there already.
+
+    The model is random, with 500 symbols and 512 dimensions; an utterance is 10 s long, 250 encoder
+    frames, and about every sixth of them emits a symbol. All methods see the same; they run in
+    turns. "outside" is the share of the time that does not pass in decoder and joiner.
+    """
+    from calve_transducer.search_benchmark import benchmark_searches
+
+    rows = benchmark_searches(
+        [(method, count) for count in utterances for method in methods],
+        num_threads=num_threads,
+        runs=runs,
+        progress=console_progress(),
+    )
+    if as_json:
+        print_json({"num_threads": num_threads, "runs": runs, "rows": [asdict(r) for r in rows]})
+        return
+    columns = ["method", "utterances", "ms", "fastest ms", "outside %", "emitting %", "score"]
+    table = [
+        [
+            row.method,
+            row.utterances,
+            f"{row.milliseconds:.0f}",
+            f"{row.fastest:.0f}",
+            f"{100 * row.outside:.1f}",
+            f"{100 * row.emitting:.1f}",
+            f"{row.score:.2f}",
+        ]
+        for row in rows
+    ]
+    print_table(columns, table)
