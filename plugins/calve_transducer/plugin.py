@@ -20,6 +20,7 @@ def calve_register_decoders() -> Iterator[SearchSpec]:
         search=LazyRef("calve_transducer.searches.modified_beam:ModifiedBeamSearch"),
         options=LazyRef("calve_transducer.searches.modified_beam:ModifiedBeamSearchOptions"),
         summary="at most one symbol a frame, a fixed number of hypotheses",
+        stream_options=("hotwords",),
     )
     yield SearchSpec(
         name="beam_search",
@@ -53,4 +54,9 @@ def calve_register_commands() -> Iterator[CommandSpec]:
         name="plot",
         command=LazyRef("calve_transducer.commands:plot"),
         short_help="Draw the losses and error rates of a training run.",
+    )
+    yield CommandSpec(
+        name="bench-search",
+        command=LazyRef("calve_transducer.commands:bench_search"),
+        short_help="Measure the speed of the decoding methods.",
     )

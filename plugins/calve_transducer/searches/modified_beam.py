@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calve.api import ConfigError
 from calve.protocols import Hypothesis, Session
 from calve.tokens import SymbolTable
+from calve_transducer.searches.biases import Bias
 from calve_transducer.searches.contexts import Context, ContextCache, silent_symbols
 from calve_transducer.searches.frames import join_frames, not_a_number
-from calve_transducer.searches.paths import Path
+from calve_transducer.searches.hotwords import Hotwords, Speller, read_phrases
+from calve_transducer.searches.ngram import NgramModel
+from calve_transducer.searches.paths import Path as SymbolPath
 from calve_transducer.searches.scores import add_log, log_probabilities, take_best
 
 __all__ = ["ModifiedBeamSearch", "ModifiedBeamSearchOptions", "ModifiedBeamStream"]
@@ -35,11 +40,33 @@ class ModifiedBeamSearchOptions:
         metadata={"help": "Subtracted from the blank's logit: the higher, the fewer deletions."},
     )
 
+    ngram_lm: Path | None = field(
+        default=None,
+        metadata={"help": "An ARPA file over the model's symbols, for shallow fusion."},
+    )
+    ngram_lm_scale: float = field(
+        default=0.3, metadata={"help": "Multiplies the language model's log probabilities."}
+    )
+    hotwords_file: Path | None = field(
+        default=None,
+        metadata={"help": "Phrases to favour, one a line, with ' :SCORE' after it if need be."},
+    )
+    hotwords_score: float = field(
+        default=1.5, metadata={"help": "What each symbol of a hotword adds to the log probability."}
+    )
+    bpe_model: Path | None = field(
+        default=None,
+        metadata={"help": "Spells hotwords that are written as words, not as symbols."},
+    )
+
     def __post_init__(self) -> None:
         if self.beam < 1:
             raise ValueError(f"beam is {self.beam}; it must be at least 1")
         if not self.temperature > 0:
             raise ValueError(f"temperature is {self.temperature}; it must be above 0")
+        for name in ("blank_penalty", "ngram_lm_scale", "hotwords_score"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be a finite number")
 
 
 @dataclass(slots=True)
@@ -49,12 +76,15 @@ class _Beam:
     Attributes:
       path: Its symbols.
       context: The latest of them.
-      log_prob: Natural logarithm of its probability, in all alignments that the search kept.
+      log_prob: Natural logarithm of its probability, in all alignments that the search kept, and
+        what the stream's biases added.
+      states: What the biases know of it.
     """
 
-    path: Path
+    path: SymbolPath
     context: Context
     log_prob: float
+    states: tuple[int, ...]
 
 
 @dataclass
@@ -63,10 +93,12 @@ class ModifiedBeamStream:
 
     Attributes:
       beams: Its hypotheses.
+      biases: What favours some symbols over others.
       frames: Encoder frames that are done with.
     """
 
     beams: list[_Beam]
+    biases: tuple[Bias, ...] = ()
     frames: int = 0
 
 
@@ -78,12 +110,20 @@ class ModifiedBeamSearch:
     up, and the timestamps are those of the best. In the end the hypothesis with the best log
     probability for each symbol wins, the initial context included in their number.
 
+    A language model and hotwords join in at every symbol, before the best continuations are chosen;
+    scores of hypotheses include them.
+
     Args:
       session: The networks.
       options: See `ModifiedBeamSearchOptions`.
       symbols: The symbol table; its ``<unk>`` is never emitted but treated as a blank.
       initial_symbol: What the decoder sees before the first symbol, next to one blank; by default
         what the session's real runtime does.
+
+    Raises:
+      ConfigError: if a language model or hotwords are given without the symbol table, or a hotword
+        cannot be spelt.
+      DataError: if one of their files cannot be read.
     """
 
     def __init__(
@@ -98,10 +138,25 @@ class ModifiedBeamSearch:
         self._options = options or ModifiedBeamSearchOptions()
         self._silent = frozenset(silent_symbols(session, symbols))
         self._decode = ContextCache(session, initial_symbol)
+        self._symbols = symbols
+        self._language_model = self._open_language_model()
+        self._hotwords = self._open_hotwords()
 
-    def start(self) -> ModifiedBeamStream:
-        """The state of a new stream."""
-        return ModifiedBeamStream([_Beam(Path(), self._decode.initial, 0.0)])
+    def start(self, hotwords: Sequence[str] | None = None) -> ModifiedBeamStream:
+        """The state of a new stream.
+
+        Args:
+          hotwords: Phrases to favour in this stream, instead of those in the options' file.
+
+        Raises:
+          ConfigError: if a hotword cannot be spelt.
+        """
+        chosen = self._hotwords
+        if hotwords is not None:
+            chosen = self._compile_hotwords([(phrase, None) for phrase in hotwords])
+        biases = tuple(bias for bias in (self._language_model, chosen) if bias is not None)
+        states = tuple(bias.initial for bias in biases)
+        return ModifiedBeamStream([_Beam(SymbolPath(), self._decode.initial, 0.0, states)], biases)
 
     def advance(
         self, streams: Sequence[ModifiedBeamStream], encoder_out: Sequence[Float32Array]
@@ -120,12 +175,14 @@ class ModifiedBeamSearch:
             active = np.flatnonzero(step < lengths)
             numbers = active.tolist()
             frames = rows[starts[active] + step]
-            continued = self._continue(frames, [beams[number] for number in numbers])
+            biases = [streams[number].biases for number in numbers]
+            continued = self._continue(frames, [beams[number] for number in numbers], biases)
             for number, (values, places) in zip(numbers, continued, strict=True):
                 frame = streams[number].frames + step
                 if not math.isfinite(values[0]):
                     raise not_a_number(number, frame)
-                beams[number] = self._merge(beams[number], values, places, frame)
+                source = streams[number]
+                beams[number] = self._merge(beams[number], source.biases, values, places, frame)
         for stream, survivors, length in zip(streams, beams, lengths.tolist(), strict=True):
             stream.beams = survivors
             stream.frames += length
@@ -133,18 +190,51 @@ class ModifiedBeamSearch:
     def result(self, stream: ModifiedBeamStream) -> Hypothesis:
         """The best hypothesis for all frames that the stream consumed so far."""
         size = len(self._decode.initial)
-        best = max(stream.beams, key=lambda beam: beam.log_prob / (beam.path.length + size))
+        finished = [(beam.log_prob - _lent(stream.biases, beam), beam) for beam in stream.beams]
+        score, best = max(finished, key=lambda one: one[0] / (one[1].path.length + size))
         tokens, timestamps = best.path.symbols_and_frames()
-        return Hypothesis(tokens, timestamps, best.log_prob)
+        return Hypothesis(tokens, timestamps, score)
+
+    def _open_language_model(self) -> NgramModel | None:
+        options = self._options
+        if options.ngram_lm is None:
+            return None
+        symbols = self._table("ngram_lm")
+        return NgramModel(options.ngram_lm, symbols, options.ngram_lm_scale, self._silent)
+
+    def _open_hotwords(self) -> Hotwords | None:
+        path = self._options.hotwords_file
+        return None if path is None else self._compile_hotwords(read_phrases(path))
+
+    def _compile_hotwords(self, phrases: Sequence[tuple[str, float | None]]) -> Hotwords:
+        speller = Speller(self._table("hotwords"), self._options.bpe_model)
+        default = self._options.hotwords_score
+        spelt = [
+            (speller.spell(phrase), default if score is None else score)
+            for phrase, score in phrases
+        ]
+        return Hotwords(spelt, self._session.vocab_size, self._silent)
+
+    def _table(self, option: str) -> SymbolTable:
+        if self._symbols is None:
+            raise ConfigError(
+                f"{option} names symbols, and the symbol table is not given",
+                fix="give symbols=SymbolTable.read('tokens.txt')",
+            )
+        return self._symbols.for_vocabulary(self._session.vocab_size)
 
     def _continue(
-        self, frames: Float32Array, beams: Sequence[Sequence[_Beam]]
+        self,
+        frames: Float32Array,
+        beams: Sequence[Sequence[_Beam]],
+        biases: Sequence[tuple[Bias, ...]],
     ) -> list[tuple[list[float], list[int]]]:
         """The best continuations of each stream's hypotheses by one frame.
 
         Args:
           frames: (N, D), the frame of each stream.
           beams: The hypotheses of each stream.
+          biases: Those of each stream.
 
         Returns:
           For each stream the log probabilities, the best first, and for each of these
@@ -159,6 +249,8 @@ class ModifiedBeamSearch:
             blank_penalty=self._options.blank_penalty,
             temperature=self._options.temperature,
         )
+        if any(biases):
+            _add_biases(log_probs, beams, biases)
         # Added relative to the best, so that float32 is as exact after an hour as after a second.
         highest = [max(beam.log_prob for beam in one) for one in beams]
         offsets = np.array([beam.log_prob for beam in flat]) - np.repeat(highest, counts)
@@ -169,23 +261,51 @@ class ModifiedBeamSearch:
         return list(zip(totals.tolist(), places.tolist(), strict=True))
 
     def _merge(
-        self, beams: Sequence[_Beam], values: Sequence[float], places: Sequence[int], frame: int
+        self,
+        beams: Sequence[_Beam],
+        biases: Sequence[Bias],
+        values: Sequence[float],
+        places: Sequence[int],
+        frame: int,
     ) -> list[_Beam]:
-        merged: dict[Path, _Beam] = {}
+        merged: dict[SymbolPath, _Beam] = {}
         for log_prob, place in zip(values, places, strict=True):
             if log_prob == -math.inf:
                 break
             source, symbol = divmod(place, self._session.vocab_size)
             beam = beams[source]
             if symbol in self._silent:
-                continued = _Beam(beam.path, beam.context, log_prob)
+                continued = _Beam(beam.path, beam.context, log_prob, beam.states)
             else:
-                path = Path(beam.path, symbol, frame)
-                continued = _Beam(path, (*beam.context[1:], symbol), log_prob)
+                path = SymbolPath(beam.path, symbol, frame)
+                states = _following(biases, beam.states, symbol)
+                continued = _Beam(path, (*beam.context[1:], symbol), log_prob, states)
             known = merged.setdefault(continued.path, continued)
             if known is not continued:
                 known.log_prob = add_log(known.log_prob, log_prob)
         return list(merged.values())
+
+
+def _following(biases: Sequence[Bias], states: tuple[int, ...], symbol: int) -> tuple[int, ...]:
+    return tuple(bias.following(state, symbol) for bias, state in zip(biases, states, strict=True))
+
+
+def _lent(biases: Sequence[Bias], beam: _Beam) -> float:
+    return sum(bias.lent(state) for bias, state in zip(biases, beam.states, strict=True))
+
+
+def _add_biases(
+    log_probs: Float32Array,
+    beams: Sequence[Sequence[_Beam]],
+    biases: Sequence[tuple[Bias, ...]],
+) -> None:
+    """Add to the rows of all streams' hypotheses, one after another, what their biases say."""
+    rows = iter(log_probs)
+    for of_stream, those in zip(biases, beams, strict=True):
+        for beam in those:
+            row = next(rows)
+            for bias, state in zip(of_stream, beam.states, strict=True):
+                row += bias.scores(state)
 
 
 def _rows_of_streams(log_probs: Float32Array, counts: Sequence[int]) -> Float32Array:

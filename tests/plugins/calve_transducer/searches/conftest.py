@@ -71,6 +71,11 @@ def noise(length: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(length, 16)).astype(np.float32)
 
 
+def speech(length: int, seed: int) -> np.ndarray:
+    """The same, so loud that most frames emit a symbol."""
+    return 4.0 * noise(length, seed)
+
+
 def found(search: Search, *pieces: np.ndarray, **options: Any) -> Hypothesis:
     """The result of one stream, fed piece by piece."""
     stream = search.start(**options)

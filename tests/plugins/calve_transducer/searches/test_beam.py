@@ -13,7 +13,7 @@ from calve.tokens import SymbolTable
 from calve_transducer.runtime import TorchSession
 from calve_transducer.searches.beam import BeamSearch, BeamSearchOptions
 
-from .conftest import Decoding, found, found_coming_and_going, found_together, noise
+from .conftest import Decoding, found, found_coming_and_going, found_together, speech
 
 SYMBOLS = SymbolTable(("<blk>", "a", "<unk>", "b", "c", "d"))
 
@@ -40,7 +40,7 @@ def test_streams_that_come_and_go_find_what_each_alone_finds(
     random_session: TorchSession, seed: int
 ):
     search = beam_search(random_session, beam=1 + seed % 3, max_sym_per_frame=2)
-    utterances = [noise(length, length) for length in (40, 1, 25, 7, 33)]
+    utterances = [speech(length, length) for length in (40, 1, 25, 7, 33)]
     results = found_coming_and_going(search, utterances, seed)
     for together, frames in zip(results, utterances, strict=True):
         alone = found(search, frames)
@@ -53,7 +53,7 @@ def test_no_frame_emits_more_symbols_than_it_may(
     random_session: TorchSession, max_sym_per_frame: int
 ):
     search = beam_search(random_session, max_sym_per_frame=max_sym_per_frame)
-    counts = np.bincount(found(search, noise(60, seed=2)).timestamps)
+    counts = np.bincount(found(search, speech(60, seed=2)).timestamps)
     assert counts.max() == max_sym_per_frame
 
 
@@ -69,14 +69,14 @@ def test_a_model_that_never_says_blank_gets_done_with_every_frame(random_session
             return logits
 
     search = beam_search(Talkative(random_session.model), beam=4, max_sym_per_frame=3)
-    result = found(search, noise(5, seed=2))
+    result = found(search, speech(5, seed=2))
     assert result.tokens
     assert np.isfinite(result.score)
     assert sum(joined) <= 5 * (4 + 4 * (3 + 1))
 
 
 def test_the_unknown_symbol_is_never_emitted(random_session: TorchSession):
-    frames = noise(60, seed=3)
+    frames = speech(60, seed=3)
     unknown = SYMBOLS.unk_id
     assert unknown in found(beam_search(random_session), frames).tokens
     assert unknown not in found(beam_search(random_session, symbols=SYMBOLS), frames).tokens
@@ -84,7 +84,7 @@ def test_the_unknown_symbol_is_never_emitted(random_session: TorchSession):
 
 def test_no_frames_give_an_empty_hypothesis(random_session: TorchSession):
     search = beam_search(random_session)
-    result = found(search, noise(0, seed=0))
+    result = found(search, speech(0, seed=0))
     assert (result.tokens, result.timestamps, result.score) == ([], [], 0.0)
     search.advance([], [])
 
@@ -94,12 +94,12 @@ def test_nan_in_one_stream_names_it_and_leaves_all_streams_as_they_were(
 ):
     search = beam_search(random_session)
     streams = [search.start() for _ in range(3)]
-    search.advance(streams, [noise(5, seed) for seed in range(3)])
+    search.advance(streams, [speech(5, seed) for seed in range(3)])
     before = [search.result(stream) for stream in streams]
-    broken = noise(9, seed=4)
+    broken = speech(9, seed=4)
     broken[6, 3] = np.nan
     with pytest.raises(DataError, match="stream 1, encoder frame 11"):
-        search.advance(streams, [noise(9, 5), broken, noise(9, 6)])
+        search.advance(streams, [speech(9, 5), broken, speech(9, 6)])
     assert [search.result(stream) for stream in streams] == before
 
 

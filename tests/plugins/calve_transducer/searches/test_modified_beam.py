@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from calve.tokens import SymbolTable
 from calve_transducer.runtime import TorchSession
 from calve_transducer.searches.modified_beam import ModifiedBeamSearch, ModifiedBeamSearchOptions
 
-from .conftest import Decoding, found, found_coming_and_going, found_together, noise
+from .conftest import Decoding, found, found_coming_and_going, found_together, speech
 
 UNKNOWN = 2
 SYMBOLS = SymbolTable(("<blk>", "a", "<unk>", "b", "c", "d"))
@@ -92,7 +93,7 @@ def test_streams_that_come_and_go_find_what_each_alone_finds(
     random_session: TorchSession, seed: int
 ):
     search = modified_beam(random_session, beam=1 + seed % 5)
-    utterances = [noise(length, length) for length in (40, 1, 25, 60, 7, 33)]
+    utterances = [speech(length, length) for length in (40, 1, 25, 60, 7, 33)]
     results = found_coming_and_going(search, utterances, seed)
     for together, frames in zip(results, utterances, strict=True):
         alone = found(search, frames)
@@ -108,7 +109,11 @@ def log_probs_of(session: TorchSession, frame: np.ndarray, tokens: tuple[int, ..
 
 
 def by_definition(
-    session: TorchSession, frames: np.ndarray, beam: int, silent: set[int]
+    session: TorchSession,
+    frames: np.ndarray,
+    beam: int,
+    silent: set[int],
+    bias: Callable[[tuple[int, ...]], float] = lambda symbols: 0.0,
 ) -> tuple[tuple[int, ...], float]:
     """Modified beam search, one hypothesis at a time, in double precision."""
     kept = {(): 0.0}
@@ -117,7 +122,8 @@ def by_definition(
         for tokens, score in kept.items():
             for symbol, log_prob in enumerate(log_probs_of(session, frame, tokens)):
                 longer = tokens if symbol in silent else (*tokens, symbol)
-                continued.append((score + log_prob, longer))
+                gain = bias(longer) - bias(tokens)
+                continued.append((score + log_prob + gain, longer))
         kept = {}
         for score, tokens in sorted(continued, reverse=True)[:beam]:
             kept[tokens] = np.logaddexp(kept[tokens], score) if tokens in kept else score
@@ -134,7 +140,7 @@ def test_it_is_modified_beam_search_by_its_definition(
     symbols = SYMBOLS if with_unknown else None
     search = modified_beam(random_session, beam=beam, symbols=symbols)
     for seed in range(4):
-        frames = noise(30, seed)
+        frames = speech(30, seed)
         tokens, score = by_definition(random_session, frames, beam, silent)
         result = found(search, frames)
         assert tokens
@@ -144,7 +150,7 @@ def test_it_is_modified_beam_search_by_its_definition(
 
 def test_more_hypotheses_than_continuations_are_no_error(random_session: TorchSession):
     """With a beam that never overflows, the score is that of all alignments together."""
-    frames = noise(3, seed=5)
+    frames = speech(3, seed=5)
     search = modified_beam(random_session, beam=1000)
     stream = search.start()
     search.advance([stream], [frames])
@@ -154,7 +160,7 @@ def test_more_hypotheses_than_continuations_are_no_error(random_session: TorchSe
 
 
 def test_a_score_stays_exact_in_a_long_stream(random_session: TorchSession):
-    frames = np.tile(noise(50, seed=6), (40, 1))
+    frames = np.tile(speech(50, seed=6), (40, 1))
     search = modified_beam(random_session, beam=2)
     tokens, score = by_definition(random_session, frames, 2, {random_session.blank_id})
     result = found(search, frames)
@@ -164,7 +170,7 @@ def test_a_score_stays_exact_in_a_long_stream(random_session: TorchSession):
 
 def test_no_frames_give_an_empty_hypothesis(random_session: TorchSession):
     search = modified_beam(random_session)
-    result = found(search, noise(0, seed=0))
+    result = found(search, speech(0, seed=0))
     assert (result.tokens, result.timestamps, result.score) == ([], [], 0.0)
     search.advance([], [])
 
@@ -174,14 +180,14 @@ def test_nan_in_one_stream_names_it_and_leaves_all_streams_as_they_were(
 ):
     search = modified_beam(random_session)
     streams = [search.start() for _ in range(3)]
-    search.advance(streams, [noise(5, seed) for seed in range(3)])
+    search.advance(streams, [speech(5, seed) for seed in range(3)])
     before = [search.result(stream) for stream in streams]
-    broken = noise(9, seed=4)
+    broken = speech(9, seed=4)
     broken[6, 3] = np.nan
     with pytest.raises(DataError, match="stream 1, encoder frame 11"):
-        search.advance(streams, [noise(9, 5), broken, noise(9, 6)])
+        search.advance(streams, [speech(9, 5), broken, speech(9, 6)])
     assert [search.result(stream) for stream in streams] == before
-    search.advance([streams[0]], [noise(9, 5)])
+    search.advance([streams[0]], [speech(9, 5)])
     assert search.result(streams[0]) != before[0]
 
 

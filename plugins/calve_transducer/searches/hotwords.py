@@ -1,0 +1,178 @@
+"""Hotwords: phrases that are more probable than the networks believe."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+from numpy.typing import NDArray
+
+from calve.api import ConfigError, DataError
+from calve.tokens import SymbolTable
+
+__all__ = ["Hotwords", "Speller", "read_phrases"]
+
+_ROOT = 0
+
+
+class Hotwords:
+    """Phrases in a trie of symbols with failure links, as a `biases.Bias`.
+
+    Every symbol of a phrase adds the phrase's score as soon as it is found, so that the beginning
+    of a phrase is not lost before its end is heard. It is only lent: when the phrase does not go
+    on, it is taken back. A phrase that is found whole keeps it. From "Contextual Speech Recognition
+    in End-to-End Neural Network Systems Using Beam Search" (Williams et al., 2018), with the string
+    matching of Aho and Corasick (1975).
+
+    Args:
+      phrases: Symbol ids of each phrase, and what each of its symbols adds.
+      vocab_size: Number of symbols.
+      silent: Symbols that are never emitted, the blank among them.
+    """
+
+    initial = _ROOT
+
+    def __init__(
+        self,
+        phrases: Iterable[tuple[Sequence[int], float]],
+        vocab_size: int,
+        silent: Collection[int] = (0,),
+    ) -> None:
+        self._vocab_size = vocab_size
+        self._silent = list(silent)
+        self._children: list[dict[int, int]] = [{}]
+        self._lent = [0.0]
+        kept: dict[int, float] = {}
+        for symbols, score in phrases:
+            node = _ROOT
+            for symbol in symbols:
+                node = self._child(node, symbol, score)
+            kept[node] = max(kept.get(node, -math.inf), score * len(symbols))
+        self._kept = [kept.get(node, 0.0) for node in range(len(self._children))]
+        self._fallback = [_ROOT] * len(self._children)
+        for node in self._breadth_first():
+            self._link(node)
+        self._scores: dict[int, NDArray[np.float32]] = {}
+
+    def scores(self, state: int) -> NDArray[np.float32]:
+        """(vocab_size,), what each symbol adds."""
+        if state not in self._scores:
+            row = np.full(self._vocab_size, -self._lent[state], dtype=np.float32)
+            node = state
+            expected = set(self._children[_ROOT])
+            while node != _ROOT:
+                expected |= self._children[node].keys()
+                node = self._fallback[node]
+            for symbol in expected:
+                following = self.following(state, symbol)
+                row[symbol] += self._lent[following] + self._kept[following]
+            row[self._silent] = 0.0
+            self._scores[state] = row
+        return self._scores[state]
+
+    def following(self, state: int, symbol: int) -> int:
+        """The longest beginning of a phrase with which the symbols end now."""
+        while state != _ROOT and symbol not in self._children[state]:
+            state = self._fallback[state]
+        return self._children[state].get(symbol, _ROOT)
+
+    def lent(self, state: int) -> float:
+        """What the beginning of a phrase that did not end was given."""
+        return self._lent[state]
+
+    def _child(self, node: int, symbol: int, score: float) -> int:
+        child = self._children[node].setdefault(symbol, len(self._children))
+        if child == len(self._children):
+            self._children.append({})
+            self._lent.append(-math.inf)
+        self._lent[child] = max(self._lent[child], self._lent[node] + score)
+        return child
+
+    def _breadth_first(self) -> Iterator[int]:
+        """All nodes but the root, those of fewer symbols first."""
+        waiting = deque(self._children[_ROOT].values())
+        while waiting:
+            node = waiting.popleft()
+            yield node
+            waiting.extend(self._children[node].values())
+
+    def _link(self, node: int) -> None:
+        """Say where to go on when a node has no child that fits; all shorter nodes are linked."""
+        fallback = self._fallback[node]
+        for symbol, child in self._children[node].items():
+            self._fallback[child] = self.following(fallback, symbol)
+        self._kept[node] += self._kept[fallback]
+        if not self._children[node]:
+            self._lent[node] = self._lent[fallback]
+
+
+class Speller:
+    """Turns phrases into symbols.
+
+    Args:
+      symbols: The model's symbol table.
+      bpe_model: The model's ``bpe.model``, which spells phrases that are written as words; without
+        it they are written as symbols with blanks between them.
+
+    Raises:
+      DataError: if the BPE model cannot be read.
+    """
+
+    def __init__(self, symbols: SymbolTable, bpe_model: Path | None = None) -> None:
+        self._symbols = symbols
+        self._bpe = None
+        if bpe_model is not None:
+            try:
+                self._bpe = sentencepiece.SentencePieceProcessor(model_file=str(bpe_model))
+            except (OSError, RuntimeError) as error:
+                raise DataError("this is not a sentencepiece model", where=bpe_model) from error
+
+    def spell(self, phrase: str) -> list[int]:
+        """The symbols of a phrase.
+
+        Raises:
+          ConfigError: if it is empty, or a symbol is not in the table.
+        """
+        pieces = phrase.split()
+        if self._bpe is not None and not all(piece in self._symbols for piece in pieces):
+            pieces = self._bpe.encode(phrase, out_type=str)
+        unknown = [piece for piece in pieces if piece not in self._symbols]
+        if unknown or not pieces:
+            raise ConfigError(
+                f"the hotword {phrase!r} cannot be spelt: the symbol table has no {unknown[0]!r}"
+                if unknown
+                else "a hotword is empty",
+                fix="write it in symbols of tokens.txt with blanks between them, or give the "
+                "bpe_model of this model",
+            )
+        return [self._symbols.id(piece) for piece in pieces]
+
+
+def read_phrases(path: Path) -> list[tuple[str, float | None]]:
+    """Read hotwords as sherpa's files hold them: a phrase a line, and ``:SCORE`` after it, if any.
+
+    Raises:
+      DataError: if the file cannot be read, or a score is no number; it names the line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the hotwords: {error}", where=path) from error
+    phrases = []
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        score = None
+        if words and words[-1].startswith(":"):
+            try:
+                score = float(words.pop()[1:])
+            except ValueError:
+                raise DataError(
+                    f"{line!r} does not end in a score", where=f"{path}, line {number}"
+                ) from None
+        if words:
+            phrases.append((" ".join(words), score))
+    return phrases
