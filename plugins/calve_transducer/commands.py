@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
-from calve.cli.options import json_option
+from calve.cli.options import RecipeGroup, json_option, recipe_options
 from calve.cli.output import print_json, print_table
 from calve.progress import console_progress
+from calve.specs import RecipeSpec
 
-__all__ = ["bench_loss", "bench_search", "plot"]
+__all__ = ["bench_loss", "bench_search", "bench_training", "plot"]
 
 
 @click.command("bench-loss")
@@ -76,6 +78,67 @@ def bench_loss(
         for row in rows
     ]
     print_table(columns, table)
+
+
+def _bench_training_command(recipe: RecipeSpec) -> click.Command:
+    @click.command(recipe.name, help=f"Measure a training step of {recipe.name}.")
+    @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True)
+    @click.option("--seconds", type=float, default=4.0, show_default=True, help="Of an utterance.")
+    @click.option("--symbols", type=int, default=12, show_default=True, help="Of an utterance.")
+    @click.option("--steps", type=click.IntRange(min=1), default=5, show_default=True)
+    @click.option("--num-threads", type=click.IntRange(min=1), default=1, show_default=True)
+    @click.option("--loss-backend", default="torch", show_default=True)
+    @click.option("--use-bf16", is_flag=True, help="Multiply matrices in bfloat16.")
+    @recipe_options(recipe)
+    @json_option
+    def command(
+        batch_size: int,
+        seconds: float,
+        symbols: int,
+        steps: int,
+        num_threads: int,
+        loss_backend: str,
+        use_bf16: bool,
+        encoder: dict[str, Any],
+        model: dict[str, Any],
+        as_json: bool,
+    ) -> None:
+        from calve_transducer.step_benchmark import benchmark_step
+        from calve_transducer.training_config import TrainingConfig
+
+        found = benchmark_step(
+            recipe.name,
+            {"encoder": encoder, "model": model},
+            config=TrainingConfig(
+                num_threads=num_threads, loss_backend=loss_backend, use_bf16=use_bf16
+            ),
+            batch_size=batch_size,
+            seconds=seconds,
+            symbols=symbols,
+            steps=steps,
+            progress=console_progress(),
+        )
+        if as_json:
+            print_json({"num_threads": num_threads, "batch_size": batch_size, **asdict(found)})
+            return
+        click.echo(f"{found.parameters:,} parameters, {batch_size / found.total:.1f} utterances/s")
+        parts = {**found.seconds, "step": found.total}
+        print_table(
+            ["part", "ms", "%"],
+            [
+                [part, f"{1000 * taken:.1f}", f"{100 * taken / found.total:.1f}"]
+                for part, taken in parts.items()
+            ],
+        )
+
+    return command
+
+
+bench_training = RecipeGroup(
+    "bench-training",
+    make_command=_bench_training_command,
+    help="Measure where the time of a training step goes, on noise and on the CPU.",
+)
 
 
 @click.command("plot")

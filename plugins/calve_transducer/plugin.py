@@ -51,6 +51,11 @@ def calve_register_commands() -> Iterator[CommandSpec]:
         short_help="Measure the speed and memory of the training losses.",
     )
     yield CommandSpec(
+        name="bench-training",
+        command=LazyRef("calve_transducer.commands:bench_training"),
+        short_help="Measure where the time of a training step goes.",
+    )
+    yield CommandSpec(
         name="plot",
         command=LazyRef("calve_transducer.commands:plot"),
         short_help="Draw the losses and error rates of a training run.",

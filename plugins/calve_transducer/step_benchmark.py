@@ -1,0 +1,179 @@
+"""Where the time of a training step goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from calve.discovery import load_driver
+from calve.features import compute_fbank
+from calve.loading import WHOLE
+from calve.models import ModelBuilder
+from calve.progress import NO_PROGRESS
+from calve.protocols import Batch, Progress
+from calve_transducer.processes import Processes
+from calve_transducer.training_config import TrainingConfig
+from calve_transducer.training_state import TrainingState
+from calve_transducer.training_step import TrainingStep
+
+__all__ = ["PARTS", "Noise", "StepTimes", "benchmark_step"]
+
+PARTS = ("data", "encoder", "loss", "optimiser")
+
+_SAMPLING_RATE = 16000
+
+
+class Noise:
+    """A `calve.protocols.BatchLoader` without an end: white noise with random transcripts.
+
+    Each batch has the same audio, whose features are computed anew.
+
+    Args:
+      batch_size: Utterances in a batch.
+      seconds: Length of each.
+      symbols: How many symbols are said in each.
+      vocab_size: Of how many.
+    """
+
+    def __init__(self, batch_size: int, seconds: float, symbols: int, vocab_size: int) -> None:
+        shape = (batch_size, round(seconds * _SAMPLING_RATE))
+        self._recordings = 0.1 * np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+        self._symbols = symbols
+        self._vocab_size = vocab_size
+        self._index = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            random = np.random.default_rng(self._index)
+            self._index += 1
+            matrices = [compute_fbank(recording) for recording in self._recordings]
+            features = torch.from_numpy(np.stack(matrices))
+            lens = torch.full((len(matrices),), features.shape[1])
+            size = (len(matrices), self._symbols)
+            tokens = random.integers(1, self._vocab_size, size).tolist()
+            names = [f"noise-{self._index}-{row}" for row in range(len(matrices))]
+            yield Batch(features, lens, tokens, names)
+
+    def set_epoch(self, epoch: int) -> None:
+        self._index = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"index": self._index}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._index = state["index"]
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """How long the fastest step took; anything slower is the machine's doing.
+
+    Attributes:
+      seconds: By part: making the batch from audio; the encoder, forward and backward; decoder,
+        joiner and losses, forward and backward; norm of the gradient and optimiser.
+      total: The whole step.
+      parameters: How many the model has.
+    """
+
+    seconds: Mapping[str, float]
+    total: float
+    parameters: int
+
+
+def benchmark_step(
+    recipe: str,
+    options: Mapping[str, Mapping[str, Any]],
+    *,
+    config: TrainingConfig | None = None,
+    batch_size: int = 16,
+    seconds: float = 4.0,
+    symbols: int = 12,
+    steps: int = 5,
+    progress: Progress = NO_PROGRESS,
+) -> StepTimes:
+    """Train a new model on noise, past its warm-up, and time the parts of each step.
+
+    Args:
+      recipe: Name of the recipe.
+      options: Of its encoder and model, by table.
+      config: How to train; on the CPU in any case.
+      batch_size: Utterances in a batch.
+      seconds: Length of each.
+      symbols: Symbols in each.
+      steps: Steps to time, after one that is not counted.
+      progress: Where to say how far it is.
+
+    Raises:
+      ConfigError: if the options are impossible.
+      PluginError: if the recipe or the loss backend is unknown.
+    """
+    config = config or TrainingConfig()
+    losses = load_driver("calve.loss_backends", config.loss_backend)()
+    if config.num_threads > 0:
+        torch.set_num_threads(config.num_threads)
+    builder = ModelBuilder(recipe)
+    configuration = builder.resolve(options)
+    torch.manual_seed(config.seed)
+    model = builder.build(configuration)
+    loader = Noise(batch_size, seconds, symbols, configuration["model"].vocab_size)
+    state = TrainingState(model, loader, config, Processes(WHOLE, torch.device("cpu")))
+    state.numbers.batch_idx_train = 2 * config.model_warm_step
+    step = TrainingStep(state, config, losses)
+    watch = _Stopwatch(state)
+    batches = iter(loader)
+    progress.start("train", total=steps + 1)
+    measured = []
+    for _ in range(steps + 1):
+        watch.start()
+        batch = next(batches)
+        watch.mark("data")
+        step(batch)
+        watch.mark("optimiser")
+        measured.append(watch.seconds)
+        progress.advance()
+    progress.finish()
+    fastest = min(measured[1:], key=lambda parts: sum(parts.values()))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return StepTimes(fastest, sum(fastest.values()), parameters)
+
+
+class _Stopwatch:
+    """Gives the time since the last mark to a part, where one part of a step hands over to another.
+
+    Args:
+      state: What is trained; its encoder and its backward pass get marks.
+    """
+
+    def __init__(self, state: TrainingState) -> None:
+        encoder: nn.Module = state.model.encoder  # type: ignore[assignment]
+        encoder.register_forward_pre_hook(lambda module, inputs: self.mark("loss"))
+        encoder.register_forward_hook(self._leave_encoder)
+        self._backward = state.precision.backward
+        state.precision.backward = self._whole_backward  # type: ignore[method-assign]
+        self.start()
+
+    def start(self) -> None:
+        """Begin a step."""
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self._last = time.perf_counter()
+
+    def mark(self, part: str) -> None:
+        """What was done since the last mark belongs to ``part``."""
+        now = time.perf_counter()
+        self.seconds[part] += now - self._last
+        self._last = now
+
+    def _leave_encoder(self, module: nn.Module, inputs: Any, outputs: tuple[Tensor, ...]) -> None:
+        self.mark("encoder")
+        # The gradient comes here when everything behind the encoder has had its turn.
+        outputs[0].register_hook(lambda grad: self.mark("loss"))
+
+    def _whole_backward(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        self._backward(loss, optimizer)
+        self.mark("encoder")
