@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import operator
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,17 +69,18 @@ def dataclass_options(
 
     ``rnn_hidden_size`` becomes ``--rnn-hidden-size``. A boolean ``fp16`` takes a value as
     icefall's options do (``--fp16 1``, ``--fp16 false``), or none (``--fp16``, ``--no-fp16``).
-    Fields that several classes share become one option. A list may be given in pieces: each use of
-    the option adds to it. The command's function receives a dict of the values that were given,
+    Fields that several classes share become one option, which takes what any of them takes; where
+    they differ, its help says so. A list may be given in pieces: each use of the option adds to it.
+    The command's function receives a dict of the values that were given,
     and only these, as its argument ``key``; `calve.config.resolve` lays them over the defaults.
     ``defaults`` are those that ``--help`` shows where they differ from the dataclass' own.
     """
-    fields = {
-        field.name: replace(field, default=(defaults or {}).get(field.name, field.default))
-        for cls in reversed(classes)
-        for field in fields_help(cls)
-    }
-    ordered = {field.name: fields[field.name] for cls in classes for field in fields_help(cls)}
+    same_name: dict[str, list[ConfigField]] = {}
+    for cls in classes:
+        for field in fields_help(cls):
+            shown = (defaults or {}).get(field.name, field.default)
+            same_name.setdefault(field.name, []).append(replace(field, default=shown))
+    ordered = {name: _merged(fields) for name, fields in same_name.items()}
 
     def decorate(function: Function) -> Function:
         @functools.wraps(function)
@@ -97,7 +99,7 @@ def dataclass_options(
 
 def _options_of(field: ConfigField, key: str) -> list[Decorator]:
     flag = field.name.replace("_", "-")
-    help_text = field.help if field.required else f"{field.help}  [default: {_shown(field)}]"
+    help_text = field.help if field.required else f"{field.help}  [default: {field.default}]"
     parameter = _parameter(key, field.name)
     if field.annotation is not bool:
         return [
@@ -121,6 +123,19 @@ def _options_of(field: ConfigField, key: str) -> list[Decorator]:
             help=f"{help_text}  [or --no-{flag}]".strip(),
         ),
     ]
+
+
+def _merged(fields: Sequence[ConfigField]) -> ConfigField:
+    """One field for all of a name; its default is text for people."""
+    annotations = dict.fromkeys(field.annotation for field in fields)
+    helps = dict.fromkeys(field.help for field in fields)
+    defaults = dict.fromkeys(_shown(field) for field in fields)
+    return replace(
+        fields[0],
+        annotation=functools.reduce(operator.or_, annotations),
+        help=" Or: ".join(helps),
+        default=" or ".join(defaults),
+    )
 
 
 def _is_list(field: ConfigField) -> bool:

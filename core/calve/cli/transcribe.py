@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from calve.bundle import Bundle
-from calve.cli.options import json_option
+from calve.cli.options import dataclass_options, json_option
 from calve.cli.output import print_json, score_text
 from calve.error_files import ResultFiles, write_results
 from calve.errors import AudioError, ConfigError
 from calve.recordings import read_transcripts, transcript_of
+from calve.registry import registry
 from calve.scoring import UNITS, DecodedUtterance, score
 from calve.searching import DEFAULT_SEARCH
 from calve.transcription import Recognizer, Transcript, word_timestamps
@@ -31,8 +33,12 @@ __all__ = ["transcribe"]
 )
 @click.option("--num-threads", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
-    "--decoding-method", default=DEFAULT_SEARCH, show_default=True, help="A registered search."
+    "--decoding-method",
+    default=DEFAULT_SEARCH,
+    show_default=True,
+    help=f"One of {', '.join(registry().searches.names())}.",
 )
+@dataclass_options(*(spec.options.load() for spec in registry().searches), key="search_options")
 @click.option(
     "--reference",
     type=click.Path(path_type=Path),
@@ -60,6 +66,7 @@ def transcribe(
     chunk_ms: int | None,
     num_threads: int,
     decoding_method: str,
+    search_options: dict[str, Any],
     reference: Path | None,
     unit: str,
     res_dir: Path | None,
@@ -74,7 +81,11 @@ def transcribe(
     spoken = None if reference is None else read_transcripts(reference)
     opened = Bundle.open(bundle)
     recognizer = Recognizer.from_bundle(
-        opened, chunk_ms=chunk_ms, num_threads=num_threads, search=decoding_method
+        opened,
+        chunk_ms=chunk_ms,
+        num_threads=num_threads,
+        search=decoding_method,
+        search_options=search_options,
     )
     transcripts = []
     for transcript in _readable(recognizer, recordings):

@@ -109,6 +109,29 @@ def test_help_shows_type_default_and_text_of_each_field(command):
         assert words in shown
 
 
+def test_a_field_that_differs_between_classes_takes_and_shows_what_each_means(seen):
+    @dataclass
+    class Few:
+        beam: int = field(default=4, metadata={"help": "How many."})
+
+    @dataclass
+    class Far:
+        beam: float = field(default=20.0, metadata={"help": "How far."})
+
+    @click.command()
+    @dataclass_options(Few, Far)
+    def command(**values):
+        seen.update(values)
+
+    shown = " ".join(_invoke(command, "--help").output.split())
+    assert "--beam INT|FLOAT How many. Or: How far. [default: 4 or 20.0]" in shown
+    assert _invoke(command, "--beam", "8").exit_code == 0
+    assert isinstance(seen["options"]["beam"], int)
+    assert _invoke(command, "--beam", "12.5").exit_code == 0
+    assert seen == {"options": {"beam": 12.5}}
+    assert "'far' is not integer or number" in _invoke(command, "--beam", "far").output
+
+
 def test_a_field_that_two_classes_share_is_one_option(seen):
     @dataclass
     class Other:

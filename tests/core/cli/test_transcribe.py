@@ -103,6 +103,41 @@ def test_a_wrong_option_is_refused(
     assert complaint in capsys.readouterr().err
 
 
+def test_a_decoding_method_takes_its_options(
+    golden_bundle: Bundle, recordings: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    method = ["--decoding-method", "modified_beam_search", "--beam", "2", "--json"]
+    hotwords = tmp_path / "hotwords.txt"
+    hotwords.write_text("▁word7 ▁word7 :30\n", encoding="utf-8")
+    tokens = []
+    for options in ([], ["--hotwords-file", hotwords]):
+        assert transcribe(golden_bundle.path, recordings[0], *method, *options) == 0
+        tokens.append(json.loads(capfd.readouterr().out)["tokens"])
+    without, favoured = tokens
+    assert without.count("▁word7") < favoured.count("▁word7")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--decoding-method", "modified_beam_serch"], "did you mean 'modified_beam_search'"),
+        (["--beam", "2"], "GreedySearchOptions has no option 'beam'"),
+        (["--decoding-method", "modified_beam_search", "--beam", "0"], "beam is 0"),
+    ],
+)
+def test_a_method_or_an_option_that_cannot_be_right_is_refused(
+    golden_bundle: Bundle,
+    recordings: list[str],
+    arguments: list[str],
+    message: str,
+    capfd: pytest.CaptureFixture[str],
+):
+    assert transcribe(golden_bundle.path, recordings[0], *arguments) in (1, 2)
+    captured = capfd.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+
+
 def test_something_that_is_no_bundle_is_refused(
     tmp_path: Path, recordings: list[str], capsys: pytest.CaptureFixture[str]
 ):
