@@ -47,7 +47,7 @@ class DeviceConformer(nn.Module):
 
     * ``attention`` (N, L * left_context, D) and ``convolution`` (N, L * (cnn_module_kernel - 1),
       D): those of `Conformer.init_states`, layer after layer along the second axis;
-    * ``filled`` (N, left_context): 1 for each slot of an attention cache that is filled, else 0.
+    * ``filled`` (N, 1, left_context): 1 for each filled slot of an attention cache, else 0.
     """
 
     state_batch_axis = 0
@@ -81,7 +81,7 @@ class DeviceConformer(nn.Module):
         return {
             "attention": torch.zeros(batch_size, layers * self.left_context, dim),
             "convolution": torch.zeros(batch_size, layers * context, dim),
-            "filled": torch.zeros(batch_size, self.left_context),
+            "filled": torch.zeros(batch_size, 1, self.left_context),
         }
 
     def stream(
@@ -95,7 +95,8 @@ class DeviceConformer(nn.Module):
           states: As `init_states` or the step before gave them.
         """
         layers = len(self.network.layers)
-        # Padded, not added to a number: ncnn crashes where it would overwrite an input.
+        # Padded, not added to a number: ncnn crashes where it would overwrite an input. And as one
+        # row, not as a vector: of some lengths, multiples of 8, ncnn crashes when it pads those.
         filled = functional.pad(states["filled"], (0, self.frames), value=1.0)
         y, attention, convolution = self.step(
             x,
@@ -106,7 +107,7 @@ class DeviceConformer(nn.Module):
         next_states = {
             "attention": torch.cat(attention, 1),
             "convolution": torch.cat(convolution, 1),
-            "filled": filled[:, self.counted : self.counted + self.left_context],
+            "filled": filled[:, :, self.counted : self.counted + self.left_context],
         }
         return y, self.output_lens(x_lens), next_states
 
@@ -120,11 +121,11 @@ class DeviceConformer(nn.Module):
         """`ElementaryConformer.step`.
 
         Args:
-          filled: (N, left_context + frames), 1 for frames that attention sees, else 0.
+          filled: (N, 1, left_context + frames), 1 for frames that attention sees, else 0.
         """
         return self.network.step(
             x,
-            ((filled - 1.0) * HIDDEN).unsqueeze(1).unsqueeze(1),
+            ((filled - 1.0) * HIDDEN).unsqueeze(1),
             list(self.positions),
             list(attention),
             list(convolution),
@@ -177,7 +178,8 @@ class SherpaOnnxConformer(nn.Module):
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """As `DeviceConformer.stream`."""
         device, processed = self.device_form, states["processed_lens"]
-        filled = processed.float().unsqueeze(1) / SUBSAMPLING_FACTOR - self.frames_after
+        frames = processed.float() / SUBSAMPLING_FACTOR
+        filled = frames.unsqueeze(1).unsqueeze(1) - self.frames_after
         y, attention, convolution = device.step(
             x,
             filled.clamp(0.0, 1.0),

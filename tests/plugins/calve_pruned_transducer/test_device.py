@@ -66,7 +66,7 @@ def check_same_steps(encoder: Any, streams: int, feature_dim: int) -> None:
         close(by_layer(ours, "attention", layers), theirs["attention"])
         close(by_layer(ours, "convolution", layers), theirs["convolution"])
         filled = theirs["processed"].clamp(max=geometry.left_context)
-        assert torch.equal(ours["filled"].sum(1), filled[0])
+        assert torch.equal(ours["filled"].sum((1, 2)), filled[0])
 
 
 @pytest.mark.parametrize("build", BUILDERS)
@@ -107,7 +107,7 @@ def test_streams_do_not_see_one_another(build: Callable[..., Any]) -> None:
     x = torch.randn(3, device.geometry.segment, SIZES["feature_dim"])
     x_lens = torch.full((3,), device.geometry.segment)
     states = {name: torch.rand_like(state) for name, state in device.init_states(3).items()}
-    states["filled"] = torch.ones(3, 4).triu(1).flip(0)
+    states["filled"] = torch.ones(3, 4).triu(1).flip(0).unsqueeze(1)
     together, _, after = device.stream(x, x_lens, states)
     for row in range(3):
         alone = {name: state[row : row + 1] for name, state in states.items()}
@@ -162,7 +162,7 @@ def test_torchscript_compiles_the_step(build: Callable[..., Any]) -> None:
     x = torch.randn(2, device.geometry.segment, SIZES["feature_dim"])
     states = device.init_states(2)
     lists = [list(states[name].chunk(3, 1)) for name in ("attention", "convolution")]
-    filled = torch.tensor([[0.0] * 4 + [1.0] * 3] * 2)
+    filled = torch.tensor([[[0.0] * 4 + [1.0] * 3]] * 2)
     expected, attention, convolution = device.step(x, filled, *lists)
     mask = torch.zeros(2, 1, 1, 7)
     mask[..., :4] = -1e4

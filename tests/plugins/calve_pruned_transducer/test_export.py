@@ -87,6 +87,23 @@ def test_ncnn_agrees_with_torch_and_is_verified_by_its_runtime_alone(
     }
 
 
+@pytest.mark.parametrize(("chunk_size", "left_context"), [(16, 64), (8, 24), (16, 16)])
+def test_ncnn_takes_lengths_that_fill_its_vectors(
+    goldens: Path, golden_tokens: Path, tmp_path: Path, chunk_size: int, left_context: int
+) -> None:
+    """On a CPU with AVX-512, ncnn packs 16 numbers and crashes where it pads a packed vector."""
+    sizes = {"decode_chunk_size": chunk_size, "left_context": left_context}
+    bundle = export(
+        REWORKED,
+        checkpoint=goldens / f"{REWORKED}.ckpt.pt",
+        tokens=golden_tokens,
+        output=tmp_path / "bundle",
+        overrides={"encoder": OPTIONS | sizes},
+        fp16=False,
+    )
+    check_parity(bundle)
+
+
 @pytest.mark.parametrize(("recipe", "right_context"), [(PLAIN, 0), (REWORKED, 0), (REWORKED, 2)])
 def test_onnx_agrees_with_torch_and_with_sherpa_onnx(
     exported: Export, recipe: str, right_context: int
