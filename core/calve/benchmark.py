@@ -44,16 +44,19 @@ class BenchmarkRow:
 
     Attributes:
       runtime: "calve", or the client's name.
+      bundle: The bundle that it ran.
       chunk_ms: Milliseconds of audio per chunk, None if the client decides.
       load_seconds: Median over the runs.
       rtf: Median of decoding seconds per second of audio.
       step_p50_ms: Median time that a chunk took, in milliseconds; None where it cannot be seen.
       step_p95_ms: Its 95th percentile.
       peak_mb: Median of the peak memory.
-      ratio: Median, over the turns, of its decoding time by the client's; None without a client.
+      ratio: Median, over the turns, of its decoding time by that of what it is compared with;
+        None if with nothing.
     """
 
     runtime: str
+    bundle: str
     chunk_ms: int | None
     load_seconds: float
     rtf: float
@@ -81,7 +84,8 @@ def benchmark(
       recordings: What to transcribe; the bundle's golden recording by default.
       chunk_ms: Chunk lengths to measure; by default the bundle's own and, if the network is
         dynamic, the multiple of it nearest to 640 ms.
-      against: Name of a client to compare with.
+      against: Name of a client to compare with; "calve" for calve itself, which steps by the
+        other bundle's own chunk.
       client_bundle: What the client runs, if not the same bundle.
       num_threads: CPU threads for each contender.
       runs: Turns; each contender runs once in each.
@@ -98,7 +102,7 @@ def benchmark(
     tasks = [_task(bundle, OWN, length, num_threads) for length in lengths]
     if against is not None:
         theirs = bundle if client_bundle is None else Bundle.open(client_bundle)
-        tasks.append(_task(theirs, _client(theirs, against).name, None, num_threads))
+        tasks.append(_opponent(theirs, against, num_threads))
     with tempfile.TemporaryDirectory(prefix="calve-bench-") as folder:
         paths = _readable(recordings) or _golden_wav(bundle, Path(folder))
         measured = _in_turns([replace(task, paths=paths) for task in tasks], runs, progress)
@@ -117,6 +121,12 @@ def _task(bundle: Bundle, runtime: str, chunk_ms: int | None, num_threads: int) 
     if chunk_ms is not None:
         bundle.manifest.geometry.with_chunk_ms(chunk_ms)
     return Task(str(bundle.path), (), runtime, chunk_ms, num_threads)
+
+
+def _opponent(bundle: Bundle, name: str, num_threads: int) -> Task:
+    if name == OWN:
+        return _task(bundle, OWN, bundle.manifest.geometry.chunk_ms, num_threads)
+    return _task(bundle, _client(bundle, name).name, None, num_threads)
 
 
 def _client(bundle: Bundle, name: str) -> ClientSpec:
@@ -186,6 +196,7 @@ def _row(
     ratios = [ours.decode_seconds / theirs.decode_seconds for ours, theirs in pairs]
     return BenchmarkRow(
         runtime=task.runtime,
+        bundle=task.bundle,
         chunk_ms=task.chunk_ms,
         load_seconds=median(run.load_seconds for run in runs),
         rtf=median(run.decode_seconds / run.duration for run in runs),

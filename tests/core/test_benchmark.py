@@ -90,3 +90,16 @@ def test_the_client_can_run_another_bundle(golden_bundle: Bundle, bundle_dir: Pa
             runs=1,
         )
     assert caught.value.where == str(bundle_dir)
+
+
+def test_calve_can_be_compared_with_itself_on_another_bundle(
+    golden_bundle: Bundle, bundle_dir: Path
+):
+    ours, theirs = benchmark(
+        golden_bundle.path, chunk_ms=[40], against="calve", client_bundle=bundle_dir, runs=1
+    )
+    assert [row.runtime for row in (ours, theirs)] == ["calve", "calve"]
+    assert [row.bundle for row in (ours, theirs)] == [str(golden_bundle.path), str(bundle_dir)]
+    assert theirs.ratio == 1.0
+    assert theirs.chunk_ms == 40
+    assert ours.ratio == pytest.approx(ours.rtf / theirs.rtf)

@@ -18,7 +18,11 @@ __all__ = ["bench"]
 @click.command("bench")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("recordings", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--against", metavar="CLIENT", help="Compare with this client, e.g. sherpa-ncnn.")
+@click.option(
+    "--against",
+    metavar="CLIENT",
+    help="Compare with this client, e.g. sherpa-ncnn; or with `calve` on another bundle.",
+)
 @click.option(
     "--client-bundle",
     type=click.Path(path_type=Path),
@@ -66,12 +70,13 @@ def bench(
 
 
 def _print(rows: list[BenchmarkRow], against: str | None) -> None:
-    columns = ["runtime", "chunk ms", "load s", "RTF", "p50 ms", "p95 ms", "peak MB"]
+    columns = ["runtime", "bundle", "chunk ms", "load s", "RTF", "p50 ms", "p95 ms", "peak MB"]
     if against is not None:
         columns.append(f"time / {against}")
     table = [
         [
             row.runtime,
+            Path(row.bundle).name,
             row.chunk_ms,
             f"{row.load_seconds:.2f}",
             f"{row.rtf:.4f}",
