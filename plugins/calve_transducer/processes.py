@@ -17,7 +17,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from calve.api import CalveError
+from calve.api import CalveError, ConfigError
 from calve.loading import WHOLE, Share
 
 __all__ = ["Processes", "joined"]
@@ -104,6 +104,7 @@ def joined(share: Share, device: torch.device) -> Iterator[Processes]:
     """Inside the block, this process can talk to those that train with it.
 
     Raises:
+      ConfigError: if there are more of them on this machine than GPUs.
       CalveError: if they do not find one another.
     """
     if share.world_size == 1:
@@ -111,7 +112,7 @@ def joined(share: Share, device: torch.device) -> Iterator[Processes]:
         return
     if device.type == "cuda":
         if device.index is None:
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            device = _own_gpu()
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
@@ -125,6 +126,16 @@ def joined(share: Share, device: torch.device) -> Iterator[Processes]:
         yield Processes(share, device)
     finally:
         distributed.destroy_process_group()
+
+
+def _own_gpu() -> torch.device:
+    number, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= gpus:
+        raise ConfigError(
+            f"process {number} of this machine has no GPU: there are {gpus}",
+            fix=f"start {gpus} at most, or give --device cpu",
+        )
+    return torch.device("cuda", number)
 
 
 @contextmanager

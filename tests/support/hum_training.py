@@ -180,7 +180,8 @@ def train_as_told(
 
     Args:
       nan_in: Indexes of batches that have a NaN.
-      kill_after: The last of several processes is killed when it asks for the batch of this index.
+      kill_after: The last of several processes is killed when it asks for the batch of this index,
+        unless torchrun has started it anew.
       independent: Whether an utterance's gradient must not depend on chance, nor on what else its
         process has in the batch: no dropout, no activation balancer, no gradient filter.
     """
@@ -195,7 +196,8 @@ def train_as_told(
 
     def change(index: int, batch: Batch) -> Batch:
         share = own_share()
-        if index == kill_after and share.rank == share.world_size - 1:
+        restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+        if index == kill_after and share.rank == share.world_size - 1 and not restarts:
             os.kill(os.getpid(), signal.SIGKILL)
         return with_nan(set(nan_in))(index, batch)
 

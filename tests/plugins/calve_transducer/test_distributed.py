@@ -98,3 +98,15 @@ def test_a_process_that_is_killed_ends_the_others_and_all_continue_exactly(
     continued = curve(exp_dir)
     assert continued == pytest.approx(alone[-len(continued) :], rel=1e-5)
     assert len(read_metrics(exp_dir)) == 2 * (BATCHES_PER_EPOCH + 1) - 3
+
+
+def test_torchrun_starts_them_anew_and_they_continue(alone: list[float], tmp_path: Path) -> None:
+    options = {"independent": True, "num_epochs": 2, "world_size": 2, "save_every_n": 3}
+    exp_dir = tmp_path / "exp"
+    restarting = ("--standalone", "--max-restarts", "1")
+    ((code, said),) = end(start(exp_dir, 2, *restarting, resume=True, kill_after=5, **options))
+    assert code == 0, said
+    latest = {(step, *metrics): metrics for step, metrics in read_metrics(exp_dir)}
+    assert len(read_metrics(exp_dir)) > len(latest)
+    found = [number for metrics in latest.values() for number in metrics.values()]
+    assert found == pytest.approx(alone, rel=1e-5)
