@@ -6,6 +6,7 @@ import dataclasses
 import json
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -35,6 +36,26 @@ plugins.add_command(
         )
     )
 )
+
+
+@plugins.command("new", short_help="Write the distribution of a new encoder.")
+@click.argument("name")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder to create; by default NAME in the current folder.",
+)
+def new(name: str, output: Path | None) -> None:
+    """Write a complete distribution with an encoder called NAME.
+
+    It works as it is: install it, and its recipe trains, decodes and exports to every format.
+    """
+    from calve.new_plugin import write_plugin
+
+    folder = output or Path(name.replace("_", "-"))
+    for file in write_plugin(name, folder):
+        click.echo(folder / file)
+    click.echo(f"\nNext: pip install -e '{folder}[test]' && pytest {folder}")
 
 
 @plugins.command("list", short_help="List all plugins, broken and disabled ones included.")
