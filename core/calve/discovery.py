@@ -2,8 +2,12 @@
 
 Three guards surround every plugin; this module holds the first. Whatever happens while a plugin
 is found or imported becomes a `Problem` of that plugin, and the others load as if it were not
-there. ``CALVE_DISABLE_PLUGINS`` names plugins that are not loaded, separated by commas; ``all``
-stands for every plugin that does not come with calve itself.
+there.
+
+A plugin's code runs with all rights of the person who starts calve. ``CALVE_DISABLE_PLUGINS`` names
+plugins that are not loaded, separated by commas; ``all`` stands for every plugin that does not come
+with calve itself. ``CALVE_ALLOW_PLUGINS`` names the distributions whose plugins alone may be loaded
+beside calve's own. Both hold for drivers too.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from packaging.utils import canonicalize_name
 from stevedore.driver import DriverManager
 from stevedore.extension import ExtensionManager
 
@@ -95,7 +100,7 @@ class Discovery:
 
     Attributes:
       modules: The loaded plugins, in order.
-      disabled: Plugins that ``CALVE_DISABLE_PLUGINS`` names.
+      disabled: Plugins that the environment says not to load.
       problems: What could not be loaded.
     """
 
@@ -136,8 +141,18 @@ def load_driver(namespace: str, name: str) -> Any:
         the original exception is its ``__cause__``.
     """
     found: dict[str, list[PluginSource]] = {}
+    disabled: list[str] = []
     for entry_point in _entry_points(namespace)[0]:
-        found.setdefault(entry_point.name, []).append(_source_of(entry_point))
+        source = _source_of(entry_point)
+        if _is_disabled(source):
+            disabled.append(source.name)
+        else:
+            found.setdefault(source.name, []).append(source)
+    if name in disabled and name not in found:
+        raise PluginError(
+            f"the driver {name!r} of {namespace} is disabled",
+            fix="see --no-plugins, CALVE_DISABLE_PLUGINS and CALVE_ALLOW_PLUGINS",
+        )
     if name not in found:
         raise PluginError(
             f"there is no driver {name!r} in {namespace}",
@@ -205,12 +220,11 @@ class _PluginManager(_Guarded):
         super().__init__(PLUGINS, on_load_failure_callback=self._remember)
 
     def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:
-        names = {n.strip() for n in os.environ.get("CALVE_DISABLE_PLUGINS", "").split(",")}
         entry_points, self.problems = _entry_points(self.namespace)
         enabled = []
         for entry_point in entry_points:
             source = _source_of(entry_point)
-            if source.name in names or ("all" in names and not source.is_builtin):
+            if _is_disabled(source):
                 self.disabled.append(source)
             else:
                 enabled.append(entry_point)
@@ -225,7 +239,11 @@ class _Driver(_Guarded, _AnyDriverManager):
     """Loads the one driver of a name that is known to be there once."""
 
     def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:
-        return [ep for ep in super().list_entry_points() if ep.name in self._names]
+        return [
+            entry_point
+            for entry_point in super().list_entry_points()
+            if entry_point.name in self._names and not _is_disabled(_source_of(entry_point))
+        ]
 
 
 def _entry_points(group: str) -> tuple[list[importlib.metadata.EntryPoint], list[Problem]]:
@@ -251,6 +269,23 @@ def _entry_points(group: str) -> tuple[list[importlib.metadata.EntryPoint], list
     return [
         entry_point for entry_points in found.values() for entry_point in entry_points
     ], problems
+
+
+def _is_disabled(source: PluginSource) -> bool:
+    """Whether the environment says not to load it."""
+    disabled = _listed("CALVE_DISABLE_PLUGINS")
+    if source.is_builtin:
+        return source.name in disabled
+    if source.name in disabled or "all" in disabled:
+        return True
+    if "CALVE_ALLOW_PLUGINS" not in os.environ:
+        return False
+    allowed = map(canonicalize_name, _listed("CALVE_ALLOW_PLUGINS"))
+    return canonicalize_name(source.distribution) not in allowed
+
+
+def _listed(variable: str) -> list[str]:
+    return [name.strip() for name in os.environ.get(variable, "").split(",")]
 
 
 def _source_of(entry_point: importlib.metadata.EntryPoint) -> PluginSource:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -185,3 +186,60 @@ class TestDisabling:
         status = {p["name"]: p["status"] for p in json.loads(result.stdout)}
         assert status.pop("acme") == "disabled"
         assert set(status.values()) == {"ok"}
+
+    @pytest.mark.parametrize(
+        ("allowed", "status"),
+        [
+            ("acme-working", "ok"),
+            ("other, Acme_Working", "ok"),
+            ("other", "disabled"),
+            ("", "disabled"),
+        ],
+    )
+    def test_only_allowed_distributions_are_loaded_beside_calves_own(
+        self, run_calve, allowed, status
+    ):
+        result = run_calve(
+            *("plugins", "list", "--json"),
+            fakes=("working", "system_exit"),
+            env={"CALVE_ALLOW_PLUGINS": allowed},
+        )
+        found = {p["name"]: p["status"] for p in json.loads(result.stdout)}
+        assert found.pop("acme") == status
+        assert found.pop("system_exit") == "disabled"
+        assert set(found.values()) == {"ok"}
+        assert result.stderr == ""
+
+    def test_what_is_not_allowed_is_not_imported(self, run_python):
+        script = (
+            "import sys; from calve.discovery import discover; discover(); "
+            "print('acme_working' in sys.modules)"
+        )
+        for allowed, imported in (("other", "False"), ("acme-working", "True")):
+            env = {"CALVE_ALLOW_PLUGINS": allowed}
+            result = run_python("-c", script, fakes=("working",), env=env)
+            assert result.stdout == f"{imported}\n"
+
+    def test_no_plugins_leaves_them_out_of_one_call(self, run_calve):
+        assert "hello" in run_calve("--help", fakes=("working",)).stdout
+        result = run_calve("--no-plugins", "--help", fakes=("working", "import_error"))
+        assert (result.returncode, result.stderr) == (0, "")
+        assert "hello" not in result.stdout.split("Commands:")[1]
+        assert run_calve("--no-plugins", "hello", fakes=("working",)).returncode == 2
+
+    @pytest.mark.parametrize(
+        "env", [{"CALVE_DISABLE_PLUGINS": "all"}, {"CALVE_ALLOW_PLUGINS": "other"}]
+    )
+    def test_a_driver_of_another_distribution_is_left_alone_too(self, run_python, env):
+        script = "from calve.discovery import load_driver; load_driver('calve.runtimes', 'NAME')"
+        name = drivers_of_the_fake()[0]
+        result = run_python("-c", script.replace("NAME", name), fakes=("drivers",), env=env)
+        assert f"the driver '{name}' of calve.runtimes is disabled" in result.stderr
+
+
+def drivers_of_the_fake():
+    """Names of runtimes that the fake distribution ``drivers`` provides."""
+    path = Path(__file__).parents[1] / "plugins" / "data" / "drivers"
+    (text,) = [file.read_text() for file in path.glob("*.dist-info/entry_points.txt")]
+    section = text.split("[calve.runtimes]")[1].split("[")[0]
+    return [line.split("=")[0].strip() for line in section.splitlines() if "=" in line]

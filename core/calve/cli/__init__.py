@@ -106,8 +106,22 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
         ctx.exit()
 
 
+def _disable_plugins(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        # In the environment, so that child processes do the same.
+        os.environ["CALVE_DISABLE_PLUGINS"] = "all"
+
+
 @click.group(cls=_Calve, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, envvar="CALVE_DEBUG", help="Show tracebacks of errors.")
+@click.option(
+    "--no-plugins",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_disable_plugins,
+    help="Load no plugin that does not come with calve.",
+)
 @click.option(
     "--version",
     is_flag=True,
