@@ -19,12 +19,13 @@ RECIPE = "my_speech_transducer"
 SPEAKERS = ("george", "lucas", "theo")
 WITHOUT_INDEX = ("--quiet", "--no-index", "--no-deps", "--no-build-isolation")
 FORMATS = {
-    "state-dict": ("state-dict",),
-    "jit-trace": ("jit-trace",),
-    "jit-script": ("jit-script",),
-    "ncnn": ("ncnn", "sherpa-ncnn"),
-    "onnx": ("onnx", "sherpa-onnx"),
+    "state-dict": (),
+    "jit-trace": (),
+    "jit-script": (),
+    "ncnn": ("sherpa-ncnn",),
+    "onnx": ("sherpa-onnx",),
 }
+"""Formats, and the clients that must hear the same."""
 
 
 class Environment:
@@ -82,9 +83,14 @@ def install_checkout(environment: Environment) -> None:
     environment.install("--editable", REPOSITORY)
 
 
-@pytest.mark.parametrize("install", [install_wheel, install_checkout])
+@pytest.mark.parametrize(
+    ("install", "formats"), [(install_wheel, tuple(FORMATS)), (install_checkout, ("ncnn",))]
+)
 def test_a_new_plugin_works_everywhere_and_leaves_no_trace(
-    install: Callable[[Environment], None], recordings: Path, tmp_path: Path
+    install: Callable[[Environment], None],
+    formats: tuple[str, ...],
+    recordings: Path,
+    tmp_path: Path,
 ) -> None:
     environment = Environment(tmp_path)
     calve = environment.calve
@@ -98,16 +104,16 @@ def test_a_new_plugin_works_everywhere_and_leaves_no_trace(
     prepare = ("--data-dir", "data", "--jobs", 1, "--train-variants", 2, "--test-variants", 1)
     calve("prepare", "fsdd", "--root", recordings, *prepare)
     corpus = ("--corpus", "fsdd", "--data-dir", "data")
-    small = ("--encoder-dim", 48, "--num-encoder-layers", 2, "--num-epochs", 1)
+    small = ("--encoder-dim", 48, "--num-encoder-layers", 2, "--num-epochs", 3)
     calve("train", RECIPE, *corpus, "--exp-dir", "exp", *small)
-    checkpoint = ("--exp-dir", "exp", "--epoch", 1, "--avg", 1, "--use-averaged-model", 0)
+    checkpoint = ("--exp-dir", "exp", "--epoch", 3, "--avg", 1, "--use-averaged-model", 0)
     tokens = ("--tokens", "data/lang/tokens.txt")
     wav = next(recordings.iterdir())
-    for name, runtimes in FORMATS.items():
+    for name in formats:
         calve("export", RECIPE, *checkpoint, *tokens, "--format", name, "--output", name)
         calve("lint", name)
         verified = calve("verify", name)
-        assert all(runtime in verified for runtime in runtimes[1:]), verified
+        assert all(client in verified for client in FORMATS[name]), verified
         transcript = json.loads(calve("transcribe", name, wav, "--json"))
         assert transcript["duration"] > 0.1
     assert "WER" in calve("decode", RECIPE, *checkpoint, *corpus, "--bundle", "ncnn")
