@@ -165,14 +165,17 @@ def read_phrases(path: Path) -> list[tuple[str, float | None]]:
     phrases = []
     for number, line in enumerate(lines, start=1):
         words = line.split()
-        score = None
-        if words and words[-1].startswith(":"):
-            try:
-                score = float(words.pop()[1:])
-            except ValueError:
-                raise DataError(
-                    f"{line!r} does not end in a score", where=f"{path}, line {number}"
-                ) from None
+        score = _score(words.pop()) if words and words[-1].startswith(":") else None
+        if score is not None and not math.isfinite(score):
+            raise DataError(f"{line!r} does not end in a score", where=f"{path}, line {number}")
         if words:
             phrases.append((" ".join(words), score))
     return phrases
+
+
+def _score(text: str) -> float:
+    """The number after the colon; NaN if there is none."""
+    try:
+        return float(text[1:])
+    except ValueError:
+        return math.nan

@@ -145,10 +145,11 @@ def test_mistakes_in_hotwords_are_named(random_session: TorchSession, tmp_path: 
     with pytest.raises(ConfigError, match="symbol table is not given"):
         make_search("modified_beam_search", random_session).start(hotwords=["a"])
     path = tmp_path / "hotwords.txt"
-    path.write_text("a b\na :much\n", encoding="utf-8")
-    with pytest.raises(DataError, match="does not end in a score") as caught:
-        read_phrases(path)
-    assert str(caught.value.where).endswith("line 2")
+    for score in ("much", "nan", "inf"):
+        path.write_text(f"a b\na :{score}\n", encoding="utf-8")
+        with pytest.raises(DataError, match="does not end in a score") as caught:
+            read_phrases(path)
+        assert str(caught.value.where).endswith("line 2")
     with pytest.raises(DataError, match="cannot read the hotwords"):
         read_phrases(tmp_path / "absent.txt")
     with pytest.raises(DataError, match="not a sentencepiece model"):
