@@ -39,6 +39,7 @@ __all__ = [
     "average_checkpoints",
     "average_checkpoints_with_averaged_model",
     "builtin_checkpoint",
+    "checkpoint_files",
     "find_checkpoints",
     "load_state_dict",
     "read_checkpoint",
@@ -110,6 +111,21 @@ class LoadedCheckpoint:
     provenance: dict[str, Any]
     entries: dict[str, Any]
     source: str
+
+
+def checkpoint_files(choice: CheckpointChoice) -> list[Path]:
+    """The files that `load_state_dict` will read; only the first and the last of a running average.
+
+    Raises:
+      ConfigError: if the choice is impossible.
+      CheckpointError: if a file is missing.
+    """
+    if choice.checkpoint is None:
+        return _chosen_files(choice)
+    if choice.checkpoint.startswith(BUILTIN_PREFIX):
+        with builtin_checkpoint(choice.checkpoint) as (_, path):
+            return [path]
+    return [Path(choice.checkpoint)]
 
 
 def load_state_dict(choice: CheckpointChoice) -> LoadedCheckpoint:

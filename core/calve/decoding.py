@@ -1,185 +1,160 @@
-"""Decoding a corpus, for its word error rate."""
+"""Decoding a corpus in whole utterances: offline, or with streaming simulated by masks."""
 
 from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from calve.audio import Audio
-from calve.bundle import FLUSH_FRAMES, Bundle, tail_padding
-from calve.errors import DataError
-from calve.features import FeatureConfig, compute_fbank
+from calve.bundle import FLUSH_FRAMES, Bundle
+from calve.errors import CalveError, DataError
+from calve.features import FeatureConfig
 from calve.geometry import StreamingGeometry
-from calve.protocols import OfflineSession, Search, Session
-from calve.registry import registry
-from calve.searching import DEFAULT_SEARCH, make_search
+from calve.methods import Method
+from calve.progress import NO_PROGRESS
+from calve.protocols import Hypothesis, OfflineSession, Progress, Search
+from calve.scoring import DecodedUtterance, Score, score
 from calve.specs import ClientSpec
 from calve.tokens import SymbolTable
-from calve.transcription import silent_frame, silent_tail
+from calve.transcription import recognition, word_timestamps
+from calve.utterances import Failure, Utterance, batches_by_duration, load_each
 
-__all__ = [
-    "Utterance",
-    "decode_chunks",
-    "decode_utterances",
-    "read_utterances",
-    "transcribe_with_client",
-]
+__all__ = ["MAX_DURATION", "Decoded", "decode_offline", "stack_features", "transcribe_with_client"]
 
 Float32Array = NDArray[np.float32]
+Encode = Callable[[Float32Array, NDArray[np.int64]], tuple[Float32Array, NDArray[np.int64]]]
+
+MAX_DURATION = 600.0
+"""Seconds in a batch, icefall's value."""
 
 _LOG_EPSILON = math.log(1e-10)
 """With which icefall pads batches of features."""
 
-_BATCH = 32
 
+@dataclass
+class Decoded:
+    """What was made of some utterances.
 
-@dataclass(frozen=True)
-class Utterance:
-    """One recording of a corpus and what is said in it."""
-
-    name: str
-    audio: Audio
-    text: str
-
-
-def read_utterances(corpus: str, data_dir: Path, split: str) -> list[Utterance]:
-    """The utterances of a prepared corpus's split, by name.
-
-    Raises:
-      DataError: if the corpus has no such split, or it is empty.
-      PluginError: if no plugin provides the corpus.
+    Attributes:
+      utterances: Those that were decoded.
+      failures: Those that were not, and why.
     """
-    dataset = registry().datasets.get(corpus)
-    if split not in dataset.splits:
-        raise DataError(
-            f"corpus {corpus} has no split {split!r}", fix=f"it has {', '.join(dataset.splits)}"
+
+    utterances: list[DecodedUtterance] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    def score(self, unit: str) -> Score:
+        """The errors in what was decoded, in the order of the utterances' names."""
+        return score(sorted(self.utterances, key=lambda one: one.name), unit)
+
+    def add(
+        self,
+        utterance: Utterance,
+        outcome: Hypothesis | CalveError,
+        symbols: SymbolTable,
+        geometry: StreamingGeometry,
+    ) -> None:
+        """Take in a hypothesis, or the error that there is instead."""
+        if isinstance(outcome, CalveError):
+            self.failures.append(Failure(utterance.name, outcome.what))
+            return
+        found = recognition(outcome, symbols, geometry)
+        self.utterances.append(
+            DecodedUtterance(
+                utterance.name, utterance.text or "", found.text, word_timestamps(found)
+            )
         )
-    utterances = [_utterance(cut) for cut in dataset.cuts.load()(data_dir, split)]
-    if not utterances:
-        raise DataError(f"split {split} of corpus {corpus} is empty", where=data_dir)
-    return sorted(utterances, key=lambda utterance: utterance.name)
 
 
-def _utterance(cut: Any) -> Utterance:
-    samples = np.ascontiguousarray(cut.load_audio()[0], dtype=np.float32)
-    text = " ".join(supervision.text for supervision in cut.supervisions)
-    return Utterance(cut.id, Audio(samples, cut.sampling_rate, cut.duration), text)
-
-
-def decode_utterances(
+def decode_offline(
     session: OfflineSession,
     symbols: SymbolTable,
-    utterances: Sequence[Utterance],
-    features: FeatureConfig,
-) -> list[str]:
-    """Texts of whole utterances, as icefall's ``decode.py`` finds them with greedy search.
+    utterances: Iterable[Utterance],
+    methods: Sequence[Method],
+    *,
+    simulate_streaming: bool = False,
+    max_duration: float = MAX_DURATION,
+    progress: Progress = NO_PROGRESS,
+) -> dict[str, Decoded]:
+    """Decode whole utterances as icefall's ``decode.py`` does, encoding each once for all methods.
 
-    Each utterance is followed by `calve.bundle.FLUSH_FRAMES` padding frames.
+    As there, a recurrent encoder gets `calve.bundle.FLUSH_FRAMES` padding frames behind each
+    utterance, and simulated streaming as many as the left context has encoder frames. An utterance
+    that cannot be read or decoded does not stop the others.
+
+    Args:
+      session: The networks.
+      symbols: Their symbol table.
+      utterances: In any order.
+      methods: Decoding methods.
+      simulate_streaming: Whether attention is masked to the chunks of ``session.geometry``.
+      max_duration: Seconds in a batch, padding included.
+      progress: Is advanced by one for each utterance.
+
+    Raises:
+      ConfigError, PluginError: if a method cannot be used.
     """
-    search = make_search(
-        DEFAULT_SEARCH,
-        session,
-        symbols=symbols,
-        initial_symbol=session.offline_initial_symbol,
-    )
-    texts: list[str] = []
-    for batch in _batches(utterances):
-        matrices = [compute_fbank(utterance.audio.samples, features) for utterance in batch]
-        lengths = np.array([len(matrix) + FLUSH_FRAMES for matrix in matrices])
-        encoder_out, output_lengths = session.encode(
-            _stack(matrices, lengths.max(), _LOG_EPSILON), lengths
-        )
-        frames = [one[:length] for one, length in zip(encoder_out, output_lengths, strict=True)]
-        texts.extend(_texts(search, symbols, frames))
-    return texts
-
-
-def decode_chunks(
-    session: Session,
-    symbols: SymbolTable,
-    utterances: Sequence[Utterance],
-    features: FeatureConfig,
-    geometry: StreamingGeometry,
-) -> list[str]:
-    """Texts found chunk by chunk, many utterances side by side.
-
-    The result is that of `calve.transcription.StreamingTranscriber`.
-    """
-    search = make_search(DEFAULT_SEARCH, session, symbols=symbols)
-    texts: list[str] = []
-    tail = silent_tail(tail_padding(session.geometry), features)
-    for batch in _batches(utterances):
-        padded = [np.concatenate([utterance.audio.samples, tail]) for utterance in batch]
-        matrices = [compute_fbank(samples, features) for samples in padded]
-        encoder_out = _encode_chunks(session, matrices, geometry, silent_frame(features))
-        lengths = (
-            (len(matrix) - geometry.overlap) // geometry.subsampling_factor for matrix in matrices
-        )
-        frames = [one[:length] for one, length in zip(encoder_out, lengths, strict=True)]
-        texts.extend(_texts(search, symbols, frames))
-    return texts
+    initial_symbol = session.offline_initial_symbol
+    searches = {method.key: method.search(session, symbols, initial_symbol) for method in methods}
+    decoded = {key: Decoded() for key in searches}
+    config = FeatureConfig(num_mel_bins=session.feature_dim)
+    encode = session.encode_in_chunks if simulate_streaming else session.encode
+    padding = _padding_frames(session.geometry, simulate_streaming)
+    for batch in batches_by_duration(utterances, max_duration):
+        loaded, failures = load_each(batch, lambda utterance: utterance.features(config))
+        matrices = [matrix for _, matrix in loaded]
+        encoder_out = _encode(encode, session.geometry, matrices, padding) if loaded else []
+        for key, search in searches.items():
+            decoded[key].failures.extend(failures)
+            outcomes = _hypotheses(search, encoder_out)
+            for (utterance, _), outcome in zip(loaded, outcomes, strict=True):
+                decoded[key].add(utterance, outcome, symbols, session.geometry)
+        progress.advance(len(batch))
+    return decoded
 
 
 def transcribe_with_client(
     client: ClientSpec, bundle: Bundle, utterances: Sequence[Utterance], *, num_threads: int = 1
-) -> list[str]:
-    """Texts that a real client finds, running the bundle in a child process.
+) -> Decoded:
+    """What a real client makes of utterances, running the bundle in a child process.
 
     Raises:
       BundleError: if the client fails on the bundle.
     """
+    sample_rate = bundle.manifest.features.sample_rate
     with tempfile.TemporaryDirectory(prefix="calve-decode-") as folder:
-        paths = []
-        for number, utterance in enumerate(utterances):
-            paths.append(Path(folder) / f"{number}.wav")
-            audio = utterance.audio
-            soundfile.write(paths[-1], audio.samples, audio.sample_rate, subtype="PCM_16")
+        numbers = count()
+
+        def write(utterance: Utterance) -> Path:
+            path = Path(folder) / f"{next(numbers)}.wav"
+            audio = utterance.audio(sample_rate)
+            soundfile.write(path, audio.samples, audio.sample_rate, subtype="PCM_16")
+            return path
+
+        written, failures = load_each(utterances, write)
         results = client.transcribe.load()(
-            bundle.path, paths, num_threads=num_threads, tail_seconds=bundle.tail_seconds
+            bundle.path,
+            [path for _, path in written],
+            num_threads=num_threads,
+            tail_seconds=bundle.tail_seconds,
         )
-    return [result.text.strip() for result in results]
+    decoded = [
+        DecodedUtterance(utterance.name, utterance.text or "", result.text.strip())
+        for (utterance, _), result in zip(written, results, strict=True)
+    ]
+    return Decoded(decoded, failures)
 
 
-def _encode_chunks(
-    session: Session,
-    matrices: Sequence[Float32Array],
-    geometry: StreamingGeometry,
-    padding: Float32Array,
+def stack_features(
+    matrices: Sequence[Float32Array], length: int, padding: float | Float32Array
 ) -> Float32Array:
-    """encoder_out (N, T', D) of N streams, each padded until its last segment is whole."""
-    longest = max(map(len, matrices))
-    steps = math.ceil((longest - geometry.overlap) / geometry.shift)
-    features = _stack(matrices, steps * geometry.shift + geometry.overlap, padding)
-    states = session.init_states(len(matrices))
-    chunks = []
-    for step in range(steps):
-        start = step * geometry.shift
-        segment = np.ascontiguousarray(features[:, start : start + geometry.segment])
-        encoder_out, states = session.encode_chunk(segment, states)
-        chunks.append(encoder_out)
-    return np.concatenate(chunks, axis=1)
-
-
-def _texts(search: Search, symbols: SymbolTable, encoder_out: Sequence[Float32Array]) -> list[str]:
-    streams = [search.start() for _ in encoder_out]
-    search.advance(streams, encoder_out)
-    return [symbols.text(search.result(stream).tokens) for stream in streams]
-
-
-def _batches(utterances: Sequence[Utterance]) -> Iterator[Sequence[Utterance]]:
-    for start in range(0, len(utterances), _BATCH):
-        yield utterances[start : start + _BATCH]
-
-
-def _stack(matrices: Sequence[Float32Array], length: int, padding: Any) -> Float32Array:
     """(N, length, C), each matrix followed by ``padding``."""
     shape = (len(matrices), length, matrices[0].shape[1])
     stacked = np.empty(shape, dtype=np.float32)
@@ -187,3 +162,44 @@ def _stack(matrices: Sequence[Float32Array], length: int, padding: Any) -> Float
     for row, matrix in zip(stacked, matrices, strict=True):
         row[: len(matrix)] = matrix
     return stacked
+
+
+def _padding_frames(geometry: StreamingGeometry, simulate_streaming: bool) -> int:
+    if geometry.left_context == 0:
+        return FLUSH_FRAMES
+    return geometry.left_context if simulate_streaming else 0
+
+
+def _encode(
+    encode: Encode,
+    geometry: StreamingGeometry,
+    matrices: Sequence[Float32Array],
+    padding: int,
+) -> list[Float32Array]:
+    """encoder_out (T', D) of each utterance; T' is 0 for one that is too short."""
+    lengths = np.array([len(matrix) + padding for matrix in matrices])
+    # No encoder can work on less than this.
+    longest = max(lengths.max(), geometry.overlap + geometry.subsampling_factor)
+    encoder_out, output_lengths = encode(stack_features(matrices, longest, _LOG_EPSILON), lengths)
+    return [
+        frames[: max(0, length)] for frames, length in zip(encoder_out, output_lengths, strict=True)
+    ]
+
+
+def _hypotheses(
+    search: Search, encoder_out: Sequence[Float32Array]
+) -> list[Hypothesis | CalveError]:
+    """What each utterance says; if the search fails on the batch, each is tried alone."""
+    if not encoder_out:
+        return []
+    streams = [search.start() for _ in encoder_out]
+    try:
+        search.advance(streams, encoder_out)
+        found = [search.result(stream) for stream in streams]
+        if not all(math.isfinite(one.score) for one in found):
+            raise DataError("the score is NaN or infinite")
+    except CalveError as error:
+        if len(encoder_out) == 1:
+            return [error]
+        return [outcome for one in encoder_out for outcome in _hypotheses(search, [one])]
+    return list(found)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from calve.error_page import page
+from calve.errors import DataError
 from calve.files import atomic_file
 from calve.scoring import Alignment, DecodedUtterance, ErrorClasses, Score
 
-__all__ = ["ResultFiles", "write_results"]
+__all__ = ["ResultFiles", "read_recogs", "write_results"]
 
 Error = TypeVar("Error", str, tuple[str, str])
 
@@ -65,6 +67,31 @@ def write_results(
     _write(files.errs, _errs(by_name))
     _write(files.summary, _summary(title, score))
     _write(files.page, [page(title, by_name)])
+
+
+def read_recogs(path: Path) -> list[DecodedUtterance]:
+    """What `write_results` wrote into ``recogs-*.txt``.
+
+    Raises:
+      DataError: if the file cannot be read or is not of that form.
+    """
+    entries: dict[str, dict[str, Any]] = {}
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            name, _, rest = line.rpartition(":\t")
+            kind, _, value = rest.partition("=")
+            entries.setdefault(name, {})[kind] = ast.literal_eval(value)
+        return [
+            DecodedUtterance(
+                name,
+                " ".join(entry["ref"]),
+                " ".join(entry["hyp"]),
+                tuple(entry.get("timestamp_hyp", ())),
+            )
+            for name, entry in entries.items()
+        ]
+    except (OSError, ValueError, SyntaxError, LookupError, TypeError) as error:
+        raise DataError(f"cannot read the results: {error}", where=path) from error
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:

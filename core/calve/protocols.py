@@ -54,6 +54,9 @@ States = Mapping[str, Float32Array]
 class StreamingEncoder(Protocol):
     """A torch encoder that works on whole utterances and step by step.
 
+    One that sees more in whole utterances than step by step also has ``simulate_streaming(x,
+    x_lens, *, chunk_size, left_context)``, which masks the difference.
+
     N is the batch size, T the number of feature frames, C the feature dimension, T' the number
     of output frames, D the output dimension.
     """
@@ -150,6 +153,11 @@ class OfflineSession(Session, Protocol):
         self, features: Float32Array, lengths: NDArray[np.int64]
     ) -> tuple[Float32Array, NDArray[np.int64]]:
         """features (N, T, C), lengths (N,) frames -> encoder_out (N, T', D), lengths (N,)."""
+
+    def encode_in_chunks(
+        self, features: Float32Array, lengths: NDArray[np.int64]
+    ) -> tuple[Float32Array, NDArray[np.int64]]:
+        """As `encode`, but a frame sees no more than it does in streaming with ``geometry``."""
 
 
 class Runtime(Protocol):

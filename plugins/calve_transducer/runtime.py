@@ -79,6 +79,22 @@ class TorchSession:
         return self._encoder_output(encoder_out), encoder_out_lens.numpy()
 
     @torch.inference_mode()
+    def encode_in_chunks(
+        self, features: Float32Array, lengths: NDArray[np.int64]
+    ) -> tuple[Float32Array, NDArray[np.int64]]:
+        """As `encode`, but a frame sees no more than it does in streaming with ``geometry``."""
+        simulate = getattr(self.model.encoder, "simulate_streaming", None)
+        if simulate is None:
+            return self.encode(features, lengths)
+        encoder_out, encoder_out_lens = simulate(
+            torch.from_numpy(features),
+            torch.from_numpy(lengths),
+            chunk_size=self.geometry.output_frames,
+            left_context=self.geometry.left_context,
+        )
+        return self._encoder_output(encoder_out), encoder_out_lens.numpy()
+
+    @torch.inference_mode()
     def decode_context(self, contexts: NDArray[np.int64]) -> Float32Array:
         """contexts (N, context_size), -1 = no symbol -> decoder_out (N, D')."""
         decoder_out = self._decoder(torch.from_numpy(contexts))

@@ -1,8 +1,10 @@
-"""Decoding many utterances at once."""
+"""Decoding many whole utterances at once."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,31 +12,27 @@ import torch
 
 from calve.audio import Audio
 from calve.bundle import FLUSH_FRAMES, Bundle
-from calve.decoding import (
-    Utterance,
-    decode_chunks,
-    decode_utterances,
-    read_utterances,
-    transcribe_with_client,
-)
-from calve.errors import DataError, PluginError
-from calve.features import FeatureConfig, compute_fbank
+from calve.decoding import decode_offline, transcribe_with_client
+from calve.features import compute_fbank
+from calve.methods import GREEDY, Method
+from calve.models import ModelBuilder
 from calve.registry import registry
 from calve.tokens import SymbolTable
 from calve.transcription import Recognizer
+from calve.utterances import Utterance
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_transducer.config import TransducerConfig
 from calve_transducer.model import Transducer
 from calve_transducer.runtime import TorchRuntime, TorchSession
-from calve_transducer.searches.greedy import GreedySearch
 
 SYMBOLS = SymbolTable(("<blk>", "<sos/eos>", "<unk>", *(f"▁w{i}" for i in range(17))))
 SAMPLE_RATE = 16000
+PADDING = math.log(1e-10)
 
 
 @pytest.fixture(scope="module")
-def session() -> TorchSession:
+def lstm() -> TorchSession:
     torch.manual_seed(7)
     encoder = LstmEncoder(LstmEncoderConfig(2, encoder_dim=32, rnn_hidden_size=48))
     config = TransducerConfig(len(SYMBOLS), decoder_dim=32, joiner_dim=32)
@@ -42,58 +40,182 @@ def session() -> TorchSession:
 
 
 @pytest.fixture(scope="module")
+def conformer() -> TorchSession:
+    torch.manual_seed(7)
+    builder = ModelBuilder("pruned_transducer_stateless5")
+    encoder = {"num_encoder_layers": 2, "encoder_dim": 32, "nhead": 2, "dim_feedforward": 32}
+    streaming = {"causal_convolution": True, "decode_chunk_size": 4, "left_context": 8}
+    model = {"vocab_size": len(SYMBOLS), "decoder_dim": 32, "joiner_dim": 32}
+    config = builder.resolve({"encoder": encoder | streaming, "model": model})
+    built = builder.build(config).eval()
+    with torch.no_grad():
+        # Sharpened until it speaks, and differently in different frames.
+        for parameter in built.joiner.output_linear.parameters():
+            parameter.mul_(8.0)
+    return TorchRuntime.open(built)
+
+
+def noise(number: int, samples: int, text: str | None = "") -> Utterance:
+    pcm = np.random.default_rng(number).normal(scale=0.1, size=samples).astype(np.float32)
+    return Utterance.of_audio(f"noise-{number}", Audio(pcm, SAMPLE_RATE, samples / 16000), text)
+
+
+@pytest.fixture(scope="module")
 def utterances() -> list[Utterance]:
-    """More than one batch, of very different lengths, some shorter than a segment."""
-    random = np.random.default_rng(0)
-    found = []
-    for number in range(40):
-        samples = random.normal(scale=0.1, size=random.integers(200, 24000)).astype(np.float32)
-        audio = Audio(samples, SAMPLE_RATE, len(samples) / SAMPLE_RATE)
-        found.append(Utterance(f"noise-{number}", audio, ""))
-    return found
+    """Several batches of very different lengths, some shorter than any encoder can work on."""
+    lengths = np.random.default_rng(0).integers(3000, 24000, size=20).tolist()
+    return [noise(number, samples) for number, samples in enumerate([*lengths, 90, 400, 900])]
 
 
-@pytest.mark.parametrize("chunk_ms", [40, 200, 640])
-def test_chunks_side_by_side_give_what_one_stream_gives(
-    session: TorchSession, utterances: list[Utterance], chunk_ms: int
+def alone(
+    session: TorchSession, utterance: Utterance, padding: int, *, in_chunks: bool = False
+) -> tuple[str, list[float]]:
+    """What greedy search makes of one utterance, after icefall's fashion."""
+    features = compute_fbank(utterance.audio(SAMPLE_RATE).samples)
+    tail = np.full((padding, 80), PADDING, dtype=np.float32)
+    padded = np.concatenate([features, tail])
+    least = np.full((max(0, 9 - len(padded)), 80), PADDING, dtype=np.float32)
+    encode = session.encode_in_chunks if in_chunks else session.encode
+    lengths = np.array([len(padded)])
+    encoder_out, frames = encode(np.concatenate([padded, least])[np.newaxis], lengths)
+    search = GREEDY.search(session, SYMBOLS, initial_symbol=-1)
+    stream = search.start()
+    search.advance([stream], [encoder_out[0, : max(0, frames[0])]])
+    found = search.result(stream)
+    starts = SYMBOLS.word_starts(SYMBOLS[token] for token in found.tokens)
+    return SYMBOLS.text(found.tokens), [0.04 * found.timestamps[index] for index in starts]
+
+
+def test_a_batch_of_a_recurrent_encoder_gives_what_each_utterance_alone_gives(
+    lstm: TorchSession, utterances: list[Utterance]
 ):
-    geometry = session.geometry.with_chunk_ms(chunk_ms)
-    texts = decode_chunks(session, SYMBOLS, utterances, FeatureConfig(), geometry)
-    recognizer = Recognizer(session, SYMBOLS, chunk_ms=chunk_ms)
-    assert texts == [recognizer.transcribe_audio(one.audio).text for one in utterances]
-    assert len(set(texts)) > 20
+    decoded = decode_offline(lstm, SYMBOLS, utterances, [GREEDY], max_duration=5)["greedy_search"]
+    assert decoded.failures == []
+    found = {one.name: one for one in decoded.utterances}
+    assert len(found) == len(utterances)
+    for utterance in utterances:
+        text, times = alone(lstm, utterance, FLUSH_FRAMES)
+        assert found[utterance.name].hypothesis == text
+        assert found[utterance.name].timestamps == pytest.approx(times)
+    assert len({one.hypothesis for one in decoded.utterances}) > 10
 
 
-def test_whole_utterances_give_what_each_alone_gives(
-    session: TorchSession, utterances: list[Utterance]
+@pytest.mark.parametrize("simulate", [False, True])
+def test_a_batch_of_a_conformer_gives_what_each_utterance_alone_gives(
+    conformer: TorchSession, utterances: list[Utterance], simulate: bool
 ):
-    texts = decode_utterances(session, SYMBOLS, utterances, FeatureConfig())
-    for utterance, text in zip(utterances, texts, strict=True):
-        features = compute_fbank(utterance.audio.samples)
-        padding = np.full((FLUSH_FRAMES, 80), np.log(1e-10), dtype=np.float32)
-        padded = np.concatenate([features, padding])
-        encoder_out, lengths = session.encode(padded[None], np.array([len(padded)]))
-        search = GreedySearch(session, symbols=SYMBOLS, initial_symbol=-1)
-        stream = search.start()
-        search.advance([stream], [encoder_out[0, : lengths[0]]])
-        assert text == SYMBOLS.text(search.result(stream).tokens)
+    decoded = decode_offline(
+        conformer, SYMBOLS, utterances, [GREEDY], simulate_streaming=simulate, max_duration=5
+    )["greedy_search"]
+    found = {one.name: one.hypothesis for one in decoded.utterances}
+    # As in icefall: so many feature frames as the left context has encoder frames.
+    padding = 8 if simulate else 0
+    expected = {
+        one.name: alone(conformer, one, padding, in_chunks=simulate)[0] for one in utterances
+    }
+    assert found == expected
+    assert len(set(found.values())) > 10
+    assert simulate or found["noise-20"] == ""
+
+
+def test_simulated_streaming_sees_less_than_whole_utterances(
+    conformer: TorchSession, utterances: list[Utterance]
+):
+    whole = decode_offline(conformer, SYMBOLS, utterances, [GREEDY])["greedy_search"]
+    chunks = decode_offline(conformer, SYMBOLS, utterances, [GREEDY], simulate_streaming=True)
+    assert whole.utterances != chunks["greedy_search"].utterances
+
+
+def test_several_methods_share_what_the_encoder_gives(
+    lstm: TorchSession, utterances: list[Utterance], monkeypatch: pytest.MonkeyPatch
+):
+    encoded = []
+
+    class Counting(TorchSession):
+        def encode(self, features: Any, lengths: Any) -> Any:
+            encoded.append(len(lengths))
+            return super().encode(features, lengths)
+
+    methods = [GREEDY, Method("greedy_search", {"max_sym_per_frame": 3})]
+    session = Counting(lstm.model)
+    decoded = decode_offline(session, SYMBOLS, utterances, methods, max_duration=5)
+    assert sum(encoded) == len(utterances)
+    assert list(decoded) == ["greedy_search", "greedy_search_max_sym_per_frame_3"]
+    for method in methods:
+        single = decode_offline(lstm, SYMBOLS, utterances, [method], max_duration=5)
+        assert single == {method.key: decoded[method.key]}
+
+
+def test_bad_utterances_are_reported_and_do_not_stop_the_others(
+    lstm: TorchSession, utterances: list[Utterance]
+):
+    def unreadable(sample_rate: int) -> Audio:
+        raise OSError("gone")
+
+    bad = [
+        replace(noise(50, 8000), name="unreadable", read_audio=unreadable),
+        replace(noise(51, 8000), name="unsaid", text=None),
+        noise(52, 0),
+    ]
+    decoded = decode_offline(lstm, SYMBOLS, [*utterances, *bad], [GREEDY])["greedy_search"]
+    assert {one.name: one.reason for one in decoded.failures} == {
+        "unreadable": "cannot read the audio: OSError gone",
+        "unsaid": "there is no reference: the cut has no supervision with a text",
+        "noise-52": "the recording holds no samples",
+    }
+    assert {one.name for one in decoded.utterances} == {one.name for one in utterances}
+
+
+def test_an_utterance_whose_scores_are_nan_is_found_in_its_batch(
+    lstm: TorchSession, utterances: list[Utterance]
+):
+    poisoned = len(utterances) // 2
+
+    class Poisoned(TorchSession):
+        def encode(self, features: Any, lengths: Any) -> Any:
+            encoder_out, frames = super().encode(features, lengths)
+            encoder_out = encoder_out.copy()
+            encoder_out[poisoned] = np.nan
+            return encoder_out, frames
+
+    decoded = decode_offline(Poisoned(lstm.model), SYMBOLS, utterances, [GREEDY])["greedy_search"]
+    by_length = sorted(utterances, key=lambda one: one.duration, reverse=True)
+    assert [one.name for one in decoded.failures] == [by_length[poisoned].name]
+    assert "NaN" in decoded.failures[0].reason
+    healthy = decode_offline(lstm, SYMBOLS, utterances, [GREEDY])["greedy_search"].utterances
+    assert decoded.utterances == [o for o in healthy if o.name != by_length[poisoned].name]
+
+
+def test_progress_counts_every_utterance(lstm: TorchSession, utterances: list[Utterance]):
+    @dataclass
+    class Counter:
+        done: int = 0
+
+        def start(self, title: str, total: int | None = None) -> None: ...
+
+        def advance(self, amount: int = 1, note: str = "") -> None:
+            self.done += amount
+
+        def finish(self) -> None: ...
+
+    progress = Counter()
+    some = [*utterances, noise(60, 8000, text=None)]
+    decode_offline(lstm, SYMBOLS, some, [GREEDY], max_duration=5, progress=progress)
+    assert progress.done == len(some)
 
 
 def test_the_real_client_hears_what_the_bundles_runtime_hears(golden_bundle: Bundle):
     samples = np.random.default_rng(1).normal(scale=0.1, size=(3, 16000)).astype(np.float32)
     rounded = np.round(samples * 32768).clip(-32768, 32767).astype(np.float32) / 32768
-    utterances = [Utterance(str(i), Audio(one, 16000, 1.0), "") for i, one in enumerate(rounded)]
+    utterances = [
+        Utterance.of_audio(str(i), Audio(one, 16000, 1.0), "") for i, one in enumerate(rounded)
+    ]
     client = registry().exporters.get("ncnn").clients[0]
     recognizer = Recognizer.from_bundle(golden_bundle)
-    ours = [recognizer.transcribe_audio(one.audio).text for one in utterances]
-    assert transcribe_with_client(client, golden_bundle, utterances) == ours
-
-
-def test_an_unknown_split_is_an_error_that_lists_the_splits(tmp_path: Path):
-    with pytest.raises(DataError, match="heldout"):
-        read_utterances("fsdd", tmp_path, "exam")
-
-
-def test_an_unknown_corpus_is_an_error(tmp_path: Path):
-    with pytest.raises(PluginError, match="fsdd"):
-        read_utterances("fsddd", tmp_path, "test")
+    ours = [recognizer.transcribe_audio(one.audio(16000)).text for one in utterances]
+    unsaid = noise(3, 16000, text=None)
+    decoded = transcribe_with_client(
+        client, golden_bundle, [utterances[0], unsaid, *utterances[1:]]
+    )
+    assert [one.hypothesis for one in decoded.utterances] == ours
+    assert [one.name for one in decoded.failures] == ["noise-3"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import itertools
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -21,10 +22,12 @@ from calve.specs import ExporterSpec, QuantizerSpec, RecipeSpec
 __all__ = [
     "RecipeGroup",
     "checkpoint_options",
+    "checkpoint_sweep_options",
     "corpus_options",
     "dataclass_options",
     "json_option",
     "loadable_options",
+    "method_options",
     "recipe_options",
 ]
 
@@ -238,29 +241,58 @@ class RecipeGroup(click.Group):
             formatter.write_dl([(n, recipes.get(n).summary) for n in self.list_commands(ctx)])
 
 
-_CHECKPOINT_OPTIONS: tuple[Decorator, ...] = (
-    click.option(
-        "--checkpoint",
-        metavar="FILE",
-        help="One checkpoint file, or builtin:NAME for one that comes with a recipe.",
-    ),
-    click.option(
-        "--exp-dir",
-        type=click.Path(file_okay=False),
-        help="Experiment folder with epoch-N.pt and checkpoint-N.pt; instead of --checkpoint.",
-    ),
-    click.option("--epoch", type=int, help="Use epoch-N.pt of --exp-dir."),
-    click.option(
-        "--iter", type=int, help="Use checkpoint-N.pt of --exp-dir, and nothing newer than it."
-    ),
-    click.option("--avg", type=int, help="Average this many checkpoints, ending with the chosen."),
-    click.option(
-        "--use-averaged-model",
-        type=click.BOOL,
-        metavar="[boolean]",
-        help="Average through the model_avg that training kept in the checkpoints.",
-    ),
-)
+class IntegerList(click.ParamType):  # type: ignore[type-arg]  # not generic in older click
+    """Whole numbers separated by commas."""
+
+    name = "integer,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(dict.fromkeys(int(part) for part in value.split(",")))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 20,25", param, ctx)
+
+
+def _checkpoint_options(number: Any) -> tuple[Decorator, ...]:
+    return (
+        click.option(
+            "--checkpoint",
+            metavar="FILE",
+            help="One checkpoint file, or builtin:NAME for one that comes with a recipe.",
+        ),
+        click.option(
+            "--exp-dir",
+            type=click.Path(file_okay=False),
+            help="Experiment folder with epoch-N.pt and checkpoint-N.pt; instead of --checkpoint.",
+        ),
+        click.option("--epoch", type=number, help="Use epoch-N.pt of --exp-dir."),
+        click.option(
+            "--iter",
+            type=number,
+            help="Use checkpoint-N.pt of --exp-dir, and nothing newer than it.",
+        ),
+        click.option(
+            "--avg", type=number, help="Average this many checkpoints, ending with the chosen."
+        ),
+        click.option(
+            "--use-averaged-model",
+            type=click.BOOL,
+            metavar="[boolean]",
+            help="Average through the model_avg that training kept in the checkpoints.",
+        ),
+    )
+
+
+_CHOICE = ("checkpoint", "exp_dir", "epoch", "iter", "avg", "use_averaged_model")
+
+
+def _given_choice(kwargs: dict[str, Any]) -> dict[str, Any]:
+    values = {name: kwargs.pop(name) for name in _CHOICE}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def checkpoint_options(function: Function) -> Function:
@@ -270,15 +302,64 @@ def checkpoint_options(function: Function) -> Function:
     def collect(*args: Any, **kwargs: Any) -> Any:
         from calve.checkpoint import CheckpointChoice
 
-        names = ("checkpoint", "exp_dir", "epoch", "iter", "avg", "use_averaged_model")
-        values = {name: kwargs.pop(name) for name in names}
-        given = {name: value for name, value in values.items() if value is not None}
-        return function(*args, checkpoint=CheckpointChoice(**given), **kwargs)
+        return function(*args, checkpoint=CheckpointChoice(**_given_choice(kwargs)), **kwargs)
 
-    decorated: Function = collect
-    for option in reversed(_CHECKPOINT_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+    return _decorated(collect, _checkpoint_options(int))
+
+
+def checkpoint_sweep_options(function: Function) -> Function:
+    """As `checkpoint_options`, but ``--epoch``, ``--iter`` and ``--avg`` may be lists.
+
+    The command gets all combinations as ``checkpoints``; none if no checkpoint was chosen at all.
+    """
+
+    @functools.wraps(function)
+    def collect(*args: Any, **kwargs: Any) -> Any:
+        from calve.checkpoint import CheckpointChoice
+
+        given = _given_choice(kwargs)
+        lists = {name: given.pop(name) for name in ("epoch", "iter", "avg") if name in given}
+        if "epoch" in lists and "iter" in lists:
+            raise click.UsageError("--epoch and --iter exclude one another")
+        combinations = (
+            dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())
+        )
+        checkpoints = (
+            [CheckpointChoice(**given, **numbers) for numbers in combinations]
+            if given or lists
+            else []
+        )
+        return function(*args, checkpoints=checkpoints, **kwargs)
+
+    return _decorated(collect, _checkpoint_options(IntegerList()))
+
+
+def method_options(function: Function) -> Function:
+    """``--decoding-method`` and the options of all methods; the command gets ``methods``."""
+
+    @functools.wraps(function)
+    def collect(*args: Any, decoding_method: str, search: dict[str, Any], **kwargs: Any) -> Any:
+        from calve.methods import choose_methods
+
+        names = [name.strip() for name in decoding_method.split(",")]
+        return function(*args, methods=choose_methods(names, search), **kwargs)
+
+    classes = [spec.options.load() for spec in registry().searches]
+    with_options = dataclass_options(*classes, key="search")(collect)
+    names = click.option(
+        "--decoding-method",
+        default="greedy_search",
+        show_default=True,
+        metavar="NAME,...",
+        help=f"One or several of {', '.join(spec.name for spec in registry().searches)}.",
+    )
+    return names(with_options)
+
+
+def _decorated(function: Function, options: Iterable[Decorator]) -> Function:
+    for option in reversed(tuple(options)):
+        function = option(function)
+    return function
 
 
 def corpus_options(function: Function) -> Function:

@@ -1,0 +1,54 @@
+"""Where one utterance of a stream ends and the next begins: the three rules that sherpa uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["EndpointRules"]
+
+
+def _seconds(default: float, text: str) -> float:
+    value: float = field(default=default, metadata={"help": text})
+    return value
+
+
+@dataclass(frozen=True)
+class EndpointRules:
+    """An utterance ends when any of the rules holds; names and defaults are sherpa-onnx's.
+
+    Silence is time in which the search emitted no symbol.
+    """
+
+    rule1_min_trailing_silence: float = _seconds(
+        2.4, "Rule 1: an utterance ends after so many seconds of silence, even if it is empty."
+    )
+    rule2_min_trailing_silence: float = _seconds(
+        1.2, "Rule 2: an utterance that is not empty ends after so many seconds of silence."
+    )
+    rule3_min_utterance_length: float = _seconds(
+        20.0, "Rule 3: an utterance ends when it has lasted so many seconds."
+    )
+
+    def __post_init__(self) -> None:
+        for name, seconds in vars(self).items():
+            if not seconds > 0:
+                raise ValueError(f"{name} is {seconds}; it must be positive")
+
+    def rule(self, length: float, trailing_silence: float | None) -> int | None:
+        """The first rule that ends the utterance.
+
+        Args:
+          length: Seconds that it has lasted.
+          trailing_silence: Seconds since its last symbol; None if it has none.
+
+        Returns:
+          1, 2 or 3; None if it goes on.
+        """
+        silence = length if trailing_silence is None else trailing_silence
+        if silence >= self.rule1_min_trailing_silence:
+            return 1
+        if trailing_silence is not None and silence >= self.rule2_min_trailing_silence:
+            return 2
+        if length >= self.rule3_min_utterance_length:
+            return 3
+        return None

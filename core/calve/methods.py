@@ -1,0 +1,102 @@
+"""Decoding methods with their options, as a user chose them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from calve.config import resolve
+from calve.errors import ConfigError
+from calve.protocols import Search, Session
+from calve.registry import registry
+from calve.searching import DEFAULT_SEARCH, make_search
+from calve.tokens import SymbolTable
+
+__all__ = ["GREEDY", "Method", "choose_methods"]
+
+_UNFIT_FOR_NAMES = re.compile(r"[^\w.+-]+")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A decoding method and those of its options that were given.
+
+    Attributes:
+      name: Of a registered search.
+      options: By name; the others have their defaults.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """What it is called in file names and tables: its name, and what is not by default.
+
+        Raises:
+          PluginError: if no plugin provides the method.
+          ConfigError: if an option is unknown or wrong.
+        """
+        cls = registry().searches.get(self.name).options.load()
+        chosen, defaults = resolve(cls, self.options), resolve(cls, {})
+        parts = [self.name]
+        for option in fields(cls):
+            value = getattr(chosen, option.name)
+            if value != getattr(defaults, option.name):
+                text = value.stem if isinstance(value, Path) else str(value)
+                parts.append(f"{option.name}_{_UNFIT_FOR_NAMES.sub('-', text)}")
+        return "_".join(parts)
+
+    def search(
+        self, session: Session, symbols: SymbolTable, initial_symbol: int | None = None
+    ) -> Search:
+        """The method on a session; ``initial_symbol`` as in `calve.searching.make_search`."""
+        return make_search(
+            self.name,
+            session,
+            symbols=symbols,
+            initial_symbol=initial_symbol,
+            **self.options,
+        )
+
+
+GREEDY = Method(DEFAULT_SEARCH)
+
+
+def choose_methods(names: Sequence[str], options: Mapping[str, Any]) -> list[Method]:
+    """Methods by name, each with those of ``options`` that it has.
+
+    Raises:
+      PluginError: if no plugin provides a method.
+      ConfigError: if none of the methods has an option, or its value is wrong.
+    """
+    known = {
+        name: {option.name for option in fields(registry().searches.get(name).options.load())}
+        for name in dict.fromkeys(names)
+    }
+    for option in options:
+        if not any(option in of_method for of_method in known.values()):
+            flag = f"--{option.replace('_', '-')}"
+            raise ConfigError(
+                f"{flag} is not an option of {' or '.join(known)}",
+                fix=f"leave it out, or choose a --decoding-method that has it: "
+                f"{', '.join(_methods_with(option))}",
+            )
+    methods = [
+        Method(name, {option: value for option, value in options.items() if option in of_method})
+        for name, of_method in known.items()
+    ]
+    for method in methods:
+        resolve(registry().searches.get(method.name).options.load(), method.options)
+    return methods
+
+
+def _methods_with(option: str) -> list[str]:
+    return [
+        search.name
+        for search in registry().searches
+        if option in {one.name for one in fields(search.options.load())}
+    ]

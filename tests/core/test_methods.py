@@ -1,0 +1,37 @@
+"""Decoding methods with their options."""
+
+from __future__ import annotations
+
+import pytest
+
+from calve.errors import ConfigError, PluginError
+from calve.methods import GREEDY, Method, choose_methods
+
+
+def test_a_method_is_called_by_its_name_and_what_is_not_default():
+    assert GREEDY.key == "greedy_search"
+    assert Method("greedy_search", {"max_sym_per_frame": 1}).key == "greedy_search"
+    several = Method("greedy_search", {"max_sym_per_frame": 3})
+    assert several.key == "greedy_search_max_sym_per_frame_3"
+
+
+def test_each_method_gets_the_options_that_it_has():
+    assert choose_methods(["greedy_search", "greedy_search"], {"max_sym_per_frame": 3}) == [
+        Method("greedy_search", {"max_sym_per_frame": 3})
+    ]
+
+
+def test_an_unknown_method_is_refused_with_a_suggestion():
+    with pytest.raises(PluginError, match="gready_search") as caught:
+        choose_methods(["gready_search"], {})
+    assert caught.value.fix == "did you mean 'greedy_search'?"
+
+
+def test_an_option_of_another_method_is_refused():
+    with pytest.raises(ConfigError, match="--hot-air is not an option of greedy_search"):
+        choose_methods(["greedy_search"], {"hot_air": 3})
+
+
+def test_a_wrong_value_is_refused():
+    with pytest.raises(ConfigError, match="at least 1"):
+        choose_methods(["greedy_search"], {"max_sym_per_frame": 0})
