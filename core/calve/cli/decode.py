@@ -11,6 +11,7 @@ import click
 
 from calve.bundle import Bundle
 from calve.checkpoint import BUILTIN_PREFIX, CheckpointChoice, checkpoint_files
+from calve.claims import claimed_clients
 from calve.cli.options import (
     RecipeGroup,
     checkpoint_sweep_options,
@@ -263,7 +264,7 @@ class _Comparison:
             features=bundle.manifest.features,
             tail_padding_frames=bundle.manifest.tail_padding_frames,
         )
-        for client in registry().exporters.get(bundle.manifest.format).clients:
+        for client in claimed_clients(bundle.manifest.encoder, bundle.manifest.format):
             if not client.is_installed:
                 click.echo(f"{client.name} is not installed, and left out", err=True)
                 continue
