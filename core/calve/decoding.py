@@ -80,14 +80,14 @@ def decode_offline(
     methods: Sequence[Method],
     *,
     simulate_streaming: bool = False,
+    padding_frames: int | None = None,
+    initial_symbol: int | None = None,
     max_duration: float = MAX_DURATION,
     progress: Progress = NO_PROGRESS,
 ) -> dict[str, Decoded]:
     """Decode whole utterances as icefall's ``decode.py`` does, encoding each once for all methods.
 
-    As there, a recurrent encoder gets `calve.bundle.FLUSH_FRAMES` padding frames behind each
-    utterance, and simulated streaming as many as the left context has encoder frames. An utterance
-    that cannot be read or decoded does not stop the others.
+    An utterance that cannot be read or decoded does not stop the others.
 
     Args:
       session: The networks.
@@ -95,22 +95,29 @@ def decode_offline(
       utterances: In any order.
       methods: Decoding methods.
       simulate_streaming: Whether attention is masked to the chunks of ``session.geometry``.
+      padding_frames: Frames of log(1e-10) behind each utterance. By default icefall's number: for
+        a recurrent encoder `calve.bundle.FLUSH_FRAMES`; in simulated streaming as many as the left
+        context has encoder frames.
+      initial_symbol: What the decoder sees before the first symbol, next to one blank; by default
+        what icefall's searches on whole utterances put there.
       max_duration: Seconds in a batch, padding included.
       progress: Is advanced by one for each utterance.
 
     Raises:
       ConfigError, PluginError: if a method cannot be used.
     """
-    initial_symbol = session.offline_initial_symbol
+    if initial_symbol is None:
+        initial_symbol = session.offline_initial_symbol
+    if padding_frames is None:
+        padding_frames = _padding_frames(session.geometry, simulate_streaming)
     searches = {method.key: method.search(session, symbols, initial_symbol) for method in methods}
     decoded = {key: Decoded() for key in searches}
     config = FeatureConfig(num_mel_bins=session.feature_dim)
     encode = session.encode_in_chunks if simulate_streaming else session.encode
-    padding = _padding_frames(session.geometry, simulate_streaming)
     for batch in batches_by_duration(utterances, max_duration):
         loaded, failures = load_each(batch, lambda utterance: utterance.features(config))
         matrices = [matrix for _, matrix in loaded]
-        encoder_out = _encode(encode, session.geometry, matrices, padding) if loaded else []
+        encoder_out = _encode(encode, session.geometry, matrices, padding_frames)
         for key, search in searches.items():
             decoded[key].failures.extend(failures)
             outcomes = _hypotheses(search, encoder_out)
@@ -177,6 +184,8 @@ def _encode(
     padding: int,
 ) -> list[Float32Array]:
     """encoder_out (T', D) of each utterance; T' is 0 for one that is too short."""
+    if not matrices:
+        return []
     lengths = np.array([len(matrix) + padding for matrix in matrices])
     # No encoder can work on less than this.
     longest = max(lengths.max(), geometry.overlap + geometry.subsampling_factor)

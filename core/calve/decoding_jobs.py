@@ -4,92 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import calve
-from calve.checkpoint import CheckpointChoice, checkpoint_files
 from calve.decoding import MAX_DURATION, Decoded, decode_offline
-from calve.discovery import load_driver
 from calve.error_files import ResultFiles, read_recogs, write_results
 from calve.errors import DataError
-from calve.exporting import model_symbols
 from calve.files import atomic_file
 from calve.geometry import StreamingGeometry
 from calve.methods import Method
-from calve.models import load
 from calve.progress import NO_PROGRESS
 from calve.protocols import OfflineSession, Progress
-from calve.tokens import SymbolTable
-from calve.utterances import Failure, Utterance, read_utterances
+from calve.sources import Model, Opened, Split
+from calve.utterances import Failure, Utterance
 
-__all__ = ["Job", "Model", "OfflineResult", "Split", "run_job"]
-
-
-@dataclass(frozen=True)
-class Split:
-    """A part of a prepared corpus."""
-
-    corpus: str
-    data_dir: Path
-    name: str
-
-    def utterances(self) -> list[Utterance]:
-        """As `calve.utterances.read_utterances`."""
-        return read_utterances(self.corpus, self.data_dir, self.name)
-
-
-@dataclass(frozen=True)
-class Model:
-    """A checkpoint of a recipe, on the torch runtime.
-
-    Attributes:
-      recipe: Name of the recipe.
-      checkpoint: Which checkpoint, or average of checkpoints.
-      overrides: Configuration by table that the checkpoint leaves open.
-      tokens: The symbol table; a builtin checkpoint brings its own.
-      num_threads: Threads of torch.
-    """
-
-    recipe: str
-    checkpoint: CheckpointChoice
-    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    tokens: Path | None = None
-    num_threads: int = 1
-
-    @property
-    def name(self) -> str:
-        """What file names and tables call it, as in icefall: ``epoch-20-avg-5``."""
-        choice = self.checkpoint
-        if choice.checkpoint is not None:
-            return Path(choice.checkpoint.removeprefix("builtin:")).stem
-        last = f"iter-{choice.iter}" if choice.iter else f"epoch-{choice.epoch}"
-        averaged = "-use-averaged-model" if choice.use_averaged_model else ""
-        return f"{last}-avg-{choice.avg or 1}{averaged}"
-
-    def open(self) -> tuple[OfflineSession, SymbolTable]:
-        """Load it.
-
-        Raises:
-          CheckpointError, ConfigError, TokensError: if it cannot be loaded.
-        """
-        loaded = load(self.recipe, self.checkpoint, self.overrides)
-        driver = load_driver("calve.runtimes", "torch")
-        session: OfflineSession = driver.open(loaded, num_threads=self.num_threads)
-        return session, model_symbols(self.tokens, loaded)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """What decides its answers, as plain data."""
-        files = [*checkpoint_files(self.checkpoint), *([self.tokens] if self.tokens else [])]
-        return {
-            "calve": calve.__version__,
-            "recipe": self.recipe,
-            "overrides": {table: dict(options) for table, options in self.overrides.items()},
-            "use_averaged_model": bool(self.checkpoint.use_averaged_model),
-            "files": [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files],
-        }
+__all__ = ["Job", "OfflineResult", "run_job"]
 
 
 @dataclass(frozen=True)
@@ -146,7 +77,7 @@ def run_job(job: Job, progress: Progress = NO_PROGRESS) -> list[OfflineResult]:
     Raises:
       CalveError: if the model or a split cannot be used; what was finished before is kept.
     """
-    opened = None
+    opened: Opened[OfflineSession] | None = None
     results: list[OfflineResult] = []
     for split in job.splits:
         utterances = split.utterances()
@@ -155,11 +86,10 @@ def run_job(job: Job, progress: Progress = NO_PROGRESS) -> list[OfflineResult]:
         missing = [method for method in job.methods if method.key not in there]
         if missing:
             opened = opened or job.model.open()
-            session, symbols = opened
             progress.start(f"{split.name}: {job.model.name}", len(utterances))
             decoded = decode_offline(
-                session,
-                symbols,
+                opened.session,
+                opened.symbols,
                 utterances,
                 missing,
                 simulate_streaming=job.simulate_streaming,
@@ -169,7 +99,7 @@ def run_job(job: Job, progress: Progress = NO_PROGRESS) -> list[OfflineResult]:
             progress.finish()
             for method in missing:
                 there[method.key] = store.write(
-                    method, _mode(session.geometry, job), decoded[method.key]
+                    method, _mode(opened.session.geometry, job), decoded[method.key]
                 )
         results.extend(there[method.key] for method in job.methods)
     return results

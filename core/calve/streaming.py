@@ -51,6 +51,7 @@ class StreamingRun:
       endpoints: How often each rule ended an utterance within a recording.
       step_seconds: Time of every step of all streams together, encoder and search.
       step_streams: Streams in each step.
+      busy_seconds: Time of all steps; of the slowest group where there are several.
       audio_seconds: Of the recordings that were decoded.
       feature_seconds: Time that reading and computing features took, not counted in the steps.
     """
@@ -59,14 +60,30 @@ class StreamingRun:
     endpoints: Counter[int] = field(default_factory=Counter)
     step_seconds: list[float] = field(default_factory=list)
     step_streams: list[int] = field(default_factory=list)
+    busy_seconds: float = 0.0
     audio_seconds: float = 0.0
     feature_seconds: float = 0.0
+
+    @classmethod
+    def of_groups(cls, runs: Sequence[StreamingRun]) -> StreamingRun:
+        """What groups of streams that ran at the same time did together."""
+        return cls(
+            Decoded(
+                [utterance for run in runs for utterance in run.decoded.utterances],
+                [failure for run in runs for failure in run.decoded.failures],
+            ),
+            sum((run.endpoints for run in runs), Counter()),
+            [seconds for run in runs for seconds in run.step_seconds],
+            [streams for run in runs for streams in run.step_streams],
+            busy_seconds=max(run.busy_seconds for run in runs),
+            audio_seconds=sum(run.audio_seconds for run in runs),
+            feature_seconds=sum(run.feature_seconds for run in runs),
+        )
 
     @property
     def throughput(self) -> float | None:
         """Seconds of audio decoded per second; None if there was nothing to do."""
-        busy = sum(self.step_seconds)
-        return self.audio_seconds / busy if busy else None
+        return self.audio_seconds / self.busy_seconds if self.busy_seconds else None
 
     def latency_ms(self, *percentiles: float) -> list[float]:
         """How long a chunk waits for its result, in milliseconds, over the chunks of all streams.
@@ -206,6 +223,7 @@ class StreamDecoder:
             if streams:
                 self._search(key, streams, frames, run)
             run.step_seconds.append(encode_seconds + time.perf_counter() - started)
+            run.busy_seconds += run.step_seconds[-1]
             run.step_streams.append(len(active))
         return states
 

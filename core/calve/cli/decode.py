@@ -3,60 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from calve.bundle import Bundle
-from calve.checkpoint import BUILTIN_PREFIX, CheckpointChoice, checkpoint_files
+from calve.checkpoint import CheckpointChoice
 from calve.claims import claimed_clients
-from calve.cli.options import (
-    RecipeGroup,
-    checkpoint_sweep_options,
-    corpus_options,
-    json_option,
-    method_options,
-    recipe_options,
-)
+from calve.cli.decoding_options import decoding_options
+from calve.cli.options import RecipeGroup
 from calve.cli.results import Row, print_results
-from calve.decoding import MAX_DURATION, Decoded, transcribe_with_client
-from calve.decoding_jobs import Job, Model, OfflineResult, Split, run_job
+from calve.decoding import MAX_DURATION, transcribe_with_client
+from calve.decoding_jobs import Job, OfflineResult, run_job
 from calve.errors import ConfigError
 from calve.methods import Method
 from calve.parallel import ordered_map
 from calve.progress import console_progress
-from calve.registry import registry
-from calve.scoring import UNITS
+from calve.searching import DEFAULT_SEARCH
+from calve.sources import BundleModel, Model, Split
 from calve.specs import RecipeSpec
-from calve.streaming import StreamDecoder, Variant
-from calve.utterances import Utterance
+from calve.streaming_jobs import StreamingJob, StreamingMethod, run_streaming
 
 __all__ = ["decode"]
 
-_STREAMS = 32
-
-
-def _decode_command(recipe: RecipeSpec) -> click.Command:
-    @click.command(recipe.name, help=_HELP.format(recipe=recipe.name))
-    @checkpoint_sweep_options
-    @click.option(
-        "--tokens",
-        type=click.Path(path_type=Path),
-        help="The model's tokens.txt.  [default: a builtin checkpoint's own, else the corpus']",
-    )
-    @corpus_options
-    @click.option(
-        "--split",
-        "splits",
-        multiple=True,
-        default=("test",),
-        show_default=True,
-        help="Part of the corpus; may be given several times.",
-    )
-    @method_options
-    @click.option(
+_OWN_OPTIONS = (
+    click.option(
         "--simulate-streaming",
         type=click.BOOL,
         is_flag=False,
@@ -64,69 +36,47 @@ def _decode_command(recipe: RecipeSpec) -> click.Command:
         default=False,
         metavar="[0|1]",
         help="Mask attention to what a streaming encoder sees.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--max-duration",
         type=click.FloatRange(min=0, min_open=True),
         default=MAX_DURATION,
         show_default=True,
         help="Seconds of audio in a batch, padding included.",
-    )
-    @click.option(
-        "--res-dir",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Where results go, in a folder for each method.  [default: --exp-dir; with "
-        "--checkpoint nothing is kept]",
-    )
-    @click.option("--redo", is_flag=True, help="Decode what has been decoded once more.")
-    @click.option(
-        "--unit",
-        type=click.Choice(list(UNITS)),
-        default="word",
-        show_default=True,
-        help="What errors are counted in.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--bundle",
         "bundle_dir",
         type=click.Path(path_type=Path),
         help="An export of the same checkpoint: stream through torch, the bundle's runtime and "
         "its clients as well.",
-    )
-    @click.option(
-        "--chunk-ms",
-        type=int,
-        help="With --bundle: milliseconds of audio per encoder step.  [default: the recipe's own]",
-    )
-    @click.option(
-        "--num-threads",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        help="Threads of each process.",
-    )
-    @click.option(
+    ),
+    click.option("--redo", is_flag=True, help="Decode what has been decoded once more."),
+    click.option(
         "--jobs",
         type=click.IntRange(min=1),
         default=1,
         show_default=True,
         help="Processes, each with a checkpoint of its own.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--dask",
         metavar="SCHEDULER",
-        help="Let the workers of this Dask scheduler do it (an address or a scheduler file).",
-    )
-    @recipe_options(recipe)
-    @json_option
+        help="Let the workers of an existing Dask cluster do it: the address of its scheduler.",
+    ),
+)
+
+
+def _decode_command(recipe: RecipeSpec) -> click.Command:
+    @click.command(recipe.name, help=_HELP.format(recipe=recipe.name))
+    @decoding_options(recipe, *_OWN_OPTIONS)
     @click.pass_context
     def command(
         ctx: click.Context,
-        checkpoints: list[CheckpointChoice],
-        tokens: Path | None,
-        corpus: str,
-        data_dir: Path,
-        splits: tuple[str, ...],
+        models: list[Model],
+        overrides: dict[str, dict[str, Any]],
+        chunk_size: int | None,
+        splits: tuple[Split, ...],
         methods: list[Method],
         simulate_streaming: bool,
         max_duration: float,
@@ -134,40 +84,26 @@ def _decode_command(recipe: RecipeSpec) -> click.Command:
         redo: bool,
         unit: str,
         bundle_dir: Path | None,
-        chunk_ms: int | None,
         num_threads: int,
         jobs: int,
         dask: str | None,
-        encoder: dict[str, Any],
-        model: dict[str, Any],
         as_json: bool,
     ) -> None:
-        parts = tuple(Split(corpus, data_dir, name) for name in dict.fromkeys(splits))
-        models = [
-            Model(
-                recipe.name,
-                checkpoint,
-                {"encoder": encoder, "model": model},
-                tokens or _tokens_of(checkpoint, corpus, data_dir),
-                num_threads,
-            )
-            for checkpoint in checkpoints or [CheckpointChoice()]
-        ]
-        results = res_dir or _exp_dir(models[0])
+        if not models:
+            CheckpointChoice()  # Says that there is none.
         plan = [
-            Job(one, parts, tuple(methods), simulate_streaming, max_duration, results, unit, redo)
+            Job(one, splits, tuple(methods), simulate_streaming, max_duration, res_dir, unit, redo)
             for one in models
         ]
-        comparison = None
-        if bundle_dir is not None:
-            comparison = _Comparison(models, Bundle.open(bundle_dir), chunk_ms, num_threads)
-        _check(plan)
+        _check(plan, bundle_dir)
         rows = list(_offline(plan, jobs, dask))
-        if comparison is not None:
-            for part in parts:
-                rows.extend(comparison.rows(part, methods))
-        complete = print_results(rows, unit, results, as_json=as_json)
-        if not complete:
+        if bundle_dir is not None:
+            ways = (models[0], BundleModel(bundle_dir, num_threads))
+            for split in splits:
+                for way in ways:
+                    rows.extend(_stream(way, split, methods, chunk_size, models[0].name))
+                rows.extend(_clients(ways[1], split, models[0].name))
+        if not print_results(rows, unit, res_dir, as_json=as_json):
             ctx.exit(1)
 
     return command
@@ -187,31 +123,24 @@ decode = RecipeGroup(
 )
 
 
-def _tokens_of(checkpoint: CheckpointChoice, corpus: str, data_dir: Path) -> Path | None:
-    if (checkpoint.checkpoint or "").startswith(BUILTIN_PREFIX):
-        return None
-    return data_dir / registry().datasets.get(corpus).tokens
-
-
-def _exp_dir(model: Model) -> Path | None:
-    exp_dir = model.checkpoint.exp_dir
-    return None if exp_dir is None else Path(exp_dir)
-
-
-def _check(plan: Sequence[Job]) -> None:
+def _check(plan: Sequence[Job], bundle_dir: Path | None) -> None:
     """Find what is missing before anything is decoded.
 
     Raises:
-      CalveError: if a checkpoint or a split is.
+      CalveError: if a checkpoint, the bundle or a split is.
     """
     for job in plan:
-        checkpoint_files(job.model.checkpoint)
+        job.model.fingerprint()
     for split in plan[0].splits:
         split.utterances()
+    if bundle_dir is not None:
+        Bundle.open(bundle_dir)
+        if len(plan) > 1:
+            raise ConfigError("--bundle is an export of one checkpoint", fix="choose one of them")
 
 
 def _offline(plan: Sequence[Job], jobs: int, dask: str | None) -> Iterator[Row]:
-    """Results of the checkpoint in whole utterances."""
+    """Results of the checkpoints in whole utterances."""
     progress = console_progress()
     finished: Iterator[list[OfflineResult]]
     if jobs == 1 and dask is None:
@@ -235,71 +164,29 @@ def _offline(plan: Sequence[Job], jobs: int, dask: str | None) -> Iterator[Row]:
     progress.finish()
 
 
-@dataclass(frozen=True)
-class _Comparison:
-    """A checkpoint and a bundle of it, streaming through every runtime that there is."""
+def _stream(
+    way: Model | BundleModel,
+    split: Split,
+    methods: Sequence[Method],
+    chunk_size: int | None,
+    model: str,
+) -> Iterator[Row]:
+    job = StreamingJob(way, split, tuple(map(StreamingMethod, methods)), chunk_size=chunk_size)
+    result = run_streaming(job, console_progress())
+    for key, run in result.runs.items():
+        yield Row(split.name, result.runtime, result.mode, model, key, run.decoded)
 
-    models: Sequence[Model]
-    bundle: Bundle
-    chunk_ms: int | None
-    num_threads: int
 
-    def __post_init__(self) -> None:
-        if len(self.models) > 1:
-            raise ConfigError("--bundle is an export of one checkpoint", fix="choose one of them")
-
-    def rows(self, split: Split, methods: Sequence[Method]) -> Iterator[Row]:
-        """Results of streaming."""
-        utterances = split.utterances()
-        bundle = self.bundle
-        session, symbols = self.models[0].open()
-        yield from self._stream(split, utterances, "torch", session, symbols, methods)
-        yield from self._stream(
-            split,
-            utterances,
-            bundle.manifest.runtime,
-            bundle.runtime(num_threads=self.num_threads),
-            bundle.symbols,
-            methods,
-            features=bundle.manifest.features,
-            tail_padding_frames=bundle.manifest.tail_padding_frames,
+def _clients(way: BundleModel, split: Split, model: str) -> Iterator[Row]:
+    """Results of the clients that the bundle's encoder claims."""
+    bundle, progress = Bundle.open(way.path), console_progress()
+    for client in claimed_clients(bundle.manifest.encoder, bundle.manifest.format):
+        if not client.is_installed:
+            click.echo(f"{client.name} is not installed, and left out", err=True)
+            continue
+        progress.start(f"{split.name}: {client.name}")
+        decoded = transcribe_with_client(
+            client, bundle, split.utterances(), num_threads=way.num_threads
         )
-        for client in claimed_clients(bundle.manifest.encoder, bundle.manifest.format):
-            if not client.is_installed:
-                click.echo(f"{client.name} is not installed, and left out", err=True)
-                continue
-            progress = console_progress()
-            progress.start(f"{split.name}: {client.name}")
-            decoded = transcribe_with_client(
-                client, bundle, utterances, num_threads=self.num_threads
-            )
-            progress.finish()
-            yield self._row(split, client.name, "streaming", "greedy_search", decoded)
-
-    def _stream(
-        self,
-        split: Split,
-        utterances: Sequence[Utterance],
-        runtime: str,
-        session: Any,
-        symbols: Any,
-        methods: Sequence[Method],
-        **options: Any,
-    ) -> Iterator[Row]:
-        geometry = session.geometry
-        if self.chunk_ms is not None:
-            geometry = geometry.with_chunk_ms(self.chunk_ms)
-        mode = f"streaming, {geometry.chunk_ms} ms"
-        variants = {method.key: Variant(method.search(session, symbols)) for method in methods}
-        decoder = StreamDecoder(
-            session, symbols, variants, num_streams=_STREAMS, geometry=geometry, **options
-        )
-        progress = console_progress()
-        progress.start(f"{split.name}: {runtime}, {mode}", len(utterances))
-        runs = decoder.decode(utterances, progress)
         progress.finish()
-        for key, run in runs.items():
-            yield self._row(split, runtime, mode, key, run.decoded)
-
-    def _row(self, split: Split, runtime: str, mode: str, method: str, decoded: Decoded) -> Row:
-        return Row(split.name, runtime, mode, self.models[0].name, method, decoded)
+        yield Row(split.name, client.name, "streaming", model, DEFAULT_SEARCH, decoded)

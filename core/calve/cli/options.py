@@ -25,9 +25,9 @@ __all__ = [
     "checkpoint_sweep_options",
     "corpus_options",
     "dataclass_options",
+    "decorated",
     "json_option",
     "loadable_options",
-    "method_options",
     "recipe_options",
 ]
 
@@ -304,7 +304,7 @@ def checkpoint_options(function: Function) -> Function:
 
         return function(*args, checkpoint=CheckpointChoice(**_given_choice(kwargs)), **kwargs)
 
-    return _decorated(collect, _checkpoint_options(int))
+    return decorated(collect, _checkpoint_options(int))
 
 
 def checkpoint_sweep_options(function: Function) -> Function:
@@ -331,32 +331,11 @@ def checkpoint_sweep_options(function: Function) -> Function:
         )
         return function(*args, checkpoints=checkpoints, **kwargs)
 
-    return _decorated(collect, _checkpoint_options(IntegerList()))
+    return decorated(collect, _checkpoint_options(IntegerList()))
 
 
-def method_options(function: Function) -> Function:
-    """``--decoding-method`` and the options of all methods; the command gets ``methods``."""
-
-    @functools.wraps(function)
-    def collect(*args: Any, decoding_method: str, search: dict[str, Any], **kwargs: Any) -> Any:
-        from calve.methods import choose_methods
-
-        names = [name.strip() for name in decoding_method.split(",")]
-        return function(*args, methods=choose_methods(names, search), **kwargs)
-
-    classes = [spec.options.load() for spec in registry().searches]
-    with_options = dataclass_options(*classes, key="search")(collect)
-    names = click.option(
-        "--decoding-method",
-        default="greedy_search",
-        show_default=True,
-        metavar="NAME,...",
-        help=f"One or several of {', '.join(spec.name for spec in registry().searches)}.",
-    )
-    return names(with_options)
-
-
-def _decorated(function: Function, options: Iterable[Decorator]) -> Function:
+def decorated(function: Function, options: Iterable[Decorator]) -> Function:
+    """``function`` with options, which ``--help`` lists in this order."""
     for option in reversed(tuple(options)):
         function = option(function)
     return function

@@ -1,0 +1,175 @@
+"""What ``calve decode`` and ``calve streaming-decode`` are told in the same words."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import click
+
+from calve.checkpoint import BUILTIN_PREFIX, CheckpointChoice
+from calve.cli.options import (
+    Decorator,
+    Function,
+    checkpoint_sweep_options,
+    corpus_options,
+    dataclass_options,
+    decorated,
+    json_option,
+    recipe_options,
+)
+from calve.config import fields_help
+from calve.methods import choose_methods
+from calve.registry import registry
+from calve.scoring import UNITS
+from calve.sources import Model, Split
+from calve.specs import RecipeSpec
+
+__all__ = ["decoding_options"]
+
+
+def decoding_options(recipe: RecipeSpec, *own: Decorator) -> Decorator:
+    """Options that say which models decode which splits, and how.
+
+    The command gets ``models`` (none if no checkpoint was chosen), ``overrides`` (the options of
+    the recipe that were given, by table), ``chunk_size`` (None if it was not given), ``splits``,
+    ``methods``, ``unit``, ``num_threads``, ``res_dir`` (by default the experiment folder; None if
+    there is none) and ``as_json``.
+
+    Args:
+      recipe: Whose models.
+      own: Options of the command itself; ``--help`` lists them before those of the recipe.
+    """
+
+    def decorate(function: Function) -> Function:
+        options: tuple[Decorator, ...] = (
+            checkpoint_sweep_options,
+            _TOKENS,
+            corpus_options,
+            _SPLIT,
+            _method_options,
+            *own,
+            *_RESULTS,
+            _NUM_THREADS,
+            recipe_options(recipe),
+            *([] if _has_chunk_size(recipe) else [_CHUNK_SIZE]),
+            json_option,
+        )
+        return decorated(_collected(recipe, function), options)
+
+    return decorate
+
+
+def _collected(recipe: RecipeSpec, function: Function) -> Function:
+    @functools.wraps(function)
+    def collect(
+        *args: Any,
+        checkpoints: list[CheckpointChoice],
+        tokens: Path | None,
+        corpus: str,
+        data_dir: Path,
+        split: tuple[str, ...],
+        num_threads: int,
+        res_dir: Path | None,
+        encoder: dict[str, Any],
+        model: dict[str, Any],
+        decode_chunk_size: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        overrides = {"encoder": encoder, "model": model}
+        of_corpus = data_dir / registry().datasets.get(corpus).tokens
+        models = [
+            Model(recipe.name, one, overrides, tokens or _tokens(one, of_corpus), num_threads)
+            for one in checkpoints
+        ]
+        exp_dir = checkpoints[0].exp_dir if checkpoints else None
+        return function(
+            *args,
+            models=models,
+            overrides=overrides,
+            chunk_size=encoder.get("decode_chunk_size", decode_chunk_size),
+            splits=tuple(Split(corpus, data_dir, name) for name in dict.fromkeys(split)),
+            num_threads=num_threads,
+            res_dir=res_dir or (Path(exp_dir) if exp_dir else None),
+            **kwargs,
+        )
+
+    return collect
+
+
+def _tokens(checkpoint: CheckpointChoice, of_corpus: Path) -> Path | None:
+    """A builtin checkpoint has symbols of its own."""
+    is_builtin = (checkpoint.checkpoint or "").startswith(BUILTIN_PREFIX)
+    return None if is_builtin else of_corpus
+
+
+def _has_chunk_size(recipe: RecipeSpec) -> bool:
+    """Whether the encoder itself is made for one chunk, and has the option already."""
+    config = registry().encoders.get(recipe.encoder).config.load()
+    return "decode_chunk_size" in {field.name for field in fields_help(config)}
+
+
+def _method_options(function: Function) -> Function:
+    """``--decoding-method`` and the options of all methods; the command gets ``methods``."""
+
+    @functools.wraps(function)
+    def collect(*args: Any, decoding_method: str, search: dict[str, Any], **kwargs: Any) -> Any:
+        names = [name.strip() for name in decoding_method.split(",")]
+        return function(*args, methods=choose_methods(names, search), **kwargs)
+
+    known = ", ".join(spec.name for spec in registry().searches)
+    names = click.option(
+        "--decoding-method",
+        default="greedy_search",
+        show_default=True,
+        metavar="NAME,...",
+        help=f"One or several of {known}.",
+    )
+    classes = [spec.options.load() for spec in registry().searches]
+    return decorated(collect, (names, dataclass_options(*classes, key="search")))
+
+
+_TOKENS = click.option(
+    "--tokens",
+    type=click.Path(path_type=Path),
+    help="The model's tokens.txt.  [default: a builtin checkpoint's own, else the corpus']",
+)
+
+_CHUNK_SIZE = click.option(
+    "--decode-chunk-size",
+    type=click.IntRange(min=1),
+    help="Frames after subsampling that a streaming step advances.  [default: the model's own]",
+)
+
+_SPLIT = click.option(
+    "--split",
+    multiple=True,
+    default=("test",),
+    show_default=True,
+    help="Part of the corpus; may be given several times.",
+)
+
+_RESULTS = (
+    click.option(
+        "--res-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Where results go, in a folder for each method.  [default: --exp-dir; without it "
+        "nothing is kept]",
+    ),
+    click.option(
+        "--unit",
+        type=click.Choice(list(UNITS)),
+        default="word",
+        show_default=True,
+        help="What errors are counted in.",
+    ),
+)
+
+_NUM_THREADS = click.option(
+    "--num-threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Threads of each process.",
+)

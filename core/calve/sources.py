@@ -1,0 +1,159 @@
+"""What decoding works on: a part of a corpus, and a model as a checkpoint or as a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import calve
+from calve.bundle import Bundle, tail_padding
+from calve.checkpoint import CheckpointChoice, checkpoint_files
+from calve.discovery import load_driver
+from calve.errors import DataError
+from calve.exporting import model_symbols
+from calve.features import FeatureConfig
+from calve.models import load
+from calve.protocols import OfflineSession, Session
+from calve.tokens import SymbolTable
+from calve.utterances import Utterance, read_utterances
+
+__all__ = ["BundleModel", "Model", "Opened", "Split"]
+
+AnySession = TypeVar("AnySession", bound=Session)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A part of a prepared corpus."""
+
+    corpus: str
+    data_dir: Path
+    name: str
+
+    def utterances(self) -> list[Utterance]:
+        """As `calve.utterances.read_utterances`."""
+        return read_utterances(self.corpus, self.data_dir, self.name)
+
+
+@dataclass(frozen=True)
+class Opened(Generic[AnySession]):
+    """A loaded model and what belongs to it.
+
+    Attributes:
+      session: The networks.
+      symbols: Their symbol table.
+      features: What they were trained on.
+      tail_padding_frames: Silent frames that bring out the last words of a stream.
+      runtime: What runs the networks.
+    """
+
+    session: AnySession
+    symbols: SymbolTable
+    features: FeatureConfig
+    tail_padding_frames: int
+    runtime: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checkpoint of a recipe, on the torch runtime.
+
+    Attributes:
+      recipe: Name of the recipe.
+      checkpoint: Which checkpoint, or average of checkpoints.
+      overrides: Configuration by table that the checkpoint leaves open.
+      tokens: The symbol table; a builtin checkpoint brings its own.
+      num_threads: Threads of torch.
+    """
+
+    recipe: str
+    checkpoint: CheckpointChoice
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tokens: Path | None = None
+    num_threads: int = 1
+
+    @property
+    def name(self) -> str:
+        """What file names and tables call it, as in icefall: ``epoch-20-avg-5``."""
+        choice = self.checkpoint
+        if choice.checkpoint is not None:
+            return Path(choice.checkpoint.removeprefix("builtin:")).stem
+        last = f"iter-{choice.iter}" if choice.iter else f"epoch-{choice.epoch}"
+        averaged = "-use-averaged-model" if choice.use_averaged_model else ""
+        return f"{last}-avg-{choice.avg or 1}{averaged}"
+
+    def open(self) -> Opened[OfflineSession]:
+        """Load it.
+
+        Raises:
+          CheckpointError, ConfigError, TokensError: if it cannot be loaded.
+        """
+        loaded = load(self.recipe, self.checkpoint, self.overrides)
+        driver = load_driver("calve.runtimes", "torch")
+        session: OfflineSession = driver.open(loaded, num_threads=self.num_threads)
+        return Opened(
+            session,
+            model_symbols(self.tokens, loaded),
+            FeatureConfig(num_mel_bins=session.feature_dim),
+            tail_padding(session.geometry),
+            "torch",
+        )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides its answers, as plain data.
+
+        Raises:
+          CheckpointError, DataError: if a file is missing.
+        """
+        files = [*checkpoint_files(self.checkpoint), *([self.tokens] if self.tokens else [])]
+        return {
+            "calve": calve.__version__,
+            "recipe": self.recipe,
+            "overrides": {table: dict(options) for table, options in self.overrides.items()},
+            "use_averaged_model": bool(self.checkpoint.use_averaged_model),
+            "files": [_stamp(path) for path in files],
+        }
+
+
+@dataclass(frozen=True)
+class BundleModel:
+    """A bundle, on the runtime of its format.
+
+    Attributes:
+      path: Its directory.
+      num_threads: Threads of the runtime.
+    """
+
+    path: Path
+    num_threads: int = 1
+
+    @property
+    def name(self) -> str:
+        """What file names and tables call it: the directory's name."""
+        return self.path.resolve().name
+
+    def open(self) -> Opened[Session]:
+        """Load it.
+
+        Raises:
+          BundleError, PluginError: if it cannot be loaded.
+        """
+        bundle = Bundle.open(self.path)
+        manifest = bundle.manifest
+        return Opened(
+            bundle.runtime(num_threads=self.num_threads),
+            bundle.symbols,
+            manifest.features,
+            manifest.tail_padding_frames,
+            manifest.runtime,
+        )
+
+
+def _stamp(path: Path) -> list[str | int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"cannot read the file: {error.strerror}", where=path) from error
+    return [path.name, status.st_size, status.st_mtime_ns]

@@ -1,0 +1,238 @@
+"""A model streaming through a split in groups of streams, and the same simulated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calve.audio import Audio
+from calve.decoding import Decoded, decode_offline
+from calve.endpointing import EndpointRules
+from calve.geometry import StreamingGeometry
+from calve.methods import Method
+from calve.parallel import ordered_map
+from calve.progress import NO_PROGRESS
+from calve.protocols import Progress
+from calve.sources import BundleModel, Model, Split
+from calve.streaming import StreamDecoder, StreamingRun, Variant
+from calve.transcription import silent_tail
+from calve.utterances import Utterance
+
+__all__ = [
+    "Difference",
+    "StreamingJob",
+    "StreamingMethod",
+    "StreamingResult",
+    "chunked",
+    "first_difference",
+    "run_streaming",
+    "simulate",
+]
+
+Float32Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StreamingMethod:
+    """A decoding method, and where it cuts a stream into utterances.
+
+    Attributes:
+      method: The decoding method.
+      endpoints: The rules; None leaves streams whole.
+    """
+
+    method: Method
+    endpoints: EndpointRules | None = None
+
+    @property
+    def key(self) -> str:
+        """What it is called in file names and tables."""
+        return self.method.key if self.endpoints is None else f"{self.method.key}_endpointing"
+
+
+@dataclass(frozen=True)
+class StreamingJob:
+    """One model streaming through one split.
+
+    Attributes:
+      model: A checkpoint on the torch runtime, or a bundle on its own.
+      split: What is decoded.
+      methods: How; all share the encoder's output.
+      num_streams: Most streams at a time, in all groups together.
+      chunk_size: Encoder frames of a step; the model's own by default.
+      groups: Processes, each with a model and an equal share of streams and utterances.
+    """
+
+    model: Model | BundleModel
+    split: Split
+    methods: tuple[StreamingMethod, ...]
+    num_streams: int = 50
+    chunk_size: int | None = None
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class StreamingResult:
+    """What came of a `StreamingJob`.
+
+    Attributes:
+      runtime: What ran the networks.
+      chunk_ms: Milliseconds of audio that a step advanced.
+      runs: By `StreamingMethod.key`.
+    """
+
+    runtime: str
+    chunk_ms: int
+    runs: dict[str, StreamingRun]
+
+    @property
+    def mode(self) -> str:
+        """How the encoder saw the recordings, for tables."""
+        return f"streaming, {self.chunk_ms} ms"
+
+
+def run_streaming(job: StreamingJob, progress: Progress = NO_PROGRESS) -> StreamingResult:
+    """Stream through the split; one utterance that fails does not stop the others.
+
+    Raises:
+      CalveError: if the model, the split or a method cannot be used.
+    """
+    title = f"{job.split.name}: {job.model.name}, streaming"
+    if job.groups == 1:
+        progress.start(title, len(job.split.utterances()))
+        result = _run_group(job, 0, progress)
+        progress.finish()
+        return result
+    progress.start(title, job.groups)
+    results = []
+    tasks = [(job, group) for group in range(job.groups)]
+    for result in ordered_map(_run_task, tasks, jobs=job.groups):
+        results.append(result)
+        progress.advance()
+    progress.finish()
+    runs = {
+        one.key: StreamingRun.of_groups([result.runs[one.key] for result in results])
+        for one in job.methods
+    }
+    return replace(results[0], runs=runs)
+
+
+def simulate(
+    model: Model,
+    split: Split,
+    methods: Sequence[Method],
+    *,
+    chunk_size: int | None = None,
+    max_duration: float,
+    progress: Progress = NO_PROGRESS,
+) -> dict[str, Decoded]:
+    """What streaming would find if attention masks were all that there is to it.
+
+    The encoder sees whole utterances through masks. All the rest is as in streaming and not as in
+    icefall's ``decode.py``: the same silence behind each utterance, the same start of the search.
+
+    Returns:
+      What was found, by `calve.methods.Method.key`.
+
+    Raises:
+      CalveError: if the model, the split or a method cannot be used.
+    """
+    opened = model.open()
+    session = opened.session
+    session.geometry = chunked(session.geometry, chunk_size)
+    tail = silent_tail(opened.tail_padding_frames, opened.features)
+    utterances = split.utterances()
+    progress.start(f"{split.name}: {model.name}, simulated streaming", len(utterances))
+    decoded = decode_offline(
+        session,
+        opened.symbols,
+        [_followed_by(utterance, tail) for utterance in utterances],
+        methods,
+        simulate_streaming=True,
+        padding_frames=0,
+        initial_symbol=session.initial_symbol,
+        max_duration=max_duration,
+        progress=progress,
+    )
+    progress.finish()
+    return decoded
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An utterance in which simulated and real streaming differ.
+
+    Attributes:
+      name: Of the utterance.
+      reference: What was said.
+      simulated: What simulated streaming found; None if it failed.
+      real: What real streaming found; None if it failed.
+    """
+
+    name: str
+    reference: str
+    simulated: str | None
+    real: str | None
+
+
+def first_difference(simulated: Decoded, real: Decoded) -> Difference | None:
+    """The first utterance, by name, that is not the same in both."""
+    before = {one.name: one for one in simulated.utterances}
+    after = {one.name: one for one in real.utterances}
+    for name in sorted(before | after):
+        one, other = before.get(name), after.get(name)
+        simulated_text = one.hypothesis if one else None
+        real_text = other.hypothesis if other else None
+        if simulated_text != real_text:
+            reference = (one or other or before[name]).reference
+            return Difference(name, reference, simulated_text, real_text)
+    return None
+
+
+def _run_task(task: tuple[StreamingJob, int]) -> StreamingResult:
+    return _run_group(*task, NO_PROGRESS)
+
+
+def _run_group(job: StreamingJob, group: int, progress: Progress) -> StreamingResult:
+    opened = job.model.open()
+    geometry = chunked(opened.session.geometry, job.chunk_size)
+    variants = {
+        one.key: Variant(one.method.search(opened.session, opened.symbols), one.endpoints)
+        for one in job.methods
+    }
+    decoder = StreamDecoder(
+        opened.session,
+        opened.symbols,
+        variants,
+        num_streams=math.ceil(job.num_streams / job.groups),
+        features=opened.features,
+        geometry=geometry,
+        tail_padding_frames=opened.tail_padding_frames,
+    )
+    runs = decoder.decode(job.split.utterances()[group :: job.groups], progress)
+    return StreamingResult(opened.runtime, geometry.chunk_ms, runs)
+
+
+def chunked(geometry: StreamingGeometry, chunk_size: int | None) -> StreamingGeometry:
+    """The geometry with steps of ``chunk_size`` encoder frames.
+
+    Raises:
+      ConfigError: if the network was made for another chunk.
+    """
+    if chunk_size is None:
+        return geometry
+    frame_ms = geometry.subsampling_factor * geometry.frame_shift_ms
+    return geometry.with_chunk_ms(chunk_size * frame_ms)
+
+
+def _followed_by(utterance: Utterance, tail: Float32Array) -> Utterance:
+    def read_audio(sample_rate: int) -> Audio:
+        audio = utterance.audio(sample_rate)
+        samples = np.concatenate([audio.samples, tail])
+        return Audio(samples, sample_rate, len(samples) / sample_rate)
+
+    return Utterance(utterance.name, utterance.text, utterance.duration, read_audio)
