@@ -12,6 +12,7 @@ _SHORT_HELP = {
     "train": "Train a recipe on a prepared corpus.",
     "average": "Average checkpoints into one file that holds the model alone.",
     "decode": "Decode a corpus with a checkpoint, and with a bundle of it; print the WER.",
+    "streaming-decode": "Decode a corpus chunk by chunk in many streams; print WER and latency.",
     "export": "Turn a checkpoint into a bundle for a device.",
     "metadata": "Show or write the metadata that a runtime needs.",
     "lint": "Find what a runtime would choke on, without running the model.",

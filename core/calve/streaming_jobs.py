@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from calve.audio import Audio
 from calve.decoding import Decoded, decode_offline
 from calve.endpointing import EndpointRules
+from calve.error_files import ResultFiles, write_results
 from calve.geometry import StreamingGeometry
 from calve.methods import Method
 from calve.parallel import ordered_map
@@ -31,6 +33,7 @@ __all__ = [
     "first_difference",
     "run_streaming",
     "simulate",
+    "write_streaming_results",
 ]
 
 Float32Array = NDArray[np.float32]
@@ -81,18 +84,18 @@ class StreamingResult:
 
     Attributes:
       runtime: What ran the networks.
-      chunk_ms: Milliseconds of audio that a step advanced.
+      geometry: How its encoder stepped.
       runs: By `StreamingMethod.key`.
     """
 
     runtime: str
-    chunk_ms: int
+    geometry: StreamingGeometry
     runs: dict[str, StreamingRun]
 
     @property
     def mode(self) -> str:
         """How the encoder saw the recordings, for tables."""
-        return f"streaming, {self.chunk_ms} ms"
+        return f"streaming, {self.geometry.chunk_ms} ms"
 
 
 def run_streaming(job: StreamingJob, progress: Progress = NO_PROGRESS) -> StreamingResult:
@@ -119,6 +122,34 @@ def run_streaming(job: StreamingJob, progress: Progress = NO_PROGRESS) -> Stream
         for one in job.methods
     }
     return replace(results[0], runs=runs)
+
+
+def write_streaming_results(
+    res_dir: Path, job: StreamingJob, result: StreamingResult, unit: str
+) -> None:
+    """Write error files in icefall's form into ``res_dir/streaming``, in a folder for each method.
+
+    The summary also says how fast it was.
+    """
+    geometry = result.geometry
+    suffix = f"{job.model.name}-chunk-size-{geometry.output_frames}"
+    if geometry.left_context:
+        suffix += f"-left-context-{geometry.left_context}"
+    if geometry.right_context:
+        suffix += f"-right-context-{geometry.right_context}"
+    for one in job.methods:
+        run = result.runs[one.key]
+        folder = res_dir / "streaming" / one.method.name
+        files = ResultFiles.named(folder, job.split.name, one.key, suffix)
+        title = ", ".join((job.split.name, one.key, job.model.name, result.runtime, result.mode))
+        if run.step_seconds:
+            p50, p95, p99 = run.latency_ms(50, 95, 99)
+            title += (
+                f", {job.num_streams} streams in {job.groups} processes, a chunk waits {p50:.1f} ms "
+                f"(p50), {p95:.1f} ms (p95), {p99:.1f} ms (p99), {run.throughput:.0f} seconds of "
+                "audio a second"
+            )
+        write_results(files, title, run.decoded.utterances, run.decoded.score(unit))
 
 
 def simulate(
@@ -214,7 +245,7 @@ def _run_group(job: StreamingJob, group: int, progress: Progress) -> StreamingRe
         tail_padding_frames=opened.tail_padding_frames,
     )
     runs = decoder.decode(job.split.utterances()[group :: job.groups], progress)
-    return StreamingResult(opened.runtime, geometry.chunk_ms, runs)
+    return StreamingResult(opened.runtime, geometry, runs)
 
 
 def chunked(geometry: StreamingGeometry, chunk_size: int | None) -> StreamingGeometry:

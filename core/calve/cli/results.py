@@ -34,6 +34,7 @@ class Row:
       decoded: What came of it.
       resumed: Whether it is from an earlier run.
       figures: More columns, by their heading.
+      details: More keys of ``--json``.
     """
 
     split: str
@@ -44,6 +45,7 @@ class Row:
     decoded: Decoded
     resumed: bool = False
     figures: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -158,6 +160,7 @@ def _json(row: Row, ranked: Ranked) -> dict[str, Any]:
         "best_is_better": ranked.best_is_better,
         "failures": {one.name: one.reason for one in row.decoded.failures},
         **row.figures,
+        **row.details,
     }
 
 

@@ -1,0 +1,269 @@
+"""``calve streaming-decode``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from calve.bundle import Bundle
+from calve.checkpoint import CheckpointChoice
+from calve.cli.decoding_options import decoding_options
+from calve.cli.options import RecipeGroup, dataclass_options
+from calve.cli.results import Row, print_results
+from calve.config import resolve
+from calve.decoding import MAX_DURATION, Decoded
+from calve.endpointing import EndpointRules
+from calve.errors import ConfigError
+from calve.methods import Method
+from calve.progress import console_progress
+from calve.sources import BundleModel, Model, Split
+from calve.specs import RecipeSpec
+from calve.streaming import StreamingRun
+from calve.streaming_jobs import (
+    Difference,
+    StreamingJob,
+    StreamingMethod,
+    StreamingResult,
+    first_difference,
+    run_streaming,
+    simulate,
+    write_streaming_results,
+)
+
+__all__ = ["streaming_decode"]
+
+_OWN_OPTIONS = (
+    click.option(
+        "--bundle",
+        "bundle_dir",
+        type=click.Path(path_type=Path),
+        help="Stream through this export on the runtime of its format, instead of a checkpoint.",
+    ),
+    click.option(
+        "--num-decode-streams",
+        type=click.IntRange(min=1),
+        default=50,
+        show_default=True,
+        help="Streams side by side; as one ends, the next enters.",
+    ),
+    click.option(
+        "--jobs",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Processes, each with a model of its own and its share of the streams.",
+    ),
+    click.option(
+        "--compare",
+        is_flag=True,
+        help="Simulate streaming with the checkpoint as well, and show the first utterance in "
+        "which the two differ.",
+    ),
+    click.option(
+        "--endpointing",
+        is_flag=True,
+        help="Also cut streams into utterances, and report what that changes.",
+    ),
+    dataclass_options(EndpointRules, key="rules"),
+)
+
+
+def _streaming_decode_command(recipe: RecipeSpec) -> click.Command:
+    @click.command(recipe.name, help=_HELP.format(recipe=recipe.name))
+    @decoding_options(recipe, *_OWN_OPTIONS)
+    @click.pass_context
+    def command(
+        ctx: click.Context,
+        models: list[Model],
+        overrides: dict[str, dict[str, Any]],
+        chunk_size: int | None,
+        splits: tuple[Split, ...],
+        methods: list[Method],
+        bundle_dir: Path | None,
+        num_decode_streams: int,
+        jobs: int,
+        compare: bool,
+        endpointing: bool,
+        rules: dict[str, float],
+        res_dir: Path | None,
+        unit: str,
+        num_threads: int,
+        as_json: bool,
+    ) -> None:
+        _check(recipe, models, overrides, splits, bundle_dir, compare=compare)
+        streaming: Sequence[Model | BundleModel] = (
+            [BundleModel(bundle_dir, num_threads)] if bundle_dir is not None else models
+        )
+        endpoints = resolve(EndpointRules, rules) if endpointing or rules else None
+        variants = tuple(_variants(methods, endpoints))
+        rows: list[Row] = []
+        for split in splits:
+            for model in streaming:
+                job = StreamingJob(model, split, variants, num_decode_streams, chunk_size, jobs)
+                result = run_streaming(job, console_progress())
+                if res_dir is not None:
+                    write_streaming_results(res_dir, job, result, unit)
+                simulated: Mapping[str, Decoded] = {}
+                if compare:
+                    checkpoint = model if isinstance(model, Model) else models[0]
+                    simulated = _simulate(checkpoint, split, methods, result)
+                rows.extend(_rows(job, result, simulated))
+        complete = print_results(rows, unit, res_dir, as_json=as_json)
+        if compare:
+            _print_differences(rows, as_json)
+        if not complete:
+            ctx.exit(1)
+
+    return command
+
+
+_HELP = """Decode a corpus with {recipe} as a server does: many streams, chunk by chunk.
+
+The networks are those of a checkpoint or, with --bundle, of an export of it. Prints error rates, how
+long a chunk waits for its result, and how many seconds of audio are decoded in a second.
+"""
+
+streaming_decode = RecipeGroup(
+    "streaming-decode",
+    make_command=_streaming_decode_command,
+    help="Decode a corpus chunk by chunk in many streams; print the WER, latency and throughput.",
+)
+
+
+def _check(
+    recipe: RecipeSpec,
+    models: Sequence[Model],
+    overrides: Mapping[str, Mapping[str, Any]],
+    splits: Sequence[Split],
+    bundle_dir: Path | None,
+    *,
+    compare: bool,
+) -> None:
+    """Find what is missing or contradicts itself before anything is decoded."""
+    if bundle_dir is None or compare:
+        if not models:
+            CheckpointChoice()  # Says that there is none.
+    elif models:
+        raise ConfigError(
+            "--bundle is decoded instead of a checkpoint",
+            fix="give one of them, or --compare to see both",
+        )
+    for model in models:
+        model.fingerprint()
+    if bundle_dir is not None:
+        _check_bundle(bundle_dir, recipe, models, overrides)
+    for split in splits:
+        split.utterances()
+
+
+def _check_bundle(
+    bundle_dir: Path,
+    recipe: RecipeSpec,
+    models: Sequence[Model],
+    overrides: Mapping[str, Mapping[str, Any]],
+) -> None:
+    manifest = Bundle.open(bundle_dir).manifest
+    if manifest.recipe != recipe.name:
+        raise ConfigError(
+            f"the bundle is of recipe {manifest.recipe}, not of {recipe.name}",
+            where=bundle_dir,
+            fix=f"calve streaming-decode {manifest.recipe} --bundle {bundle_dir}",
+        )
+    if len(models) > 1:
+        raise ConfigError("--bundle is an export of one checkpoint", fix="choose one of them")
+    for table, options in overrides.items():
+        for name, value in options.items():
+            exported = manifest.config[table].get(name)
+            if value != exported:
+                raise ConfigError(
+                    f"the bundle was exported with {name} {exported}, not {value}",
+                    where=bundle_dir,
+                    fix=f"leave --{name.replace('_', '-')} out, or export the checkpoint with it",
+                )
+
+
+def _variants(
+    methods: Sequence[Method], endpoints: EndpointRules | None
+) -> Iterator[StreamingMethod]:
+    for method in methods:
+        yield StreamingMethod(method)
+        if endpoints is not None:
+            yield StreamingMethod(method, endpoints)
+
+
+def _simulate(
+    model: Model, split: Split, methods: Sequence[Method], result: StreamingResult
+) -> dict[str, Decoded]:
+    return simulate(
+        model,
+        split,
+        methods,
+        chunk_size=result.geometry.output_frames,
+        max_duration=MAX_DURATION,
+        progress=console_progress(),
+    )
+
+
+def _rows(
+    job: StreamingJob, result: StreamingResult, simulated: Mapping[str, Decoded]
+) -> Iterator[Row]:
+    """Real streaming, and simulated streaming before it where there is any."""
+    for variant in job.methods:
+        before = simulated.get(variant.key)
+        run = result.runs[variant.key]
+        details: dict[str, Any] = {}
+        if before is not None:
+            mode = f"simulated {result.mode}"
+            yield Row(job.split.name, "torch", mode, job.model.name, variant.key, before)
+            found = first_difference(before, run.decoded)
+            details = {"first_difference": found and asdict(found)}
+        yield Row(
+            job.split.name,
+            result.runtime,
+            result.mode,
+            job.model.name,
+            variant.key,
+            run.decoded,
+            figures=_figures(run, variant.endpoints is not None),
+            details=details,
+        )
+
+
+def _figures(run: StreamingRun, has_endpoints: bool) -> dict[str, Any]:
+    p50, p95, p99 = run.latency_ms(50, 95, 99)
+    figures: dict[str, Any] = {
+        "p50 ms": round(p50, 2),
+        "p95 ms": round(p95, 2),
+        "p99 ms": round(p99, 2),
+        "audio s/s": run.throughput and round(run.throughput, 1),
+    }
+    if has_endpoints:
+        counts = (f"rule {rule}: {run.endpoints[rule]}" for rule in (1, 2, 3))
+        figures["endpoints"] = ", ".join(counts)
+    return figures
+
+
+def _print_differences(rows: Sequence[Row], as_json: bool) -> None:
+    """Below the table; beside JSON, which holds them already, on stderr."""
+    for row in rows:
+        if "first_difference" not in row.details:
+            continue
+        label = f"{row.split}, {row.model}, {row.method}"
+        found = row.details["first_difference"]
+        if found is None:
+            click.echo(
+                f"{label}: simulated and real streaming agree in every utterance", err=as_json
+            )
+            continue
+        first = Difference(**found)
+        click.echo(f"{label}: they first differ in {first.name}", err=as_json)
+        for name, text in (
+            ("said", first.reference),
+            ("simulated", first.simulated),
+            ("real", first.real),
+        ):
+            click.echo(f"  {name:<10}{'(not decoded)' if text is None else text}", err=as_json)
