@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -13,9 +13,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from calve.bundle import FLUSH_FRAMES, Bundle
+from calve.bundle import FLUSH_FRAMES, Bundle, tail_padding
 from calve.errors import CalveError, DataError
-from calve.features import FeatureConfig
+from calve.features import FeatureConfig, compute_fbank
 from calve.geometry import StreamingGeometry
 from calve.methods import Method
 from calve.progress import NO_PROGRESS
@@ -23,13 +23,12 @@ from calve.protocols import Hypothesis, OfflineSession, Progress, Search
 from calve.scoring import DecodedUtterance, Score, score
 from calve.specs import ClientSpec
 from calve.tokens import SymbolTable
-from calve.transcription import recognition, word_timestamps
+from calve.transcription import recognition, silent_frame, silent_tail, word_timestamps
 from calve.utterances import Failure, Utterance, batches_by_duration, load_each
 
 __all__ = ["MAX_DURATION", "Decoded", "decode_offline", "stack_features", "transcribe_with_client"]
 
 Float32Array = NDArray[np.float32]
-Encode = Callable[[Float32Array, NDArray[np.int64]], tuple[Float32Array, NDArray[np.int64]]]
 
 MAX_DURATION = 600.0
 """Seconds in a batch, icefall's value."""
@@ -80,14 +79,16 @@ def decode_offline(
     methods: Sequence[Method],
     *,
     simulate_streaming: bool = False,
-    padding_frames: int | None = None,
-    initial_symbol: int | None = None,
     max_duration: float = MAX_DURATION,
     progress: Progress = NO_PROGRESS,
 ) -> dict[str, Decoded]:
-    """Decode whole utterances as icefall's ``decode.py`` does, encoding each once for all methods.
+    """Decode whole utterances, encoding each once for all methods.
 
-    An utterance that cannot be read or decoded does not stop the others.
+    It is done as icefall's ``decode.py`` does: a recurrent encoder gets `calve.bundle.FLUSH_FRAMES`
+    padding frames behind each utterance, and the search starts as its training did. Simulated
+    streaming is what `calve.streaming` does step by step, at once: with the same silence behind
+    each utterance, the same chunks and the same start of the search. An utterance that cannot be
+    read or decoded does not stop the others.
 
     Args:
       session: The networks.
@@ -95,29 +96,23 @@ def decode_offline(
       utterances: In any order.
       methods: Decoding methods.
       simulate_streaming: Whether attention is masked to the chunks of ``session.geometry``.
-      padding_frames: Frames of log(1e-10) behind each utterance. By default icefall's number: for
-        a recurrent encoder `calve.bundle.FLUSH_FRAMES`; in simulated streaming as many as the left
-        context has encoder frames.
-      initial_symbol: What the decoder sees before the first symbol, next to one blank; by default
-        what icefall's searches on whole utterances put there.
       max_duration: Seconds in a batch, padding included.
       progress: Is advanced by one for each utterance.
+
+    Returns:
+      What was found, by the method's key.
 
     Raises:
       ConfigError, PluginError: if a method cannot be used.
     """
-    if initial_symbol is None:
-        initial_symbol = session.offline_initial_symbol
-    if padding_frames is None:
-        padding_frames = _padding_frames(session.geometry, simulate_streaming)
-    searches = {method.key: method.search(session, symbols, initial_symbol) for method in methods}
+    view = _Stream(session) if simulate_streaming else _Whole(session)
+    searches = {
+        method.key: method.search(session, symbols, view.initial_symbol) for method in methods
+    }
     decoded = {key: Decoded() for key in searches}
-    config = FeatureConfig(num_mel_bins=session.feature_dim)
-    encode = session.encode_in_chunks if simulate_streaming else session.encode
     for batch in batches_by_duration(utterances, max_duration):
-        loaded, failures = load_each(batch, lambda utterance: utterance.features(config))
-        matrices = [matrix for _, matrix in loaded]
-        encoder_out = _encode(encode, session.geometry, matrices, padding_frames)
+        loaded, failures = load_each(batch, view.features)
+        encoder_out = view.encode([matrix for _, matrix in loaded]) if loaded else []
         for key, search in searches.items():
             decoded[key].failures.extend(failures)
             outcomes = _hypotheses(search, encoder_out)
@@ -125,6 +120,60 @@ def decode_offline(
                 decoded[key].add(utterance, outcome, symbols, session.geometry)
         progress.advance(len(batch))
     return decoded
+
+
+class _Whole:
+    """An encoder that sees whole utterances, as in icefall's ``decode.py``."""
+
+    def __init__(self, session: OfflineSession) -> None:
+        self.initial_symbol = session.offline_initial_symbol
+        self._session = session
+        self._config = FeatureConfig(num_mel_bins=session.feature_dim)
+
+    def features(self, utterance: Utterance) -> Float32Array:
+        """(T, C)."""
+        return utterance.features(self._config)
+
+    def encode(self, matrices: Sequence[Float32Array]) -> list[Float32Array]:
+        """encoder_out (T', D) of each utterance; T' is 0 for one that is too short."""
+        geometry = self._session.geometry
+        padding = 0 if geometry.left_context else FLUSH_FRAMES
+        lengths = np.array([len(matrix) + padding for matrix in matrices])
+        # No encoder can work on less than this.
+        longest = max(lengths.max(), geometry.overlap + geometry.subsampling_factor)
+        features = stack_features(matrices, longest, _LOG_EPSILON)
+        encoder_out, output_lengths = self._session.encode(features, lengths)
+        return _valid(encoder_out, output_lengths.tolist())
+
+
+class _Stream:
+    """An encoder that sees what a stream sees, but all of it at once."""
+
+    def __init__(self, session: OfflineSession) -> None:
+        self.initial_symbol = session.initial_symbol
+        self._session = session
+        self._config = FeatureConfig(num_mel_bins=session.feature_dim)
+        self._tail = silent_tail(tail_padding(session.geometry), self._config)
+        self._silence = silent_frame(self._config)
+
+    def features(self, utterance: Utterance) -> Float32Array:
+        """(T, C), those of the silence behind the recording included."""
+        samples = utterance.audio(self._config.sample_rate).samples
+        return compute_fbank(np.concatenate([samples, self._tail]), self._config)
+
+    def encode(self, matrices: Sequence[Float32Array]) -> list[Float32Array]:
+        """encoder_out (T', D) of each utterance."""
+        geometry = self._session.geometry
+        frames = np.array([len(matrix) for matrix in matrices])
+        steps = np.ceil((frames - geometry.overlap) / geometry.shift).astype(np.int64)
+        lengths = steps * geometry.shift + geometry.overlap
+        features = stack_features(matrices, lengths.max(), self._silence)
+        encoder_out, _ = self._session.encode_in_chunks(features, lengths)
+        return _valid(encoder_out, [geometry.frames_in(number) for number in frames.tolist()])
+
+
+def _valid(encoder_out: Float32Array, lengths: Sequence[int]) -> list[Float32Array]:
+    return [rows[: max(0, length)] for rows, length in zip(encoder_out, lengths, strict=True)]
 
 
 def transcribe_with_client(
@@ -169,30 +218,6 @@ def stack_features(
     for row, matrix in zip(stacked, matrices, strict=True):
         row[: len(matrix)] = matrix
     return stacked
-
-
-def _padding_frames(geometry: StreamingGeometry, simulate_streaming: bool) -> int:
-    if geometry.left_context == 0:
-        return FLUSH_FRAMES
-    return geometry.left_context if simulate_streaming else 0
-
-
-def _encode(
-    encode: Encode,
-    geometry: StreamingGeometry,
-    matrices: Sequence[Float32Array],
-    padding: int,
-) -> list[Float32Array]:
-    """encoder_out (T', D) of each utterance; T' is 0 for one that is too short."""
-    if not matrices:
-        return []
-    lengths = np.array([len(matrix) + padding for matrix in matrices])
-    # No encoder can work on less than this.
-    longest = max(lengths.max(), geometry.overlap + geometry.subsampling_factor)
-    encoder_out, output_lengths = encode(stack_features(matrices, longest, _LOG_EPSILON), lengths)
-    return [
-        frames[: max(0, length)] for frames, length in zip(encoder_out, output_lengths, strict=True)
-    ]
 
 
 def _hypotheses(

@@ -57,6 +57,10 @@ class StreamingGeometry:
         """Encoder frames that one step yields."""
         return self.shift // self.subsampling_factor
 
+    def frames_in(self, feature_frames: int) -> int:
+        """Encoder frames that a stream of so many feature frames yields."""
+        return max(0, feature_frames - self.overlap) // self.subsampling_factor
+
     @property
     def chunk_ms(self) -> int:
         """Milliseconds of audio that one step advances."""

@@ -54,8 +54,8 @@ States = Mapping[str, Float32Array]
 class StreamingEncoder(Protocol):
     """A torch encoder that works on whole utterances and step by step.
 
-    One that sees more in whole utterances than step by step also has ``simulate_streaming(x,
-    x_lens, *, chunk_size, left_context)``, which masks the difference.
+    One that sees more in whole utterances than step by step also has ``stream_at_once(x, x_lens)``:
+    a call like that on whole utterances, of a whole number of steps, which masks the difference.
 
     N is the batch size, T the number of feature frames, C the feature dimension, T' the number
     of output frames, D the output dimension.
@@ -157,7 +157,7 @@ class OfflineSession(Session, Protocol):
     def encode_in_chunks(
         self, features: Float32Array, lengths: NDArray[np.int64]
     ) -> tuple[Float32Array, NDArray[np.int64]]:
-        """As `encode`, but a frame sees no more than it does in streaming with ``geometry``."""
+        """As `encode`, but what `encode_chunk` gives step by step; lengths are whole steps."""
 
 
 class Runtime(Protocol):

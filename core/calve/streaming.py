@@ -186,17 +186,13 @@ class StreamDecoder:
                 yield _Stream(
                     utterance,
                     features,
-                    frames_left=self._output_frames(features),
+                    frames_left=self._geometry.frames_in(len(features)),
                     found={key: _Found(one) for key, one in self._variants.items()},
                 )
 
     def _read(self, utterance: Utterance) -> Float32Array:
         samples = utterance.audio(self._features.sample_rate).samples
         return compute_fbank(np.concatenate([samples, self._tail]), self._features)
-
-    def _output_frames(self, features: Float32Array) -> int:
-        geometry = self._geometry
-        return max(0, len(features) - geometry.overlap) // geometry.subsampling_factor
 
     def _step(
         self, active: Sequence[_Stream], states: Any, runs: Mapping[str, StreamingRun]

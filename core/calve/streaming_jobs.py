@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from calve.audio import Audio
 from calve.decoding import Decoded, decode_offline
 from calve.endpointing import EndpointRules
 from calve.error_files import ResultFiles, write_results
@@ -21,8 +20,6 @@ from calve.progress import NO_PROGRESS
 from calve.protocols import Progress
 from calve.sources import BundleModel, Model, Split
 from calve.streaming import StreamDecoder, StreamingRun, Variant
-from calve.transcription import silent_tail
-from calve.utterances import Utterance
 
 __all__ = [
     "Difference",
@@ -145,9 +142,9 @@ def write_streaming_results(
         if run.step_seconds:
             p50, p95, p99 = run.latency_ms(50, 95, 99)
             title += (
-                f", {job.num_streams} streams in {job.groups} processes, a chunk waits {p50:.1f} ms "
-                f"(p50), {p95:.1f} ms (p95), {p99:.1f} ms (p99), {run.throughput:.0f} seconds of "
-                "audio a second"
+                f", {job.num_streams} streams in {job.groups} process(es), latency of a chunk "
+                f"p50 {p50:.1f} ms p95 {p95:.1f} ms p99 {p99:.1f} ms, "
+                f"{run.throughput:.1f} seconds of audio per second"
             )
         write_results(files, title, run.decoded.utterances, run.decoded.score(unit))
 
@@ -161,31 +158,21 @@ def simulate(
     max_duration: float,
     progress: Progress = NO_PROGRESS,
 ) -> dict[str, Decoded]:
-    """What streaming would find if attention masks were all that there is to it.
-
-    The encoder sees whole utterances through masks. All the rest is as in streaming and not as in
-    icefall's ``decode.py``: the same silence behind each utterance, the same start of the search.
-
-    Returns:
-      What was found, by `calve.methods.Method.key`.
+    """What streaming finds if it is simulated by masks, by `calve.methods.Method.key`.
 
     Raises:
       CalveError: if the model, the split or a method cannot be used.
     """
     opened = model.open()
-    session = opened.session
-    session.geometry = chunked(session.geometry, chunk_size)
-    tail = silent_tail(opened.tail_padding_frames, opened.features)
+    opened.session.geometry = chunked(opened.session.geometry, chunk_size)
     utterances = split.utterances()
     progress.start(f"{split.name}: {model.name}, simulated streaming", len(utterances))
     decoded = decode_offline(
-        session,
+        opened.session,
         opened.symbols,
-        [_followed_by(utterance, tail) for utterance in utterances],
+        utterances,
         methods,
         simulate_streaming=True,
-        padding_frames=0,
-        initial_symbol=session.initial_symbol,
         max_duration=max_duration,
         progress=progress,
     )
@@ -258,12 +245,3 @@ def chunked(geometry: StreamingGeometry, chunk_size: int | None) -> StreamingGeo
         return geometry
     frame_ms = geometry.subsampling_factor * geometry.frame_shift_ms
     return geometry.with_chunk_ms(chunk_size * frame_ms)
-
-
-def _followed_by(utterance: Utterance, tail: Float32Array) -> Utterance:
-    def read_audio(sample_rate: int) -> Audio:
-        audio = utterance.audio(sample_rate)
-        samples = np.concatenate([audio.samples, tail])
-        return Audio(samples, sample_rate, len(samples) / sample_rate)
-
-    return Utterance(utterance.name, utterance.text, utterance.duration, read_audio)

@@ -173,7 +173,7 @@ class StreamingTranscriber:
     def _encode_rest(self) -> None:
         geometry = self._geometry
         rest = np.concatenate([self._pending, self._fbank.frames()])
-        output_frames = (len(rest) - geometry.overlap) // geometry.subsampling_factor
+        output_frames = geometry.frames_in(len(rest))
         if output_frames > 0:
             self._step(self._last_segment(rest, output_frames), output_frames)
 

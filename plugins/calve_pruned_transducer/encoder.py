@@ -139,6 +139,28 @@ class Conformer(nn.Module):
         hidden = padding.unsqueeze(1) | in_chunks
         return self._encode(embedded, hidden, padding, warmup=1.0), lens
 
+    def stream_at_once(self, x: Tensor, x_lens: Tensor) -> tuple[Tensor, Tensor]:
+        """What `stream` gives step by step for whole segments, in one call by masks.
+
+        A right context is left out: no mask shows it to one chunk and hides it from the next.
+
+        Args:
+          x: (N, T, C) float32 features, T >= 15.
+          x_lens: (N,) frames of each utterance, a whole number of steps.
+
+        Returns:
+          y (N, T', D) and y_lens (N,), T' = (T - 3) // 4 - 2.
+
+        Raises:
+          ConfigError: if the convolutions are not causal.
+        """
+        return self.encode_in_chunks(
+            self.encoder_embed(x)[:, 1:-1],
+            output_lens(x_lens) - 2,
+            chunk_size=self.geometry.output_frames,
+            left_context=self.geometry.left_context,
+        )
+
     def check_causal(self) -> None:
         """Raise `ConfigError` if the convolutions see future frames: such a model cannot stream."""
         if not self.causal_convolution:

@@ -82,15 +82,10 @@ class TorchSession:
     def encode_in_chunks(
         self, features: Float32Array, lengths: NDArray[np.int64]
     ) -> tuple[Float32Array, NDArray[np.int64]]:
-        """As `encode`, but a frame sees no more than it does in streaming with ``geometry``."""
-        simulate = getattr(self.model.encoder, "simulate_streaming", None)
-        if simulate is None:
-            return self.encode(features, lengths)
-        encoder_out, encoder_out_lens = simulate(
-            torch.from_numpy(features),
-            torch.from_numpy(lengths),
-            chunk_size=self.geometry.output_frames,
-            left_context=self.geometry.left_context,
+        """As `encode`, but what `encode_chunk` gives step by step; lengths are whole steps."""
+        stream_at_once = getattr(self.model.encoder, "stream_at_once", self.model.encoder)
+        encoder_out, encoder_out_lens = stream_at_once(
+            torch.from_numpy(features), torch.from_numpy(lengths)
         )
         return self._encoder_output(encoder_out), encoder_out_lens.numpy()
 

@@ -17,6 +17,7 @@ from calve.features import compute_fbank
 from calve.methods import GREEDY, Method
 from calve.models import ModelBuilder
 from calve.registry import registry
+from calve.streaming import StreamDecoder, Variant
 from calve.tokens import SymbolTable
 from calve.transcription import Recognizer
 from calve.utterances import Utterance
@@ -67,17 +68,14 @@ def utterances() -> list[Utterance]:
     return [noise(number, samples) for number, samples in enumerate([*lengths, 90, 400, 900])]
 
 
-def alone(
-    session: TorchSession, utterance: Utterance, padding: int, *, in_chunks: bool = False
-) -> tuple[str, list[float]]:
+def alone(session: TorchSession, utterance: Utterance, padding: int) -> tuple[str, list[float]]:
     """What greedy search makes of one utterance, after icefall's fashion."""
     features = compute_fbank(utterance.audio(SAMPLE_RATE).samples)
     tail = np.full((padding, 80), PADDING, dtype=np.float32)
     padded = np.concatenate([features, tail])
     least = np.full((max(0, 9 - len(padded)), 80), PADDING, dtype=np.float32)
-    encode = session.encode_in_chunks if in_chunks else session.encode
     lengths = np.array([len(padded)])
-    encoder_out, frames = encode(np.concatenate([padded, least])[np.newaxis], lengths)
+    encoder_out, frames = session.encode(np.concatenate([padded, least])[np.newaxis], lengths)
     search = GREEDY.search(session, SYMBOLS, initial_symbol=-1)
     stream = search.start()
     search.advance([stream], [encoder_out[0, : max(0, frames[0])]])
@@ -100,22 +98,29 @@ def test_a_batch_of_a_recurrent_encoder_gives_what_each_utterance_alone_gives(
     assert len({one.hypothesis for one in decoded.utterances}) > 10
 
 
-@pytest.mark.parametrize("simulate", [False, True])
 def test_a_batch_of_a_conformer_gives_what_each_utterance_alone_gives(
-    conformer: TorchSession, utterances: list[Utterance], simulate: bool
+    conformer: TorchSession, utterances: list[Utterance]
 ):
-    decoded = decode_offline(
-        conformer, SYMBOLS, utterances, [GREEDY], simulate_streaming=simulate, max_duration=5
-    )["greedy_search"]
-    found = {one.name: one.hypothesis for one in decoded.utterances}
-    # As in icefall: so many feature frames as the left context has encoder frames.
-    padding = 8 if simulate else 0
-    expected = {
-        one.name: alone(conformer, one, padding, in_chunks=simulate)[0] for one in utterances
-    }
-    assert found == expected
+    decoded = decode_offline(conformer, SYMBOLS, utterances, [GREEDY], max_duration=5)
+    found = {one.name: one.hypothesis for one in decoded["greedy_search"].utterances}
+    assert found == {one.name: alone(conformer, one, 0)[0] for one in utterances}
     assert len(set(found.values())) > 10
-    assert simulate or found["noise-20"] == ""
+    assert found["noise-20"] == ""
+
+
+@pytest.mark.parametrize("kind", ["lstm", "conformer"])
+def test_simulated_streaming_gives_what_streaming_gives(
+    kind: str, utterances: list[Utterance], request: pytest.FixtureRequest
+):
+    session = request.getfixturevalue(kind)
+    simulated = decode_offline(
+        session, SYMBOLS, utterances, [GREEDY], simulate_streaming=True, max_duration=5
+    )["greedy_search"]
+    variants = {"greedy_search": Variant(GREEDY.search(session, SYMBOLS))}
+    real = StreamDecoder(session, SYMBOLS, variants, num_streams=7).decode(utterances)
+    expected = {one.name: one for one in real["greedy_search"].decoded.utterances}
+    assert {one.name: one for one in simulated.utterances} == expected
+    assert len({one.hypothesis for one in simulated.utterances}) > 10
 
 
 def test_simulated_streaming_sees_less_than_whole_utterances(

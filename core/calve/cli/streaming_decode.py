@@ -123,8 +123,8 @@ def _streaming_decode_command(recipe: RecipeSpec) -> click.Command:
 
 _HELP = """Decode a corpus with {recipe} as a server does: many streams, chunk by chunk.
 
-The networks are those of a checkpoint or, with --bundle, of an export of it. Prints error rates, how
-long a chunk waits for its result, and how many seconds of audio are decoded in a second.
+The networks are those of a checkpoint or, with --bundle, of an export of it. Prints error rates,
+how long a chunk waits for its result, and how many seconds of audio are decoded in a second.
 """
 
 streaming_decode = RecipeGroup(
