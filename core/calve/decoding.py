@@ -65,11 +65,12 @@ class Decoded:
             self.failures.append(Failure(utterance.name, outcome.what))
             return
         found = recognition(outcome, symbols, geometry)
-        self.utterances.append(
-            DecodedUtterance(
-                utterance.name, utterance.text or "", found.text, word_timestamps(found)
-            )
-        )
+        text, times = found.text, word_timestamps(found)
+        if outcome.words:
+            frame_ms = geometry.subsampling_factor * geometry.frame_shift_ms
+            text = " ".join(outcome.words)
+            times = tuple(frame * frame_ms / 1000 for frame in outcome.word_timestamps)
+        self.utterances.append(DecodedUtterance(utterance.name, utterance.text or "", text, times))
 
 
 def decode_offline(

@@ -17,7 +17,7 @@ from calve.geometry import StreamingGeometry
 from calve.methods import Method
 from calve.progress import NO_PROGRESS
 from calve.protocols import OfflineSession, Progress
-from calve.sources import Model, Opened, Split
+from calve.sources import Model, Opened, Split, file_stamp
 from calve.utterances import Failure, Utterance
 
 __all__ = ["Job", "OfflineResult", "run_job"]
@@ -29,6 +29,7 @@ class Job:
 
     Attributes:
       simulate_streaming: Whether the encoder sees chunks only.
+      chunk_size: Encoder frames of a simulated step; the model's own by default.
       max_duration: Seconds in a batch.
       res_dir: Where the results go, in a folder for each method; None keeps nothing.
       unit: What errors are counted in, for the files.
@@ -39,6 +40,7 @@ class Job:
     splits: tuple[Split, ...]
     methods: tuple[Method, ...]
     simulate_streaming: bool = False
+    chunk_size: int | None = None
     max_duration: float = MAX_DURATION
     res_dir: Path | None = None
     unit: str = "word"
@@ -85,7 +87,7 @@ def run_job(job: Job, progress: Progress = NO_PROGRESS) -> list[OfflineResult]:
         there = {} if job.redo else store.read_all()
         missing = [method for method in job.methods if method.key not in there]
         if missing:
-            opened = opened or job.model.open()
+            opened = opened or _open(job)
             progress.start(f"{split.name}: {job.model.name}", len(utterances))
             decoded = decode_offline(
                 opened.session,
@@ -105,6 +107,12 @@ def run_job(job: Job, progress: Progress = NO_PROGRESS) -> list[OfflineResult]:
     return results
 
 
+def _open(job: Job) -> Opened[OfflineSession]:
+    opened = job.model.open()
+    opened.session.geometry = opened.session.geometry.with_chunk_size(job.chunk_size)
+    return opened
+
+
 class _Store:
     """Results of a job on one split, on disk.
 
@@ -119,6 +127,7 @@ class _Store:
         self._fingerprint = {
             "model": job.model.fingerprint(),
             "simulate_streaming": job.simulate_streaming,
+            "chunk_size": job.chunk_size if job.simulate_streaming else None,
             "utterances": hashlib.sha256(json.dumps(said).encode()).hexdigest(),
         }
 
@@ -168,7 +177,10 @@ class _Store:
         return OfflineResult(split, model, mode, method.key, decoded, files, resumed)
 
     def _decided_by(self, method: Method) -> dict[str, Any]:
-        options = {name: str(value) for name, value in method.options.items()}
+        options = {
+            name: file_stamp(value) if isinstance(value, Path) else str(value)
+            for name, value in method.options.items()
+        }
         return {**self._fingerprint, "method": method.name, "options": options}
 
     def _files(self, method: Method) -> ResultFiles | None:
@@ -190,8 +202,8 @@ def _suffix(job: Job) -> str:
         return job.model.name
     given = job.model.overrides.get("encoder", {})
     parts = [job.model.name, "streaming"]
-    if "decode_chunk_size" in given:
-        parts.append(f"chunk-size-{given['decode_chunk_size']}")
+    if job.chunk_size is not None:
+        parts.append(f"chunk-size-{job.chunk_size}")
     if "left_context" in given:
         parts.append(f"left-context-{given['left_context']}")
     return "-".join(parts)

@@ -88,6 +88,12 @@ class StreamingGeometry:
             )
         return replace(self, shift=chunk_ms // self.frame_shift_ms)
 
+    def with_chunk_size(self, chunk_size: int | None) -> StreamingGeometry:
+        """As `with_chunk_ms`, in encoder frames; None changes nothing."""
+        if chunk_size is None:
+            return self
+        return self.with_chunk_ms(chunk_size * self.subsampling_factor * self.frame_shift_ms)
+
     def to_json(self) -> dict[str, Any]:
         """The attributes by name, as `from_json` takes them."""
         return asdict(self)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from calve.config import resolve
+from calve.config import fields_help, resolve
 from calve.errors import ConfigError
 from calve.protocols import Search, Session
 from calve.registry import registry
@@ -41,11 +41,11 @@ class Method:
           ConfigError: if an option is unknown or wrong.
         """
         cls = registry().searches.get(self.name).options.load()
-        chosen, defaults = resolve(cls, self.options), resolve(cls, {})
+        chosen = resolve(cls, self.options)
         parts = [self.name]
-        for option in fields(cls):
+        for option in fields_help(cls):
             value = getattr(chosen, option.name)
-            if value != getattr(defaults, option.name):
+            if option.required or value != option.default:
                 text = value.stem if isinstance(value, Path) else str(value)
                 parts.append(f"{option.name}_{_UNFIT_FOR_NAMES.sub('-', text)}")
         return "_".join(parts)
@@ -90,8 +90,18 @@ def choose_methods(names: Sequence[str], options: Mapping[str, Any]) -> list[Met
         for name, of_method in known.items()
     ]
     for method in methods:
-        resolve(registry().searches.get(method.name).options.load(), method.options)
+        _check(method)
     return methods
+
+
+def _check(method: Method) -> None:
+    cls = registry().searches.get(method.name).options.load()
+    for option in fields_help(cls):
+        if option.required and option.name not in method.options:
+            raise ConfigError(
+                f"{method.name} needs --{option.name.replace('_', '-')}", fix=option.help
+            )
+    resolve(cls, method.options)
 
 
 def _methods_with(option: str) -> list[str]:

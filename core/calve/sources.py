@@ -19,7 +19,7 @@ from calve.protocols import OfflineSession, Session
 from calve.tokens import SymbolTable
 from calve.utterances import Utterance, read_utterances
 
-__all__ = ["BundleModel", "Model", "Opened", "Split"]
+__all__ = ["BundleModel", "Model", "Opened", "Split", "file_stamp"]
 
 AnySession = TypeVar("AnySession", bound=Session)
 
@@ -113,7 +113,7 @@ class Model:
             "recipe": self.recipe,
             "overrides": {table: dict(options) for table, options in self.overrides.items()},
             "use_averaged_model": bool(self.checkpoint.use_averaged_model),
-            "files": [_stamp(path) for path in files],
+            "files": [file_stamp(path) for path in files],
         }
 
 
@@ -151,7 +151,12 @@ class BundleModel:
         )
 
 
-def _stamp(path: Path) -> list[str | int]:
+def file_stamp(path: Path) -> list[str | int]:
+    """Name, size and time of a file, by which a change is noticed.
+
+    Raises:
+      DataError: if it cannot be read.
+    """
     try:
         status = path.stat()
     except OSError as error:

@@ -289,6 +289,9 @@ class _Found:
             tokens=before.tokens + last.tokens,
             timestamps=before.timestamps + [self._start + frame for frame in last.timestamps],
             score=before.score + last.score,
+            words=before.words + last.words,
+            word_timestamps=before.word_timestamps
+            + [self._start + frame for frame in last.word_timestamps],
         )
 
 

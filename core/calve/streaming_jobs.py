@@ -26,7 +26,6 @@ __all__ = [
     "StreamingJob",
     "StreamingMethod",
     "StreamingResult",
-    "chunked",
     "first_difference",
     "run_streaming",
     "simulate",
@@ -164,7 +163,7 @@ def simulate(
       CalveError: if the model, the split or a method cannot be used.
     """
     opened = model.open()
-    opened.session.geometry = chunked(opened.session.geometry, chunk_size)
+    opened.session.geometry = opened.session.geometry.with_chunk_size(chunk_size)
     utterances = split.utterances()
     progress.start(f"{split.name}: {model.name}, simulated streaming", len(utterances))
     decoded = decode_offline(
@@ -217,7 +216,7 @@ def _run_task(task: tuple[StreamingJob, int]) -> StreamingResult:
 
 def _run_group(job: StreamingJob, group: int, progress: Progress) -> StreamingResult:
     opened = job.model.open()
-    geometry = chunked(opened.session.geometry, job.chunk_size)
+    geometry = opened.session.geometry.with_chunk_size(job.chunk_size)
     variants = {
         one.key: Variant(one.method.search(opened.session, opened.symbols), one.endpoints)
         for one in job.methods
@@ -233,15 +232,3 @@ def _run_group(job: StreamingJob, group: int, progress: Progress) -> StreamingRe
     )
     runs = decoder.decode(job.split.utterances()[group :: job.groups], progress)
     return StreamingResult(opened.runtime, geometry, runs)
-
-
-def chunked(geometry: StreamingGeometry, chunk_size: int | None) -> StreamingGeometry:
-    """The geometry with steps of ``chunk_size`` encoder frames.
-
-    Raises:
-      ConfigError: if the network was made for another chunk.
-    """
-    if chunk_size is None:
-        return geometry
-    frame_ms = geometry.subsampling_factor * geometry.frame_shift_ms
-    return geometry.with_chunk_ms(chunk_size * frame_ms)

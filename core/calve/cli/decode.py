@@ -92,7 +92,17 @@ def _decode_command(recipe: RecipeSpec) -> click.Command:
         if not models:
             CheckpointChoice()  # Says that there is none.
         plan = [
-            Job(one, splits, tuple(methods), simulate_streaming, max_duration, res_dir, unit, redo)
+            Job(
+                one,
+                splits,
+                tuple(methods),
+                simulate_streaming,
+                chunk_size,
+                max_duration,
+                res_dir,
+                unit,
+                redo,
+            )
             for one in models
         ]
         _check(plan, bundle_dir)

@@ -7,12 +7,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from distributed import LocalCluster
 
 from calve.bundle import Bundle
 from calve.cli import run
 
 RECIPE = "lstm_transducer_stateless2"
 SPEAKERS = ("george", "theo")
+_WRITTEN = (("recogs", "txt"), ("errs", "txt"), ("errs", "html"), ("wer-summary", "txt"))
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,8 @@ def test_one_command_prints_all_ways_to_decode(
         errors = row["substitutions"] + row["insertions"] + row["deletions"]
         assert row["wer"] == pytest.approx(100 * errors / row["reference_words"])
         assert row["utterances"] >= 2
+        low, high = row["wer_interval"]
+        assert low <= row["wer"] <= high
     torch_row, ncnn_row = rows[1], rows[2]
     assert {k: v for k, v in torch_row.items() if k != "runtime"} == {
         k: v for k, v in ncnn_row.items() if k != "runtime"
@@ -80,11 +84,10 @@ def test_the_table_is_readable(
 ):
     model = ("--checkpoint", golden_checkpoint, "--tokens", golden_tokens)
     corpus = ("--corpus", "fsdd", "--data-dir", data_dir)
-    assert decode(*model, *corpus, "--chunk-ms", 320) == 0
-    header, _, *rows = capfd.readouterr().out.splitlines()
-    assert " ".join(header.split()) == "split runtime mode WER % sub ins del words utt wrong"
-    assert len(rows) == 2
-    assert "streaming, 320 ms" in rows[1]
+    assert decode(*model, *corpus, "--simulate-streaming", "--decode-chunk-size", 8) == 0
+    header, _, row = capfd.readouterr().out.splitlines()
+    assert " ".join(header.split()) == "split runtime mode WER % 95 % sub ins del words utt wrong"
+    assert "simulated streaming, 320 ms" in row
 
 
 @pytest.mark.parametrize(
@@ -93,7 +96,11 @@ def test_the_table_is_readable(
         (("--corpus", "fsdd", "--split", "exam"), "exam"),
         (("--corpus", "fssd"), "fsdd"),
         (("--corpus", "fsdd", "--bundle", "/nowhere"), "/nowhere"),
-        (("--corpus", "fsdd", "--chunk-ms", "50"), "multiple of 40 ms"),
+        (("--corpus", "fsdd", "--decoding-method", "gready_search"), "greedy_search"),
+        (("--corpus", "fsdd", "--decoding-method", "fast_beam_search_LG"), "needs --LG"),
+        (("--corpus", "fsdd", "--max-states", "8"), "not an option of greedy_search"),
+        (("--corpus", "fsdd"), "has not been prepared"),
+        (("--corpus", "fsdd", "--avg", "3"), "--checkpoint names one file"),
     ],
 )
 def test_a_wrong_option_is_refused(
@@ -124,3 +131,88 @@ def test_corpus_folder_and_symbols_are_found_where_prepare_puts_them(
     monkeypatch.chdir(tmp_path)
     assert decode("--checkpoint", golden_checkpoint, "--corpus", "fsdd") == 0
     assert "whole utterances" in capfd.readouterr().out
+
+
+def sweep(goldens: Path, tokens: Path, data_dir: Path, res_dir: Path, *arguments: object) -> int:
+    return decode(
+        *("--exp-dir", goldens / "averaging", "--tokens", tokens, "--res-dir", res_dir),
+        *("--corpus", "fsdd", "--data-dir", data_dir, "--split", "test"),
+        *arguments,
+    )
+
+
+def test_a_sweep_is_ranked_and_drawn_and_resumes_where_it_stopped(
+    goldens: Path,
+    golden_tokens: Path,
+    data_dir: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+):
+    arguments = (goldens, golden_tokens, data_dir, tmp_path)
+    one = ("--epoch", "3", "--decoding-method", "greedy_search")
+    all_of_them = ("--epoch", "3,4", "--avg", "1,2", "--decoding-method")
+    assert sweep(*arguments, *one) == 0
+    capfd.readouterr()
+    methods = "greedy_search,modified_beam_search"
+    assert sweep(*arguments, *all_of_them, methods, "--beam", 2, "--json") == 0
+    shown = capfd.readouterr()
+    rows = json.loads(shown.out)
+    assert "1 of 8 results were there already" in shown.err
+    assert {(row["model"], row["method"]) for row in rows} == {
+        (f"epoch-{epoch}-avg-{avg}", method)
+        for epoch in (3, 4)
+        for avg in (1, 2)
+        for method in ("greedy_search", "modified_beam_search_beam_2")
+    }
+    rates = [row["wer"] for row in rows]
+    assert rates == sorted(rates)
+    assert rows[0]["best_is_better"] is None
+    assert all(0 <= row["best_is_better"] <= 1 for row in rows[1:])
+    drawn = (tmp_path / "sweep-test.svg").read_text(encoding="utf-8")
+    assert "epoch-4-avg-2, modified_beam_search_beam_2" in drawn
+    written = {path.name for path in (tmp_path / "greedy_search").glob("*epoch-3-avg-1.*")}
+    assert written >= {
+        f"{kind}-test-greedy_search-epoch-3-avg-1.{suffix}" for kind, suffix in _WRITTEN
+    }
+
+    assert sweep(*arguments, *all_of_them, methods, "--beam", 2, "--json", "--jobs", 2) == 0
+    again = capfd.readouterr()
+    assert json.loads(again.out) == rows
+    assert "8 of 8 results were there already" in again.err
+
+
+def test_a_result_that_no_longer_fits_is_made_again(
+    goldens: Path,
+    golden_tokens: Path,
+    data_dir: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+):
+    arguments = (goldens, golden_tokens, data_dir, tmp_path, "--epoch", "4")
+    assert sweep(*arguments) == 0
+    assert sweep(*arguments) == 0
+    assert "1 of 1 results were there already" in capfd.readouterr().err
+    (record,) = (tmp_path / "greedy_search").glob("record-*.json")
+    record.write_text(record.read_text().replace("epoch-4.pt", "old.pt"))
+    assert sweep(*arguments) == 0
+    assert "were there already" not in capfd.readouterr().err
+    assert sweep(*arguments, "--redo") == 0
+    assert "were there already" not in capfd.readouterr().err
+
+
+def test_a_cluster_does_what_this_process_does(
+    goldens: Path,
+    golden_tokens: Path,
+    data_dir: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+):
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        scheduler = cluster.scheduler_address
+        arguments = ("--epoch", "3,4", "--json")
+        folders = (tmp_path / "here", tmp_path / "there")
+        assert sweep(goldens, golden_tokens, data_dir, folders[0], *arguments) == 0
+        here = json.loads(capfd.readouterr().out)
+        dask = ("--dask", scheduler)
+        assert sweep(goldens, golden_tokens, data_dir, folders[1], *arguments, *dask) == 0
+        assert json.loads(capfd.readouterr().out) == here
