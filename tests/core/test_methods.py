@@ -24,7 +24,7 @@ def test_each_method_gets_the_options_that_it_has():
 def test_an_unknown_method_is_refused_with_a_suggestion():
     with pytest.raises(PluginError, match="gready_search") as caught:
         choose_methods(["gready_search"], {})
-    assert caught.value.fix == "did you mean 'greedy_search'?"
+    assert caught.value.fix.startswith("did you mean 'greedy_search'")
 
 
 def test_an_option_of_another_method_is_refused():

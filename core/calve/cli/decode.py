@@ -141,12 +141,12 @@ def _check(plan: Sequence[Job], bundle_dir: Path | None) -> None:
     """
     for job in plan:
         job.model.fingerprint()
-    for split in plan[0].splits:
-        split.utterances()
     if bundle_dir is not None:
         Bundle.open(bundle_dir)
         if len(plan) > 1:
             raise ConfigError("--bundle is an export of one checkpoint", fix="choose one of them")
+    for split in plan[0].splits:
+        split.utterances()
 
 
 def _offline(plan: Sequence[Job], jobs: int, dask: str | None) -> Iterator[Row]:

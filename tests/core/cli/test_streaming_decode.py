@@ -1,0 +1,132 @@
+"""``calve streaming-decode``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from calve.bundle import Bundle
+from calve.cli import run
+
+RECIPE = "lstm_transducer_stateless2"
+
+
+def streaming_decode(*arguments: object, recipe: str = RECIPE) -> int:
+    return run(["streaming-decode", recipe, *map(str, arguments)])
+
+
+@pytest.fixture
+def model(golden_checkpoint: Path, golden_tokens: Path) -> tuple[object, ...]:
+    return ("--checkpoint", golden_checkpoint, "--tokens", golden_tokens)
+
+
+@pytest.fixture
+def corpus(data_dir: Path) -> tuple[object, ...]:
+    return ("--corpus", "fsdd", "--data-dir", data_dir)
+
+
+def test_accuracy_latency_and_throughput_are_printed_and_kept(
+    model: tuple[object, ...],
+    corpus: tuple[object, ...],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+):
+    arguments = (*model, *corpus, "--num-decode-streams", 2, "--decode-chunk-size", 8)
+    assert streaming_decode(*arguments, "--res-dir", tmp_path, "--json") == 0
+    (row,) = json.loads(capfd.readouterr().out)
+    assert (row["runtime"], row["mode"]) == ("torch", "streaming, 320 ms")
+    assert 0 < row["p50 ms"] <= row["p95 ms"] <= row["p99 ms"]
+    assert row["audio s/s"] > 0
+    (summary,) = (tmp_path / "streaming" / "greedy_search").glob("wer-summary-*.txt")
+    assert "-chunk-size-8" in summary.name
+    settings, rate = summary.read_text().splitlines()[1].split("\t")
+    assert float(rate) == pytest.approx(row["wer"], abs=0.005)
+    for word in ("p50", "p95", "p99", "seconds of audio per second", "2 streams"):
+        assert word in settings
+
+
+def counts(row: dict[str, Any]) -> list[int]:
+    return [row[key] for key in ("substitutions", "insertions", "deletions", "utterances")]
+
+
+def test_groups_of_streams_in_processes_find_what_one_process_finds(
+    golden_bundle: Bundle, corpus: tuple[object, ...], capfd: pytest.CaptureFixture[str]
+):
+    rows = []
+    for jobs in (1, 2):
+        assert (
+            streaming_decode("--bundle", golden_bundle.path, *corpus, "--jobs", jobs, "--json") == 0
+        )
+        rows += json.loads(capfd.readouterr().out)
+    assert [row["runtime"] for row in rows] == ["ncnn", "ncnn"]
+    assert counts(rows[0]) == counts(rows[1])
+
+
+def test_simulated_and_real_streaming_are_compared(
+    golden_bundle: Bundle,
+    model: tuple[object, ...],
+    corpus: tuple[object, ...],
+    capfd: pytest.CaptureFixture[str],
+):
+    assert streaming_decode(*model, *corpus, "--compare", "--json") == 0
+    shown = capfd.readouterr()
+    simulated, real = json.loads(shown.out)
+    assert [simulated["mode"], real["mode"]] == [
+        "simulated streaming, 40 ms",
+        "streaming, 40 ms",
+    ]
+    assert counts(simulated) == counts(real)
+    assert real["first_difference"] is None
+    assert "agree in every utterance" in shown.err
+    bundle = ("--bundle", golden_bundle.path)
+    assert streaming_decode(*model, *bundle, *corpus, "--compare") == 0
+    assert "agree in every utterance" in capfd.readouterr().out
+
+
+def test_what_endpointing_changes_is_reported(
+    model: tuple[object, ...], corpus: tuple[object, ...], capfd: pytest.CaptureFixture[str]
+):
+    rules = ("--rule3-min-utterance-length", 0.5)
+    assert streaming_decode(*model, *corpus, *rules, "--json") == 0
+    rows = {row["method"]: row for row in json.loads(capfd.readouterr().out)}
+    assert set(rows) == {"greedy_search", "greedy_search_endpointing"}
+    assert "endpoints" not in rows["greedy_search"]
+    assert "rule 3: 0" not in rows["greedy_search_endpointing"]["endpoints"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ((), "no checkpoint was given"),
+        (("--compare", "--bundle", "BUNDLE"), "no checkpoint was given"),
+        (("--bundle", "BUNDLE", "--checkpoint", "x.pt"), "instead of a checkpoint"),
+        (("--bundle", "BUNDLE", "--encoder-dim", "7"), "exported with encoder_dim"),
+        (("--bundle", "/nowhere"), "does not exist"),
+        (("--checkpoint", "/nowhere.pt"), "/nowhere.pt"),
+        (("--bundle", "BUNDLE", "--rule1-min-trailing-silence", "0"), "must be positive"),
+        (("--bundle", "BUNDLE", "--num-decode-streams", "0"), "--num-decode-streams"),
+    ],
+)
+def test_a_wrong_option_is_refused(
+    golden_bundle: Bundle,
+    corpus: tuple[object, ...],
+    arguments: tuple[str, ...],
+    complaint: str,
+    capsys: pytest.CaptureFixture[str],
+):
+    given = [str(golden_bundle.path) if one == "BUNDLE" else one for one in arguments]
+    assert streaming_decode(*given, *corpus) != 0
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert "Traceback" not in error
+
+
+def test_a_bundle_of_another_recipe_is_refused(
+    golden_bundle: Bundle, corpus: tuple[object, ...], capsys: pytest.CaptureFixture[str]
+):
+    bundle = ("--bundle", golden_bundle.path)
+    assert streaming_decode(*bundle, *corpus, recipe="pruned_transducer_stateless5") != 0
+    assert f"the bundle is of recipe {RECIPE}" in capsys.readouterr().err
