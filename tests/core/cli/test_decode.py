@@ -11,6 +11,7 @@ from distributed import LocalCluster
 
 from calve.bundle import Bundle
 from calve.cli import run
+from calve.tokens import SymbolTable
 
 RECIPE = "lstm_transducer_stateless2"
 _WRITTEN = (("recogs", "txt"), ("errs", "txt"), ("errs", "html"), ("wer-summary", "txt"))
@@ -108,6 +109,14 @@ def test_corpus_folder_and_symbols_are_found_where_prepare_puts_them(
     assert "whole utterances" in capfd.readouterr().out
 
 
+@pytest.fixture
+def few_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A symbol table that fits the checkpoints to average."""
+    path = tmp_path_factory.mktemp("lang") / "tokens.txt"
+    SymbolTable(("<blk>", "<sos/eos>", "<unk>", *(f"▁word{i}" for i in range(8)))).write(path)
+    return path
+
+
 def sweep(goldens: Path, tokens: Path, data_dir: Path, res_dir: Path, *arguments: object) -> int:
     return decode(
         *("--exp-dir", goldens / "averaging", "--tokens", tokens, "--res-dir", res_dir),
@@ -118,12 +127,12 @@ def sweep(goldens: Path, tokens: Path, data_dir: Path, res_dir: Path, *arguments
 
 def test_a_sweep_is_ranked_and_drawn_and_resumes_where_it_stopped(
     goldens: Path,
-    golden_tokens: Path,
+    few_tokens: Path,
     data_dir: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ):
-    arguments = (goldens, golden_tokens, data_dir, tmp_path)
+    arguments = (goldens, few_tokens, data_dir, tmp_path)
     one = ("--epoch", "3", "--decoding-method", "greedy_search")
     all_of_them = ("--epoch", "3,4", "--avg", "1,2", "--decoding-method")
     assert sweep(*arguments, *one) == 0
@@ -158,12 +167,12 @@ def test_a_sweep_is_ranked_and_drawn_and_resumes_where_it_stopped(
 
 def test_a_result_that_no_longer_fits_is_made_again(
     goldens: Path,
-    golden_tokens: Path,
+    few_tokens: Path,
     data_dir: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ):
-    arguments = (goldens, golden_tokens, data_dir, tmp_path, "--epoch", "4")
+    arguments = (goldens, few_tokens, data_dir, tmp_path, "--epoch", "4")
     assert sweep(*arguments) == 0
     assert sweep(*arguments) == 0
     assert "1 of 1 results were there already" in capfd.readouterr().err
@@ -177,7 +186,7 @@ def test_a_result_that_no_longer_fits_is_made_again(
 
 def test_a_cluster_does_what_this_process_does(
     goldens: Path,
-    golden_tokens: Path,
+    few_tokens: Path,
     data_dir: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
@@ -186,8 +195,8 @@ def test_a_cluster_does_what_this_process_does(
         scheduler = cluster.scheduler_address
         arguments = ("--epoch", "3,4", "--json")
         folders = (tmp_path / "here", tmp_path / "there")
-        assert sweep(goldens, golden_tokens, data_dir, folders[0], *arguments) == 0
+        assert sweep(goldens, few_tokens, data_dir, folders[0], *arguments) == 0
         here = json.loads(capfd.readouterr().out)
         dask = ("--dask", scheduler)
-        assert sweep(goldens, golden_tokens, data_dir, folders[1], *arguments, *dask) == 0
+        assert sweep(goldens, few_tokens, data_dir, folders[1], *arguments, *dask) == 0
         assert json.loads(capfd.readouterr().out) == here
