@@ -50,6 +50,15 @@ class Method:
                 parts.append(f"{option.name}_{_UNFIT_FOR_NAMES.sub('-', text)}")
         return "_".join(parts)
 
+    def without_hotwords(self) -> Method | None:
+        """The method as it is without its hotwords; None if it has none."""
+        if "hotwords_file" not in self.options:
+            return None
+        options = {
+            name: value for name, value in self.options.items() if not name.startswith("hotwords")
+        }
+        return Method(self.name, options)
+
     def search(
         self, session: Session, symbols: SymbolTable, initial_symbol: int | None = None
     ) -> Search:

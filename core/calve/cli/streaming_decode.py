@@ -191,6 +191,9 @@ def _variants(
 ) -> Iterator[StreamingMethod]:
     for method in methods:
         yield StreamingMethod(method)
+        without_hotwords = method.without_hotwords()
+        if without_hotwords is not None:
+            yield StreamingMethod(without_hotwords)
         if endpoints is not None:
             yield StreamingMethod(method, endpoints)
 

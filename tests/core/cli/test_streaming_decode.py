@@ -97,6 +97,23 @@ def test_what_endpointing_changes_is_reported(
     assert "rule 3: 0" not in rows["greedy_search_endpointing"]["endpoints"]
 
 
+def test_what_hotwords_change_is_reported(
+    model: tuple[object, ...],
+    corpus: tuple[object, ...],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+):
+    hotwords = tmp_path / "hotwords.txt"
+    hotwords.write_text("▁word5\n", encoding="utf-8")
+    boosted = ("--hotwords-file", hotwords, "--hotwords-score", 30)
+    method = ("--decoding-method", "modified_beam_search")
+    assert streaming_decode(*model, *corpus, *method, *boosted, "--json") == 0
+    rows = {row["method"]: row for row in json.loads(capfd.readouterr().out)}
+    with_hotwords = "modified_beam_search_hotwords_file_hotwords_hotwords_score_30.0"
+    assert set(rows) == {"modified_beam_search", with_hotwords}
+    assert counts(rows[with_hotwords]) != counts(rows["modified_beam_search"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
