@@ -107,11 +107,17 @@ def test_what_hotwords_change_is_reported(
     hotwords.write_text("▁word5\n", encoding="utf-8")
     boosted = ("--hotwords-file", hotwords, "--hotwords-score", 30)
     method = ("--decoding-method", "modified_beam_search")
-    assert streaming_decode(*model, *corpus, *method, *boosted, "--json") == 0
+    kept = ("--res-dir", tmp_path, "--json")
+    assert streaming_decode(*model, *corpus, *method, *boosted, *kept) == 0
     rows = {row["method"]: row for row in json.loads(capfd.readouterr().out)}
     with_hotwords = "modified_beam_search_hotwords_file_hotwords_hotwords_score_30.0"
     assert set(rows) == {"modified_beam_search", with_hotwords}
-    assert counts(rows[with_hotwords]) != counts(rows["modified_beam_search"])
+    found = (tmp_path / "streaming" / "modified_beam_search").glob("recogs-*.txt")
+    without, boosted_texts = (
+        path.read_text(encoding="utf-8").count("'word5'")
+        for path in sorted(found, key=lambda path: "hotwords" in path.name)
+    )
+    assert boosted_texts > without
 
 
 @pytest.mark.parametrize(
