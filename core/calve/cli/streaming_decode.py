@@ -237,6 +237,8 @@ def _rows(
 
 
 def _figures(run: StreamingRun, has_endpoints: bool) -> dict[str, Any]:
+    if not run.step_seconds:
+        return {}
     p50, p95, p99 = run.latency_ms(50, 95, 99)
     figures: dict[str, Any] = {
         "p50 ms": round(p50, 2),
