@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import operator
 import itertools
+import operator
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
