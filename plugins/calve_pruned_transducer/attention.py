@@ -42,11 +42,6 @@ class RelativePositionAttention(nn.Module):
       blocks: What it is made of.
     """
 
-    pos_bias_u: Tensor
-    pos_bias_v: Tensor
-    pos_bias_u_scale: Tensor | None
-    pos_bias_v_scale: Tensor | None
-
     def __init__(self, dim: int, nhead: int, blocks: Blocks) -> None:
         super().__init__()
         self.nhead = nhead
@@ -82,7 +77,8 @@ class RelativePositionAttention(nn.Module):
         scores = self._scores(query, self._heads(key), self._heads(self.linear_pos(positions)))
         hidden = hidden.unsqueeze(1)
         # Not -inf: a row of nothing else would be NaN, in the gradient even where it is replaced.
-        scores = scores.masked_fill(hidden, torch.finfo(scores.dtype).min)
+        # This is about the least that float16 holds.
+        scores = scores.masked_fill(hidden, -6e4)
         weights = scores.softmax(dim=-1).masked_fill(hidden, 0.0)
         attended = (weights @ self._heads(value)).transpose(1, 2).reshape(x.shape)
         return self.out_proj(attended), inputs
@@ -102,7 +98,8 @@ class RelativePositionAttention(nn.Module):
         )
 
     def _scaled_bias(self, bias: Tensor, scale: Tensor | None) -> Tensor:
-        return (bias * (self.scaling if scale is None else scale.exp())).reshape(-1)
+        scaled = bias * self.scaling if scale is None else bias * scale.exp()
+        return scaled.reshape(-1)
 
     def _heads(self, x: Tensor) -> Tensor:
         """(N, T, D) -> (N, H, T, D/H)."""

@@ -15,7 +15,6 @@ sequences are batch first throughout. What a frame can see decides how it stream
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -68,6 +67,7 @@ class Conformer(nn.Module):
         self.num_left_chunks = config.num_left_chunks
         self.trims_right_context = blocks.trims_right_context
         self.geometry = _geometry(config)
+        self.right_context = config.right_context
         self.encoder_embed: Any = blocks.front_end(config)
         self.input_scale = dim**0.5 if blocks.scaled_input else 1.0
         self.dropout = nn.Dropout(config.dropout)
@@ -189,7 +189,11 @@ class Conformer(nn.Module):
         }
 
     def stream(
-        self, x: Tensor, x_lens: Tensor, states: Mapping[str, Tensor]
+        self,
+        x: Tensor,
+        x_lens: Tensor,
+        states: dict[str, Tensor],
+        right_context: int | None = None,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """One step over a segment; segments overlap by ``geometry.overlap`` frames.
 
@@ -201,7 +205,9 @@ class Conformer(nn.Module):
           x: (N, T, C) float32 features, T >= 15 + 4 * right_context.
           x_lens: (N,) frames of each row; integer or float. A stream's last segment may be short;
             what is behind its end is hidden from the attention, not from the convolution.
-          states: As `init_states` or the step before gave them.
+          states: As `init_states` or the step before gave them; the left context is what
+            ``attention`` has room for.
+          right_context: Frames to look ahead; the configured ones by default.
 
         Returns:
           y (N, S, D), y_lens (N,) of the dtype of ``x_lens``, and the next states. y_lens can be
@@ -215,7 +221,8 @@ class Conformer(nn.Module):
         hidden = torch.cat(
             (cache_mask(states["processed"][0], left_context), padding_mask(y_lens, size)), dim=1
         )
-        right_context = self.geometry.right_context
+        if right_context is None:
+            right_context = self.right_context
         y, attention, convolution = self.encoder.stream(
             embedded * self.input_scale,
             relative_positions(size, left_context, embedded),
@@ -245,9 +252,12 @@ class Conformer(nn.Module):
         return y
 
 
-def output_lens(x_lens: Tensor) -> Tensor:
+def output_lens(
+    x_lens: Tensor, overlap: int = FRONT_END_OVERLAP, factor: int = SUBSAMPLING_FACTOR
+) -> Tensor:
     """Encoder frames that ``x_lens`` feature frames give, in the same dtype."""
-    return torch.div(x_lens - FRONT_END_OVERLAP, SUBSAMPLING_FACTOR, rounding_mode="floor")
+    # The constants are arguments because a scripted function sees no others.
+    return torch.div(x_lens - overlap, factor, rounding_mode="floor")
 
 
 def _geometry(config: ConformerConfig) -> StreamingGeometry:

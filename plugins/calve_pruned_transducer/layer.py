@@ -48,22 +48,24 @@ class ConformerLayer(nn.Module):
         positions: Tensor,
         hidden: Tensor,
         padding: Tensor | None = None,
-        caches: tuple[Tensor, Tensor] | tuple[None, None] = (None, None),
+        attention_cache: Tensor | None = None,
+        convolution_cache: Tensor | None = None,
         warmup: float = 1.0,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """x (N, T, D) -> y (N, T, D); see the modules for the other shapes.
 
-        Args:
-          caches: What the attention and the convolution saw before ``x``.
-
         Returns:
-          y, and what the attention and the convolution saw, caches included.
+          y, and what the attention and the convolution saw, their caches included.
         """
         share = self.feed_forward_share
         y = x + share * self.dropout(self.feed_forward_macaron(self.norm_ff_macaron(x)))
-        attended, attention_inputs = self.self_attn(self.norm_mha(y), positions, hidden, caches[0])
+        attended, attention_inputs = self.self_attn(
+            self.norm_mha(y), positions, hidden, attention_cache
+        )
         y = y + self.dropout(attended)
-        convolved, convolution_inputs = self.conv_module(self.norm_conv(y), padding, caches[1])
+        convolved, convolution_inputs = self.conv_module(
+            self.norm_conv(y), padding, convolution_cache
+        )
         y = y + self.dropout(convolved)
         y = y + share * self.dropout(self.feed_forward(self.norm_ff(y)))
         y = self.bypass(self.norm_final(self.balancer(y)), x, warmup)
@@ -77,8 +79,9 @@ class ConformerLayers(nn.Module):
         super().__init__()
         count = config.num_encoder_layers
         self.layers = nn.ModuleList(ConformerLayer(config, blocks) for _ in range(count))
-        self.aux_layers = auxiliary_layers(count, config.aux_layer_period)
-        self.combiner = RandomCombine(num_inputs=len(self.aux_layers) + 1)
+        chosen = auxiliary_layers(count, config.aux_layer_period)
+        self.is_auxiliary = [index in chosen for index in range(count)]
+        self.combiner = RandomCombine(num_inputs=len(chosen) + 1)
 
     def forward(
         self, x: Tensor, positions: Tensor, hidden: Tensor, padding: Tensor, warmup: float
@@ -87,10 +90,11 @@ class ConformerLayers(nn.Module):
         auxiliary = []
         for index, layer in enumerate(self.layers):
             x, _, _ = layer(x, positions, hidden, padding, warmup=warmup)
-            if index in self.aux_layers:
+            if self.is_auxiliary[index]:
                 auxiliary.append(x)
         if self.training and auxiliary:
-            x = self.combiner([*auxiliary, x])
+            auxiliary.append(x)
+            x = self.combiner(auxiliary)
         return x
 
     def stream(
@@ -110,9 +114,10 @@ class ConformerLayers(nn.Module):
           kept: Number of frames of ``x`` that will not be seen again in the next segment.
         """
         next_attention, next_convolution = [], []
-        states = zip(attention.unbind(), convolution.unbind(), strict=True)
-        for layer, caches in zip(self.layers, states, strict=True):
-            x, attention_inputs, convolution_inputs = layer(x, positions, hidden, None, caches)
+        for index, layer in enumerate(self.layers):
+            x, attention_inputs, convolution_inputs = layer(
+                x, positions, hidden, None, attention[index], convolution[index]
+            )
             next_attention.append(attention_inputs.narrow(1, kept, attention.size(2)))
             next_convolution.append(convolution_inputs.narrow(1, kept, convolution.size(2)))
         return x, torch.stack(next_attention), torch.stack(next_convolution)

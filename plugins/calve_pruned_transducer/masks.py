@@ -7,9 +7,6 @@ from torch import Tensor
 
 __all__ = ["cache_mask", "chunk_mask", "padding_mask", "random_chunk_mask"]
 
-_LONG_CHUNK = 0.75
-"""A random chunk of more than this share of the utterance becomes the whole utterance."""
-
 
 def padding_mask(lens: Tensor, size: int) -> Tensor:
     """lens (N,) -> (N, size), True from each length on."""
@@ -37,15 +34,25 @@ def chunk_mask(size: int, chunk_size: int, left_context: int, device: torch.devi
 
 
 def random_chunk_mask(
-    size: int, short_chunk_size: int, num_left_chunks: int, device: torch.device
+    size: int,
+    short_chunk_size: int,
+    num_left_chunks: int,
+    device: torch.device,
+    long_chunk: float = 0.75,
 ) -> Tensor:
     """`chunk_mask` of a random chunk size, as dynamic chunk training draws it.
 
     About a quarter of the masks hide nothing ("Unified Streaming and Non-streaming Two-pass
     End-to-end Model for Speech Recognition", Zhang et al., 2020).
+
+    Args:
+      size: Number of frames.
+      short_chunk_size: Largest random chunk, the whole utterance aside.
+      num_left_chunks: Chunks seen in front of a chunk; -1 for all.
+      long_chunk: A chunk of more than this share of the utterance becomes the whole of it.
     """
     drawn = int(torch.randint(1, size, (1,)).item()) if size > 1 else size
-    if drawn > size * _LONG_CHUNK:
+    if drawn > size * long_chunk:
         return chunk_mask(size, size, -1, device)
     chunk_size = drawn % short_chunk_size + 1
     left_context = num_left_chunks * chunk_size if num_left_chunks >= 0 else -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from calve.api import StreamingGeometry
 from calve_pruned_transducer.config import ConformerConfig
 
-__all__ = ["ncnn_table", "onnx_table"]
+__all__ = ["ncnn_table", "onnx_table", "torchscript_table"]
 
 
 def ncnn_table(config: ConformerConfig, geometry: StreamingGeometry) -> dict[str, int | str]:
@@ -38,3 +38,8 @@ def onnx_table(config: ConformerConfig, geometry: StreamingGeometry) -> dict[str
         "encoder_dim": config.encoder_dim,
         "cnn_module_kernel": config.cnn_module_kernel,
     }
+
+
+def torchscript_table(config: ConformerConfig, geometry: StreamingGeometry) -> dict[str, int | str]:
+    """The class by which k2-fsa/sherpa knows a conformer; its user gives the geometry."""
+    return {"class_name": "Conformer"}

@@ -18,8 +18,7 @@ CONFIG = LazyRef("calve_pruned_transducer.config:ConformerConfig")
 DEVICE_FORM = LazyRef("calve_pruned_transducer.device:device_form")
 INFER_CONFIG = LazyRef("calve_pruned_transducer.config:infer_config")
 FAMILY = LazyRef("calve_transducer.family:TransducerFamily")
-
-FORMATS = ("state-dict", "ncnn", "onnx")
+FORMATS = ("state-dict", "jit-trace", "jit-script", "ncnn", "onnx")
 
 TINY = {
     "num_encoder_layers": 2,
@@ -121,3 +120,10 @@ def calve_register_metadata_writers() -> Iterator[MetadataWriterSpec]:
             state_names=("cached_attn", "cached_conv", "processed_lens"),
             arrange=LazyRef("calve_pruned_transducer.device:for_sherpa_onnx"),
         )
+        for format_name in ("jit-trace", "jit-script"):
+            yield MetadataWriterSpec(
+                encoder=encoder,
+                format=format_name,
+                table=LazyRef("calve_pruned_transducer.metadata:torchscript_table"),
+                summary="class name for k2-fsa/sherpa",
+            )

@@ -11,13 +11,24 @@ from calve.bundle import TOKENS_FILE
 from calve.checkpoint import read_checkpoint
 from calve.protocols import Finding
 from calve.tokens import SymbolTable
-from calve_torchscript.layout import WEIGHTS_FILE, load_networks
+from calve_torchscript.layout import MODEL_FILE, WEIGHTS_FILE, load_networks
 
 __all__ = ["lint", "lint_weights"]
 
 _EXPORT_AGAIN = "export the bundle again"
-_METHODS = {"RNN": ("forward", "get_init_states")}
-"""What sherpa calls on an encoder, by its class."""
+_USED = {
+    "RNN": ("encoder.forward", "encoder.get_init_states", "decoder.conv", "joiner.forward"),
+    "Conformer": (
+        "encoder.forward",
+        "encoder.get_init_state",
+        "encoder.streaming_forward",
+        "encoder.subsampling_factor",
+        "decoder.context_size",
+        "joiner.encoder_proj",
+        "joiner.decoder_proj",
+    ),
+}
+"""What sherpa calls and reads, by the class of the encoder."""
 
 
 def lint_weights(bundle_dir: Path, runtime: str | None = None) -> list[Finding]:
@@ -48,27 +59,37 @@ def lint(bundle_dir: Path, runtime: str | None = None) -> list[Finding]:
         networks = load_networks(bundle_dir)
     except BundleError as error:
         return [_error("file", Path(error.where or bundle_dir), error.what, error.fix)]
-    return [*_encoder(networks["encoder"], bundle_dir), *_symbols(networks, bundle_dir)]
+    findings = [*_interface(networks, bundle_dir), *_symbols(networks["decoder"], bundle_dir)]
+    if runtime != "torchscript":
+        findings += _layout(networks["encoder"], bundle_dir)
+    return findings
 
 
-def _encoder(encoder: Any, bundle_dir: Path) -> Iterator[Finding]:
-    methods = _METHODS.get(encoder.original_name)
-    if methods is None:
-        what = f"sherpa's interface for encoders of class {encoder.original_name} is not known"
-        fix = f"known classes are {', '.join(_METHODS)}"
-        yield _error("class-name", bundle_dir, what, fix)
+def _interface(networks: dict[str, Any], bundle_dir: Path) -> Iterator[Finding]:
+    name = networks["encoder"].original_name
+    if name not in _USED:
+        what = f"sherpa's interface for encoders of class {name} is not known"
+        yield _error("class-name", bundle_dir, what, f"known classes are {', '.join(_USED)}")
         return
-    for method in methods:
-        if not hasattr(encoder, method):
-            what = f"the encoder has no method {method}, which sherpa calls"
-            yield _error("method", bundle_dir, what, _EXPORT_AGAIN)
+    for used in _USED[name]:
+        network, _, attribute = used.partition(".")
+        if not hasattr(networks[network], attribute):
+            what = f"the {network} has no {attribute}, which sherpa uses"
+            yield _error("interface", bundle_dir, what, _EXPORT_AGAIN)
 
 
-def _symbols(networks: dict[str, Any], bundle_dir: Path) -> Iterator[Finding]:
-    decoder = networks["decoder"]
-    if not hasattr(decoder, "conv"):
-        what = "sherpa reads the context size from decoder.conv, which is not there"
-        yield _error("context-size", bundle_dir, what, "train with --context-size 2")
+def _layout(encoder: Any, bundle_dir: Path) -> Iterator[Finding]:
+    if encoder.original_name == "Conformer" and not (bundle_dir / MODEL_FILE).is_file():
+        yield Finding(
+            "warning",
+            "layout",
+            str(bundle_dir),
+            "sherpa loads a Conformer from one file, and these are three",
+            "for sherpa, export it to jit-script",
+        )
+
+
+def _symbols(decoder: Any, bundle_dir: Path) -> Iterator[Finding]:
     path = bundle_dir / TOKENS_FILE
     try:
         SymbolTable.read(path).for_vocabulary(decoder.embedding.weight.size(0))

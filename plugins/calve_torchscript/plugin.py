@@ -27,26 +27,28 @@ def calve_register_exporters() -> Iterator[ExporterSpec]:
         summary="TorchScript in three files, as k2-fsa/sherpa loads recurrent models",
         options=LazyRef("calve_torchscript.options:NoOptions"),
         steps=(
-            _step("compile", "trace the encoder, script decoder and joiner", "compile_networks"),
+            _step("compile", "compile encoder, decoder and joiner", "compile_networks"),
             _step("write", "write one file for each", "write_networks"),
             _step("lint", "look for what sherpa would miss", "check_lint"),
         ),
         runtime="torchscript",
         lint=LazyRef("calve_torchscript.lint:lint"),
         metadata=LazyRef("calve_torchscript.metadata:store"),
+        conventions=Conventions(projected=True),
     )
     yield ExporterSpec(
         format="jit-script",
-        summary="TorchScript in one file, cpu_jit.pt, with .encoder, .decoder and .joiner",
+        summary="TorchScript in one file, cpu_jit.pt, as k2-fsa/sherpa loads conformers",
         options=LazyRef("calve_torchscript.options:NoOptions"),
         steps=(
-            _step("compile", "trace the encoder, script decoder and joiner", "compile_networks"),
+            _step("compile", "compile encoder, decoder and joiner", "compile_networks"),
             _step("write", "write one file for all", "write_model"),
             _step("lint", "look for what sherpa would miss", "check_lint"),
         ),
         runtime="torchscript",
         lint=LazyRef("calve_torchscript.lint:lint"),
         metadata=LazyRef("calve_torchscript.metadata:store"),
+        conventions=Conventions(projected=True),
     )
 
 

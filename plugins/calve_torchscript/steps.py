@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from calve_torchscript.layout import (
 )
 from calve_torchscript.lint import lint
 from calve_torchscript.metadata import CLASS_NAME
-from calve_torchscript.runtime import STATES_REPORT
+from calve_torchscript.sessions import STATES_REPORT
 from calve_torchscript.views import compile_encoder, compile_plain
 
 __all__ = ["check_lint", "compile_networks", "write_model", "write_networks", "write_weights"]
@@ -35,9 +36,10 @@ def write_weights(workspace: ExportWorkspace) -> None:
 
 
 def compile_networks(workspace: ExportWorkspace) -> None:
-    """Compile the networks; the encoder, which has no control flow, is traced."""
+    """Compile the networks; the encoder in sherpa's interface of its class."""
     model = workspace.model
-    if workspace.config["model"]["context_size"] < 2:
+    class_name = str(workspace.metadata[CLASS_NAME])
+    if class_name == "RNN" and workspace.config["model"]["context_size"] < 2:
         raise ExportError(
             "sherpa reads the context size from the decoder's convolution, and a decoder that sees "
             "one symbol has none",
@@ -45,9 +47,7 @@ def compile_networks(workspace: ExportWorkspace) -> None:
         )
     try:
         compiled = {
-            "encoder": compile_encoder(
-                str(workspace.metadata[CLASS_NAME]), workspace.device_encoder, workspace.geometry
-            ),
+            "encoder": compile_encoder(class_name, model.encoder, workspace.geometry),
             "decoder": compile_plain(model.decoder),
             "joiner": compile_plain(model.joiner),
         }
@@ -58,7 +58,8 @@ def compile_networks(workspace: ExportWorkspace) -> None:
         ) from error
     for network, module in compiled.items():
         save_module(module, _scratch(workspace, network))
-    workspace.report[STATES_REPORT] = list(workspace.device_encoder.init_states(1))
+    workspace.geometry = replace(workspace.geometry, dynamic=True)
+    workspace.report[STATES_REPORT] = list(model.encoder.init_states(1))
     workspace.report["precision"] = dict.fromkeys(NETWORKS, "fp32")
 
 
@@ -79,7 +80,7 @@ def write_model(workspace: ExportWorkspace) -> None:
 
 def check_lint(workspace: ExportWorkspace) -> None:
     """Look for anything that sherpa calls and the networks do not have."""
-    findings = lint(workspace.folder, None)
+    findings = [one for one in lint(workspace.folder) if one.severity == "error"]
     if findings:
         listed = "\n".join(f"    {one.code}: {one.what} ({one.fix})" for one in findings)
         raise ExportError(f"the compiled networks are not sound:\n{listed}")

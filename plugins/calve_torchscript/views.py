@@ -56,6 +56,85 @@ class RNN(nn.Module):
         return hidden, cell
 
 
+class Conformer(nn.Module):
+    """An encoder of attention and convolution, over any chunk, left and right context.
+
+    Its states are two tensors, (L, left context, N, D) and (L, kernel size - 1, N, D).
+    """
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        if encoder.state_batch_axis != 1:
+            raise ConfigError("calve's Conformer interface needs the streams on axis 1")
+        states = encoder.init_states(1)
+        self.attention, self.convolution, self.processed = states
+        layers, _, self.convolution_context, self.encoder_dim = states[self.convolution].shape
+        self.num_encoder_layers: int = layers
+        self.subsampling_factor: int = encoder.geometry.subsampling_factor
+        self.encoder = encoder
+
+    def forward(self, x: Tensor, x_lens: Tensor) -> tuple[Tensor, Tensor]:
+        """Whole utterances: x (N, T, C), x_lens (N,) int64 -> y (N, T', D), y_lens (N,)."""
+        y: tuple[Tensor, Tensor] = self.encoder(x, x_lens)
+        return y
+
+    @torch.jit.export
+    def get_init_state(
+        self,
+        left_context: int = 64,
+        device: torch.device = torch.device("cpu"),  # noqa: B008
+    ) -> list[Tensor]:
+        """Zero states of one stream: (L, left_context, D), (L, kernel size - 1, D)."""
+        layers, dim = self.num_encoder_layers, self.encoder_dim
+        return [
+            torch.zeros(layers, left_context, dim, device=device),
+            torch.zeros(layers, self.convolution_context, dim, device=device),
+        ]
+
+    @torch.jit.export
+    def streaming_forward(
+        self,
+        x: Tensor,
+        x_lens: Tensor,
+        states: list[Tensor],
+        processed_lens: Tensor,
+        left_context: int = 64,
+        right_context: int = 0,
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """One step of N streams.
+
+        Args:
+          x: (N, T, C), T = subsampling_factor * (chunk size + right_context + 2) + 3.
+          x_lens: (N,) int64.
+          states: Those of each stream, stacked on axis 2.
+          processed_lens: (N,) int64, output frames so far, or the feature frames gone over.
+          left_context: What the states were made for.
+          right_context: Output frames to look ahead.
+
+        Returns:
+          y (N, T', D), y_lens (N,), next states.
+        """
+        attention, convolution = states[0], states[1]
+        if attention.size(1) != left_context:
+            raise ValueError("the states were made for another left context")
+        # sherpa's Python server counts output frames, as icefall does, but its C++ counts feature
+        # frames, and would show the attention slots that were never filled; these are still zero.
+        filled = attention[0].any(dim=2).sum(dim=0)
+        counts_features = processed_lens == self.subsampling_factor * filled
+        processed = torch.where(counts_features, filled, processed_lens)
+        before = {
+            self.attention: attention.transpose(1, 2),
+            self.convolution: convolution.transpose(1, 2),
+            self.processed: processed.unsqueeze(0),
+        }
+        y, y_lens, after = self.encoder.stream(x, x_lens, before, right_context)
+        next_states = [
+            after[self.attention].transpose(1, 2),
+            after[self.convolution].transpose(1, 2),
+        ]
+        return y, y_lens, next_states
+
+
 def _trace_rnn(encoder: Any, geometry: StreamingGeometry) -> Any:
     view = RNN(encoder).eval()
     x = torch.zeros(_STREAMS, geometry.segment, encoder.feature_dim)
@@ -64,7 +143,15 @@ def _trace_rnn(encoder: Any, geometry: StreamingGeometry) -> Any:
     return torch.jit.trace(view, (x, x_lens, states), check_trace=False)  # type: ignore[no-untyped-call]
 
 
-_ENCODERS: dict[str, Callable[[Any, StreamingGeometry], Any]] = {"RNN": _trace_rnn}
+def _script_conformer(encoder: Any, geometry: StreamingGeometry) -> Any:
+    # Tracing would fix the chunk and the contexts, which sherpa's users choose.
+    return torch.jit.script(Conformer(encoder).eval())
+
+
+_ENCODERS: dict[str, Callable[[Any, StreamingGeometry], Any]] = {
+    "RNN": _trace_rnn,
+    "Conformer": _script_conformer,
+}
 
 
 def compile_encoder(class_name: str, encoder: Any, geometry: StreamingGeometry) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -73,12 +72,12 @@ class RandomCombine(nn.Module):
         self.pure_prob = pure_prob
         self.stddev = stddev
 
-    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+    def forward(self, inputs: list[Tensor]) -> Tensor:
         """Equal shapes (..., D) -> (..., D)."""
-        stacked = torch.stack(tuple(inputs), dim=-1)
-        weights = self._random_weights(stacked[..., 0, 0].numel(), stacked.device)
-        weights = weights.to(stacked.dtype).view(*stacked.shape[:-2], self.num_inputs, 1)
-        return torch.matmul(stacked, weights).squeeze(-1)
+        stacked = torch.stack(inputs, dim=-1)
+        frames = stacked.flatten(0, -3)
+        weights = self._random_weights(frames.size(0), stacked.device).to(stacked.dtype)
+        return torch.matmul(frames, weights.unsqueeze(-1)).view_as(inputs[0])
 
     def _random_weights(self, num_frames: int, device: torch.device) -> Tensor:
         pure = torch.rand(num_frames, 1, device=device) < self.pure_prob

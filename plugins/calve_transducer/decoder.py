@@ -72,7 +72,7 @@ class StatelessDecoder(nn.Module):
 
     def combine(self, embedded: Tensor) -> Tensor:
         """Embedded symbols (N, U, decoder_dim) -> (N, U - context_size + 1, D')."""
-        if self.context_size > 1:
+        if hasattr(self, "conv"):
             embedded = self.conv(embedded.transpose(1, 2)).transpose(1, 2)
         decoder_out: Tensor = self.output_linear(embedded.relu())
         return decoder_out

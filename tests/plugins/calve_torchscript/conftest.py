@@ -40,3 +40,22 @@ def copy_of(bundle_of: BundleOf, tmp_path: Path) -> Callable[[str], Path]:
         return Path(shutil.copytree(bundle_of(format_name).path, tmp_path / format_name))
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def conformer_bundle(
+    goldens: Path, golden_tokens: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str], Bundle]:
+    """``conformer_bundle(recipe, format)``: a golden model, exported once; not to be written to."""
+
+    @cache
+    def bundle(recipe: str, format_name: str) -> Bundle:
+        return export(
+            recipe,
+            checkpoint=goldens / f"{recipe}.ckpt.pt",
+            tokens=golden_tokens,
+            output=tmp_path_factory.mktemp("torch") / format_name,
+            format=format_name,
+        )
+
+    return bundle

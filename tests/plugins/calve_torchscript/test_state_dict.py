@@ -13,7 +13,31 @@ from calve.verification import PASSED, verify
 from calve_torchscript.layout import WEIGHTS_FILE
 from calve_torchscript.lint import lint_weights
 
-RECIPE = "lstm_transducer_stateless2"
+RECIPES = (
+    "lstm_transducer_stateless2",
+    *(f"pruned_transducer_stateless{number}" for number in ("", "2", "4", "5")),
+)
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def recipe(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def trained(recipe: str, goldens: Path) -> dict[str, torch.Tensor]:
+    """The weights that icefall saved."""
+    return weights(goldens / f"{recipe}.ckpt.pt")
+
+
+@pytest.fixture(scope="module")
+def exported(
+    recipe: str, bundle_of: Callable[[str], Bundle], conformer_bundle: Callable[[str, str], Bundle]
+) -> Path:
+    """The ``pretrained.pt`` that calve made of them."""
+    lstm = recipe == RECIPES[0]
+    bundle = bundle_of("state-dict") if lstm else conformer_bundle(recipe, "state-dict")
+    return bundle.path / WEIGHTS_FILE
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -30,28 +54,24 @@ def same(model: torch.nn.Module, expected: dict[str, torch.Tensor]) -> bool:
 
 
 def test_it_holds_the_model_as_it_was_trained_and_nothing_else(
-    bundle_of: Callable[[str], Bundle], golden_checkpoint: Path
+    exported: Path, trained: dict[str, torch.Tensor]
 ) -> None:
-    path = bundle_of("state-dict").path / WEIGHTS_FILE
-    assert list(torch.load(path, weights_only=True)) == ["model"]
-    exported, trained = weights(path), weights(golden_checkpoint)
-    assert list(exported) == list(trained)
-    assert all(torch.equal(exported[name], trained[name]) for name in trained)
+    assert list(torch.load(exported, weights_only=True)) == ["model"]
+    assert list(weights(exported)) == list(trained)
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in weights(exported).items())
 
 
-def test_it_loads_again(bundle_of: Callable[[str], Bundle], golden_checkpoint: Path) -> None:
-    path = bundle_of("state-dict").path / WEIGHTS_FILE
-    assert same(load_model(RECIPE, path), weights(golden_checkpoint))
+def test_it_loads_again(recipe: str, exported: Path, trained: dict[str, torch.Tensor]) -> None:
+    assert same(load_model(recipe, exported), trained)
 
 
 def test_it_loads_again_as_an_epoch(
-    bundle_of: Callable[[str], Bundle], golden_checkpoint: Path, tmp_path: Path
+    recipe: str, exported: Path, trained: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     """As icefall's users do it: a link called epoch-999.pt, and no averaging."""
-    link = tmp_path / "epoch-999.pt"
-    link.symlink_to((bundle_of("state-dict").path / WEIGHTS_FILE).resolve())
+    (tmp_path / "epoch-999.pt").symlink_to(exported.resolve())
     choice = CheckpointChoice(exp_dir=tmp_path, epoch=999, avg=1, use_averaged_model=False)
-    assert same(load_model(RECIPE, choice), weights(golden_checkpoint))
+    assert same(load_model(recipe, choice), trained)
 
 
 def test_verify_rebuilds_the_model_from_the_bundle_alone(

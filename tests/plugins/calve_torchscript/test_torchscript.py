@@ -132,7 +132,7 @@ def test_lint_misses_a_method_and_the_convolution(copy_of: Callable[[str], Path]
         torch.jit.trace(Decoder(), torch.zeros(1, dtype=torch.int64)),
         network_path(folder, "decoder"),
     )
-    assert [finding.code for finding in lint(folder)] == ["method", "context-size"]
+    assert [finding.code for finding in lint(folder)] == ["interface", "interface"]
     (folder / "tokens.txt").write_text("<blk> 0\n")
     assert "tokens" in [finding.code for finding in lint(folder)]
 
@@ -146,7 +146,7 @@ def test_an_unknown_class_is_refused_before_anything_is_compiled() -> None:
     encoder = LstmEncoder(LstmEncoderConfig(1, encoder_dim=8, rnn_hidden_size=12))
     with pytest.raises(ConfigError, match="encoders of class 'Zipformer'") as caught:
         compile_encoder("Zipformer", encoder, encoder.geometry)
-    assert caught.value.fix == "known classes are RNN"
+    assert caught.value.fix == "known classes are RNN, Conformer"
 
 
 def test_a_decoder_without_convolution_is_refused(golden_tokens: Path, tmp_path: Path) -> None:
