@@ -13,6 +13,8 @@ from torch.nn.functional import pad
 from torch.testing import assert_close
 
 from calve.bundle import Bundle
+from calve.errors import ConfigError
+from calve.exporting import export
 from calve.models import load_model
 from calve.transcription import Recognizer
 from calve.verification import PASSED, verify
@@ -236,3 +238,20 @@ def test_three_files_work_but_are_not_what_sherpa_loads(conformer_bundle: Confor
     assert [(one.severity, one.code) for one in lint(folder, "sherpa")] == [("warning", "layout")]
     assert lint(folder, "torchscript") == []
     assert lint(conformer_bundle(RECIPES[-1], "jit-script").path) == []
+
+
+@pytest.mark.parametrize("format_name", ["jit-script", "jit-trace"])
+def test_a_model_that_sees_future_frames_is_refused(
+    format_name: str, goldens: Path, golden_tokens: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="cannot stream") as refused:
+        export(
+            RECIPES[-1],
+            checkpoint=goldens / f"{RECIPES[-1]}.ckpt.pt",
+            tokens=golden_tokens,
+            output=tmp_path / "bundle",
+            format=format_name,
+            overrides={"encoder": {"causal_convolution": False}},
+        )
+    assert "--causal-convolution 1" in refused.value.format_message()
+    assert list(tmp_path.iterdir()) == []
