@@ -113,12 +113,15 @@ class DecodingGraph:
         """The same graph with its scores multiplied."""
         return replace(self, score=self.score * np.float32(scale))
 
-    def words_of(self, arc: int) -> list[str]:
-        """The words that an arc says."""
-        if self.words is None:
-            return []
-        ids = self.word_ids[self.word_splits[arc] : self.word_splits[arc + 1]]
-        return [self.words[word] for word in ids.tolist()]
+    def sayings(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """What the arcs say: their words, or in a graph that knows none their tokens.
+
+        Returns:
+          splits (A + 1,) and ids; arc a says ``ids[splits[a] : splits[a + 1]]``.
+        """
+        if self.words is not None:
+            return self.word_splits, self.word_ids
+        return _splits(self.label > 0), self.label[self.label > 0]
 
     def check_tokens(self, tokens: SymbolTable, *, where: object = None) -> None:
         """Refuse a model with other tokens than those that the graph was made for.

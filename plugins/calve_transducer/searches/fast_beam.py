@@ -19,6 +19,12 @@ from calve_transducer.searches.contexts import ContextCache
 from calve_transducer.searches.frames import join_frames, not_a_number
 from calve_transducer.searches.frontier import BLANK_ARC
 from calve_transducer.searches.lattice import Lattice, best_path
+from calve_transducer.searches.nbest import (
+    Nbest,
+    closest,
+    most_probable,
+    most_probable_alignment,
+)
 from calve_transducer.searches.scores import log_probabilities
 
 __all__ = [
@@ -26,8 +32,13 @@ __all__ = [
     "FastBeamSearchLGOptions",
     "FastBeamSearchOptions",
     "FastBeamStream",
+    "NbestLGOptions",
+    "NbestOptions",
     "fast_beam_search",
     "fast_beam_search_LG",
+    "fast_beam_search_nbest",
+    "fast_beam_search_nbest_LG",
+    "fast_beam_search_nbest_oracle",
 ]
 
 Int64Array = NDArray[np.int64]
@@ -35,8 +46,8 @@ Float32Array = NDArray[np.float32]
 
 FSA_BACKENDS = "calve.fsa_backends"
 
-Choose = Callable[[Lattice, DecodingGraph], "tuple[Int64Array, float] | None"]
-"""Of a lattice, one path and its score; None if it has no complete path."""
+Choose = Callable[[Lattice, DecodingGraph, Sequence[int]], "tuple[Int64Array, float] | None"]
+"""Of a lattice, one path and its score, given what was said; None if it has no complete path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,16 +103,60 @@ class FastBeamSearchLGOptions(FastBeamSearchOptions):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class NbestOptions(FastBeamSearchOptions):
+    """Options of `fast_beam_search_nbest` and `fast_beam_search_nbest_oracle`."""
+
+    # icefall leaves this at 0.1 in these two methods, and at 0 in the others.
+    ilme_scale: float = field(
+        default=0.1,
+        metadata={"help": "How much of the model's own language model to subtract."},
+    )
+    num_paths: int = field(default=200, metadata={"help": "Paths that are drawn."})
+    nbest_scale: float = field(
+        default=0.5,
+        metadata={"help": "Multiplies the scores for drawing: the lower, the more diverse."},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_nbest(self.num_paths, self.nbest_scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NbestLGOptions(FastBeamSearchLGOptions):
+    """Options of `fast_beam_search_nbest_LG`."""
+
+    num_paths: int = field(default=200, metadata={"help": "Paths that are drawn."})
+    nbest_scale: float = field(
+        default=0.5,
+        metadata={"help": "Multiplies the scores for drawing: the lower, the more diverse."},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_nbest(self.num_paths, self.nbest_scale)
+
+
+def _check_nbest(num_paths: int, nbest_scale: float) -> None:
+    if num_paths < 1:
+        raise ValueError(f"num_paths is {num_paths}; it must be at least 1")
+    if not nbest_scale > 0:
+        raise ValueError(f"nbest_scale is {nbest_scale}; it must be above 0")
+
+
 @dataclass
 class FastBeamStream:
     """What the search knows of one stream.
 
     Attributes:
       walking: Where the stream is in the graph, as the FSA backend keeps it.
+      ref_text: Tokens of what was said, for those who look for it.
       frames: Encoder frames that are done with.
     """
 
     walking: Any
+    ref_text: Sequence[int] = ()
     frames: int = 0
 
 
@@ -137,9 +192,13 @@ class FastBeamSearch:
         self._decode = ContextCache(session)
         self._walker = _walker(session, options, graph)
 
-    def start(self) -> FastBeamStream:
-        """The state of a new stream."""
-        return FastBeamStream(self._walker.start())
+    def start(self, ref_text: Sequence[int] = ()) -> FastBeamStream:
+        """The state of a new stream.
+
+        Args:
+          ref_text: Tokens of what was said; `fast_beam_search_nbest_oracle` looks for them.
+        """
+        return FastBeamStream(self._walker.start(), ref_text)
 
     def advance(
         self, streams: Sequence[FastBeamStream], encoder_out: Sequence[Float32Array]
@@ -169,7 +228,7 @@ class FastBeamSearch:
         """The hypothesis for all frames that the stream consumed so far; empty if none survived."""
         columns = self._walker.lattice(stream.walking, allow_partial=self._options.allow_partial)
         lattice = Lattice(*columns)
-        chosen = self._choose(lattice, self._graph)
+        chosen = self._choose(lattice, self._graph, stream.ref_text)
         if chosen is None:
             return Hypothesis()
         path, score = chosen
@@ -229,15 +288,84 @@ def _hypothesis(graph: DecodingGraph, arcs: NDArray[np.int32], score: float) -> 
     """What a path through the graph says, one arc (or `BLANK_ARC`) a frame."""
     frames = np.flatnonzero((arcs != BLANK_ARC) & (graph.label[arcs] > 0))
     hypothesis = Hypothesis(graph.label[arcs[frames]].tolist(), frames.tolist(), score)
+    if graph.words is None:
+        return hypothesis
+    splits, ids = graph.sayings()
     for frame in np.flatnonzero(arcs != BLANK_ARC).tolist():
-        words = graph.words_of(int(arcs[frame]))
-        hypothesis.words += words
+        words = ids[splits[arcs[frame]] : splits[arcs[frame] + 1]].tolist()
+        hypothesis.words += [graph.words[word] for word in words]
         hypothesis.word_timestamps += [frame] * len(words)
     return hypothesis
 
 
-def _best(lattice: Lattice, graph: DecodingGraph) -> tuple[Int64Array, float] | None:
+def fast_beam_search_nbest(
+    session: Session,
+    options: NbestOptions | None = None,
+    *,
+    symbols: SymbolTable | None = None,
+    initial_symbol: int | None = None,
+) -> FastBeamSearch:
+    """Of tokens drawn from the lattice, those with the best alignment; see `fast_beam_search`."""
+    options = options or NbestOptions()
+
+    def choose(
+        lattice: Lattice, graph: DecodingGraph, ref_text: Sequence[int]
+    ) -> tuple[Int64Array, float] | None:
+        return most_probable_alignment(_nbest(lattice, graph, options))
+
+    return FastBeamSearch(session, options, _token_graph(session, symbols), choose)
+
+
+def fast_beam_search_nbest_LG(  # noqa: N802 (the user's word)
+    session: Session,
+    options: NbestLGOptions,
+    *,
+    symbols: SymbolTable | None = None,
+    initial_symbol: int | None = None,
+) -> FastBeamSearch:
+    """Of words drawn from the lattice, the most probable in all alignments together.
+
+    Raises:
+      DataError: if the graph cannot be read, or was made for other tokens.
+    """
+
+    def choose(
+        lattice: Lattice, graph: DecodingGraph, ref_text: Sequence[int]
+    ) -> tuple[Int64Array, float] | None:
+        return most_probable(_nbest(lattice, graph, options))
+
+    return FastBeamSearch(session, options, _word_graph(session, options, symbols), choose)
+
+
+def fast_beam_search_nbest_oracle(
+    session: Session,
+    options: NbestOptions | None = None,
+    *,
+    symbols: SymbolTable | None = None,
+    initial_symbol: int | None = None,
+) -> FastBeamSearch:
+    """Of tokens drawn from the lattice, those with the fewest errors: what rescoring could reach.
+
+    A stream learns what was said by ``start(ref_text=...)``.
+    """
+    options = options or NbestOptions()
+
+    def choose(
+        lattice: Lattice, graph: DecodingGraph, ref_text: Sequence[int]
+    ) -> tuple[Int64Array, float] | None:
+        return closest(_nbest(lattice, graph, options), ref_text)
+
+    return FastBeamSearch(session, options, _token_graph(session, symbols), choose)
+
+
+def _best(
+    lattice: Lattice, graph: DecodingGraph, ref_text: Sequence[int]
+) -> tuple[Int64Array, float] | None:
     return best_path(lattice)
+
+
+def _nbest(lattice: Lattice, graph: DecodingGraph, options: NbestOptions | NbestLGOptions) -> Nbest:
+    return Nbest(lattice, graph, num_paths=options.num_paths, nbest_scale=options.nbest_scale)
 
 
 def _token_graph(session: Session, symbols: SymbolTable | None) -> DecodingGraph:

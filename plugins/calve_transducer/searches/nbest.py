@@ -1,0 +1,289 @@
+"""The n-best list of a lattice: paths drawn from it, and the one that is best by some measure.
+
+The paths are those that k2 draws: "random" numbers at even distances, so that the same lattice
+always gives the same paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calve_graphs.graph import DecodingGraph
+from calve_transducer.compilation import compiled
+from calve_transducer.searches.lattice import Lattice
+
+__all__ = ["Nbest", "closest", "most_probable", "most_probable_alignment"]
+
+Int64Array = NDArray[np.int64]
+Int32Array = NDArray[np.int32]
+Float32Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+
+Sequences = list[Int64Array]
+
+
+class Nbest:
+    """Paths drawn from a lattice, of each sequence of words (or tokens) one.
+
+    Args:
+      lattice: Where the paths come from.
+      graph: The graph that made the lattice.
+      num_paths: How many are drawn; paths that say the same count once.
+      nbest_scale: Multiplies the lattice's scores for drawing: the lower, the more diverse.
+
+    Attributes:
+      paths: One array of T arcs for each, T being the encoder frames.
+      sequences: What each says.
+    """
+
+    def __init__(
+        self, lattice: Lattice, graph: DecodingGraph, *, num_paths: int, nbest_scale: float
+    ) -> None:
+        self.lattice = lattice
+        self._said_splits, self._said = graph.sayings()
+        drawn = _draw(lattice, num_paths, nbest_scale)
+        said = [self._says(path) for path in drawn]
+        kept = _unique(said)
+        self.paths = [drawn[index] for index in kept]
+        self.sequences = [said[index] for index in kept]
+
+    def score(self, sequence: Int64Array) -> float:
+        """Log probability of a sequence in all alignments that the lattice has of it."""
+        score, _ = self._aligned(sequence, True)
+        return score
+
+    def align(self, sequence: Int64Array) -> tuple[float, Int64Array]:
+        """Log probability and path of the best alignment of a sequence."""
+        return self._aligned(sequence, False)
+
+    def _aligned(self, sequence: Int64Array, adds_up: bool) -> tuple[float, Int64Array]:
+        lattice = self.lattice
+        score, path = _align(
+            lattice.source,
+            lattice.destination,
+            lattice.graph_arc,
+            lattice.score,
+            lattice.num_states,
+            self._said_splits,
+            self._said,
+            sequence,
+            adds_up,
+        )
+        return float(score), path
+
+    def _says(self, path: Int64Array) -> Int64Array:
+        arcs = self.lattice.graph_arc[path]
+        return np.array(
+            [
+                word
+                for arc in arcs[arcs >= 0].tolist()
+                for word in self._said[self._said_splits[arc] : self._said_splits[arc + 1]]
+            ],
+            dtype=np.int64,
+        )
+
+
+def most_probable_alignment(nbest: Nbest) -> tuple[Int64Array, float] | None:
+    """The best alignment of the sequence with the best alignment: path and score."""
+    aligned = [nbest.align(sequence) for sequence in nbest.sequences]
+    if not aligned:
+        return None
+    score, path = aligned[_last_highest([score for score, _ in aligned])]
+    return path, score
+
+
+def most_probable(nbest: Nbest) -> tuple[Int64Array, float] | None:
+    """The path that was drawn of the most probable sequence, and the sequence's score."""
+    scores = [nbest.score(sequence) for sequence in nbest.sequences]
+    if not scores:
+        return None
+    best = _last_highest(scores)
+    return nbest.paths[best], scores[best]
+
+
+def closest(nbest: Nbest, reference: Sequence[int]) -> tuple[Int64Array, float] | None:
+    """The path whose sequence has the fewest errors, and the score of its best alignment."""
+    expected = np.array(reference, dtype=np.int64)
+    distances = [_distance(expected, sequence) for sequence in nbest.sequences]
+    if not distances:
+        return None
+    best = _last_highest([-distance for distance in distances])
+    score, _ = nbest.align(nbest.sequences[best])
+    return nbest.paths[best], score
+
+
+def _last_highest(values: Sequence[float]) -> int:
+    """Of several equal ones, k2 takes the last."""
+    return len(values) - 1 - int(np.argmax(values[::-1]))
+
+
+def _unique(sequences: Sequences) -> list[int]:
+    """Indices of different sequences, in k2's order: by a hash.
+
+    The order decides which of several equally good ones is taken.
+    """
+    by_hash: dict[int, int] = {}
+    for index, sequence in enumerate(sequences):
+        by_hash.setdefault(_hash(sequence), index)
+    return [by_hash[key] for key in sorted(by_hash)]
+
+
+def _hash(sequence: Int64Array) -> int:
+    first, second = 13, 787
+    for value in sequence.tolist():
+        first = 31 * first + value
+        second = 167 * second + value
+    number = (first + 104729 * second) & 0xFFFFFFFFFFFFFFFF
+    return number - (1 << 64) if number >> 63 else number
+
+
+def _draw(lattice: Lattice, num_paths: int, scale: float) -> list[Int64Array]:
+    if not len(lattice.source):
+        return []
+    splits = np.searchsorted(lattice.source, np.arange(lattice.num_states + 1))
+    scores = lattice.score * np.float32(scale)
+    return list(_paths(splits, lattice.destination, scores, num_paths))
+
+
+@compiled
+def _paths(
+    splits: Int64Array, destination: Int32Array, scores: Float32Array, num_paths: int
+) -> Int64Array:
+    """(paths, frames) arcs; no paths if the final state cannot be reached.
+
+    Each path has a position between 0 and 1. At every state the arcs share that interval out by
+    their probabilities; the path takes the arc in whose share it is, which then is the interval.
+    """
+    num_states = len(splits) - 1
+    to_end = np.full(num_states, -np.inf)
+    to_end[-1] = 0.0
+    for state in range(num_states - 2, -1, -1):
+        for arc in range(splits[state], splits[state + 1]):
+            way = np.float64(scores[arc]) + to_end[destination[arc]]
+            if way > -np.inf:
+                to_end[state] = np.logaddexp(to_end[state], way)
+    shares = np.zeros(len(destination))  # where the share of an arc begins
+    for state in range(num_states - 1):
+        total = 0.0
+        for arc in range(splits[state], splits[state + 1]):
+            shares[arc] = total
+            way = np.float64(scores[arc]) + to_end[destination[arc]]
+            if way > -np.inf:
+                total += np.exp(way - to_end[state])
+        if total > 0:
+            shares[splits[state] : splits[state + 1]] /= total
+    if to_end[0] == -np.inf:
+        return np.empty((0, 0), np.int64)
+    length, state = 0, 0
+    while state != num_states - 1:
+        length += 1
+        state = destination[_arc_at(shares, splits[state], splits[state + 1], 0.5)]
+    paths = np.empty((num_paths, length), np.int64)
+    for number in range(num_paths):
+        position, state = (0.5 + number) / num_paths, 0
+        for frame in range(length):
+            first, last = splits[state], splits[state + 1]
+            arc = _arc_at(shares, first, last, position)
+            end = 1.0 if arc + 1 == last else shares[arc + 1]
+            position = (position - shares[arc]) / (end - shares[arc])
+            paths[number, frame] = arc
+            state = destination[arc]
+    return paths
+
+
+@compiled
+def _arc_at(shares: Float64Array, first: int, last: int, position: float) -> int:
+    arc = first
+    while arc + 1 < last and shares[arc + 1] <= position:
+        arc += 1
+    return arc
+
+
+@compiled
+def _align(
+    source: Int32Array,
+    destination: Int32Array,
+    graph_arc: Int32Array,
+    scores: Float32Array,
+    num_states: int,
+    said_splits: Int32Array,
+    said: Int32Array,
+    sequence: Int64Array,
+    adds_up: bool,
+) -> tuple[float, Int64Array]:
+    """The score of a sequence, and its best path.
+
+    Each state knows how well it is reached with how many words of the sequence said; only the
+    numbers from ``low`` to ``high`` have been reached.
+
+    Args:
+      adds_up: Whether the score is that of all alignments together; the path is then empty.
+    """
+    size = len(sequence) + 1
+    best = np.empty((num_states, size), np.float64)
+    entering = np.empty((num_states, size), np.int64)
+    low, high = np.full(num_states, size), np.full(num_states, -1)
+    best[0, 0], low[0], high[0] = 0.0, 0, 0
+    for arc in range(len(source)):
+        begin, end = 0, 0
+        if graph_arc[arc] >= 0:
+            begin, end = said_splits[graph_arc[arc]], said_splits[graph_arc[arc] + 1]
+        here, there = source[arc], destination[arc]
+        for done in range(low[here], high[here] + 1):
+            after = done + end - begin
+            if best[here, done] == -np.inf or after >= size:
+                continue
+            if not (sequence[done:after] == said[begin:end]).all():
+                continue
+            _widen(best[there], low, high, there, after)
+            reached = best[here, done] + scores[arc]
+            if adds_up:
+                best[there, after] = np.logaddexp(best[there, after], reached)
+            elif reached >= best[there, after]:
+                best[there, after], entering[there, after] = reached, arc
+    final, done = num_states - 1, size - 1
+    if not low[final] <= done <= high[final]:
+        return -np.inf, np.empty(0, np.int64)
+    if adds_up:
+        return best[final, done], np.empty(0, np.int64)
+    path = np.empty(num_states, np.int64)
+    first, state = num_states, final
+    while state != 0:
+        arc = entering[state, done]
+        first -= 1
+        path[first] = arc
+        if graph_arc[arc] >= 0:
+            done -= said_splits[graph_arc[arc] + 1] - said_splits[graph_arc[arc]]
+        state = source[arc]
+    return best[final, size - 1], path[first:].copy()
+
+
+@compiled
+def _widen(best: Float64Array, low: Int64Array, high: Int64Array, state: int, done: int) -> None:
+    """Let ``done`` be among the numbers that a state has been reached with."""
+    if high[state] < low[state]:
+        low[state], high[state] = done, done
+        best[done] = -np.inf
+    while low[state] > done:
+        low[state] -= 1
+        best[low[state]] = -np.inf
+    while high[state] < done:
+        high[state] += 1
+        best[high[state]] = -np.inf
+
+
+@compiled
+def _distance(reference: Int64Array, sequence: Int64Array) -> int:
+    """Insertions, deletions and substitutions that make one sequence of the other."""
+    above = np.arange(len(sequence) + 1)
+    for row in range(len(reference)):
+        here = np.empty_like(above)
+        here[0] = above[0] + 1
+        for column in range(len(sequence)):
+            differs = reference[row] != sequence[column]
+            here[column + 1] = min(above[column] + differs, above[column + 1] + 1, here[column] + 1)
+        above = here
+    return above[-1]
