@@ -36,6 +36,7 @@ from calve.registry import registry
 from calve.requirements import missing_for_extra
 from calve.specs import ExporterSpec, LazyRef
 from calve.tokens import SymbolTable
+from calve.training_range import check_trained_for
 
 if TYPE_CHECKING:
     from calve.checkpoint import CheckpointChoice
@@ -55,6 +56,7 @@ def export(
     tokens: str | PathLike[str] | None = None,
     format: str = "ncnn",  # noqa: A002
     overwrite: bool = False,
+    strict: bool = False,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Progress = NO_PROGRESS,
     **options: Any,
@@ -71,6 +73,7 @@ def export(
       tokens: The model's tokens.txt; a builtin checkpoint brings its own.
       format: Name of the export format.
       overwrite: Whether to replace ``output`` if it exists.
+      strict: Whether to refuse a chunk or a context that the model was not trained for.
       overrides: Configuration by table ("encoder", "model") that the checkpoint leaves open.
       progress: Where to say how far it is.
       **options: Options of the format, as ``calve export --help`` lists them.
@@ -79,8 +82,8 @@ def export(
       CheckpointError: if the checkpoint cannot be read or does not fit the recipe.
       TokensError: if the symbol table is missing or does not fit the model.
       ExportError: if a step fails, or the result does not agree with torch.
-      ConfigError: if ``output`` exists, an option is wrong, or the recipe's encoder cannot be
-        exported to the format.
+      ConfigError: if ``output`` exists, an option is wrong, the recipe's encoder cannot be
+        exported to the format, or, under ``strict``, it was not trained for its geometry.
       PluginError: if the recipe or format is not registered or not usable.
     """
     check_format_is_claimed(recipe, format)
@@ -91,6 +94,7 @@ def export(
         tokens=tokens,
         format=format,
         overwrite=overwrite,
+        strict=strict,
         overrides=overrides,
         progress=progress,
         **options,
@@ -105,6 +109,7 @@ def try_export(
     tokens: str | PathLike[str] | None = None,
     format: str = "ncnn",  # noqa: A002
     overwrite: bool = False,
+    strict: bool = False,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Progress = NO_PROGRESS,
     **options: Any,
@@ -119,6 +124,9 @@ def try_export(
         tempfile.TemporaryDirectory(prefix="calve-export-") as scratch,
     ):
         loaded = load(recipe, checkpoint, overrides)
+        if strict:
+            config = asdict(loaded.config["encoder"])
+            check_trained_for(loaded.encoder.name, config, loaded.model.encoder.geometry)
         features = FeatureConfig(num_mel_bins=loaded.model.encoder.feature_dim)
         job = _Job(exporter, loaded, features, folder)
         symbols = model_symbols(tokens, loaded)

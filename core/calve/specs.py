@@ -115,6 +115,9 @@ class EncoderSpec:
       device_form: ``(plain encoder) -> StreamingEncoder``: the same network for whole segments of
         ``geometry.segment`` frames, in operators that graph formats have; they compile it instead
         of the encoder. None if ``stream`` itself is made of such operators and flat states.
+      untrained: ``(config, geometry) -> Sequence[str]``: what in a geometry a model of these
+        options was not trained for, and the range that it was trained for, importable without
+        torch. None if training suits every geometry.
     """
 
     name: str
@@ -125,6 +128,7 @@ class EncoderSpec:
     summary: str
     tiny: Mapping[str, Any] = field(default_factory=dict, hash=False)
     device_form: LazyRef | None = None
+    untrained: LazyRef | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from calve.api import (
 CONFIG = LazyRef("calve_pruned_transducer.config:ConformerConfig")
 DEVICE_FORM = LazyRef("calve_pruned_transducer.device:device_form")
 INFER_CONFIG = LazyRef("calve_pruned_transducer.config:infer_config")
+UNTRAINED = LazyRef("calve_pruned_transducer.training_range:untrained")
 FAMILY = LazyRef("calve_transducer.family:TransducerFamily")
 FORMATS = ("state-dict", "jit-trace", "jit-script", "ncnn", "onnx")
 
@@ -42,6 +43,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         formats=FORMATS,
         summary="reworked conformer of scaled layers; streams in chunks with cached attention",
         device_form=DEVICE_FORM,
+        untrained=UNTRAINED,
         tiny=TINY,
     )
     yield EncoderSpec(
@@ -52,6 +54,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         formats=FORMATS,
         summary="conformer of plain layers; streams in chunks with cached attention",
         device_form=DEVICE_FORM,
+        untrained=UNTRAINED,
         tiny=TINY,
     )
 

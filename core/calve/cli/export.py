@@ -16,14 +16,16 @@ from calve.cli.options import (
     json_option,
     loadable_options,
     recipe_options,
+    strict_option,
 )
-from calve.cli.output import print_json, print_table
+from calve.cli.output import print_json, print_table, warn
 from calve.exporting import export as run_export
 from calve.files import size_text
 from calve.parity import ParityReport
 from calve.progress import console_progress
 from calve.registry import registry
 from calve.specs import RecipeSpec
+from calve.training_range import untrained
 
 __all__ = ["export", "print_summary"]
 
@@ -51,6 +53,7 @@ def _export_command(recipe: RecipeSpec) -> click.Command:
         "--output", type=click.Path(path_type=Path), required=True, help="Directory to create."
     )
     @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+    @strict_option
     @dataclass_options(*format_options, key="format_options")
     @recipe_options(recipe)
     @json_option
@@ -60,6 +63,7 @@ def _export_command(recipe: RecipeSpec) -> click.Command:
         format_name: str,
         output: Path,
         overwrite: bool,
+        strict: bool,
         format_options: dict[str, Any],
         encoder: dict[str, Any],
         model: dict[str, Any],
@@ -72,6 +76,7 @@ def _export_command(recipe: RecipeSpec) -> click.Command:
             tokens=tokens,
             format=format_name,
             overwrite=overwrite,
+            strict=strict,
             overrides={"encoder": encoder, "model": model},
             progress=console_progress(),
             **format_options,
@@ -80,6 +85,8 @@ def _export_command(recipe: RecipeSpec) -> click.Command:
             print_json(_summary(bundle), indent=2)
         else:
             print_summary(bundle)
+        manifest = bundle.manifest
+        warn(untrained(manifest.encoder, manifest.config["encoder"], manifest.geometry))
 
     return command
 

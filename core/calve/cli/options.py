@@ -29,6 +29,7 @@ __all__ = [
     "json_option",
     "loadable_options",
     "recipe_options",
+    "strict_option",
 ]
 
 Function = Callable[..., Any]
@@ -365,3 +366,12 @@ def corpus_options(function: Function) -> Function:
 def json_option(function: Function) -> Function:
     """``--json``: the result as JSON on stdout; the command gets it as ``as_json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(function)
+
+
+def strict_option(function: Function) -> Function:
+    """``--strict``: refuse to stream in a way that the model was not trained for."""
+    return click.option(
+        "--strict",
+        is_flag=True,
+        help="Refuse a chunk or a context that the model was not trained for, instead of warning.",
+    )(function)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from calve.scoring import Score
 
-__all__ = ["print_json", "print_table", "score_json", "score_text"]
+__all__ = ["print_json", "print_table", "score_json", "score_text", "warn"]
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
@@ -58,3 +58,9 @@ def score_json(score: Score) -> dict[str, Any]:
 
 def _is_number(text: str) -> bool:
     return text == "–" or text[:1].isdigit() or text[:1] == "-"
+
+
+def warn(messages: Iterable[str]) -> None:
+    """Warnings on stderr, one a line."""
+    for message in messages:
+        click.echo(f"Warning: {message}", err=True)

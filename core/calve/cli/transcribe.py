@@ -9,14 +9,15 @@ from typing import Any
 import click
 
 from calve.bundle import Bundle
-from calve.cli.options import dataclass_options, json_option
-from calve.cli.output import print_json, score_text
+from calve.cli.options import dataclass_options, json_option, strict_option
+from calve.cli.output import print_json, score_text, warn
 from calve.error_files import ResultFiles, write_results
 from calve.errors import AudioError, ConfigError
 from calve.recordings import read_transcripts, transcript_of
 from calve.registry import registry
 from calve.scoring import UNITS, DecodedUtterance, score
 from calve.searching import DEFAULT_SEARCH
+from calve.training_range import check_trained_for, untrained
 from calve.transcription import Recognizer, Transcript, word_timestamps
 
 __all__ = ["transcribe"]
@@ -57,6 +58,7 @@ __all__ = ["transcribe"]
     help="Also write recogs-*.txt, errs-*.txt, errs-*.html and wer-summary-*.txt here; needs "
     "--reference.",
 )
+@strict_option
 @json_option
 @click.pass_context
 def transcribe(
@@ -70,6 +72,7 @@ def transcribe(
     reference: Path | None,
     unit: str,
     res_dir: Path | None,
+    strict: bool,
     as_json: bool,
 ) -> None:
     """Transcribe RECORDINGS (any sampling rate, any number of channels) with BUNDLE.
@@ -87,6 +90,10 @@ def transcribe(
         search=decoding_method,
         search_options=search_options,
     )
+    steps = opened.manifest.encoder, opened.manifest.config["encoder"], recognizer.geometry
+    if strict:
+        check_trained_for(*steps)
+    warn(untrained(*steps))
     transcripts = []
     for transcript in _readable(recognizer, recordings):
         _print(transcript, as_json)

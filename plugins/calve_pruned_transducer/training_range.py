@@ -1,0 +1,38 @@
+"""What training in chunks of random size prepares a conformer for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from calve.api import StreamingGeometry
+from calve_pruned_transducer.config import ConformerConfig
+
+__all__ = ["untrained"]
+
+
+def untrained(config: ConformerConfig, geometry: StreamingGeometry) -> Sequence[str]:
+    """What in ``geometry`` dynamic chunk training with these options did not show the model.
+
+    It draws chunks of 1 to ``short_chunk_size`` frames and shows ``num_left_chunks`` of them to the
+    left.
+    """
+    if not config.dynamic_chunk_training:
+        return [
+            "nothing says that this model was trained in chunks; if it was, give the options of "
+            "its training: --dynamic-chunk-training 1, --short-chunk-size and --num-left-chunks"
+        ]
+    findings = []
+    chunk, longest = geometry.output_frames, config.short_chunk_size
+    frame_ms = geometry.subsampling_factor * geometry.frame_shift_ms
+    if chunk > longest:
+        findings.append(
+            f"a chunk of {chunk} frames ({chunk * frame_ms} ms) is outside of what this model was "
+            f"trained for: 1 to {longest} frames ({frame_ms} to {longest * frame_ms} ms)"
+        )
+    left, chunks = geometry.left_context, config.num_left_chunks
+    if chunks >= 0 and not chunks <= left <= chunks * longest:
+        findings.append(
+            f"a left context of {left} frames is outside of what this model was trained for: "
+            f"{chunks} to {chunks * longest} frames"
+        )
+    return findings
