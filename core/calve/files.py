@@ -14,7 +14,7 @@ from pathlib import Path
 
 from calve.errors import CalveError, ConfigError
 
-__all__ = ["atomic_dir", "atomic_file", "file_sha256", "size_text"]
+__all__ = ["atomic_dir", "atomic_file", "file_sha256", "replace_dir", "size_text"]
 
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
@@ -60,7 +60,7 @@ def atomic_dir(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
     with _written_beside(target, overwrite) as temporary:
         temporary.mkdir()
         yield temporary
-        _replace_dir(temporary, target)
+        replace_dir(temporary, target)
 
 
 @contextmanager
@@ -111,8 +111,11 @@ def _concerns(error: OSError, temporary: Path, target: Path) -> bool:
     )
 
 
-def _replace_dir(temporary: Path, target: Path) -> None:
-    """Rename over an existing directory, which `os.replace` refuses unless it is empty."""
+def replace_dir(temporary: Path, target: Path) -> None:
+    """Rename ``temporary`` to ``target`` and remove the directory that was there before.
+
+    `os.replace` refuses that unless the older directory is empty.
+    """
     retired = _hidden_sibling(target)
     with suppress(FileNotFoundError):
         target.rename(retired)

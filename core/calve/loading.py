@@ -37,6 +37,14 @@ class LoaderOptions:
     enable_musan: bool = _option(
         True, "Mix noise, music and babble of MUSAN into the training data."
     )
+    lang_dir: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Folder of bpe.model and tokens.txt, in the corpus' data directory or "
+            "anywhere; by default that of the first --vocab-size prepared.",
+            "fixed": False,
+        },
+    )
     musan_dir: Path | None = field(
         default=None,
         metadata={

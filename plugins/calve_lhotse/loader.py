@@ -139,7 +139,8 @@ class CutBatches:
 
     def _num_buckets(self, cuts: CutSet) -> int:
         most = self._options.num_buckets
-        return most if cuts.is_lazy else min(max(len(cuts) // _CUTS_PER_BUCKET, 2), most)
+        enough = sum(1 for _ in islice(cuts, most * _CUTS_PER_BUCKET))
+        return max(enough // _CUTS_PER_BUCKET, 2)
 
 
 class _Making(Dataset[Any]):

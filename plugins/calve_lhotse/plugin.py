@@ -7,8 +7,17 @@ from collections.abc import Iterable
 from calve.api import DatasetSpec, LazyRef, StageSpec, hookimpl
 
 
-def _stage(name: str, module: str, summary: str) -> StageSpec:
-    return StageSpec(name, summary, LazyRef(f"calve_lhotse.fsdd.{module}:{name}"))
+def _stage(name: str, place: str, summary: str) -> StageSpec:
+    return StageSpec(name, summary, LazyRef(f"calve_lhotse.{place}:{name}"))
+
+
+_AFTER_MANIFESTS = (
+    _stage("features", "stages.features", "compute 80-dimensional filter banks, at all speeds"),
+    _stage("lm", "stages.language_model", "take or train an n-gram language model"),
+    _stage("lang", "stages.lang", "train BPE models, write tokens.txt and the lexicon"),
+    _stage("graphs", "stages.lang", "compile the grammar G and the decoding graph LG"),
+    _stage("validate", "stages.validation", "check that files and symbols agree"),
+)
 
 
 @hookimpl
@@ -18,12 +27,16 @@ def calve_register_datasets() -> Iterable[DatasetSpec]:
         name="fsdd",
         options=LazyRef("calve_lhotse.fsdd.options:FsddOptions"),
         stages=(
-            _stage("manifests", "recordings", "list the recordings as lhotse manifests"),
-            _stage("voices", "voices", "speak digits with the synthesisers that are installed"),
-            _stage("utterances", "utterances", "join digits into connected utterances"),
-            _stage("features", "cuts", "compute 80-dimensional filter banks"),
-            _stage("lang", "lang", "train the sentencepiece model, write tokens.txt"),
-            _stage("validate", "validation", "check that splits share nothing and files agree"),
+            _stage("manifests", "fsdd.recordings", "list the recordings as lhotse manifests"),
+            _stage(
+                "voices", "fsdd.voices", "speak digits with the synthesisers that are installed"
+            ),
+            _stage("utterances", "fsdd.utterances", "join digits into connected utterances"),
+            _stage("features", "fsdd.cuts", "compute 80-dimensional filter banks"),
+            _stage("lang", "fsdd.lang", "train the sentencepiece model, write tokens.txt"),
+            _stage(
+                "validate", "fsdd.validation", "check that splits share nothing and files agree"
+            ),
         ),
         cuts=LazyRef("calve_lhotse.fsdd.cuts:load_cuts"),
         splits=("train", "valid", "test", "heldout"),
@@ -35,4 +48,30 @@ def calve_register_datasets() -> Iterable[DatasetSpec]:
             "spec_aug_time_warp_factor": 10,
         },
         summary="connected English digits from the Free Spoken Digit Dataset",
+    )
+    yield DatasetSpec(
+        name="librispeech",
+        options=LazyRef("calve_lhotse.librispeech.options:LibriSpeechOptions"),
+        stages=(
+            _stage("manifests", "librispeech.manifests", "list recordings and transcripts"),
+            *_AFTER_MANIFESTS,
+        ),
+        cuts=LazyRef("calve_lhotse.corpus:load_cuts"),
+        splits=(
+            *("train", "valid", "train-clean-100", "train-clean-360", "train-other-500"),
+            *("dev-clean", "dev-other", "test-clean", "test-other"),
+        ),
+        loader=LazyRef("calve_lhotse.corpus:load_batches"),
+        summary="LibriSpeech, 960 hours of read English books",
+    )
+    yield DatasetSpec(
+        name="musan",
+        options=LazyRef("calve_lhotse.musan.options:MusanOptions"),
+        stages=(
+            _stage("manifests", "musan.stages", "list the recordings"),
+            _stage("features", "musan.stages", "compute filter banks of pieces of ten seconds"),
+        ),
+        cuts=LazyRef("calve_lhotse.musan.cuts:load_cuts"),
+        splits=("noise",),
+        summary="MUSAN: music, speech and noise to mix into training data",
     )

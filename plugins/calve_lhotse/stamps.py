@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from calve.api import DataError
-from calve.files import atomic_dir
+from calve.files import atomic_dir, atomic_file, replace_dir
 
-__all__ = ["StageOutput", "stamp_of", "stamped"]
+__all__ = ["StageOutput", "added", "resumable", "stamp_of", "stamped"]
 
 _STAMP = "stamp.json"
 
@@ -42,15 +43,56 @@ def stamped(folder: Path, key: Mapping[str, object]) -> Iterator[StageOutput]:
     no trace and is simply run again.
     """
     digest = _digest(key)
-    stamp = _read_stamp(folder)
+    stamp = _read_stamp(folder / _STAMP)
     if stamp is not None and stamp["digest"] == digest:
         yield StageOutput(folder, is_new=False, report=stamp["report"])
         return
     with atomic_dir(folder, overwrite=True) as temporary:
         output = StageOutput(temporary, is_new=True)
         yield output
-        stamp = {"digest": digest, "report": output.report}
-        (temporary / _STAMP).write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
+        _write_stamp(temporary / _STAMP, digest, output.report)
+
+
+@contextmanager
+def added(folder: Path, name: str, key: Mapping[str, object]) -> Iterator[StageOutput]:
+    """Like `stamped`, for files that a later stage puts into an earlier one's folder.
+
+    The stage must write each of its files whole or not at all. They are gone, and made again,
+    when the earlier stage makes its folder anew.
+    """
+    digest = _digest(key)
+    path = folder / f"{name}-{_STAMP}"
+    stamp = _read_stamp(path)
+    if stamp is not None and stamp["digest"] == digest:
+        yield StageOutput(folder, is_new=False, report=stamp["report"])
+        return
+    path.unlink(missing_ok=True)
+    output = StageOutput(folder, is_new=True)
+    yield output
+    _write_stamp(path, digest, output.report)
+
+
+@contextmanager
+def resumable(folder: Path, key: Mapping[str, object]) -> Iterator[StageOutput]:
+    """Like `stamped`, for a stage of many pieces that takes long.
+
+    The temporary folder survives an interruption, and is handed out again as long as ``key`` is
+    the same; the stage must leave nothing half-written in it, and skip what it finds.
+    """
+    digest = _digest(key)
+    stamp = _read_stamp(folder / _STAMP)
+    if stamp is not None and stamp["digest"] == digest:
+        yield StageOutput(folder, is_new=False, report=stamp["report"])
+        return
+    temporary = folder.with_name(f".{folder.name}.{digest}")
+    for stale in folder.parent.glob(f".{folder.name}.*"):
+        if stale != temporary:
+            shutil.rmtree(stale, ignore_errors=True)
+    temporary.mkdir(parents=True, exist_ok=True)
+    output = StageOutput(temporary, is_new=True)
+    yield output
+    _write_stamp(temporary / _STAMP, digest, output.report)
+    replace_dir(temporary, folder)
 
 
 def stamp_of(folder: Path, stage: str) -> str:
@@ -59,7 +101,7 @@ def stamp_of(folder: Path, stage: str) -> str:
     Raises:
       DataError: if ``stage``, which writes the folder, has not been run.
     """
-    stamp = _read_stamp(folder)
+    stamp = _read_stamp(folder / _STAMP)
     if stamp is None:
         raise DataError(
             f"stage {stage!r} has not been run for this data directory",
@@ -74,9 +116,15 @@ def _digest(key: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _read_stamp(folder: Path) -> dict[str, Any] | None:
+def _write_stamp(path: Path, digest: str, report: Mapping[str, Any]) -> None:
+    stamp = {"digest": digest, "report": report}
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_stamp(path: Path) -> dict[str, Any] | None:
     try:
-        stamp = json.loads((folder / _STAMP).read_text(encoding="utf-8"))
+        stamp = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return stamp if isinstance(stamp, dict) and {"digest", "report"} <= stamp.keys() else None

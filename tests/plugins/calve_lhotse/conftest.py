@@ -3,11 +3,14 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from calve.progress import NO_PROGRESS
+from calve_lhotse.fsdd.cuts import load_cuts
 from calve_lhotse.fsdd.options import FsddOptions
+from calve_lhotse.librispeech.options import LibriSpeechOptions
 from calve_lhotse.plugin import calve_register_datasets
 
 SPEAKERS = ("george", "lucas", "theo")
@@ -16,7 +19,12 @@ INDICES = (0, 5, 6, 7)
 
 def prepare(options: FsddOptions) -> dict[str, dict]:
     """Run every stage; what each one reports."""
-    (corpus,) = calve_register_datasets()
+    return run_stages("fsdd", options)
+
+
+def run_stages(name: str, options: Any) -> dict[str, dict]:
+    """Run every stage of a corpus; what each one reports."""
+    (corpus,) = (corpus for corpus in calve_register_datasets() if corpus.name == name)
     return {stage.name: stage.run.load()(options, NO_PROGRESS) for stage in corpus.stages}
 
 
@@ -57,3 +65,53 @@ def prepared(options: FsddOptions) -> Path:
 def fresh(options: FsddOptions, tmp_path: Path) -> FsddOptions:
     """The same options for a directory of the test's own."""
     return replace(options, data_dir=tmp_path / "data", train_variants=1, test_variants=1)
+
+
+@pytest.fixture(scope="session")
+def librispeech(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A download folder with a small ``LibriSpeech``, laid out as its archives unpack.
+
+    Its utterances are connected digits: 30 to train on, 8 in dev-clean and 8 in test-clean.
+    """
+    folder = tmp_path_factory.mktemp("download")
+    for part, split, count in (
+        ("train-clean-100", "train", 30),
+        ("dev-clean", "valid", 8),
+        ("test-clean", "test", 8),
+    ):
+        _write_librispeech_part(folder / "LibriSpeech" / part, prepared, split, count)
+    return folder
+
+
+def _write_librispeech_part(part: Path, prepared: Path, split: str, count: int) -> None:
+    cuts = sorted(load_cuts(prepared, split), key=lambda cut: cut.id)[:count]
+    for number, cut in enumerate(cuts):
+        speaker, chapter = 19 + number % 2, 198
+        folder = part / str(speaker) / str(chapter)
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{speaker}-{chapter}-{number:04d}"
+        shutil.copyfile(cut.recording.sources[0].source, folder / f"{name}.flac")
+        with (folder / f"{speaker}-{chapter}.trans.txt").open("a") as transcripts:
+            transcripts.write(f"{name} {cut.supervisions[0].text.upper()}\n")
+
+
+@pytest.fixture(scope="session")
+def librispeech_options(
+    librispeech: Path, tmp_path_factory: pytest.TempPathFactory
+) -> LibriSpeechOptions:
+    """Options that fit it."""
+    return LibriSpeechOptions(
+        dl_dir=librispeech,
+        data_dir=tmp_path_factory.mktemp("prepared-librispeech") / "data",
+        full_libri=False,
+        jobs=1,
+        vocab_size=(40, 30),
+        ngram_order=2,
+    )
+
+
+@pytest.fixture(scope="session")
+def prepared_librispeech(librispeech_options: LibriSpeechOptions) -> Path:
+    """Its data directory, which tests only read."""
+    run_stages("librispeech", librispeech_options)
+    return librispeech_options.data_dir

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from calve.api import DataError
-from calve_lhotse.stamps import stamp_of, stamped
+from calve_lhotse.stamps import added, resumable, stamp_of, stamped
 
 
 def run_stage(folder: Path, key: dict[str, object], content: str) -> tuple[bool, dict]:
@@ -58,3 +58,44 @@ def test_a_damaged_stamp_counts_as_none(tmp_path: Path, damage: str) -> None:
     with pytest.raises(DataError, match="'somewhere' has not been run"):
         stamp_of(folder, "somewhere")
     assert run_stage(folder, {"seed": 0}, "again")[0]
+
+
+def interrupt_resumable(folder: Path, key: dict[str, object]) -> None:
+    with resumable(folder, key) as output:
+        (output.folder / "piece").write_text("done")
+        raise KeyboardInterrupt
+
+
+def test_a_resumed_stage_finds_what_the_interrupted_one_left(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_resumable(folder, {"seed": 0})
+    assert not folder.exists()
+    with resumable(folder, {"seed": 0}) as output:
+        assert output.is_new
+        assert (output.folder / "piece").read_text() == "done"
+    assert (folder / "piece").read_text() == "done"
+    with resumable(folder, {"seed": 0}) as output:
+        assert not output.is_new
+
+
+def test_pieces_of_another_key_are_not_taken_over(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_resumable(folder, {"seed": 0})
+    with resumable(folder, {"seed": 1}) as output:
+        assert list(output.folder.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_added_files_are_made_again_when_the_folder_was(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+
+    def add() -> bool:
+        with added(folder, "graphs", {"order": 3}) as output:
+            return output.is_new
+
+    run_stage(folder, {"seed": 0}, "first")
+    assert [add(), add()] == [True, False]
+    run_stage(folder, {"seed": 1}, "second")
+    assert add()

@@ -1,0 +1,194 @@
+"""A corpus of sentences as it lies on the disk, and its way into training and decoding.
+
+::
+
+    manifests/corpus.json          parts, and which of them are trained and validated on
+    manifests/PART/                recordings and supervisions
+    fbank/PART/                    cuts, and the archives that their features are in
+    lang_bpe_500/, lang            BPE model, tokens, lexicon, G and LG; `lang` is the first one
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lhotse import CutSet, RecordingSet, SupervisionSet
+
+from calve.api import ConfigError, DataError
+from calve.loading import WHOLE, LoaderOptions, Share
+from calve_lhotse.batches import BatchMaker, spec_augment
+from calve_lhotse.loader import CutBatches
+from calve_lhotse.musan.cuts import load_noise
+from calve_lhotse.subwords import MODEL_NAME, load_subwords
+
+__all__ = ["Corpus", "cuts_path", "load_batches", "load_cuts", "manifest_paths", "read_manifests"]
+
+_MUX_SEED = 0
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Which parts a prepared corpus has.
+
+    Attributes:
+      name: Prefix of its manifests' names.
+      parts: Folders of ``manifests`` and ``fbank``.
+      train: Parts that make up the split "train", perturbed in speed.
+      valid: Parts that make up the split "valid".
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    train: tuple[str, ...]
+    valid: tuple[str, ...]
+
+    @classmethod
+    def read(cls, data_dir: Path) -> Corpus:
+        """What stage ``manifests`` wrote down.
+
+        Raises:
+          DataError: if it has not been run.
+        """
+        path = cls.path(data_dir)
+        try:
+            fields: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return cls(
+                fields["name"], *(tuple(fields[name]) for name in ("parts", "train", "valid"))
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                "no corpus has been prepared here",
+                where=path,
+                fix="run `calve prepare`, from stage 0 on",
+            ) from error
+
+    @staticmethod
+    def path(data_dir: Path) -> Path:
+        """Where the description of a prepared corpus is kept."""
+        return Path(data_dir) / "manifests" / "corpus.json"
+
+    def to_json(self) -> str:
+        """What `read` reads."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    def parts_of(self, split: str) -> tuple[str, ...]:
+        """The parts of a split; each part is a split of its own as well.
+
+        Raises:
+          DataError: if there is no such split.
+        """
+        if split in self.parts:
+            return (split,)
+        composed = {"train": self.train, "valid": self.valid}
+        if not composed.get(split):
+            raise DataError(
+                f"this corpus has no split {split!r}",
+                fix=f"choose one of train, valid, {', '.join(self.parts)}",
+            )
+        return composed[split]
+
+
+def manifest_paths(data_dir: Path, corpus: Corpus, part: str) -> tuple[Path, Path]:
+    """Where the recordings and supervisions of a part are listed."""
+    folder = data_dir / "manifests" / part
+    return tuple(  # type: ignore[return-value]
+        folder / f"{corpus.name}_{kind}_{part}.jsonl.gz" for kind in ("recordings", "supervisions")
+    )
+
+
+def read_manifests(
+    data_dir: Path, corpus: Corpus, part: str
+) -> tuple[RecordingSet, SupervisionSet]:
+    """The recordings and supervisions of a part, in memory."""
+    recordings, supervisions = manifest_paths(data_dir, corpus, part)
+    return RecordingSet.from_file(recordings).to_eager(), SupervisionSet.from_file(
+        supervisions
+    ).to_eager()
+
+
+def cuts_path(data_dir: Path, corpus: Corpus, part: str) -> Path:
+    """Where the cuts of a part are listed."""
+    return Path(data_dir) / "fbank" / part / f"{corpus.name}_cuts_{part}.jsonl.gz"
+
+
+def load_cuts(data_dir: Path, split: str) -> CutSet:
+    """The cuts of a split, read as they are iterated over.
+
+    Features are found wherever ``data_dir`` is now. Training parts are in a random order and
+    hold their utterances at every speed; if several make up a split, their cuts take turns at
+    random.
+
+    Raises:
+      DataError: if the split is unknown or not prepared.
+    """
+    corpus = Corpus.read(data_dir)
+    return _load_parts(data_dir, corpus, corpus.parts_of(split))
+
+
+def _load_parts(data_dir: Path, corpus: Corpus, parts: tuple[str, ...]) -> CutSet:
+    sets, sizes = [], []
+    for part in parts:
+        path = cuts_path(data_dir, corpus, part)
+        if not path.is_file():
+            raise DataError(
+                f"the cuts of {part} have not been prepared",
+                where=path,
+                fix="run stage `features` of `calve prepare`",
+            )
+        sets.append(CutSet.from_jsonl_lazy(path).with_features_path_prefix(data_dir))
+        sizes.append(path.stat().st_size)
+    return CutSet.mux(*sets, weights=sizes, seed=_MUX_SEED) if len(sets) > 1 else sets[0]
+
+
+def load_batches(
+    data_dir: Path,
+    split: str,
+    options: LoaderOptions,
+    *,
+    training: bool,
+    share: Share = WHOLE,
+) -> CutBatches:
+    """Batches of one split; see `calve.protocols.OpenLoader`.
+
+    Raises:
+      DataError: if the split, the BPE model or MUSAN has not been prepared.
+      ConfigError: if --full-libri asks for what the corpus is not.
+    """
+    data_dir = Path(data_dir)
+    corpus = Corpus.read(data_dir)
+    parts = corpus.parts_of(split)
+    if split == "train" and options.full_libri is not None:
+        parts = _librispeech_parts(corpus, full=options.full_libri)
+    maker = BatchMaker(
+        load_subwords(data_dir / (options.lang_dir or "lang") / MODEL_NAME),
+        on_the_fly=options.on_the_fly_feats,
+        masks=spec_augment(options.spec_aug_time_warp_factor)
+        if training and options.enable_spec_aug
+        else None,
+        noise=load_noise(options.musan_dir or data_dir.parent / "musan")
+        if training and options.enable_musan
+        else None,
+    )
+    return CutBatches(
+        lambda epoch: _load_parts(data_dir, corpus, parts),
+        maker,
+        options,
+        shuffle=training,
+        share=share,
+    )
+
+
+def _librispeech_parts(corpus: Corpus, *, full: bool) -> tuple[str, ...]:
+    wanted = ("train-clean-100", "train-clean-360", "train-other-500")[: 3 if full else 1]
+    missing = [part for part in wanted if part not in corpus.train]
+    if missing:
+        raise ConfigError(
+            f"{', '.join(missing)} is not part of this corpus",
+            where="--full-libri",
+            fix="leave the option away, or prepare LibriSpeech with --full-libri 1",
+        )
+    return wanted

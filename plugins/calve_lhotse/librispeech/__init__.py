@@ -1,0 +1,1 @@
+"""LibriSpeech: 960 hours of read English books (https://www.openslr.org/12)."""

@@ -1,0 +1,21 @@
+"""Options of ``calve prepare musan``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from calve_lhotse.stages.options import ExtractionOptions
+
+__all__ = ["MusanOptions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MusanOptions(ExtractionOptions):
+    """Where MUSAN lies, and where its noise goes."""
+
+    dl_dir: Path = field(metadata={"help": "Folder that holds `musan`, as its archive unpacks."})
+    data_dir: Path = field(
+        default=Path("data/musan"),
+        metadata={"help": "Where to write; training looks beside the corpus' data directory."},
+    )

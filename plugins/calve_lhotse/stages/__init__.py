@@ -1,0 +1,1 @@
+"""Stages of preparation that corpora of whole sentences share."""

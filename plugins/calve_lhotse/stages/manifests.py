@@ -1,0 +1,95 @@
+"""Manifests as all corpora of sentences write them, and what must be true of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
+
+from calve.api import DataError
+from calve.features import FeatureConfig
+from calve.files import atomic_file
+from calve_lhotse.corpus import Corpus
+
+__all__ = ["check_recordings", "check_supervisions", "write_corpus", "write_part"]
+
+
+def write_part(
+    folder: Path,
+    name: str,
+    part: str,
+    pairs: Iterable[tuple[Recording, SupervisionSegment]],
+) -> Mapping[str, object]:
+    """Write the recordings and supervisions of a part, checked.
+
+    Returns:
+      What was written, for the stage's report.
+
+    Raises:
+      DataError: as `check_recordings` and `check_supervisions`.
+    """
+    recordings, supervisions = (list(column) for column in zip(*pairs, strict=True))
+    check_recordings(part, recordings)
+    check_supervisions(part, supervisions)
+    for kind, manifest in (
+        ("recordings", RecordingSet.from_recordings(recordings)),
+        ("supervisions", SupervisionSet.from_segments(supervisions)),
+    ):
+        manifest.to_file(folder / f"{name}_{kind}_{part}.jsonl.gz")
+    return {
+        "utterances": len(supervisions),
+        "speakers": len({supervision.speaker for supervision in supervisions}),
+        "hours": round(sum(supervision.duration for supervision in supervisions) / 3600, 3),
+    }
+
+
+def write_corpus(data_dir: Path, corpus: Corpus) -> None:
+    """Write down which parts there are, when all of them are there."""
+    with atomic_file(Corpus.path(data_dir)) as temporary:
+        temporary.write_text(corpus.to_json(), encoding="utf-8")
+
+
+def check_recordings(part: str, recordings: Iterable[Recording]) -> None:
+    """All recordings must be at the rate that features are computed at.
+
+    Raises:
+      DataError: if one is not, or there is none.
+    """
+    rates = Counter(recording.sampling_rate for recording in recordings)
+    expected = FeatureConfig().sample_rate
+    if not rates:
+        raise DataError(f"{part} has no recordings")
+    if {*rates} != {expected}:
+        found = ", ".join(f"{count} at {rate} Hz" for rate, count in sorted(rates.items()))
+        raise DataError(
+            f"{part} has recordings that are not at {expected} Hz: {found}",
+            fix=f"resample them to {expected} Hz, and make the manifests again",
+        )
+
+
+def check_supervisions(part: str, supervisions: Iterable[SupervisionSegment]) -> None:
+    """Each name must occur once, each segment must last, and each must say something.
+
+    Raises:
+      DataError: for the first that is not so.
+    """
+    seen: set[str] = set()
+    for supervision in supervisions:
+        complaint = None
+        if supervision.id in seen:
+            complaint = "occurs twice"
+        elif not (supervision.text or "").strip():
+            complaint = "has no transcript"
+        elif supervision.duration <= 0:
+            complaint = "lasts no time"
+        if complaint:
+            raise DataError(
+                f"an utterance of {part} {complaint}",
+                where=supervision.id,
+                fix="correct the manifests or the transcripts that they were made from",
+            )
+        seen.add(supervision.id)
+    if not seen:
+        raise DataError(f"{part} has no utterances")

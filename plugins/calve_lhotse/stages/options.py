@@ -1,0 +1,62 @@
+"""Options that the preparation of every corpus of sentences has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from calve.api import ConfigError
+
+__all__ = ["ExtractionOptions", "PreparationOptions"]
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionOptions:
+    """Where features are computed and kept.
+
+    Attributes:
+      data_dir: Everything that is prepared lies in here.
+    """
+
+    data_dir: Path
+    jobs: int = _option(2, "Processes that work side by side.")
+    dask: str | None = _option(
+        None, "Address of a Dask scheduler; features are computed on its cluster instead."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparationOptions(ExtractionOptions):
+    """What is made of recordings and transcripts, whatever corpus they are of."""
+
+    speed_factors: tuple[float, ...] = _option(
+        (0.9, 1.1), "Speeds at which the training data are heard as well."
+    )
+    store_features: bool = _option(
+        True, "Compute features now; without, train with --on-the-fly-feats 1."
+    )
+    vocab_size: tuple[int, ...] = _option((500,), "Symbols of each BPE model to train.")
+    lm: Path | None = field(
+        default=None,
+        metadata={
+            "help": "ARPA language model, .gz or not; by default one is trained on the transcripts."
+        },
+    )
+    ngram_order: int = _option(3, "Words that an n-gram of the grammar G has at most.")
+
+    def __post_init__(self) -> None:
+        if not self.vocab_size:
+            raise ConfigError("no BPE model to train", where="--vocab-size")
+        if not all(0.5 <= factor <= 2 and factor != 1 for factor in self.speed_factors):
+            raise ConfigError(
+                f"the speeds {self.speed_factors} are not between 0.5 and 2, or one of them is 1",
+                where="--speed-factors",
+                fix="speed 1 is always among the data; give others, for example 0.9,1.1",
+            )
+        if not 1 <= self.ngram_order <= 5:
+            raise ConfigError("n-grams have 1 to 5 words", where="--ngram-order")

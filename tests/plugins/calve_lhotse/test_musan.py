@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from calve.api import DataError
+from calve.loading import LoaderOptions
+from calve.progress import NO_PROGRESS
+from calve_lhotse.corpus import load_batches
+from calve_lhotse.musan.cuts import load_cuts, load_noise
+from calve_lhotse.musan.options import MusanOptions
+from calve_lhotse.musan.stages import features, manifests
+
+from .conftest import run_stages
+
+SECONDS = {"music/fma/music-fma-0000": 23, "speech/us-gov/speech-us-gov-0000": 12}
+NOISES = {"noise/free-sound/noise-free-sound-0000": 7, "noise/free-sound/noise-free-sound-0001": 3}
+
+
+@pytest.fixture(scope="module")
+def musan_options(tmp_path_factory: pytest.TempPathFactory) -> MusanOptions:
+    """Options for four recordings, laid out as MUSAN's archive unpacks."""
+    folder = tmp_path_factory.mktemp("musan")
+    generator = np.random.default_rng(0)
+    for name, seconds in (SECONDS | NOISES).items():
+        path = folder / "musan" / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, generator.normal(scale=0.1, size=seconds * 16000), 16000)
+        (path.parent / "ANNOTATIONS").write_text(f"{path.stem} genre N composer\n")
+    return MusanOptions(dl_dir=folder, data_dir=folder / "data", jobs=1)
+
+
+def test_recordings_are_cut_into_pieces_of_five_to_ten_seconds(musan_options: MusanOptions) -> None:
+    reports = run_stages("musan", musan_options)
+    pieces = load_noise(musan_options.data_dir)
+    assert sorted(piece.duration for piece in pieces) == [7, 10, 10, 10]
+    assert all(piece.load_features().shape[1] == 80 for piece in pieces)
+    assert reports["features"]["cuts"] == 4
+    assert run_stages("musan", musan_options) == reports
+
+
+def test_training_batches_hear_it(musan_options: MusanOptions, prepared_librispeech: Path) -> None:
+    run_stages("musan", musan_options)
+    plain = LoaderOptions(
+        enable_musan=False, enable_spec_aug=False, num_workers=0, max_duration=20, num_buckets=2
+    )
+    noisy = replace(plain, enable_musan=True, musan_dir=musan_options.data_dir)
+
+    def total(chosen: LoaderOptions) -> float:
+        batches = load_batches(prepared_librispeech, "train", chosen, training=True)
+        return float(sum(np.asarray(batch.features).sum() for batch in batches))
+
+    assert total(noisy) > total(plain)
+
+
+def test_a_missing_part_is_named(musan_options: MusanOptions, tmp_path: Path) -> None:
+    (tmp_path / "musan" / "music").mkdir(parents=True)
+    with pytest.raises(DataError, match="speech, noise missing"):
+        manifests(replace(musan_options, dl_dir=tmp_path, data_dir=tmp_path / "data"), NO_PROGRESS)
+
+
+def test_features_before_manifests_name_the_stage(
+    musan_options: MusanOptions, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="'manifests' has not been run"):
+        features(replace(musan_options, data_dir=tmp_path), NO_PROGRESS)
+
+
+def test_an_unknown_split_is_refused(musan_options: MusanOptions) -> None:
+    with pytest.raises(DataError, match="no split 'train'"):
+        load_cuts(musan_options.data_dir, "train")
