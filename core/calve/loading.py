@@ -40,8 +40,8 @@ class LoaderOptions:
     lang_dir: Path | None = field(
         default=None,
         metadata={
-            "help": "Folder of bpe.model and tokens.txt, in the corpus' data directory or "
-            "anywhere; by default that of the first --vocab-size prepared.",
+            "help": "Folder of bpe.model and tokens.txt, relative to --data-dir; by default that "
+            "of the first --vocab-size prepared.",
             "fixed": False,
         },
     )

@@ -88,12 +88,11 @@ def _resolve(
         )
     builder = ModelBuilder(recipe.name)
     tables = {name: {**config.get(name, {}), **given} for name, given in options.items()}
-    tables["model"]["vocab_size"] = _vocab_size(tables["model"], dataset, data_dir)
     training = {**load_toml(recipe.defaults).get("training", {}), **tables["training"]}
-    return {
-        **builder.resolve({name: tables[name] for name in ("encoder", "model")}),
-        **_training(builder.family.training_config, dataset, training),
-    }
+    settings = _training(builder.family.training_config, dataset, training)
+    lang_dir = settings["loading"].lang_dir
+    tables["model"]["vocab_size"] = _vocab_size(tables["model"], dataset, data_dir, lang_dir)
+    return {**builder.resolve({name: tables[name] for name in ("encoder", "model")}), **settings}
 
 
 def _training(training_config: type, dataset: DatasetSpec, given: dict[str, Any]) -> dict[str, Any]:
@@ -165,8 +164,11 @@ def _notify(step: int, metrics: dict[str, float]) -> None:
     registry().notify("calve_train_metrics", step=step, metrics=metrics)
 
 
-def _vocab_size(model: dict[str, Any], dataset: DatasetSpec, data_dir: Path) -> int:
-    tokens = data_dir / dataset.tokens
+def _vocab_size(
+    model: dict[str, Any], dataset: DatasetSpec, data_dir: Path, lang_dir: Path | None
+) -> int:
+    default = Path(dataset.tokens)
+    tokens = data_dir / (default if lang_dir is None else lang_dir / default.name)
     if not tokens.exists():
         raise DataError(
             f"the corpus {dataset.name} has not been prepared here: there is no symbol table",

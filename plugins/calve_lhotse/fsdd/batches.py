@@ -36,7 +36,7 @@ def load_batches(
         )
     cuts = load_cuts(data_dir, split)
     maker = BatchMaker(
-        load_subwords(Path(data_dir) / "lang" / MODEL_NAME),
+        load_subwords(Path(data_dir) / (options.lang_dir or "lang") / MODEL_NAME),
         on_the_fly=options.on_the_fly_feats,
         masks=_masks(options) if training and options.enable_spec_aug else None,
     )

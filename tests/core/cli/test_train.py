@@ -53,6 +53,19 @@ def test_a_vocabulary_size_that_contradicts_the_corpus_is_an_error(prepared: Pat
     assert "--vocab-size is 500, but the corpus has 3 symbols" in result.output
 
 
+def test_symbols_are_those_of_the_chosen_lang_dir(prepared: Path) -> None:
+    other = prepared / "lang_bpe_2"
+    other.mkdir()
+    (other / "tokens.txt").write_text("<blk> 0\n<unk> 1\n", encoding="utf-8")
+    options = ("--corpus", "fsdd", "--data-dir", prepared, "--exp-dir", prepared / "exp")
+    result = run(RECIPE, *options, "--lang-dir", "lang_bpe_2", "--vocab-size", 500)
+    assert result.exit_code == 2
+    assert "--vocab-size is 500, but the corpus has 2 symbols" in result.output
+    missing = run(RECIPE, *options, "--lang-dir", "lang_bpe_9")
+    assert missing.exit_code == 1
+    assert "lang_bpe_9" in missing.output
+
+
 def test_impossible_training_options_are_errors(prepared: Path) -> None:
     options = ("--corpus", "fsdd", "--data-dir", prepared, "--exp-dir", prepared / "exp")
     result = run(RECIPE, *options, "--num-epochs", 0)
