@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+import sys
+from collections.abc import Collection, Mapping
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,16 @@ from calve.errors import CalveError, PluginError
 from calve.requirements import facts_of, unmet_requirement
 from calve.suggest import did_you_mean
 
-__all__ = ["PLUGINS", "Discovery", "PluginSource", "Problem", "describe", "discover", "load_driver"]
+__all__ = [
+    "PLUGINS",
+    "Discovery",
+    "PluginSource",
+    "Problem",
+    "describe",
+    "discover",
+    "load_driver",
+    "outside_plugins",
+]
 
 if TYPE_CHECKING:
     _AnyExtensionManager = ExtensionManager[Any]
@@ -119,9 +129,24 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def discover() -> Discovery:
-    """Find and load every plugin that is not disabled; no plugin can make it fail."""
-    manager = _PluginManager()
+def outside_plugins() -> list[PluginSource]:
+    """The plugins of other distributions that `discover` would import; none is imported."""
+    found = {
+        _source_of(entry_point)
+        for entry_point in _entry_points(PLUGINS)[0]
+        if unmet_requirement(facts_of(entry_point.dist)) is None
+    }
+    outside = (source for source in found if not (source.is_builtin or _is_disabled(source)))
+    return sorted(outside, key=lambda source: source.order)
+
+
+def discover(fatal: Collection[Problem] = ()) -> Discovery:
+    """Find and load every plugin that is not disabled; no plugin can make it fail.
+
+    Args:
+      fatal: Plugins that are known to hang or to end the process; they are not imported.
+    """
+    manager = _PluginManager(fatal)
     loaded = sorted(
         ((_source_of(ext.entry_point), ext.plugin) for ext in manager.extensions),
         key=lambda pair: pair[0].order,
@@ -204,7 +229,9 @@ class _Guarded(_AnyExtensionManager):
             unmet = None if source.is_builtin else unmet_requirement(facts_of(ep.dist))
             if unmet is not None:
                 raise _LoadError(Problem(source, "requirements", unmet))
-            return super()._load_one_plugin(ep, *args, **kwargs)
+            # Results of commands belong on stdout, and nothing else.
+            with redirect_stdout(sys.stderr):
+                return super()._load_one_plugin(ep, *args, **kwargs)
         except (KeyboardInterrupt, _LoadError):
             raise
         except BaseException as error:
@@ -214,9 +241,10 @@ class _Guarded(_AnyExtensionManager):
 class _PluginManager(_Guarded):
     """Loads every plugin that is not disabled, and remembers what went wrong with the others."""
 
-    def __init__(self) -> None:
+    def __init__(self, fatal: Collection[Problem]) -> None:
         self.disabled: list[PluginSource] = []
         self.problems: list[Problem]
+        self._fatal = {problem.source: problem for problem in fatal}
         super().__init__(PLUGINS, on_load_failure_callback=self._remember)
 
     def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:
@@ -226,6 +254,8 @@ class _PluginManager(_Guarded):
             source = _source_of(entry_point)
             if _is_disabled(source):
                 self.disabled.append(source)
+            elif source in self._fatal:
+                self.problems.append(self._fatal[source])
             else:
                 enabled.append(entry_point)
         return enabled

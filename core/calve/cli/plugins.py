@@ -14,7 +14,9 @@ import click
 from calve.cli import LazyCommand
 from calve.cli.options import json_option
 from calve.cli.output import print_json, print_table
-from calve.discovery import Problem
+from calve.discovery import Problem, discover, outside_plugins
+from calve.host import Host
+from calve.import_probe import probe_imports
 from calve.inspection import PluginReport, check_references, reports, reports_named
 from calve.registry import Registry, build_registry
 from calve.specs import CommandSpec, LazyRef, Resource
@@ -80,17 +82,35 @@ def list_plugins(as_json: bool) -> None:
 
 @plugins.command(short_help="Import all that plugins refer to; exit 1 on any problem.")
 @click.argument("name", required=False)
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="Seconds that importing one plugin may take.",
+)
 @json_option
 @click.pass_obj
-def check(settings: Any, name: str | None, as_json: bool) -> None:
+def check(settings: Any, name: str | None, time_limit: float, as_json: bool) -> None:
     """Check the plugin NAME, or all of them, by importing everything that they refer to.
+
+    Plugins that do not come with calve are first imported in processes of their own, so that one
+    which hangs or crashes is found and left out.
 
     Exits with 1 if anything is wrong. `calve --debug plugins check NAME` shows the original
     traceback of each problem.
     """
-    registry = build_registry()
+    probe = probe_imports(outside_plugins(), time_limit)
+    registry = Registry(Host(discover(probe.fatal)))
     checked = [
-        dataclasses.replace(report, problems=(*report.problems, *_deep_problems(registry, report)))
+        dataclasses.replace(
+            report,
+            problems=(
+                *report.problems,
+                *(problem for problem in probe.noisy if problem.source == report.source),
+                *_deep_problems(registry, report),
+            ),
+        )
         for report in (reports(registry) if name is None else reports_named(registry, name))
     ]
     if as_json:

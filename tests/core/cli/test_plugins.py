@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 
 def test_list_shows_what_each_plugin_registers(run_calve):
     lines = run_calve("plugins", "list", fakes=("working",)).stdout.splitlines()
@@ -98,3 +100,63 @@ def test_an_unknown_plugin_is_an_error_with_a_suggestion(run_calve):
         result = run_calve("plugins", command, "acne", fakes=("working",))
         assert result.returncode == 1
         assert "did you mean 'acme'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("folder", "distribution", "failure"),
+    [
+        ("hangs_at_import", "acme-hangs-at-import", "did not finish within 5 s and was stopped"),
+        ("ends_the_process", "acme-ends-the-process", "exited with code 5"),
+    ],
+)
+def test_check_survives_a_plugin_that_no_process_survives_and_says_what_to_do(
+    run_calve, folder, distribution, failure
+):
+    result = run_calve(
+        *("plugins", "check", "--json", "--time-limit", "5"), fakes=(folder, "working")
+    )
+    assert (result.returncode, result.stderr) == (1, "")
+    found = {report["name"]: report for report in json.loads(result.stdout)}
+    assert found["acme"]["problems"] == []
+    assert found[folder]["status"] == "broken"
+    (problem,) = found[folder]["problems"]
+    assert problem["stage"] == "load"
+    assert failure in problem["cause"]
+    assert f"uninstall {distribution}" in problem["cause"]
+    assert f"CALVE_DISABLE_PLUGINS={folder}" in problem["cause"]
+
+
+def test_a_plugin_that_hangs_can_be_left_out_as_check_says(run_calve):
+    result = run_calve(
+        "hello",
+        fakes=("hangs_at_import", "working"),
+        env={"CALVE_DISABLE_PLUGINS": "hangs_at_import"},
+    )
+    assert (result.returncode, result.stdout) == (0, "hello from acme\n")
+
+
+def test_check_does_not_import_a_disabled_plugin_that_hangs(run_calve):
+    result = run_calve(
+        *("plugins", "check", "hangs_at_import"),
+        fakes=("hangs_at_import",),
+        env={"CALVE_DISABLE_PLUGINS": "hangs_at_import"},
+    )
+    assert result.returncode == 0
+    assert "disabled" in result.stdout
+
+
+def test_check_finds_a_plugin_that_writes_to_stdout(run_calve):
+    result = run_calve("plugins", "check", "writes_to_stdout", fakes=("writes_to_stdout",))
+    assert result.returncode == 1
+    assert "acme-writes-to-stdout 3.7: load: importing acme_writes_to_stdout" in result.stdout
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("plugin ")]
+    assert "acme says hello" in line
+    assert "past Python" in line
+    assert "acme-writes-to-stdout should use logging, or stderr" in result.stdout
+
+
+def test_what_a_plugin_prints_when_imported_does_not_get_among_results(run_calve):
+    result = run_calve("hello", fakes=("writes_to_stdout", "working"))
+    assert result.returncode == 0
+    assert "acme says hello" not in result.stdout
+    assert "acme says hello" in result.stderr
