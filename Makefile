@@ -4,6 +4,11 @@ VENV ?= .venv
 PIP_OPTIONS ?=
 BIN := $(VENV)/bin
 
+CALVE := $(BIN)/calve
+RECIPE := pruned_transducer_stateless5
+CONFORMER := $(RECIPE) --checkpoint builtin:digits-conformer
+SPLITS := --corpus fsdd --split test --split heldout
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast lint format bench compat wer clean
 
@@ -32,6 +37,18 @@ test-fast: install ## The tests that plain `pytest` runs (under ten minutes).
 compat: install ## The export with four releases of pnnx and ncnn; downloads them.
 	CALVE_COMPAT=1 $(BIN)/python -m pytest tests/compat
 
+wer: install ## Error rates of the shipped conformer in every mode and runtime; needs data/fsdd.
+	@for format in ncnn onnx jit-script; do \
+	  $(CALVE) export $(CONFORMER) --format $$format --output wer/$$format --overwrite || exit 1; \
+	done
+	@$(CALVE) decode $(CONFORMER) $(SPLITS)
+	@for chunk in 8 16 32; do \
+	  $(CALVE) streaming-decode $(CONFORMER) $(SPLITS) --decode-chunk-size $$chunk --compare || exit 1; \
+	done
+	@for format in ncnn onnx jit-script; do \
+	  $(CALVE) streaming-decode $(RECIPE) $(SPLITS) --bundle wer/$$format || exit 1; \
+	done
+
 lint: install ## ruff, mypy --strict on core, import-linter.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,4 +60,4 @@ format: install ## Let ruff format everything.
 	$(BIN)/ruff format .
 
 clean: ## Remove what make created.
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo wer
