@@ -1,0 +1,1 @@
+"""A small streaming GRU encoder for calve."""

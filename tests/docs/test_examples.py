@@ -1,0 +1,77 @@
+"""The distributions under ``docs/examples``: what they import, and that they work installed."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+from environments import REPOSITORY, Environment
+
+EXAMPLES = REPOSITORY / "docs" / "examples"
+MODULES = sorted(EXAMPLES.glob("*/src/*/*.py"))
+TESTS = sorted(EXAMPLES.glob("*/tests/*.py"))
+OWN = {path.name for path in EXAMPLES.glob("*/src/*")}
+PUBLIC = {"calve.api", "calve.protocols", "calve.testing"}
+GRU = EXAMPLES / "calve-gru-transducer"
+RECORDING = REPOSITORY / "plugins/calve_transducer/digits/recordings/espeak-american-man.wav"
+
+WRITE_TINY_MODEL = """
+from pathlib import Path
+from calve.tiny import make_tiny_model
+make_tiny_model("gru_transducer").write(Path())
+"""
+
+
+def _imported(path: Path) -> set[str]:
+    """All modules that a file imports, at whatever level."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "." * node.level)
+    return names
+
+
+@pytest.mark.parametrize("path", [*MODULES, *TESTS], ids=lambda path: path.name)
+def test_they_import_only_the_public_api(path: Path) -> None:
+    of_calve = {name for name in _imported(path) if name.startswith(("calve", "."))}
+    assert {name for name in of_calve if name.split(".")[0] not in OWN} <= PUBLIC
+
+
+def test_the_gru_encoder_is_no_more_than_120_lines_of_code() -> None:
+    lines = [line for path in GRU.glob("src/*/*.py") for line in path.read_text().splitlines()]
+    assert 0 < sum(bool(line.strip()) for line in lines) <= 120
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """One with calve, every example, and a tiny checkpoint of the GRU recipe."""
+    environment = Environment(tmp_path_factory.mktemp("examples"))
+    environment.install("--editable", REPOSITORY)
+    environment.install(*sorted(EXAMPLES.iterdir()))
+    environment.run("python", "-c", WRITE_TINY_MODEL)
+    return environment
+
+
+@pytest.mark.slow
+def test_the_installed_gru_encoder_passes_its_own_tests(environment: Environment) -> None:
+    assert "ok" in environment.calve("plugins", "check", "gru_transducer")
+    assert "calve-gru-transducer 0.1.0" in environment.calve("plugins", "list")
+    environment.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", GRU / "tests")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format_name", ["onnx", "state-dict"])
+def test_a_gru_model_is_exported_verified_and_transcribes(
+    environment: Environment, format_name: str
+) -> None:
+    model = ("--checkpoint", "tiny.pt", "--tokens", "tokens.txt")
+    environment.calve(
+        "export", "gru_transducer", *model, "--format", format_name, "--output", format_name
+    )
+    environment.calve("verify", format_name)
+    transcript = json.loads(environment.calve("transcribe", format_name, RECORDING, "--json"))
+    assert "word" in transcript["text"]
