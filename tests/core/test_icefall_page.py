@@ -13,7 +13,9 @@ from calve.cli import calve_command, run
 from calve.registry import registry
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "icefall-users.md").read_text("utf-8")
-COMMANDS = [line.strip() for line in PAGE.splitlines() if line.strip().startswith("calve ")]
+BLOCKS = re.findall(r"^ *```\n(.*?)^ *```", PAGE, flags=re.DOTALL | re.MULTILINE)
+LINES = [line.strip() for block in BLOCKS for line in block.splitlines()]
+COMMANDS = [line for line in LINES if line.startswith("calve ")]
 # The recipe that the page's example writes; it has the same options as any other of its family.
 OWN_RECIPE, STAND_IN = "my_speech_transducer", "lstm_transducer_stateless2"
 
@@ -32,6 +34,7 @@ def parsed(monkeypatch, tmp_path):
         if isinstance(command, click.Group):
             return invoke(command, ctx)
         contexts.append(ctx)
+        return None
 
     monkeypatch.setattr(click.Command, "invoke", parse_only)
     return contexts
