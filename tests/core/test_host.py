@@ -38,11 +38,7 @@ def _search(name):
 @pytest.mark.parametrize("hook", HOOKS)
 def test_the_example_of_every_hook_runs_and_registers(hook):
     """The example in the docstring, executed and registered as a plugin's own text would be."""
-    docstring = inspect.getdoc(getattr(hookspecs, hook))
-    (example,) = doctest.DocTestParser().get_examples(docstring)
-    module = ModuleType("example")
-    exec(example.source, {**vars(api)}, vars(module))
-    host = _host(example=module)
+    host = _registered_by_the_example(hook)
     assert host.problems == []
     assert host.hooks_of(_source("example")) == (hook,)
     if hook in REGISTRATION_HOOKS:
@@ -135,3 +131,64 @@ def test_one_module_under_two_names_is_a_problem_of_the_second():
     assert [spec.name for _, spec in host.collect("calve_register_decoders")] == ["once"]
     (problem,) = host.problems
     assert (problem.source, problem.stage) == (_source("second"), "register")
+
+
+def _raise(error):
+    raise error
+
+
+def _halfway():
+    yield from ()
+    raise ZeroDivisionError("half way")
+
+
+@pytest.mark.parametrize("hook", REGISTRATION_HOOKS)
+@pytest.mark.parametrize(
+    ("broken", "cause"),
+    [
+        (lambda: _raise(OSError("no licence")), "OSError: no licence"),
+        (lambda: _raise(AssertionError("no card")), "AssertionError: no card"),
+        (lambda: _raise(SystemExit(4)), "it called exit(4)"),
+        (_halfway, "ZeroDivisionError: half way"),
+        (lambda: 5, "must return or yield"),
+        (lambda: [object()], "found object"),
+        (lambda: {"name": "x"}, "found str"),
+        (lambda needed=None: needed + 1, "TypeError"),
+    ],
+)
+def test_every_hook_kind_survives_every_failure(hook, broken, cause):
+    (_, example), *_ = _registered_by_the_example(hook).collect(hook)
+    host = _host(
+        bad=_module("bad", **{hook: broken}), good=_module("good", **{hook: lambda: [example]})
+    )
+    assert list(host.collect(hook)) == [(_source("good"), example)]
+    (problem,) = host.problems
+    assert (problem.source, problem.stage) == (_source("bad"), hook)
+    assert cause in problem.cause
+
+
+@pytest.mark.parametrize("hook", REGISTRATION_HOOKS)
+def test_a_hook_that_returns_nothing_registers_nothing_and_is_no_problem(hook):
+    host = _host(idle=_module("idle", **{hook: lambda: None}))
+    assert list(host.collect(hook)) == []
+    assert host.problems == []
+
+
+@pytest.mark.parametrize("hook", REGISTRATION_HOOKS)
+def test_what_another_kind_of_hook_returns_is_refused(hook):
+    others = [other for other in REGISTRATION_HOOKS if other != hook]
+    wrong = [
+        spec for other in others for _, spec in _registered_by_the_example(other).collect(other)
+    ]
+    assert len(wrong) == len(others)
+    for spec in wrong:
+        host = _host(bad=_module("bad", **{hook: lambda spec=spec: [spec]}))
+        assert list(host.collect(hook)) == []
+        assert f"found {type(spec).__name__}" in host.problems[0].cause
+
+
+def _registered_by_the_example(hook):
+    (example,) = doctest.DocTestParser().get_examples(inspect.getdoc(getattr(hookspecs, hook)))
+    module = ModuleType("example")
+    exec(example.source, {**vars(api)}, vars(module))
+    return _host(example=module)
