@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -14,14 +14,18 @@ from calve.discovery import load_driver
 from calve.errors import DataError
 from calve.exporting import model_symbols
 from calve.features import FeatureConfig
+from calve.geometry import StreamingGeometry
 from calve.models import load
 from calve.protocols import OfflineSession, Session
 from calve.tokens import SymbolTable
 from calve.utterances import Utterance, read_utterances
 
-__all__ = ["BundleModel", "Model", "Opened", "Split", "file_stamp"]
+__all__ = ["BundleModel", "Model", "Opened", "Split", "Steps", "file_stamp"]
 
 AnySession = TypeVar("AnySession", bound=Session)
+
+Steps = tuple[str, Mapping[str, Any], StreamingGeometry]
+"""Name of an encoder, its options by name, and how it steps: what `calve.training_range` asks."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,17 @@ class Model:
             "torch",
         )
 
+    def steps(self, chunk_size: int | None = None) -> Steps:
+        """How it streams, in steps of ``chunk_size`` encoder frames; its own by default.
+
+        Raises:
+          CheckpointError, ConfigError: if it cannot be loaded, or cannot step so.
+        """
+        loaded = load(self.recipe, self.checkpoint, self.overrides)
+        geometry: StreamingGeometry = loaded.model.encoder.geometry
+        config = asdict(loaded.config["encoder"])
+        return loaded.encoder.name, config, geometry.with_chunk_size(chunk_size)
+
     def fingerprint(self) -> dict[str, Any]:
         """What decides its answers, as plain data.
 
@@ -133,6 +148,16 @@ class BundleModel:
     def name(self) -> str:
         """What file names and tables call it: the directory's name."""
         return self.path.resolve().name
+
+    def steps(self, chunk_size: int | None = None) -> Steps:
+        """How it streams, in steps of ``chunk_size`` encoder frames; its own by default.
+
+        Raises:
+          BundleError, ConfigError: if it cannot be read, or cannot step so.
+        """
+        manifest = Bundle.open(self.path).manifest
+        geometry = manifest.geometry.with_chunk_size(chunk_size)
+        return manifest.encoder, manifest.config["encoder"], geometry
 
     def open(self) -> Opened[Session]:
         """Load it.

@@ -11,7 +11,7 @@ import click
 from calve.bundle import Bundle
 from calve.checkpoint import CheckpointChoice
 from calve.claims import claimed_clients
-from calve.cli.decoding_options import decoding_options
+from calve.cli.decoding_options import check_steps, decoding_options
 from calve.cli.options import RecipeGroup
 from calve.cli.results import Row, print_results
 from calve.decoding import MAX_DURATION, transcribe_with_client
@@ -87,6 +87,7 @@ def _decode_command(recipe: RecipeSpec) -> click.Command:
         num_threads: int,
         jobs: int,
         dask: str | None,
+        strict: bool,
         as_json: bool,
     ) -> None:
         if not models:
@@ -105,7 +106,7 @@ def _decode_command(recipe: RecipeSpec) -> click.Command:
             )
             for one in models
         ]
-        _check(plan, bundle_dir)
+        _check(plan, bundle_dir, strict=strict)
         rows = list(_offline(plan, jobs, dask))
         if bundle_dir is not None:
             ways = (models[0], BundleModel(bundle_dir, num_threads))
@@ -133,11 +134,12 @@ decode = RecipeGroup(
 )
 
 
-def _check(plan: Sequence[Job], bundle_dir: Path | None) -> None:
+def _check(plan: Sequence[Job], bundle_dir: Path | None, *, strict: bool) -> None:
     """Find what is missing before anything is decoded.
 
     Raises:
-      CalveError: if a checkpoint, the bundle or a split is.
+      CalveError: if a checkpoint, the bundle or a split is, or, under ``strict``, the training for
+        how the model is to stream.
     """
     for job in plan:
         job.model.fingerprint()
@@ -147,6 +149,12 @@ def _check(plan: Sequence[Job], bundle_dir: Path | None) -> None:
             raise ConfigError("--bundle is an export of one checkpoint", fix="choose one of them")
     for split in plan[0].splits:
         split.utterances()
+    first = plan[0]
+    if first.simulate_streaming or bundle_dir is not None:
+        # The checkpoints of one experiment were trained alike.
+        check_steps(first.model, first.chunk_size, strict=strict)
+    if bundle_dir is not None:
+        check_steps(BundleModel(bundle_dir), first.chunk_size, strict=strict)
 
 
 def _offline(plan: Sequence[Job], jobs: int, dask: str | None) -> Iterator[Row]:

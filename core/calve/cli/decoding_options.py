@@ -18,15 +18,18 @@ from calve.cli.options import (
     decorated,
     json_option,
     recipe_options,
+    strict_option,
 )
+from calve.cli.output import warn
 from calve.config import fields_help
 from calve.methods import choose_methods
 from calve.registry import registry
 from calve.scoring import UNITS
-from calve.sources import Model, Split
+from calve.sources import BundleModel, Model, Split
 from calve.specs import RecipeSpec
+from calve.training_range import check_trained_for, untrained
 
-__all__ = ["decoding_options"]
+__all__ = ["check_steps", "decoding_options"]
 
 
 def decoding_options(recipe: RecipeSpec, *own: Decorator) -> Decorator:
@@ -35,7 +38,7 @@ def decoding_options(recipe: RecipeSpec, *own: Decorator) -> Decorator:
     The command gets ``models`` (none if no checkpoint was chosen), ``overrides`` (the options of
     the recipe that were given, by table), ``chunk_size`` (None if it was not given), ``splits``,
     ``methods``, ``unit``, ``num_threads``, ``res_dir`` (by default the experiment folder; None if
-    there is none) and ``as_json``.
+    there is none), ``strict`` (for `check_steps`) and ``as_json``.
 
     Args:
       recipe: Whose models.
@@ -54,11 +57,24 @@ def decoding_options(recipe: RecipeSpec, *own: Decorator) -> Decorator:
             _NUM_THREADS,
             recipe_options(recipe),
             *([] if _has_chunk_size(recipe) else [_CHUNK_SIZE]),
+            strict_option,
             json_option,
         )
         return decorated(_collected(recipe, function), options)
 
     return decorate
+
+
+def check_steps(model: Model | BundleModel, chunk_size: int | None, *, strict: bool) -> None:
+    """Warn if a model is to stream in a way that it was not trained for.
+
+    Raises:
+      ConfigError: instead, if ``strict``.
+    """
+    steps = model.steps(chunk_size)
+    if strict:
+        check_trained_for(*steps)
+    warn(untrained(*steps))
 
 
 def _collected(recipe: RecipeSpec, function: Function) -> Function:

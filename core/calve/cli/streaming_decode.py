@@ -11,7 +11,7 @@ import click
 
 from calve.bundle import Bundle
 from calve.checkpoint import CheckpointChoice
-from calve.cli.decoding_options import decoding_options
+from calve.cli.decoding_options import check_steps, decoding_options
 from calve.cli.options import RecipeGroup, dataclass_options
 from calve.cli.results import Row, print_results
 from calve.config import resolve
@@ -92,12 +92,15 @@ def _streaming_decode_command(recipe: RecipeSpec) -> click.Command:
         res_dir: Path | None,
         unit: str,
         num_threads: int,
+        strict: bool,
         as_json: bool,
     ) -> None:
         _check(recipe, models, overrides, splits, bundle_dir, compare=compare)
         streaming: Sequence[Model | BundleModel] = (
             [BundleModel(bundle_dir, num_threads)] if bundle_dir is not None else models
         )
+        # The checkpoints of one experiment were trained alike.
+        check_steps(streaming[0], chunk_size, strict=strict)
         endpoints = resolve(EndpointRules, rules) if endpointing or rules else None
         variants = tuple(_variants(methods, endpoints))
         rows: list[Row] = []

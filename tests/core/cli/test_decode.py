@@ -17,8 +17,8 @@ RECIPE = "lstm_transducer_stateless2"
 _WRITTEN = (("recogs", "txt"), ("errs", "txt"), ("errs", "html"), ("wer-summary", "txt"))
 
 
-def decode(*arguments: object) -> int:
-    return run(["decode", RECIPE, *map(str, arguments)])
+def decode(*arguments: object, recipe: str = RECIPE) -> int:
+    return run(["decode", recipe, *map(str, arguments)])
 
 
 def test_one_command_prints_all_ways_to_decode(
@@ -200,3 +200,35 @@ def test_a_cluster_does_what_this_process_does(
         dask = ("--dask", scheduler)
         assert sweep(goldens, few_tokens, data_dir, folders[1], *arguments, *dask) == 0
         assert json.loads(capfd.readouterr().out) == here
+
+
+def test_only_simulated_streaming_is_held_to_what_the_model_was_trained_for(
+    data_dir: Path, capfd: pytest.CaptureFixture[str]
+):
+    conformer = "pruned_transducer_stateless5"
+    corpus = ("--corpus", "fsdd", "--data-dir", data_dir)
+    arguments = ("--checkpoint", "builtin:digits-conformer", *corpus, "--left-context", 400)
+    assert decode(*arguments, "--strict", recipe=conformer) == 0
+    assert "outside" not in capfd.readouterr().err
+    simulated = (*arguments, "--simulate-streaming", 1)
+    assert decode(*simulated, "--json", recipe=conformer) == 0
+    warned = capfd.readouterr()
+    assert "Warning: a left context of 400 frames is outside" in warned.err
+    assert json.loads(warned.out)
+    assert decode(*simulated, "--strict", recipe=conformer) == 2
+    refused = capfd.readouterr()
+    assert "a left context of 400 frames is outside" in refused.err
+    assert refused.out == ""
+
+
+def test_a_bundle_is_held_to_what_its_model_was_trained_for(
+    data_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    conformer = "pruned_transducer_stateless5"
+    checkpoint = ("--checkpoint", "builtin:digits-conformer")
+    bundle = tmp_path / "bundle"
+    export = ["export", conformer, *checkpoint, "--format", "state-dict", "--left-context", "400"]
+    assert run([*export, "--output", str(bundle)]) == 0
+    corpus = ("--corpus", "fsdd", "--data-dir", data_dir)
+    assert decode(*checkpoint, *corpus, "--bundle", bundle, "--strict", recipe=conformer) == 2
+    assert "a left context of 400 frames is outside" in capfd.readouterr().err

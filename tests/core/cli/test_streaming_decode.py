@@ -153,3 +153,20 @@ def test_a_bundle_of_another_recipe_is_refused(
     bundle = ("--bundle", golden_bundle.path)
     assert streaming_decode(*bundle, *corpus, recipe="pruned_transducer_stateless5") != 0
     assert f"the bundle is of recipe {RECIPE}" in capsys.readouterr().err
+
+
+def test_steps_that_the_model_was_not_trained_for_are_warned_of_and_refused_under_strict(
+    corpus: tuple[object, ...], capfd: pytest.CaptureFixture[str]
+):
+    conformer = "pruned_transducer_stateless5"
+    arguments = ("--checkpoint", "builtin:digits-conformer", *corpus, "--decode-chunk-size")
+    assert streaming_decode(*arguments, 50, "--json", recipe=conformer) == 0
+    warned = capfd.readouterr()
+    assert "Warning: a chunk of 50 frames (2000 ms) is outside" in warned.err
+    assert json.loads(warned.out)
+    assert streaming_decode(*arguments, 50, "--strict", recipe=conformer) == 2
+    refused = capfd.readouterr()
+    assert "a chunk of 50 frames (2000 ms) is outside" in refused.err
+    assert refused.out == ""
+    assert streaming_decode(*arguments, 16, "--strict", recipe=conformer) == 0
+    assert "outside" not in capfd.readouterr().err
