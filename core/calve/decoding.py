@@ -4,29 +4,45 @@ from __future__ import annotations
 
 import math
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from os import PathLike, fspath
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from calve.audio import read_audio
 from calve.bundle import FLUSH_FRAMES, Bundle, tail_padding
-from calve.errors import CalveError, DataError
+from calve.errors import AudioError, CalveError, DataError
 from calve.features import FeatureConfig, compute_fbank
 from calve.geometry import StreamingGeometry
-from calve.methods import Method
+from calve.methods import GREEDY, Method
 from calve.progress import NO_PROGRESS
 from calve.protocols import Hypothesis, OfflineSession, Progress, Search
 from calve.scoring import DecodedUtterance, Score, score
 from calve.specs import ClientSpec
 from calve.tokens import SymbolTable
-from calve.transcription import recognition, silent_frame, silent_tail, word_timestamps
+from calve.transcription import (
+    Transcript,
+    recognition,
+    silent_frame,
+    silent_tail,
+    word_timestamps,
+)
 from calve.utterances import Failure, Utterance, batches_by_duration, load_each
 
-__all__ = ["MAX_DURATION", "Decoded", "decode_offline", "stack_features", "transcribe_with_client"]
+__all__ = [
+    "MAX_DURATION",
+    "Decoded",
+    "OfflineRecognizer",
+    "decode_offline",
+    "stack_features",
+    "transcribe_with_client",
+]
 
 Float32Array = NDArray[np.float32]
 
@@ -121,6 +137,53 @@ def decode_offline(
                 decoded[key].add(utterance, outcome, symbols, session.geometry)
         progress.advance(len(batch))
     return decoded
+
+
+class OfflineRecognizer:
+    """Transcribes recordings, each at once, as `decode_offline` decodes utterances.
+
+    Args:
+      session: The networks.
+      symbols: Their symbol table.
+      method: The decoding method.
+      simulate_streaming: Whether attention is masked to the chunks of ``session.geometry``.
+
+    Raises:
+      ConfigError, PluginError: if the method cannot be used.
+    """
+
+    def __init__(
+        self,
+        session: OfflineSession,
+        symbols: SymbolTable,
+        method: Method = GREEDY,
+        *,
+        simulate_streaming: bool = False,
+    ) -> None:
+        self._view = _Stream(session) if simulate_streaming else _Whole(session)
+        self._search = method.search(session, symbols, self._view.initial_symbol)
+        self._symbols = symbols
+        self._geometry = session.geometry
+        self._sample_rate = FeatureConfig(num_mel_bins=session.feature_dim).sample_rate
+
+    def transcribe(self, path: str | PathLike[str]) -> Transcript:
+        """Transcribe one file.
+
+        Raises:
+          AudioError: if the recording cannot be read, or is shorter than a feature frame.
+          DataError: if the networks answer with NaN.
+        """
+        audio = read_audio(path, self._sample_rate)
+        started = time.perf_counter()
+        try:
+            features = self._view.features(Utterance.of_audio(fspath(path), audio))
+        except AudioError as error:
+            raise AudioError(error.what, where=path, fix=error.fix) from error
+        (outcome,) = _hypotheses(self._search, self._view.encode([features]))
+        if isinstance(outcome, CalveError):
+            raise outcome
+        found = recognition(outcome, self._symbols, self._geometry)
+        return Transcript.of(found, audio, fspath(path), time.perf_counter() - started)
 
 
 class _Whole:

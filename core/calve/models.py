@@ -9,7 +9,15 @@ from dataclasses import dataclass, fields
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
-from calve.checkpoint import CheckpointChoice, LoadedCheckpoint, load_state_dict
+from calve.checkpoint import (
+    BUILTIN_PREFIX,
+    CheckpointChoice,
+    LoadedCheckpoint,
+    builtin_checkpoint,
+    checkpoint_files,
+    load_state_dict,
+)
+from calve.checkpoint_io import plain_entries, read_checkpoint
 from calve.config import load_toml, resolve
 from calve.errors import CheckpointError, ConfigError
 from calve.protocols import ModelFamily
@@ -26,6 +34,7 @@ __all__ = [
     "load",
     "load_model",
     "parameter_counts",
+    "recipe_of",
 ]
 
 Shapes = dict[str, tuple[int, ...]]
@@ -187,6 +196,27 @@ def load(
         encoder=builder.encoder,
         family=builder.family,
     )
+
+
+def recipe_of(choice: CheckpointChoice) -> str:
+    """The recipe of a checkpoint: the one that brings it, or the one that training noted in it.
+
+    Raises:
+      ConfigError: if the choice is impossible, or the checkpoint names no recipe.
+      CheckpointError: if a file is missing or cannot be read.
+    """
+    if choice.checkpoint is not None and choice.checkpoint.startswith(BUILTIN_PREFIX):
+        with builtin_checkpoint(choice.checkpoint) as (spec, _):
+            return next(one.name for one in registry().recipes if spec in one.pretrained)
+    file = checkpoint_files(choice)[-1]
+    recipe = plain_entries(read_checkpoint(file)).get("recipe")
+    if not isinstance(recipe, str):
+        raise ConfigError(
+            "the checkpoint does not say which recipe it is of",
+            where=file,
+            fix=f"give --recipe, one of {', '.join(sorted(registry().recipes.names()))}",
+        )
+    return recipe
 
 
 def parameter_counts(model: Any) -> dict[str, int]:

@@ -51,6 +51,8 @@ class Opened(Generic[AnySession]):
       features: What they were trained on.
       tail_padding_frames: Silent frames that bring out the last words of a stream.
       runtime: What runs the networks.
+      encoder: Name of the encoder.
+      config: The encoder's options.
     """
 
     session: AnySession
@@ -58,6 +60,8 @@ class Opened(Generic[AnySession]):
     features: FeatureConfig
     tail_padding_frames: int
     runtime: str
+    encoder: str
+    config: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,8 @@ class Model:
             FeatureConfig(num_mel_bins=session.feature_dim),
             tail_padding(session.geometry),
             "torch",
+            loaded.encoder.name,
+            asdict(loaded.config["encoder"]),
         )
 
     def steps(self, chunk_size: int | None = None) -> Steps:
@@ -173,6 +179,8 @@ class BundleModel:
             manifest.features,
             manifest.tail_padding_frames,
             manifest.runtime,
+            manifest.encoder,
+            manifest.config["encoder"],
         )
 
 

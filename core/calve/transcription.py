@@ -70,6 +70,19 @@ class Transcript:
     rtf: float
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, found: Recognition, audio: Audio, path: str, seconds: float) -> Transcript:
+        """What was recognised in a recording within so many seconds."""
+        return cls(
+            path=path,
+            text=found.text,
+            tokens=found.tokens,
+            timestamps=found.timestamps,
+            duration=audio.duration,
+            rtf=seconds / audio.duration if audio.duration else 0.0,
+            notes=audio.notes,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The stable keys of ``calve transcribe --json``."""
         return {
@@ -267,16 +280,7 @@ class Recognizer:
         stream = self.stream()
         stream.accept(audio.samples)
         recognised = stream.finish()
-        seconds = time.perf_counter() - started
-        return Transcript(
-            path=path,
-            text=recognised.text,
-            tokens=recognised.tokens,
-            timestamps=recognised.timestamps,
-            duration=audio.duration,
-            rtf=seconds / audio.duration if audio.duration else 0.0,
-            notes=audio.notes,
-        )
+        return Transcript.of(recognised, audio, path, time.perf_counter() - started)
 
 
 def silent_frame(config: FeatureConfig) -> Float32Array:

@@ -11,7 +11,11 @@ import click
 from calve.bundle import Bundle
 from calve.checkpoint import CheckpointChoice
 from calve.claims import claimed_clients
-from calve.cli.decoding_options import check_steps, decoding_options
+from calve.cli.decoding_options import (
+    check_steps,
+    decoding_options,
+    simulate_streaming_option,
+)
 from calve.cli.options import RecipeGroup
 from calve.cli.results import Row, print_results
 from calve.decoding import MAX_DURATION, transcribe_with_client
@@ -28,15 +32,7 @@ from calve.streaming_jobs import StreamingJob, StreamingMethod, run_streaming
 __all__ = ["decode"]
 
 _OWN_OPTIONS = (
-    click.option(
-        "--simulate-streaming",
-        type=click.BOOL,
-        is_flag=False,
-        flag_value="true",
-        default=False,
-        metavar="[0|1]",
-        help="Mask attention to what a streaming encoder sees.",
-    ),
+    simulate_streaming_option,
     click.option(
         "--max-duration",
         type=click.FloatRange(min=0, min_open=True),
@@ -152,9 +148,9 @@ def _check(plan: Sequence[Job], bundle_dir: Path | None, *, strict: bool) -> Non
     first = plan[0]
     if first.simulate_streaming or bundle_dir is not None:
         # The checkpoints of one experiment were trained alike.
-        check_steps(first.model, first.chunk_size, strict=strict)
+        check_steps(first.model.steps(first.chunk_size), strict=strict)
     if bundle_dir is not None:
-        check_steps(BundleModel(bundle_dir), first.chunk_size, strict=strict)
+        check_steps(BundleModel(bundle_dir).steps(first.chunk_size), strict=strict)
 
 
 def _offline(plan: Sequence[Job], jobs: int, dask: str | None) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""What ``calve decode`` and ``calve streaming-decode`` are told in the same words."""
+"""What the commands that decode are told in the same words."""
 
 from __future__ import annotations
 
@@ -25,11 +25,20 @@ from calve.config import fields_help
 from calve.methods import choose_methods
 from calve.registry import registry
 from calve.scoring import UNITS
-from calve.sources import BundleModel, Model, Split
+from calve.searching import DEFAULT_SEARCH
+from calve.sources import Model, Split, Steps
 from calve.specs import RecipeSpec
 from calve.training_range import check_trained_for, untrained
 
-__all__ = ["check_steps", "decoding_options"]
+__all__ = [
+    "check_steps",
+    "decoding_options",
+    "has_chunk_size",
+    "method_option",
+    "num_threads_option",
+    "simulate_streaming_option",
+    "unit_option",
+]
 
 
 def decoding_options(recipe: RecipeSpec, *own: Decorator) -> Decorator:
@@ -51,12 +60,13 @@ def decoding_options(recipe: RecipeSpec, *own: Decorator) -> Decorator:
             _TOKENS,
             corpus_options,
             _SPLIT,
-            _method_options,
+            _methods_option,
             *own,
-            *_RESULTS,
-            _NUM_THREADS,
+            _RES_DIR,
+            unit_option,
+            num_threads_option,
             recipe_options(recipe),
-            *([] if _has_chunk_size(recipe) else [_CHUNK_SIZE]),
+            *([] if has_chunk_size(recipe) else [_CHUNK_SIZE]),
             strict_option,
             json_option,
         )
@@ -65,13 +75,12 @@ def decoding_options(recipe: RecipeSpec, *own: Decorator) -> Decorator:
     return decorate
 
 
-def check_steps(model: Model | BundleModel, chunk_size: int | None, *, strict: bool) -> None:
+def check_steps(steps: Steps, *, strict: bool) -> None:
     """Warn if a model is to stream in a way that it was not trained for.
 
     Raises:
       ConfigError: instead, if ``strict``.
     """
-    steps = model.steps(chunk_size)
     if strict:
         check_trained_for(*steps)
     warn(untrained(*steps))
@@ -120,13 +129,13 @@ def _tokens(checkpoint: CheckpointChoice, of_corpus: Path) -> Path | None:
     return None if is_builtin else of_corpus
 
 
-def _has_chunk_size(recipe: RecipeSpec) -> bool:
+def has_chunk_size(recipe: RecipeSpec) -> bool:
     """Whether the encoder itself is made for one chunk, and has the option already."""
     config = registry().encoders.get(recipe.encoder).config.load()
     return "decode_chunk_size" in {field.name for field in fields_help(config)}
 
 
-def _method_options(function: Function) -> Function:
+def _methods_option(function: Function) -> Function:
     """``--decoding-method`` and the options of all methods; the command gets ``methods``."""
 
     @functools.wraps(function)
@@ -134,16 +143,31 @@ def _method_options(function: Function) -> Function:
         names = [name.strip() for name in decoding_method.split(",")]
         return function(*args, methods=choose_methods(names, search), **kwargs)
 
+    return decorated(collect, _search_options("NAME,...", "One or several"))
+
+
+def method_option(function: Function) -> Function:
+    """``--decoding-method`` and the options of all methods; the command gets ``method``."""
+
+    @functools.wraps(function)
+    def collect(*args: Any, decoding_method: str, search: dict[str, Any], **kwargs: Any) -> Any:
+        (method,) = choose_methods([decoding_method], search)
+        return function(*args, method=method, **kwargs)
+
+    return decorated(collect, _search_options("NAME", "One"))
+
+
+def _search_options(metavar: str, how_many: str) -> tuple[Decorator, ...]:
     known = ", ".join(spec.name for spec in registry().searches)
     names = click.option(
         "--decoding-method",
-        default="greedy_search",
+        default=DEFAULT_SEARCH,
         show_default=True,
-        metavar="NAME,...",
-        help=f"One or several of {known}.",
+        metavar=metavar,
+        help=f"{how_many} of {known}.",
     )
     classes = [spec.options.load() for spec in registry().searches]
-    return decorated(collect, (names, dataclass_options(*classes, key="search")))
+    return names, dataclass_options(*classes, key="search")
 
 
 _TOKENS = click.option(
@@ -166,26 +190,35 @@ _SPLIT = click.option(
     help="Part of the corpus; may be given several times.",
 )
 
-_RESULTS = (
-    click.option(
-        "--res-dir",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Where results go, in a folder for each method.  [default: --exp-dir; without it "
-        "nothing is kept]",
-    ),
-    click.option(
-        "--unit",
-        type=click.Choice(list(UNITS)),
-        default="word",
-        show_default=True,
-        help="What errors are counted in.",
-    ),
+_RES_DIR = click.option(
+    "--res-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where results go, in a folder for each method.  [default: --exp-dir; without it "
+    "nothing is kept]",
 )
 
-_NUM_THREADS = click.option(
+unit_option = click.option(
+    "--unit",
+    type=click.Choice(list(UNITS)),
+    default="word",
+    show_default=True,
+    help="What errors are counted in.",
+)
+
+num_threads_option = click.option(
     "--num-threads",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
     help="Threads of each process.",
+)
+
+simulate_streaming_option = click.option(
+    "--simulate-streaming",
+    type=click.BOOL,
+    is_flag=False,
+    flag_value="true",
+    default=False,
+    metavar="[0|1]",
+    help="Mask attention to what a streaming encoder sees.",
 )

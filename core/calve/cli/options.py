@@ -26,8 +26,10 @@ __all__ = [
     "corpus_options",
     "dataclass_options",
     "decorated",
+    "encoder_options",
     "json_option",
     "loadable_options",
+    "optional_checkpoint_options",
     "recipe_options",
     "strict_option",
 ]
@@ -217,6 +219,21 @@ def recipe_options(recipe: RecipeSpec) -> Decorator:
     return decorate
 
 
+def encoder_options(function: Function) -> Function:
+    """The options of all encoders together, as the argument ``encoder``.
+
+    For a command that knows the recipe only when it runs. An encoder that cannot be imported
+    costs a line, as in `loadable_options`.
+    """
+    classes = []
+    for spec in registry().encoders:
+        try:
+            classes.append(spec.config.load())
+        except PluginError as error:
+            click.echo(f"calve: options of encoder {spec.name!r}: {error.what}", err=True)
+    return dataclass_options(*classes, key="encoder")(function)
+
+
 class RecipeGroup(click.Group):
     """A command whose subcommands are the registered recipes, each with its own options.
 
@@ -304,6 +321,20 @@ def checkpoint_options(function: Function) -> Function:
         from calve.checkpoint import CheckpointChoice
 
         return function(*args, checkpoint=CheckpointChoice(**_given_choice(kwargs)), **kwargs)
+
+    return decorated(collect, _checkpoint_options(int))
+
+
+def optional_checkpoint_options(function: Function) -> Function:
+    """As `checkpoint_options`, but the command gets None if no checkpoint was chosen at all."""
+
+    @functools.wraps(function)
+    def collect(*args: Any, **kwargs: Any) -> Any:
+        from calve.checkpoint import CheckpointChoice
+
+        given = _given_choice(kwargs)
+        checkpoint = CheckpointChoice(**given) if given else None
+        return function(*args, checkpoint=checkpoint, **kwargs)
 
     return decorated(collect, _checkpoint_options(int))
 

@@ -100,7 +100,7 @@ def _streaming_decode_command(recipe: RecipeSpec) -> click.Command:
             [BundleModel(bundle_dir, num_threads)] if bundle_dir is not None else models
         )
         # The checkpoints of one experiment were trained alike.
-        check_steps(streaming[0], chunk_size, strict=strict)
+        check_steps(streaming[0].steps(chunk_size), strict=strict)
         endpoints = resolve(EndpointRules, rules) if endpointing or rules else None
         variants = tuple(_variants(methods, endpoints))
         rows: list[Row] = []

@@ -8,50 +8,63 @@ from typing import Any
 
 import click
 
-from calve.bundle import Bundle
-from calve.cli.options import dataclass_options, json_option, strict_option
-from calve.cli.output import print_json, score_text, warn
+from calve.checkpoint import CheckpointChoice
+from calve.cli.decoding_options import (
+    method_option,
+    num_threads_option,
+    simulate_streaming_option,
+    unit_option,
+)
+from calve.cli.options import (
+    encoder_options,
+    json_option,
+    optional_checkpoint_options,
+    strict_option,
+)
+from calve.cli.output import print_json, score_text
+from calve.cli.recognizers import AnyRecognizer, bundle_recognizer, checkpoint_recognizer
 from calve.error_files import ResultFiles, write_results
 from calve.errors import AudioError, ConfigError
+from calve.methods import Method
 from calve.recordings import read_transcripts, transcript_of
-from calve.registry import registry
-from calve.scoring import UNITS, DecodedUtterance, score
-from calve.searching import DEFAULT_SEARCH
-from calve.training_range import check_trained_for, untrained
-from calve.transcription import Recognizer, Transcript, word_timestamps
+from calve.scoring import DecodedUtterance, score
+from calve.sources import BundleModel, Model
+from calve.transcription import Transcript, word_timestamps
 
 __all__ = ["transcribe"]
 
 
 @click.command("transcribe")
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("recordings", nargs=-1, required=True, type=click.Path())
+@click.argument(
+    "paths", nargs=-1, required=True, type=click.Path(), metavar="[BUNDLE] RECORDINGS..."
+)
+@optional_checkpoint_options
+@click.option(
+    "--recipe",
+    metavar="NAME",
+    help="Recipe of the checkpoint.  [default: what the checkpoint itself says]",
+)
+@click.option(
+    "--tokens",
+    type=click.Path(path_type=Path),
+    help="The checkpoint's tokens.txt; a builtin checkpoint brings its own.",
+)
+@click.option("--offline", is_flag=True, help="Show a checkpoint's encoder whole utterances.")
+@simulate_streaming_option
 @click.option(
     "--chunk-ms",
     type=int,
     help="Milliseconds of audio per encoder step; 40 is what sherpa-ncnn does, longer chunks are "
-    "faster.  [default: the bundle's own]",
+    "faster.  [default: the model's own]",
 )
-@click.option("--num-threads", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option(
-    "--decoding-method",
-    default=DEFAULT_SEARCH,
-    show_default=True,
-    help=f"One of {', '.join(registry().searches.names())}.",
-)
-@dataclass_options(*(spec.options.load() for spec in registry().searches), key="search_options")
+@num_threads_option
+@method_option
 @click.option(
     "--reference",
     type=click.Path(path_type=Path),
     help="What is said: lines 'file-name<TAB>words', or a lhotse manifest. Prints the error rate.",
 )
-@click.option(
-    "--unit",
-    type=click.Choice(list(UNITS)),
-    default="word",
-    show_default=True,
-    help="What errors are counted in.",
-)
+@unit_option
 @click.option(
     "--res-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -59,41 +72,66 @@ __all__ = ["transcribe"]
     "--reference.",
 )
 @strict_option
+@encoder_options
 @json_option
 @click.pass_context
 def transcribe(
     ctx: click.Context,
-    bundle: Path,
-    recordings: tuple[str, ...],
+    paths: tuple[str, ...],
+    checkpoint: CheckpointChoice | None,
+    recipe: str | None,
+    tokens: Path | None,
+    offline: bool,
+    simulate_streaming: bool,
     chunk_ms: int | None,
     num_threads: int,
-    decoding_method: str,
-    search_options: dict[str, Any],
+    method: Method,
     reference: Path | None,
     unit: str,
     res_dir: Path | None,
     strict: bool,
+    encoder: dict[str, Any],
     as_json: bool,
 ) -> None:
-    """Transcribe RECORDINGS (any sampling rate, any number of channels) with BUNDLE.
+    """Transcribe RECORDINGS (any sampling rate, any number of channels).
 
-    A recording that cannot be read is reported, and the others are transcribed all the same.
+    The model is BUNDLE or, without one, a checkpoint: --checkpoint or --exp-dir, with --recipe
+    and --tokens. A checkpoint streams too, unless --offline or --simulate-streaming says
+    otherwise. A recording that cannot be read is reported, and the others are transcribed all the
+    same.
     """
     if res_dir is not None and reference is None:
         raise ConfigError("--res-dir needs --reference", fix="say what is said in the recordings")
     spoken = None if reference is None else read_transcripts(reference)
-    opened = Bundle.open(bundle)
-    recognizer = Recognizer.from_bundle(
-        opened,
-        chunk_ms=chunk_ms,
-        num_threads=num_threads,
-        search=decoding_method,
-        search_options=search_options,
-    )
-    steps = opened.manifest.encoder, opened.manifest.config["encoder"], recognizer.geometry
-    if strict:
-        check_trained_for(*steps)
-    warn(untrained(*steps))
+    source: BundleModel | Model
+    recognizer: AnyRecognizer
+    if checkpoint is None:
+        of_checkpoints = {
+            "recipe": recipe,
+            "tokens": tokens,
+            "offline": offline,
+            "simulate_streaming": simulate_streaming,
+            **dict.fromkeys(encoder, True),
+        }
+        bundle, *recordings = paths
+        _check_bundle(bundle, recordings, [name for name, given in of_checkpoints.items() if given])
+        source = BundleModel(Path(bundle), num_threads)
+        recognizer = bundle_recognizer(source, method, chunk_ms, strict=strict)
+    else:
+        recordings = list(paths)
+        _check_recordings(recordings)
+        source, recognizer = checkpoint_recognizer(
+            checkpoint,
+            method,
+            recipe=recipe,
+            tokens=tokens,
+            encoder=encoder,
+            num_threads=num_threads,
+            chunk_ms=chunk_ms,
+            offline=offline,
+            simulate_streaming=simulate_streaming,
+            strict=strict,
+        )
     transcripts = []
     for transcript in _readable(recognizer, recordings):
         _print(transcript, as_json)
@@ -106,15 +144,42 @@ def transcribe(
         # In JSON mode, stdout holds one object for each recording and nothing else.
         click.echo(score_text(found), err=as_json)
         if res_dir is not None:
-            name = opened.path.resolve().name
-            files = ResultFiles.named(res_dir, name, decoding_method)
-            write_results(files, f"{name} {decoding_method}", decoded, found)
+            files = ResultFiles.named(res_dir, source.name, method.name)
+            write_results(files, f"{source.name} {method.name}", decoded, found)
             click.echo(f"{files.page} shows every error", err=True)
     if not complete:
         ctx.exit(1)
 
 
-def _readable(recognizer: Recognizer, recordings: Iterable[str]) -> Iterator[Transcript]:
+def _check_bundle(bundle: str, recordings: list[str], of_checkpoints: list[str]) -> None:
+    if Path(bundle).is_file():
+        raise ConfigError(
+            "neither a bundle nor a checkpoint was given",
+            where=bundle,
+            fix="calve transcribe BUNDLE RECORDINGS..., or --checkpoint FILE or builtin:NAME",
+        )
+    if not recordings:
+        raise click.UsageError("Missing argument 'RECORDINGS...'.")
+    if of_checkpoints:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in of_checkpoints)
+        raise ConfigError(
+            f"{flags}: of a checkpoint only; a bundle is what it was exported as",
+            where=bundle,
+            fix="leave it out, or name the checkpoint instead of the bundle",
+        )
+
+
+def _check_recordings(recordings: Iterable[str]) -> None:
+    for recording in recordings:
+        if Path(recording).is_dir():
+            raise ConfigError(
+                "a folder is no recording, and a bundle and a checkpoint exclude one another",
+                where=recording,
+                fix="give one of them",
+            )
+
+
+def _readable(recognizer: AnyRecognizer, recordings: Iterable[str]) -> Iterator[Transcript]:
     for recording in recordings:
         try:
             transcript = recognizer.transcribe(recording)

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from calve.bundle import Bundle
+from calve.checkpoint_io import read_checkpoint
 from calve.cli import run
+from calve.registry import registry
 
 
 @pytest.fixture
@@ -21,6 +24,30 @@ def recordings(tmp_path: Path) -> list[str]:
     soundfile.write(mono, random.normal(scale=0.1, size=16000), 16000)
     soundfile.write(stereo, random.normal(scale=0.1, size=(22050, 2)), 44100)
     return [str(mono), str(stereo)]
+
+
+LSTM = "lstm_transducer_stateless2"
+
+
+@pytest.fixture(scope="session")
+def digits() -> Path:
+    """A folder with the recordings that come with calve, and what is said in them."""
+    builtin = next(
+        spec
+        for recipe in registry().recipes
+        for spec in recipe.pretrained
+        if spec.name == "digits-conformer"
+    )
+    with builtin.recordings.as_file() as folder:
+        return folder
+
+
+@pytest.fixture
+def bare_checkpoint(golden_checkpoint: Path, tmp_path: Path) -> Path:
+    """The weights of `golden_checkpoint` and nothing else, as in icefall's ``pretrained.pt``."""
+    path = tmp_path / "pretrained.pt"
+    torch.save({"model": read_checkpoint(golden_checkpoint)["model"]}, path)
+    return path
 
 
 def transcribe(*arguments: object) -> int:
@@ -121,7 +148,7 @@ def test_a_decoding_method_takes_its_options(
     ("arguments", "message"),
     [
         (["--decoding-method", "modified_beam_serch"], "did you mean 'modified_beam_search'"),
-        (["--beam", "2"], "GreedySearchOptions has no option 'beam'"),
+        (["--beam", "2"], "--beam is not an option of greedy_search"),
         (["--decoding-method", "modified_beam_search", "--beam", "0"], "beam is 0"),
     ],
 )
@@ -213,3 +240,195 @@ def test_a_recording_without_reference_is_reported_and_not_counted(
     assert "cannot read" in capsys.readouterr().err
     assert transcribe(golden_bundle.path, *recordings, "--res-dir", tmp_path) == 2
     assert "--reference" in capsys.readouterr().err
+
+
+def of(capfd: pytest.CaptureFixture[str]) -> list[tuple[list[str], list[float]]]:
+    """Tokens and timestamps of each recording, printed as JSON."""
+    found = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    return [(one["tokens"], one["timestamps"]) for one in found]
+
+
+def test_a_checkpoint_says_what_its_bundle_says(
+    golden_bundle: Bundle,
+    bare_checkpoint: Path,
+    golden_tokens: Path,
+    recordings: list[str],
+    capfd: pytest.CaptureFixture[str],
+):
+    assert transcribe(golden_bundle.path, *recordings, "--json") == 0
+    of_bundle = of(capfd)
+    model = ("--checkpoint", bare_checkpoint, "--recipe", LSTM, "--tokens", golden_tokens)
+    for chunk in ((), ("--decode-chunk-size", 4), ("--chunk-ms", 160)):
+        assert transcribe(*model, *chunk, *recordings, "--json") == 0
+        assert of(capfd) == of_bundle
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        (),
+        ("--decode-chunk-size", 8, "--left-context", 32),
+        ("--chunk-ms", 640),
+        ("--simulate-streaming", 1),
+        ("--offline",),
+    ],
+)
+def test_a_builtin_checkpoint_needs_nothing_else_and_hears_what_is_said(
+    digits: Path, mode: tuple[object, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    spoken = sorted(digits.glob("flite-*.wav"))
+    reference = ("--reference", digits / "transcripts.txt", "--res-dir", tmp_path)
+    assert transcribe("--checkpoint", "builtin:digits-conformer", *spoken, *mode, *reference) == 0
+    out = capfd.readouterr().out
+    assert "WER 0.00 %" in out
+    assert "in 18 words" in out
+    assert (tmp_path / "recogs-digits-conformer-greedy_search.txt").is_file()
+
+
+def test_simulated_streaming_says_what_streaming_says_and_whole_utterances_do_not(
+    goldens: Path, golden_tokens: Path, recordings: list[str], capfd: pytest.CaptureFixture[str]
+):
+    model = (
+        *("--checkpoint", goldens / "pruned_transducer_stateless5.ckpt.pt"),
+        *("--recipe", "pruned_transducer_stateless5", "--tokens", golden_tokens),
+        *("--causal-convolution", 1, "--left-context", 8, *recordings, "--json"),
+    )
+    found = []
+    chunk = ("--decode-chunk-size", 4)
+    for mode in (chunk, (*chunk, "--simulate-streaming", 1), ("--offline",)):
+        assert transcribe(*model, *mode) == 0
+        found.append(of(capfd))
+    streamed, simulated, whole = found
+    assert any(tokens for tokens, _ in streamed)
+    assert simulated == streamed
+    assert whole != streamed
+
+
+def test_an_encoder_that_cannot_stream_sees_whole_utterances(
+    digits: Path, capfd: pytest.CaptureFixture[str]
+):
+    recording = digits / "flite-awb.wav"
+    model = ("--checkpoint", "builtin:digits-conformer", "--causal-convolution", 0, recording)
+    assert transcribe(*model, "--offline", "--json") == 0
+    whole = of(capfd)
+    assert transcribe(*model, "--json") == 0
+    captured = capfd.readouterr()
+    assert [json.loads(captured.out)[key] for key in ("tokens", "timestamps")] == [*whole[0]]
+    assert "whole utterances, not streaming: this conformer cannot stream" in captured.err
+    for chunk in (("--decode-chunk-size", 8), ("--chunk-ms", 320), ("--simulate-streaming", 1)):
+        assert transcribe(*model, *chunk) in (1, 2)
+        assert "cannot stream" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("mode", [(), ("--simulate-streaming", 1)])
+def test_chunks_that_a_checkpoint_was_not_trained_for_are_named_or_refused(
+    digits: Path, mode: tuple[object, ...], capfd: pytest.CaptureFixture[str]
+):
+    model = ("--checkpoint", "builtin:digits-conformer", *mode, digits / "flite-awb.wav")
+    assert transcribe(*model, "--decode-chunk-size", 64) == 0
+    (warning,) = [line for line in capfd.readouterr().err.splitlines() if "Warning" in line]
+    assert "64" in warning
+    assert transcribe(*model, "--decode-chunk-size", 64, "--strict") == 2
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert warning.removeprefix("Warning: ") in captured.err
+    assert transcribe(*model, "--strict") == 0
+
+
+def test_the_recipe_is_what_training_noted_in_the_checkpoint(
+    bare_checkpoint: Path,
+    golden_tokens: Path,
+    recordings: list[str],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+):
+    noted = tmp_path / "noted.pt"
+    torch.save({**read_checkpoint(bare_checkpoint), "recipe": LSTM}, noted)
+    found = []
+    for model in (("--checkpoint", noted), ("--checkpoint", bare_checkpoint, "--recipe", LSTM)):
+        assert transcribe(*model, "--tokens", golden_tokens, *recordings, "--json") == 0
+        found.append(of(capfd))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("mode", [(), ("--simulate-streaming", 1), ("--offline",)])
+def test_unreadable_and_empty_recordings_do_not_stop_the_others_of_a_checkpoint(
+    digits: Path, mode: tuple[object, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    foreign = tmp_path / "foreign.wav"
+    foreign.write_bytes(b"this is not audio")
+    empty = tmp_path / "empty.wav"
+    soundfile.write(empty, np.zeros(0), 16000)
+    model = ("--checkpoint", "builtin:digits-conformer", *mode, "--json")
+    assert transcribe(*model, foreign, empty, digits / "flite-awb.wav") == 1
+    captured = capfd.readouterr()
+    last = json.loads(captured.out.splitlines()[-1])
+    assert last["text"] == "eight three two"
+    assert "foreign.wav" in captured.err
+    assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (["RECORDING"], 2, "neither a bundle nor a checkpoint was given"),
+        (["BUNDLE"], 2, "Missing argument 'RECORDINGS...'"),
+        (["BUNDLE", "RECORDING", "--checkpoint", "CHECKPOINT"], 2, "exclude one another"),
+        (["BUNDLE", "RECORDING", "--offline", "--recipe", LSTM], 2, "--recipe, --offline: of a"),
+        (["BUNDLE", "RECORDING", "--left-context", "8"], 2, "--left-context: of a checkpoint"),
+        (["RECORDING", "--checkpoint", "nowhere.pt"], 1, "nowhere.pt"),
+        (["RECORDING", "--checkpoint", "builtin:digits-lstn"], 2, "builtin:digits-lstm"),
+        (["RECORDING", "--checkpoint", "CHECKPOINT"], 2, f"give --recipe, one of {LSTM}"),
+        (
+            ["RECORDING", "--checkpoint", "CHECKPOINT", "--recipe", "lstm_transducer"],
+            1,
+            "lstm_transducer",
+        ),
+        (["RECORDING", "--checkpoint", "CHECKPOINT", "--recipe", LSTM], 1, "--tokens FILE"),
+        (
+            ["RECORDING", "--checkpoint", "builtin:digits-lstm", "--left-context", "8"],
+            2,
+            f"recipe {LSTM} has no option 'left_context'",
+        ),
+        (
+            ["RECORDING", "--checkpoint", "builtin:digits-lstm", "--offline", "--chunk-ms", "80"],
+            2,
+            "--offline has no chunks",
+        ),
+        (
+            [
+                *("RECORDING", "--checkpoint", "builtin:digits-lstm"),
+                *("--chunk-ms", "80", "--decode-chunk-size", "2"),
+            ],
+            2,
+            "exclude one another",
+        ),
+        (
+            [
+                *("RECORDING", "--checkpoint", "builtin:digits-lstm"),
+                *("--offline", "--simulate-streaming", "1"),
+            ],
+            2,
+            "exclude one another",
+        ),
+    ],
+)
+def test_a_model_that_is_missing_or_named_wrongly_is_refused(
+    golden_bundle: Bundle,
+    bare_checkpoint: Path,
+    recordings: list[str],
+    arguments: list[str],
+    code: int,
+    complaint: str,
+    capfd: pytest.CaptureFixture[str],
+):
+    stands_for = {
+        "BUNDLE": str(golden_bundle.path),
+        "RECORDING": recordings[0],
+        "CHECKPOINT": str(bare_checkpoint),
+    }
+    assert transcribe(*(stands_for.get(word, word) for word in arguments)) == code
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert complaint in captured.err
+    assert "Traceback" not in captured.err

@@ -1,0 +1,123 @@
+"""What ``calve transcribe`` recognises with: a bundle or a checkpoint, streaming or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import click
+
+from calve.checkpoint import CheckpointChoice
+from calve.cli.decoding_options import check_steps, has_chunk_size
+from calve.decoding import OfflineRecognizer
+from calve.errors import ConfigError
+from calve.methods import Method
+from calve.models import ModelBuilder, recipe_of
+from calve.registry import registry
+from calve.sources import BundleModel, Model, Opened
+from calve.transcription import Recognizer
+
+__all__ = ["AnyRecognizer", "bundle_recognizer", "checkpoint_recognizer"]
+
+AnyRecognizer: TypeAlias = Recognizer | OfflineRecognizer
+
+
+def bundle_recognizer(
+    source: BundleModel, method: Method, chunk_ms: int | None, *, strict: bool
+) -> Recognizer:
+    """A bundle streaming on the runtime of its format.
+
+    Args:
+      strict: Whether to refuse what the model was not trained for, instead of warning.
+
+    Raises:
+      BundleError, ConfigError, PluginError: if it cannot be used so.
+    """
+    return _streaming(source.open(), method, chunk_ms, strict=strict)
+
+
+def checkpoint_recognizer(
+    checkpoint: CheckpointChoice,
+    method: Method,
+    *,
+    recipe: str | None,
+    tokens: Path | None,
+    encoder: Mapping[str, Any],
+    num_threads: int,
+    chunk_ms: int | None,
+    offline: bool,
+    simulate_streaming: bool,
+    strict: bool,
+) -> tuple[Model, AnyRecognizer]:
+    """A checkpoint on the torch runtime, and how it recognises.
+
+    It streams, unless told otherwise. An encoder that cannot sees whole utterances, and a line on
+    stderr says so; if a chunk length was given, that is an error.
+
+    Args:
+      recipe: By default what the checkpoint itself says.
+      tokens: The symbol table; None for a builtin checkpoint's own.
+      encoder: Options of the encoder; ``decode_chunk_size`` is understood of every encoder.
+      strict: Whether to refuse chunks that the model was not trained for, instead of warning.
+
+    Raises:
+      CheckpointError, ConfigError, PluginError, TokensError: if it cannot be used so.
+    """
+    chunk_size = encoder.get("decode_chunk_size")
+    _check_mode(chunk_size, chunk_ms, offline=offline, simulate_streaming=simulate_streaming)
+    name = recipe or recipe_of(checkpoint)
+    model = Model(name, checkpoint, _overrides(name, encoder), tokens, num_threads)
+    opened = model.open()
+    session = opened.session
+    if offline:
+        return model, OfflineRecognizer(session, opened.symbols, method)
+    session.geometry = session.geometry.with_chunk_size(chunk_size)
+    if simulate_streaming:
+        if chunk_ms is not None:
+            session.geometry = session.geometry.with_chunk_ms(chunk_ms)
+        check_steps((opened.encoder, opened.config, session.geometry), strict=strict)
+        simulated = OfflineRecognizer(session, opened.symbols, method, simulate_streaming=True)
+        return model, simulated
+    try:
+        session.init_states()
+    except ConfigError as error:
+        if chunk_size is not None or chunk_ms is not None:
+            raise
+        click.echo(f"whole utterances, not streaming: {error.format_message()}", err=True)
+        return model, OfflineRecognizer(session, opened.symbols, method)
+    return model, _streaming(opened, method, chunk_ms, strict=strict)
+
+
+def _streaming(
+    opened: Opened[Any], method: Method, chunk_ms: int | None, *, strict: bool
+) -> Recognizer:
+    recognizer = Recognizer(
+        opened.session,
+        opened.symbols,
+        features=opened.features,
+        tail_padding_frames=opened.tail_padding_frames,
+        chunk_ms=chunk_ms,
+        search=method.name,
+        search_options=dict(method.options),
+    )
+    check_steps((opened.encoder, opened.config, recognizer.geometry), strict=strict)
+    return recognizer
+
+
+def _check_mode(
+    chunk_size: int | None, chunk_ms: int | None, *, offline: bool, simulate_streaming: bool
+) -> None:
+    if offline and simulate_streaming:
+        raise click.UsageError("--offline and --simulate-streaming exclude one another")
+    if chunk_size is not None and chunk_ms is not None:
+        raise click.UsageError("--decode-chunk-size and --chunk-ms exclude one another")
+    if offline and (chunk_size is not None or chunk_ms is not None):
+        raise click.UsageError("--offline has no chunks: leave their length out")
+
+
+def _overrides(recipe: str, encoder: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Options of the encoder by table, the chunk left out where the encoder has none of its own."""
+    ignored = () if has_chunk_size(registry().recipes.get(recipe)) else ("decode_chunk_size",)
+    options = {name: value for name, value in encoder.items() if name not in ignored}
+    return ModelBuilder(recipe).by_table(options)
