@@ -141,6 +141,17 @@ class ModelBuilder:
             for table, cls in self.config_classes.items()
         }
 
+    def fixed(self, saved: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Those of the `saved` options, by table, that decide what the weights mean."""
+        return {
+            table: {
+                field.name: saved[table][field.name]
+                for field in fields(cls)
+                if field.metadata.get("fixed") and field.name in saved[table]
+            }
+            for table, cls in self.config_classes.items()
+        }
+
 
 def load_model(
     recipe: str, checkpoint: str | PathLike[str] | CheckpointChoice, **overrides: Any
@@ -184,10 +195,12 @@ def load(
         key: tensor.float() if tensor.is_floating_point() else tensor
         for key, tensor in loaded.state_dict.items()
     }
+    saved = builder.saved(loaded.entries)
     inferred = _infer(builder, _shapes(state), loaded.source)
+    fixed = builder.fixed(saved)
     for table, options in (overrides or {}).items():
-        _check_agreement(options, inferred.get(table, {}), loaded.source)
-    config = builder.resolve(builder.saved(loaded.entries), inferred, overrides or {})
+        _check_agreement(options, {**fixed[table], **inferred[table]}, loaded.source)
+    config = builder.resolve(saved, inferred, overrides or {})
     return LoadedModel(
         model=_with_weights(builder, config, state, loaded.source).eval(),
         config=config,
@@ -246,7 +259,7 @@ def _check_agreement(options: Mapping[str, Any], inferred: Mapping[str, Any], so
             raise ConfigError(
                 f"{flag} {value} contradicts the checkpoint, where it is {inferred[name]}",
                 where=source,
-                fix=f"leave out {flag}: sizes are read from the checkpoint",
+                fix=f"leave out {flag}: it is read from the checkpoint",
             )
 
 

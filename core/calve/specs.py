@@ -104,7 +104,8 @@ class EncoderSpec:
     Attributes:
       name: What users write.
       config: Dataclass of the encoder's options, importable without torch; each field's
-        ``metadata["help"]`` is its ``--help`` text.
+        ``metadata["help"]`` is its ``--help`` text. A field whose ``metadata["fixed"]`` is true is
+        what the weights were trained with: where a checkpoint says it, an option cannot change it.
       build: ``(config) -> StreamingEncoder``.
       infer_config: ``(shapes: Mapping[str, tuple[int, ...]]) -> dict``: the options that the
         shapes of a checkpoint's ``encoder.*`` entries (prefix removed) determine.

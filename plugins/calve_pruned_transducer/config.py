@@ -53,7 +53,8 @@ class ConformerConfig:
         metadata={"help": "Chunks to the left that training's attention sees; -1 for all."},
     )
     causal_convolution: bool = field(
-        default=False, metadata={"help": "Convolve past frames only; a streaming model must."}
+        default=False,
+        metadata={"help": "Convolve past frames only; a streaming model must.", "fixed": True},
     )
     decode_chunk_size: int = field(
         default=16, metadata={"help": "Frames after subsampling that a streaming step advances."}

@@ -30,11 +30,17 @@ def golden(recipe: str, goldens: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def load(recipe: str, checkpoint: Path) -> Callable[..., Any]:
-    """Loads the recipe's checkpoint with some options overridden."""
+def load(
+    recipe: str, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Any]:
+    """Loads the recipe's checkpoint as if it had been trained with some other options."""
+    trained = torch.load(checkpoint, weights_only=True)
 
-    def load(**overrides: Any) -> Any:
-        return load_model(recipe, checkpoint, **overrides)
+    def load(**options: Any) -> Any:
+        # A file of its own: a model's weights stay in the file that they were loaded from.
+        path = tmp_path_factory.mktemp("trained") / checkpoint.name
+        torch.save(trained | options, path)
+        return load_model(recipe, path)
 
     return load
 

@@ -72,6 +72,19 @@ def test_what_a_state_dict_cannot_tell_is_read_from_the_checkpoint_or_given(
         load_model(recipe, bare, nhead=1)
 
 
+def test_an_option_cannot_change_what_the_checkpoint_says_of_its_weights(
+    recipe: str, checkpoint: Path
+) -> None:
+    contradiction = "--causal-convolution False contradicts the checkpoint, where it is True"
+    with pytest.raises(ConfigError, match=contradiction):
+        load_model(recipe, checkpoint, causal_convolution=False)
+    stepping = {"decode_chunk_size": 3, "left_context": 9, "dropout": 0.5}
+    agreeing: Any = load_model(recipe, checkpoint, causal_convolution=True, **stepping)
+    assert agreeing.encoder.geometry.output_frames == 3
+    assert agreeing.encoder.geometry.left_context == 9
+    assert agreeing.encoder.dropout.p == 0.5
+
+
 @torch.no_grad()
 def test_decoder(model: Any, golden: dict[str, Any]) -> None:
     for module in (model.decoder, to_plain(model.decoder)):

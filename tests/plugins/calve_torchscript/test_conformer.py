@@ -244,14 +244,16 @@ def test_three_files_work_but_are_not_what_sherpa_loads(conformer_bundle: Confor
 def test_a_model_that_sees_future_frames_is_refused(
     format_name: str, goldens: Path, golden_tokens: Path, tmp_path: Path
 ) -> None:
+    checkpoint = tmp_path / "epoch-1.pt"
+    trained = torch.load(goldens / f"{RECIPES[-1]}.ckpt.pt", weights_only=True)
+    torch.save(trained | {"causal_convolution": False}, checkpoint)
     with pytest.raises(ConfigError, match="cannot stream") as refused:
         export(
             RECIPES[-1],
-            checkpoint=goldens / f"{RECIPES[-1]}.ckpt.pt",
+            checkpoint=checkpoint,
             tokens=golden_tokens,
             output=tmp_path / "bundle",
             format=format_name,
-            overrides={"encoder": {"causal_convolution": False}},
         )
     assert "--causal-convolution 1" in refused.value.format_message()
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [checkpoint]
