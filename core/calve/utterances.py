@@ -129,7 +129,7 @@ def read_utterances(corpus: str, data_dir: Path, split: str) -> list[Utterance]:
       PluginError: if no plugin provides the corpus.
     """
     dataset = registry().datasets.get(corpus)
-    if split not in dataset.splits:
+    if dataset.splits and split not in dataset.splits:
         raise DataError(
             f"corpus {corpus} has no split {split!r}", fix=f"it has {', '.join(dataset.splits)}"
         )

@@ -25,7 +25,15 @@ from calve_lhotse.loader import CutBatches
 from calve_lhotse.musan.cuts import load_noise
 from calve_lhotse.subwords import MODEL_NAME, load_subwords
 
-__all__ = ["Corpus", "cuts_path", "load_batches", "load_cuts", "manifest_paths", "read_manifests"]
+__all__ = [
+    "Corpus",
+    "cuts_path",
+    "load_batches",
+    "load_cuts",
+    "load_parts",
+    "manifest_paths",
+    "read_manifests",
+]
 
 _MUX_SEED = 0
 
@@ -76,20 +84,18 @@ class Corpus:
         return json.dumps(asdict(self), indent=2) + "\n"
 
     def parts_of(self, split: str) -> tuple[str, ...]:
-        """The parts of a split; each part is a split of its own as well.
+        """The parts of a split; each other part is a split of its own.
 
         Raises:
           DataError: if there is no such split.
         """
-        if split in self.parts:
-            return (split,)
-        composed = {"train": self.train, "valid": self.valid}
-        if not composed.get(split):
+        splits = {part: (part,) for part in self.parts} | {"train": self.train, "valid": self.valid}
+        if not splits.get(split):
             raise DataError(
                 f"this corpus has no split {split!r}",
-                fix=f"choose one of train, valid, {', '.join(self.parts)}",
+                fix=f"choose one of {', '.join(name for name in splits if splits[name])}",
             )
-        return composed[split]
+        return splits[split]
 
 
 def manifest_paths(data_dir: Path, corpus: Corpus, part: str) -> tuple[Path, Path]:
@@ -126,10 +132,11 @@ def load_cuts(data_dir: Path, split: str) -> CutSet:
       DataError: if the split is unknown or not prepared.
     """
     corpus = Corpus.read(data_dir)
-    return _load_parts(data_dir, corpus, corpus.parts_of(split))
+    return load_parts(data_dir, corpus, corpus.parts_of(split))
 
 
-def _load_parts(data_dir: Path, corpus: Corpus, parts: tuple[str, ...]) -> CutSet:
+def load_parts(data_dir: Path, corpus: Corpus, parts: tuple[str, ...]) -> CutSet:
+    """The cuts of these parts; see `load_cuts`."""
     sets, sizes = [], []
     for part in parts:
         path = cuts_path(data_dir, corpus, part)
@@ -174,7 +181,7 @@ def load_batches(
         else None,
     )
     return CutBatches(
-        lambda epoch: _load_parts(data_dir, corpus, parts),
+        lambda epoch: load_parts(data_dir, corpus, parts),
         maker,
         options,
         shuffle=training,

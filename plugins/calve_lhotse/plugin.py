@@ -65,6 +65,18 @@ def calve_register_datasets() -> Iterable[DatasetSpec]:
         summary="LibriSpeech, 960 hours of read English books",
     )
     yield DatasetSpec(
+        name="from-manifests",
+        options=LazyRef("calve_lhotse.own_manifests.options:ManifestsOptions"),
+        stages=(
+            _stage("manifests", "own_manifests.manifests", "check recordings and supervisions"),
+            *_AFTER_MANIFESTS,
+        ),
+        cuts=LazyRef("calve_lhotse.corpus:load_cuts"),
+        splits=(),
+        loader=LazyRef("calve_lhotse.corpus:load_batches"),
+        summary="your own recordings and transcripts, given as lhotse manifests",
+    )
+    yield DatasetSpec(
         name="musan",
         options=LazyRef("calve_lhotse.musan.options:MusanOptions"),
         stages=(

@@ -32,6 +32,7 @@ __all__ = [
     "optional_checkpoint_options",
     "recipe_options",
     "strict_option",
+    "training_corpus_options",
 ]
 
 Function = Callable[..., Any]
@@ -375,7 +376,16 @@ def decorated(function: Function, options: Iterable[Decorator]) -> Function:
 
 def corpus_options(function: Function) -> Function:
     """``--corpus`` and ``--data-dir``; the command gets ``corpus`` (a name) and ``data_dir``."""
+    return _corpus_options(function, registry().datasets.names())
 
+
+def training_corpus_options(function: Function) -> Function:
+    """Like `corpus_options`; only corpora that have a loader are offered."""
+    corpora = registry().datasets
+    return _corpus_options(function, [name for name in corpora.names() if corpora.get(name).loader])
+
+
+def _corpus_options(function: Function, names: Iterable[str]) -> Function:
     @functools.wraps(function)
     def collect(*args: Any, corpus: str, data_dir: Path | None, **kwargs: Any) -> Any:
         return function(*args, corpus=corpus, data_dir=data_dir or Path("data") / corpus, **kwargs)
@@ -387,7 +397,7 @@ def corpus_options(function: Function) -> Function:
     )
     corpus = click.option(
         "--corpus",
-        type=click.Choice(sorted(registry().datasets.names())),
+        type=click.Choice(sorted(names)),
         required=True,
         help="A corpus that was prepared with `calve prepare`.",
     )

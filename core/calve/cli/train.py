@@ -9,7 +9,12 @@ from typing import Any
 
 import click
 
-from calve.cli.options import RecipeGroup, corpus_options, dataclass_options, recipe_options
+from calve.cli.options import (
+    RecipeGroup,
+    dataclass_options,
+    recipe_options,
+    training_corpus_options,
+)
 from calve.config import fields_help, load_toml, resolve
 from calve.errors import ConfigError, DataError
 from calve.launching import is_launched, launch, own_share
@@ -29,7 +34,7 @@ def _train_command(recipe: RecipeSpec) -> click.Command:
     defaults = load_toml(recipe.defaults).get("training", {})
 
     @click.command(recipe.name, help=f"Train {recipe.name}: {recipe.summary}.")
-    @corpus_options
+    @training_corpus_options
     @click.option(
         "--exp-dir",
         type=click.Path(path_type=Path, file_okay=False),
@@ -132,8 +137,7 @@ def _train(
     exp_dir: Path,
     configuration: dict[str, Any],
 ) -> None:
-    if dataset.loader is None:
-        raise ConfigError(f"the corpus {dataset.name} can be prepared, but not trained on")
+    assert dataset.loader is not None  # --corpus offers no other
     builder = ModelBuilder(recipe.name)
     share = own_share()
     open_loader: OpenLoader = dataset.loader.load()

@@ -102,7 +102,10 @@ def _manifests_of(
                 title=f"{folder.name}: reading recordings",
                 progress=progress,
             )
-            output.report.update(write_part(output.folder, "librispeech", folder.name, pairs))
+            recordings, supervisions = zip(*pairs, strict=True)
+            output.report.update(
+                write_part(output.folder, "librispeech", folder.name, recordings, supervisions)
+            )
     return output.report
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
@@ -20,7 +20,8 @@ def write_part(
     folder: Path,
     name: str,
     part: str,
-    pairs: Iterable[tuple[Recording, SupervisionSegment]],
+    recordings: Sequence[Recording],
+    supervisions: Sequence[SupervisionSegment],
 ) -> Mapping[str, object]:
     """Write the recordings and supervisions of a part, checked.
 
@@ -30,9 +31,8 @@ def write_part(
     Raises:
       DataError: as `check_recordings` and `check_supervisions`.
     """
-    recordings, supervisions = (list(column) for column in zip(*pairs, strict=True))
-    check_recordings(part, recordings)
     check_supervisions(part, supervisions)
+    check_recordings(part, recordings)
     for kind, manifest in (
         ("recordings", RecordingSet.from_recordings(recordings)),
         ("supervisions", SupervisionSet.from_segments(supervisions)),
@@ -40,7 +40,7 @@ def write_part(
         manifest.to_file(folder / f"{name}_{kind}_{part}.jsonl.gz")
     return {
         "utterances": len(supervisions),
-        "speakers": len({supervision.speaker for supervision in supervisions}),
+        "speakers": len({supervision.speaker for supervision in supervisions} - {None}),
         "hours": round(sum(supervision.duration for supervision in supervisions) / 3600, 3),
     }
 

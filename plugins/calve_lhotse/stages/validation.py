@@ -10,7 +10,7 @@ from lhotse import qa
 from calve.api import DataError
 from calve.discovery import describe
 from calve.tokens import SymbolTable
-from calve_lhotse.corpus import Corpus, cuts_path, load_cuts
+from calve_lhotse.corpus import Corpus, cuts_path, load_parts
 from calve_lhotse.stages.lang import lang_folder
 from calve_lhotse.stages.transcripts import transcripts
 from calve_lhotse.stamps import stamp_of
@@ -52,7 +52,7 @@ def _check_cuts(
     stamp_of(cuts_path(options.data_dir, corpus, part).parent, "features")
     count, cut = 0, None
     try:
-        for count, cut in enumerate(load_cuts(options.data_dir, part), start=1):
+        for count, cut in enumerate(load_parts(options.data_dir, corpus, (part,)), start=1):
             qa.validate(cut, read_data=count % _CUTS_BETWEEN_READS == 1)
             if len(cut.supervisions) != 1:
                 raise ValueError(f"it has {len(cut.supervisions)} supervisions")

@@ -46,6 +46,12 @@ def test_a_corpus_that_is_not_prepared_is_an_error_that_says_how_to(tmp_path: Pa
     assert not (tmp_path / "exp").exists()
 
 
+def test_only_corpora_that_have_a_loader_are_offered(tmp_path: Path) -> None:
+    result = run(RECIPE, "--corpus", "musan", "--exp-dir", tmp_path / "exp")
+    assert result.exit_code == 2
+    assert "'librispeech'" in result.output
+
+
 def test_a_vocabulary_size_that_contradicts_the_corpus_is_an_error(prepared: Path) -> None:
     options = ("--corpus", "fsdd", "--data-dir", prepared, "--exp-dir", prepared / "exp")
     result = run(RECIPE, *options, "--vocab-size", 500)

@@ -1,0 +1,1 @@
+"""A corpus that somebody has lhotse manifests of already."""
