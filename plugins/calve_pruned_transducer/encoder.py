@@ -166,7 +166,8 @@ class Conformer(nn.Module):
         if not self.causal_convolution:
             raise ConfigError(
                 "this conformer cannot stream: its convolutions see future frames",
-                fix="if it was trained with --causal-convolution 1, load it with that option",
+                fix="train it with --causal-convolution 1; if it was, and the checkpoint does not "
+                "say so, give that option again",
             )
 
     def init_states(self, batch_size: int) -> dict[str, Tensor]:

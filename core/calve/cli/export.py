@@ -19,6 +19,7 @@ from calve.cli.options import (
     strict_option,
 )
 from calve.cli.output import print_json, print_table, warn
+from calve.errors import ConfigError
 from calve.exporting import export as run_export
 from calve.files import size_text
 from calve.parity import ParityReport
@@ -28,6 +29,16 @@ from calve.specs import RecipeSpec
 from calve.training_range import untrained
 
 __all__ = ["export", "print_summary"]
+
+
+def _demand_streaming(_: click.Context, __: click.Parameter, is_streaming: bool) -> None:
+    if not is_streaming:
+        raise ConfigError(
+            "every export is of a model that streams",
+            where="--streaming-model 0",
+            fix="leave the option out: TorchScript and torch run such a model on whole "
+            "utterances as well",
+        )
 
 
 def _export_command(recipe: RecipeSpec) -> click.Command:
@@ -53,6 +64,15 @@ def _export_command(recipe: RecipeSpec) -> click.Command:
         "--output", type=click.Path(path_type=Path), required=True, help="Directory to create."
     )
     @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+    @click.option(
+        "--streaming-model",
+        type=click.BOOL,
+        metavar="[0|1]",
+        default=True,
+        callback=_demand_streaming,
+        expose_value=False,
+        help="As icefall's; always 1, because an exported model streams.",
+    )
     @strict_option
     @dataclass_options(*format_options, key="format_options")
     @recipe_options(recipe)

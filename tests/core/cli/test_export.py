@@ -25,7 +25,7 @@ def test_it_prints_parameters_sizes_and_parity(
 ):
     output = tmp_path / "bundle"
     arguments = ("--checkpoint", golden_checkpoint, "--tokens", golden_tokens, "--output", output)
-    assert export(RECIPE, *arguments, "--no-fp16") == 0
+    assert export(RECIPE, *arguments, "--no-fp16", "--streaming-model", "1") == 0
     captured = capfd.readouterr()
     assert "total       172,494" in captured.out
     assert "encoder_jit_trace-pnnx.ncnn.bin" in captured.out
@@ -68,6 +68,7 @@ def test_help_lists_the_options_of_recipe_and_format(capsys: pytest.CaptureFixtu
         (("--output", "bundle", "--exp-dir", "nowhere", "--epoch", "3"), 1, "nowhere"),
         (("--output", "bundle", "--format", "abacus"), 2, "abacus"),
         (("--output", "bundle", "--fp16", "perhaps"), 2, "perhaps"),
+        (("--output", "bundle", "--streaming-model", "0"), 2, "--streaming-model 0"),
     ],
 )
 def test_a_wrong_command_line_is_refused(
