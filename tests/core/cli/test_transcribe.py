@@ -11,6 +11,7 @@ import soundfile
 import torch
 
 from calve.bundle import Bundle
+from calve.checkpoint import builtin_checkpoint
 from calve.checkpoint_io import read_checkpoint
 from calve.cli import run
 from calve.registry import registry
@@ -305,10 +306,13 @@ def test_simulated_streaming_says_what_streaming_says_and_whole_utterances_do_no
 
 
 def test_an_encoder_that_cannot_stream_sees_whole_utterances(
-    digits: Path, capfd: pytest.CaptureFixture[str]
+    digits: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
-    recording = digits / "flite-awb.wav"
-    model = ("--checkpoint", "builtin:digits-conformer", "--causal-convolution", 0, recording)
+    offline = tmp_path / "offline.pt"
+    with builtin_checkpoint("digits-conformer") as (_, shipped):
+        torch.save({**read_checkpoint(shipped), "causal_convolution": False}, offline)
+    tokens = digits.parent / "tokens.txt"
+    model = ("--checkpoint", offline, "--tokens", tokens, digits / "flite-awb.wav")
     assert transcribe(*model, "--offline", "--json") == 0
     whole = of(capfd)
     assert transcribe(*model, "--json") == 0
