@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from calve.api import BundleError
@@ -14,6 +15,9 @@ from calve_torchscript.layout import WEIGHTS_FILE, load_networks
 from calve_torchscript.sessions import INTERFACES, STATES_REPORT, TorchscriptSession
 
 __all__ = ["StateDictRuntime", "TorchscriptRuntime"]
+
+_PROFILED_STEPS = 2
+"""After as many, torch's executor runs what it compiled."""
 
 
 class TorchscriptRuntime:
@@ -40,7 +44,17 @@ class TorchscriptRuntime:
                 where=bundle.path,
                 fix="export the bundle again",
             )
-        return TorchscriptSession(bundle, networks, interface)
+        session = TorchscriptSession(bundle, networks, interface)
+        _warm_up(session)
+        return session
+
+
+def _warm_up(session: TorchscriptSession) -> None:
+    """Take the first steps here, in which torch profiles and compiles, not in somebody's stream."""
+    segment = np.zeros((1, session.geometry.segment, session.feature_dim), np.float32)
+    states = session.init_states()
+    for _ in range(_PROFILED_STEPS + 1):
+        _, states = session.encode_chunk(segment, states)
 
 
 class StateDictRuntime:
