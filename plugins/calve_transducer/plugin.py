@@ -31,33 +31,33 @@ def calve_register_decoders() -> Iterator[SearchSpec]:
     yield SearchSpec(
         name="fast_beam_search",
         search=LazyRef("calve_transducer.searches.fast_beam:fast_beam_search"),
-        options=LazyRef("calve_transducer.searches.fast_beam:FastBeamSearchOptions"),
+        options=LazyRef("calve_transducer.searches.fast_beam_options:FastBeamSearchOptions"),
         summary="the best of many alignments",
     )
     yield SearchSpec(
         name="fast_beam_search_LG",
         search=LazyRef("calve_transducer.searches.fast_beam:fast_beam_search_LG"),
-        options=LazyRef("calve_transducer.searches.fast_beam:FastBeamSearchLGOptions"),
+        options=LazyRef("calve_transducer.searches.fast_beam_options:FastBeamSearchLGOptions"),
         summary="the same among the sentences of a graph LG",
         needs=("graph",),
     )
     yield SearchSpec(
         name="fast_beam_search_nbest",
         search=LazyRef("calve_transducer.searches.fast_beam:fast_beam_search_nbest"),
-        options=LazyRef("calve_transducer.searches.fast_beam:NbestOptions"),
+        options=LazyRef("calve_transducer.searches.fast_beam_options:NbestOptions"),
         summary="of paths drawn from the lattice, the one with the best alignment",
     )
     yield SearchSpec(
         name="fast_beam_search_nbest_LG",
         search=LazyRef("calve_transducer.searches.fast_beam:fast_beam_search_nbest_LG"),
-        options=LazyRef("calve_transducer.searches.fast_beam:NbestLGOptions"),
+        options=LazyRef("calve_transducer.searches.fast_beam_options:NbestLGOptions"),
         summary="of sentences of a graph LG drawn from the lattice, the most probable",
         needs=("graph",),
     )
     yield SearchSpec(
         name="fast_beam_search_nbest_oracle",
         search=LazyRef("calve_transducer.searches.fast_beam:fast_beam_search_nbest_oracle"),
-        options=LazyRef("calve_transducer.searches.fast_beam:NbestOptions"),
+        options=LazyRef("calve_transducer.searches.fast_beam_options:NbestOptions"),
         summary="of paths drawn from the lattice, the one with the fewest errors",
         stream_options=("ref_text",),
     )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,12 @@ from calve.protocols import Hypothesis, Session
 from calve.tokens import SymbolTable
 from calve_graphs.graph import DecodingGraph, trivial_graph
 from calve_transducer.searches.contexts import ContextCache
+from calve_transducer.searches.fast_beam_options import (
+    FastBeamSearchLGOptions,
+    FastBeamSearchOptions,
+    NbestLGOptions,
+    NbestOptions,
+)
 from calve_transducer.searches.frames import join_frames, not_a_number
 from calve_transducer.searches.frontier import BLANK_ARC
 from calve_transducer.searches.lattice import Lattice, best_path
@@ -29,11 +34,7 @@ from calve_transducer.searches.scores import log_probabilities
 
 __all__ = [
     "FastBeamSearch",
-    "FastBeamSearchLGOptions",
-    "FastBeamSearchOptions",
     "FastBeamStream",
-    "NbestLGOptions",
-    "NbestOptions",
     "fast_beam_search",
     "fast_beam_search_LG",
     "fast_beam_search_nbest",
@@ -48,101 +49,6 @@ FSA_BACKENDS = "calve.fsa_backends"
 
 Choose = Callable[[Lattice, DecodingGraph, Sequence[int]], "tuple[Int64Array, float] | None"]
 """Of a lattice, one path and its score, given what was said; None if it has no complete path."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FastBeamSearchOptions:
-    """Options of `fast_beam_search`."""
-
-    beam: float = field(
-        default=20.0,
-        metadata={"help": "How far below the best a log probability may be to be followed."},
-    )
-    max_contexts: int = field(
-        default=8, metadata={"help": "Contexts of the decoder that one stream has at most."}
-    )
-    max_states: int = field(
-        default=64, metadata={"help": "Pairs of a context and a graph state, at most."}
-    )
-    temperature: float = field(
-        default=1.0,
-        metadata={"help": "Divides the logits: above 1, the search is less sure of itself."},
-    )
-    blank_penalty: float = field(
-        default=0.0,
-        metadata={"help": "Subtracted from the blank's logit: the higher, the fewer deletions."},
-    )
-    ilme_scale: float = field(
-        default=0.0,
-        metadata={"help": "How much of the model's own language model to subtract."},
-    )
-    allow_partial: bool = field(
-        default=False,
-        metadata={"help": "Also take a sentence that the graph does not end after the last frame."},
-    )
-    fsa_backend: str = field(
-        default="calve", metadata={"help": "What walks through the graph: calve, or k2."}
-    )
-
-    def __post_init__(self) -> None:
-        for name in ("beam", "temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("max_contexts", "max_states"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FastBeamSearchLGOptions(FastBeamSearchOptions):
-    """Options of `fast_beam_search_LG`."""
-
-    LG: Path | DecodingGraph = field(metadata={"help": "The graph: an LG.npz."})
-    ngram_lm_scale: float = field(
-        default=0.01, metadata={"help": "Multiplies the scores of the graph."}
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class NbestOptions(FastBeamSearchOptions):
-    """Options of `fast_beam_search_nbest` and `fast_beam_search_nbest_oracle`."""
-
-    # icefall leaves this at 0.1 in these two methods, and at 0 in the others.
-    ilme_scale: float = field(
-        default=0.1,
-        metadata={"help": "How much of the model's own language model to subtract."},
-    )
-    num_paths: int = field(default=200, metadata={"help": "Paths that are drawn."})
-    nbest_scale: float = field(
-        default=0.5,
-        metadata={"help": "Multiplies the scores for drawing: the lower, the more diverse."},
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_nbest(self.num_paths, self.nbest_scale)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NbestLGOptions(FastBeamSearchLGOptions):
-    """Options of `fast_beam_search_nbest_LG`."""
-
-    num_paths: int = field(default=200, metadata={"help": "Paths that are drawn."})
-    nbest_scale: float = field(
-        default=0.5,
-        metadata={"help": "Multiplies the scores for drawing: the lower, the more diverse."},
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_nbest(self.num_paths, self.nbest_scale)
-
-
-def _check_nbest(num_paths: int, nbest_scale: float) -> None:
-    if num_paths < 1:
-        raise ValueError(f"num_paths is {num_paths}; it must be at least 1")
-    if not nbest_scale > 0:
-        raise ValueError(f"nbest_scale is {nbest_scale}; it must be above 0")
 
 
 @dataclass
@@ -307,12 +213,7 @@ def fast_beam_search_nbest(
 ) -> FastBeamSearch:
     """Of tokens drawn from the lattice, those with the best alignment; see `fast_beam_search`."""
     options = options or NbestOptions()
-
-    def choose(
-        lattice: Lattice, graph: DecodingGraph, ref_text: Sequence[int]
-    ) -> tuple[Int64Array, float] | None:
-        return most_probable_alignment(_nbest(lattice, graph, options))
-
+    choose = _from_nbest(options, lambda nbest, _: most_probable_alignment(nbest))
     return FastBeamSearch(session, options, _token_graph(session, symbols), choose)
 
 
@@ -328,12 +229,7 @@ def fast_beam_search_nbest_LG(  # noqa: N802 (the user's word)
     Raises:
       DataError: if the graph cannot be read, or was made for other tokens.
     """
-
-    def choose(
-        lattice: Lattice, graph: DecodingGraph, ref_text: Sequence[int]
-    ) -> tuple[Int64Array, float] | None:
-        return most_probable(_nbest(lattice, graph, options))
-
+    choose = _from_nbest(options, lambda nbest, _: most_probable(nbest))
     return FastBeamSearch(session, options, _word_graph(session, options, symbols), choose)
 
 
@@ -349,12 +245,7 @@ def fast_beam_search_nbest_oracle(
     A stream learns what was said by ``start(ref_text=...)``.
     """
     options = options or NbestOptions()
-
-    def choose(
-        lattice: Lattice, graph: DecodingGraph, ref_text: Sequence[int]
-    ) -> tuple[Int64Array, float] | None:
-        return closest(_nbest(lattice, graph, options), ref_text)
-
+    choose = _from_nbest(options, lambda nbest, ref_text: closest(nbest, ref_text))
     return FastBeamSearch(session, options, _token_graph(session, symbols), choose)
 
 
@@ -364,8 +255,19 @@ def _best(
     return best_path(lattice)
 
 
-def _nbest(lattice: Lattice, graph: DecodingGraph, options: NbestOptions | NbestLGOptions) -> Nbest:
-    return Nbest(lattice, graph, num_paths=options.num_paths, nbest_scale=options.nbest_scale)
+def _from_nbest(
+    options: NbestOptions | NbestLGOptions,
+    pick: Callable[[Nbest, Sequence[int]], tuple[Int64Array, float] | None],
+) -> Choose:
+    """Draw an n-best list from the lattice, and leave it to ``pick``."""
+
+    def choose(
+        lattice: Lattice, graph: DecodingGraph, ref_text: Sequence[int]
+    ) -> tuple[Int64Array, float] | None:
+        drawn = Nbest(lattice, graph, num_paths=options.num_paths, nbest_scale=options.nbest_scale)
+        return pick(drawn, ref_text)
+
+    return choose
 
 
 def _token_graph(session: Session, symbols: SymbolTable | None) -> DecodingGraph:

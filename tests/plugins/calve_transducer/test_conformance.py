@@ -25,8 +25,6 @@ class TestBeamSearch(DecoderConformance):
 
 class TestFastBeamSearch(DecoderConformance):
     decoder = "fast_beam_search"
-    # Its options live beside compiled functions, whose import takes numba.
-    test_importing_the_plugin_imports_nothing_heavy = None
 
 
 class TestTorchLoss(LossBackendConformance):

@@ -1,0 +1,102 @@
+"""Options of the fast beam searches, apart from their compiled functions: help must not wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from calve_graphs.graph import DecodingGraph
+
+__all__ = [
+    "FastBeamSearchLGOptions",
+    "FastBeamSearchOptions",
+    "NbestLGOptions",
+    "NbestOptions",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastBeamSearchOptions:
+    """Options of `fast_beam_search`."""
+
+    beam: float = field(
+        default=20.0,
+        metadata={"help": "How far below the best a log probability may be to be followed."},
+    )
+    max_contexts: int = field(
+        default=8, metadata={"help": "Contexts of the decoder that one stream has at most."}
+    )
+    max_states: int = field(
+        default=64, metadata={"help": "Pairs of a context and a graph state, at most."}
+    )
+    temperature: float = field(
+        default=1.0,
+        metadata={"help": "Divides the logits: above 1, the search is less sure of itself."},
+    )
+    blank_penalty: float = field(
+        default=0.0,
+        metadata={"help": "Subtracted from the blank's logit: the higher, the fewer deletions."},
+    )
+    ilme_scale: float = field(
+        default=0.0,
+        metadata={"help": "How much of the model's own language model to subtract."},
+    )
+    allow_partial: bool = field(
+        default=False,
+        metadata={"help": "Also take a sentence that the graph does not end after the last frame."},
+    )
+    fsa_backend: str = field(
+        default="calve", metadata={"help": "What walks through the graph: calve, or k2."}
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("beam", "temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        for name in ("max_contexts", "max_states"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastBeamSearchLGOptions(FastBeamSearchOptions):
+    """Options of `fast_beam_search_LG`."""
+
+    LG: Path | DecodingGraph = field(metadata={"help": "The graph: an LG.npz."})
+    ngram_lm_scale: float = field(
+        default=0.01, metadata={"help": "Multiplies the scores of the graph."}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Drawing(FastBeamSearchOptions):
+    """How paths are drawn from a lattice."""
+
+    num_paths: int = field(default=200, metadata={"help": "Paths that are drawn."})
+    nbest_scale: float = field(
+        default=0.5,
+        metadata={"help": "Multiplies the scores for drawing: the lower, the more diverse."},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_paths < 1:
+            raise ValueError(f"num_paths is {self.num_paths}; it must be at least 1")
+        if not self.nbest_scale > 0:
+            raise ValueError(f"nbest_scale is {self.nbest_scale}; it must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NbestOptions(_Drawing):
+    """Options of `fast_beam_search_nbest` and `fast_beam_search_nbest_oracle`."""
+
+    # icefall leaves this at 0.1 in these two methods, and at 0 in the others.
+    ilme_scale: float = field(
+        default=0.1,
+        metadata={"help": "How much of the model's own language model to subtract."},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NbestLGOptions(_Drawing, FastBeamSearchLGOptions):
+    """Options of `fast_beam_search_nbest_LG`."""
