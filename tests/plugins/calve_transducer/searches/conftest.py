@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from calve.api import DataError
 from calve.protocols import Hypothesis, Search
 from calve.tokens import SymbolTable
 from calve_graphs.graph import DecodingGraph
@@ -108,6 +109,39 @@ def found_coming_and_going(
         for index, count in zip(chosen, counts, strict=True):
             left[index] = left[index][count:]
     return [search.result(stream) for stream in streams]
+
+
+def check_streams_coming_and_going(
+    search: Search, utterances: Sequence[np.ndarray], seed: int
+) -> None:
+    """Together they find what each finds alone."""
+    results = found_coming_and_going(search, utterances, seed)
+    for together, frames in zip(results, utterances, strict=True):
+        alone = found(search, frames)
+        assert (together.tokens, together.timestamps) == (alone.tokens, alone.timestamps)
+        assert together.score == pytest.approx(alone.score, rel=1e-5)
+
+
+def check_nan_is_named(
+    search: Search, frames: Callable[[int, int], np.ndarray]
+) -> tuple[Any, Hypothesis]:
+    """NaN in one stream is an error that names it, and all streams stay as they were.
+
+    Args:
+      frames: `noise` or `speech`.
+
+    Returns:
+      The first stream, and what was found in it.
+    """
+    streams = [search.start() for _ in range(3)]
+    search.advance(streams, [frames(5, seed) for seed in range(3)])
+    before = [search.result(stream) for stream in streams]
+    broken = frames(9, 4)
+    broken[6, 3] = np.nan
+    with pytest.raises(DataError, match="stream 1, encoder frame 11"):
+        search.advance(streams, [frames(9, 5), broken, frames(9, 6)])
+    assert [search.result(stream) for stream in streams] == before
+    return streams[0], before[0]
 
 
 @dataclass(frozen=True)

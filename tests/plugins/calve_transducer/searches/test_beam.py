@@ -7,13 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calve.errors import ConfigError, DataError
+from calve.errors import ConfigError
 from calve.searching import make_search
 from calve.tokens import SymbolTable
 from calve_transducer.runtime import TorchSession
 from calve_transducer.searches.beam import BeamSearch, BeamSearchOptions
 
-from .conftest import Decoding, found, found_coming_and_going, found_together, speech
+from .conftest import (
+    Decoding,
+    check_nan_is_named,
+    check_streams_coming_and_going,
+    found,
+    found_together,
+    speech,
+)
 
 SYMBOLS = SymbolTable(("<blk>", "a", "<unk>", "b", "c", "d"))
 
@@ -41,11 +48,7 @@ def test_streams_that_come_and_go_find_what_each_alone_finds(
 ):
     search = beam_search(random_session, beam=1 + seed % 3, max_sym_per_frame=2)
     utterances = [speech(length, length) for length in (40, 1, 25, 7, 33)]
-    results = found_coming_and_going(search, utterances, seed)
-    for together, frames in zip(results, utterances, strict=True):
-        alone = found(search, frames)
-        assert (together.tokens, together.timestamps) == (alone.tokens, alone.timestamps)
-        assert together.score == pytest.approx(alone.score, rel=1e-5)
+    check_streams_coming_and_going(search, utterances, seed)
 
 
 @pytest.mark.parametrize("max_sym_per_frame", [1, 2])
@@ -93,14 +96,7 @@ def test_nan_in_one_stream_names_it_and_leaves_all_streams_as_they_were(
     random_session: TorchSession,
 ):
     search = beam_search(random_session)
-    streams = [search.start() for _ in range(3)]
-    search.advance(streams, [speech(5, seed) for seed in range(3)])
-    before = [search.result(stream) for stream in streams]
-    broken = speech(9, seed=4)
-    broken[6, 3] = np.nan
-    with pytest.raises(DataError, match="stream 1, encoder frame 11"):
-        search.advance(streams, [speech(9, 5), broken, speech(9, 6)])
-    assert [search.result(stream) for stream in streams] == before
+    check_nan_is_named(search, speech)
 
 
 @pytest.mark.parametrize(
