@@ -112,8 +112,9 @@ def benchmark(
 
 def _default_chunk_lengths(bundle: Bundle) -> list[int]:
     geometry = bundle.manifest.geometry
-    unit = geometry.subsampling_factor * geometry.frame_shift_ms
-    longer = [round(_LONG_CHUNK_MS / unit) * unit] if geometry.dynamic else []
+    longer = (
+        [round(_LONG_CHUNK_MS / geometry.frame_ms) * geometry.frame_ms] if geometry.dynamic else []
+    )
     return list(dict.fromkeys([geometry.chunk_ms, *longer]))
 
 

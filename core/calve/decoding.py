@@ -83,9 +83,8 @@ class Decoded:
         found = recognition(outcome, symbols, geometry)
         text, times = found.text, word_timestamps(found)
         if outcome.words:
-            frame_ms = geometry.subsampling_factor * geometry.frame_shift_ms
             text = " ".join(outcome.words)
-            times = tuple(frame * frame_ms / 1000 for frame in outcome.word_timestamps)
+            times = tuple(frame * geometry.frame_ms / 1000 for frame in outcome.word_timestamps)
         self.utterances.append(DecodedUtterance(utterance.name, utterance.text or "", text, times))
 
 

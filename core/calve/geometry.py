@@ -57,6 +57,11 @@ class StreamingGeometry:
         """Encoder frames that one step yields."""
         return self.shift // self.subsampling_factor
 
+    @property
+    def frame_ms(self) -> int:
+        """Milliseconds between two encoder frames."""
+        return self.subsampling_factor * self.frame_shift_ms
+
     def frames_in(self, feature_frames: int) -> int:
         """Encoder frames that a stream of so many feature frames yields."""
         return max(0, feature_frames - self.overlap) // self.subsampling_factor
@@ -75,7 +80,7 @@ class StreamingGeometry:
         """
         if chunk_ms == self.chunk_ms:
             return self
-        unit = self.subsampling_factor * self.frame_shift_ms
+        unit = self.frame_ms
         if not self.dynamic:
             raise ConfigError(
                 f"this model steps {self.chunk_ms} ms at a time, not {chunk_ms}",
@@ -92,7 +97,7 @@ class StreamingGeometry:
         """As `with_chunk_ms`, in encoder frames; None changes nothing."""
         if chunk_size is None:
             return self
-        return self.with_chunk_ms(chunk_size * self.subsampling_factor * self.frame_shift_ms)
+        return self.with_chunk_ms(chunk_size * self.frame_ms)
 
     def to_json(self) -> dict[str, Any]:
         """The attributes by name, as `from_json` takes them."""

@@ -233,13 +233,9 @@ class StreamDecoder:
         found = [stream.found[key] for stream in streams]
         self._variants[key].search.advance([one.stream for one in found], frames)
         for one, rows in zip(found, frames, strict=True):
-            rule = one.consumed(len(rows), self._seconds_per_frame)
+            rule = one.consumed(len(rows), self._geometry.frame_ms / 1000)
             if rule is not None:
                 run.endpoints[rule] += 1
-
-    @property
-    def _seconds_per_frame(self) -> float:
-        return self._geometry.subsampling_factor * self._geometry.frame_shift_ms / 1000
 
     def _finish(self, ended: Iterable[_Stream], runs: Mapping[str, StreamingRun]) -> None:
         for stream in ended:

@@ -299,11 +299,10 @@ def recognition(
     hypothesis: Hypothesis, symbols: SymbolTable, geometry: StreamingGeometry
 ) -> Recognition:
     """A hypothesis in words and seconds."""
-    frame_ms = geometry.subsampling_factor * geometry.frame_shift_ms
     return Recognition(
         text=symbols.text(hypothesis.tokens),
         tokens=tuple(symbols[token] for token in hypothesis.tokens),
-        timestamps=tuple(frame * frame_ms / 1000 for frame in hypothesis.timestamps),
+        timestamps=tuple(frame * geometry.frame_ms / 1000 for frame in hypothesis.timestamps),
     )
 
 

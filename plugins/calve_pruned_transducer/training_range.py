@@ -23,7 +23,7 @@ def untrained(config: ConformerConfig, geometry: StreamingGeometry) -> Sequence[
         ]
     findings = []
     chunk, longest = geometry.output_frames, config.short_chunk_size
-    frame_ms = geometry.subsampling_factor * geometry.frame_shift_ms
+    frame_ms = geometry.frame_ms
     if chunk > longest:
         findings.append(
             f"a chunk of {chunk} frames ({chunk * frame_ms} ms) is outside of what this model was "

@@ -93,12 +93,12 @@ def _decode_command(recipe: RecipeSpec) -> click.Command:
                 one,
                 splits,
                 tuple(methods),
-                simulate_streaming,
-                chunk_size,
-                max_duration,
-                res_dir,
-                unit,
-                redo,
+                simulate_streaming=simulate_streaming,
+                chunk_size=chunk_size,
+                max_duration=max_duration,
+                res_dir=res_dir,
+                unit=unit,
+                redo=redo,
             )
             for one in models
         ]
