@@ -18,6 +18,9 @@ __all__ = ["is_launched", "launch", "own_share"]
 
 _SECONDS_TO_STOP = 300
 
+_SEPARATE_STORES = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+""""1" makes torchrun open a new place to meet for each start of the processes."""
+
 
 def is_launched() -> bool:
     """Whether torchrun, or something that sets the same variables, started this process."""
@@ -28,10 +31,12 @@ def own_share() -> Share:
     """This process among those that train together.
 
     Raises:
-      ConfigError: if the environment does not make sense.
+      ConfigError: if the environment does not make sense, or processes that are started anew would
+        not find one another.
     """
     if not is_launched():
         return WHOLE
+    _check_restarts()
     try:
         return Share(rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
     except ValueError as error:
@@ -40,6 +45,20 @@ def own_share() -> Share:
             where="environment variables",
             fix="start with torchrun, or unset them",
         ) from error
+
+
+def _check_restarts() -> None:
+    """Refuse restarts in which processes meet where those that died have met.
+
+    torchrun (2.13) keeps that store by default; a new process may then find a dead one's address.
+    """
+    restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")
+    if restarts != "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        raise ConfigError(
+            "processes that torchrun starts anew would look for those that died",
+            where=f"--max-restarts {restarts}",
+            fix=f"set {_SEPARATE_STORES}=1 for torchrun, on every machine",
+        )
 
 
 def launch(arguments: Sequence[str], world_size: int) -> None:

@@ -9,7 +9,7 @@ from calve.loading import WHOLE, Share
 
 @pytest.fixture(autouse=True)
 def started_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "WORLD_SIZE"):
+    for name in ("RANK", "WORLD_SIZE", "TORCHELASTIC_MAX_RESTARTS", "TORCHELASTIC_USE_AGENT_STORE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -23,6 +23,26 @@ def test_torchrun_tells_a_process_its_share(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert is_launched()
     assert own_share() == Share(1, 4)
+
+
+@pytest.mark.parametrize(
+    ("restarts", "shares_store", "is_refused"),
+    [("0", "True", False), ("3", "False", False), ("3", "True", True)],
+)
+def test_restarts_are_refused_where_new_processes_could_meet_dead_ones(
+    monkeypatch: pytest.MonkeyPatch, restarts: str, shares_store: str, is_refused: bool
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", restarts)
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", shares_store)
+    if not is_refused:
+        assert own_share() == Share(1, 4)
+        return
+    with pytest.raises(ConfigError, match="those that died") as refused:
+        own_share()
+    assert refused.value.fix is not None
+    assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in refused.value.fix
 
 
 @pytest.mark.parametrize("rank", ["one", "4", "-1"])

@@ -100,7 +100,10 @@ def test_a_process_that_is_killed_ends_the_others_and_all_continue_exactly(
     assert len(read_metrics(exp_dir)) == 2 * (BATCHES_PER_EPOCH + 1) - 3
 
 
-def test_torchrun_starts_them_anew_and_they_continue(alone: list[float], tmp_path: Path) -> None:
+def test_torchrun_starts_them_anew_and_they_continue(
+    alone: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     options = {"independent": True, "num_epochs": 2, "world_size": 2, "save_every_n": 3}
     exp_dir = tmp_path / "exp"
     restarting = ("--standalone", "--max-restarts", "1")
