@@ -44,6 +44,8 @@ MIN_CHUNKS = 20
 
 _CONTEXTS = 32
 
+_READ_BY_SEARCHES = frozenset(("encoder_out", "decoder_out", "logits"))
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -220,14 +222,21 @@ def compare(
         error = float(np.abs(actual.reshape(-1) - expected.reshape(-1)).max())
         peak = float(np.abs(expected).max())
         outputs.append(
-            OutputParity(chunk_ms, reference.chunks, name, error, _limit(precision, peak), peak)
+            OutputParity(
+                chunk_ms, reference.chunks, name, error, _limit(name, precision, peak), peak
+            )
         )
     return ParityReport(precision, tuple(outputs), candidate.tokens, reference.tokens)
 
 
-def _limit(precision: str, peak: float) -> float:
-    """fp32 is held to an absolute error; that of rounded weights grows with the values."""
-    return LIMITS[precision] * (1.0 if precision == "fp32" else max(1.0, peak))
+def _limit(output: str, precision: str, peak: float) -> float:
+    """What a search reads in fp32 is held to an absolute error; the rest grows with the values.
+
+    The cells of an LSTM add up over chunks without bound: on some processors, rounding in float32
+    alone moves one of 55 by 1.3e-4.
+    """
+    absolute = precision == "fp32" and output in _READ_BY_SEARCHES
+    return LIMITS[precision] * (1.0 if absolute else max(1.0, peak))
 
 
 def _encode(
