@@ -31,7 +31,6 @@ from calve.transcription import (
     recognition,
     silent_frame,
     silent_tail,
-    word_timestamps,
 )
 from calve.utterances import Failure, Utterance, batches_by_duration, load_each
 
@@ -81,11 +80,10 @@ class Decoded:
             self.failures.append(Failure(utterance.name, outcome.what))
             return
         found = recognition(outcome, symbols, geometry)
-        text, times = found.text, word_timestamps(found)
-        if outcome.words:
-            text = " ".join(outcome.words)
-            times = tuple(frame * geometry.frame_ms / 1000 for frame in outcome.word_timestamps)
-        self.utterances.append(DecodedUtterance(utterance.name, utterance.text or "", text, times))
+        reference = utterance.text or ""
+        self.utterances.append(
+            DecodedUtterance(utterance.name, reference, found.text, found.word_timestamps)
+        )
 
 
 def decode_offline(

@@ -16,7 +16,7 @@ from calve.errors import AudioError
 from calve.parallel import ordered_map
 from calve.progress import NO_PROGRESS
 from calve.protocols import Progress
-from calve.recordings import Utterance
+from calve.recordings import Recording
 from calve.transcription import Recognizer
 
 __all__ = ["SILENCE", "Evaluation", "evaluate"]
@@ -44,7 +44,7 @@ class Evaluation:
 
 def evaluate(
     bundle_dir: Path,
-    utterances: Sequence[Utterance],
+    recordings: Sequence[Recording],
     *,
     chunk_ms: int | None = None,
     jobs: int = 1,
@@ -55,13 +55,13 @@ def evaluate(
 
     Recordings that cannot be read or hold only silence are skipped, with the reason.
     """
-    progress.start(title, len(utterances))
+    progress.start(title, len(recordings))
     texts: dict[Path, str] = {}
     tokens: dict[Path, str] = {}
     skipped: dict[Path, str] = {}
     seconds = duration = 0.0
     work = partial(_transcribe, bundle_dir, chunk_ms)
-    paths = [utterance.path for utterance in utterances]
+    paths = [recording.path for recording in recordings]
     for path, outcome in zip(paths, ordered_map(work, paths, jobs=jobs), strict=True):
         progress.advance()
         if isinstance(outcome, str):

@@ -13,9 +13,9 @@ from calve.errors import DataError
 __all__ = [
     "AUDIO_SUFFIXES",
     "TRANSCRIPTS_FILE",
-    "Utterance",
+    "Recording",
     "find_recordings",
-    "find_utterances",
+    "find_with_references",
     "read_transcripts",
     "transcript_of",
 ]
@@ -28,7 +28,7 @@ TRANSCRIPTS_FILE = "transcripts.txt"
 
 
 @dataclass(frozen=True)
-class Utterance:
+class Recording:
     """A recording and, if known, what is said in it."""
 
     path: Path
@@ -53,7 +53,7 @@ def find_recordings(sources: Iterable[Path]) -> list[Path]:
     return list(found)
 
 
-def find_utterances(sources: Sequence[Path], reference: Path | None) -> list[Utterance]:
+def find_with_references(sources: Sequence[Path], reference: Path | None) -> list[Recording]:
     """Recordings with their transcripts.
 
     Args:
@@ -70,22 +70,22 @@ def find_utterances(sources: Sequence[Path], reference: Path | None) -> list[Utt
             if file.is_file():
                 transcripts |= read_transcripts(file)
         return [
-            Utterance(path, transcript_of(transcripts, path)) for path in find_recordings(sources)
+            Recording(path, transcript_of(transcripts, path)) for path in find_recordings(sources)
         ]
     transcripts = read_transcripts(reference)
-    utterances = [
-        Utterance(path, transcript_of(transcripts, path))
+    recordings = [
+        Recording(path, transcript_of(transcripts, path))
         for path in find_recordings(sources or [reference.parent])
     ]
-    unknown = [one.path.name for one in utterances if one.reference is None]
+    unknown = [one.path.name for one in recordings if one.reference is None]
     if unknown:
         raise DataError(
-            f"there is no transcript of {len(unknown)} of {len(utterances)} recordings, "
+            f"there is no transcript of {len(unknown)} of {len(recordings)} recordings, "
             f"for example {unknown[0]}",
             where=reference,
             fix="write a line 'file-name<TAB>words' for each, or leave these recordings out",
         )
-    return utterances
+    return recordings
 
 
 def read_transcripts(path: Path) -> dict[str, str]:

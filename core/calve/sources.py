@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -36,9 +37,17 @@ class Split:
     data_dir: Path
     name: str
 
-    def utterances(self) -> list[Utterance]:
-        """As `calve.utterances.read_utterances`."""
+    def utterances(self) -> Sequence[Utterance]:
+        """As `calve.utterances.read_utterances`; the manifests are read once in each process."""
+        return self._utterances
+
+    @cached_property
+    def _utterances(self) -> Sequence[Utterance]:
         return read_utterances(self.corpus, self.data_dir, self.name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the utterances: what reads their audio cannot be sent to another process."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)

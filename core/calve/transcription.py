@@ -25,8 +25,8 @@ __all__ = [
     "Recognizer",
     "StreamingTranscriber",
     "Transcript",
+    "recognition",
     "transcribe",
-    "word_timestamps",
 ]
 
 Float32Array = NDArray[np.float32]
@@ -37,25 +37,30 @@ class Recognition:
     """What has been recognised of one stream so far.
 
     Attributes:
-      text: The words.
+      text: The words, those of the decoding graph if the method follows one that knows any.
       tokens: Symbols, blank excluded.
       timestamps: Seconds from the start of the stream at which each symbol was emitted.
+      word_timestamps: The same of each word: when its first symbol was emitted or, with a graph,
+        where the graph says it.
     """
 
     text: str
     tokens: tuple[str, ...]
     timestamps: tuple[float, ...]
+    word_timestamps: tuple[float, ...]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of the text."""
+        return tuple(self.text.split())
 
 
 @dataclass(frozen=True)
-class Transcript:
-    """The text of one recording.
+class Transcript(Recognition):
+    """What was recognised in one recording.
 
     Attributes:
       path: The recording.
-      text: The words.
-      tokens: Symbols, blank excluded.
-      timestamps: Seconds from the start at which each symbol was emitted.
       duration: Seconds of the recording.
       rtf: Seconds of decoding per second of audio; reading the file and loading the model are not
         counted.
@@ -63,9 +68,6 @@ class Transcript:
     """
 
     path: str
-    text: str
-    tokens: tuple[str, ...]
-    timestamps: tuple[float, ...]
     duration: float
     rtf: float
     notes: tuple[str, ...] = ()
@@ -74,10 +76,8 @@ class Transcript:
     def of(cls, found: Recognition, audio: Audio, path: str, seconds: float) -> Transcript:
         """What was recognised in a recording within so many seconds."""
         return cls(
+            **vars(found),
             path=path,
-            text=found.text,
-            tokens=found.tokens,
-            timestamps=found.timestamps,
             duration=audio.duration,
             rtf=seconds / audio.duration if audio.duration else 0.0,
             notes=audio.notes,
@@ -88,16 +88,13 @@ class Transcript:
         return {
             "path": self.path,
             "text": self.text,
+            "words": list(self.words),
+            "word_timestamps": list(self.word_timestamps),
             "tokens": list(self.tokens),
             "timestamps": list(self.timestamps),
             "duration": self.duration,
             "rtf": self.rtf,
         }
-
-
-def word_timestamps(found: Recognition | Transcript) -> tuple[float, ...]:
-    """Seconds from the start at which the first symbol of each word was emitted."""
-    return tuple(found.timestamps[index] for index in SymbolTable.word_starts(found.tokens))
 
 
 class StreamingTranscriber:
@@ -299,11 +296,22 @@ def recognition(
     hypothesis: Hypothesis, symbols: SymbolTable, geometry: StreamingGeometry
 ) -> Recognition:
     """A hypothesis in words and seconds."""
+    tokens = tuple(symbols[token] for token in hypothesis.tokens)
+    if hypothesis.words:
+        text, word_frames = " ".join(hypothesis.words), hypothesis.word_timestamps
+    else:
+        text = symbols.text(hypothesis.tokens)
+        word_frames = [hypothesis.timestamps[start] for start in SymbolTable.word_starts(tokens)]
     return Recognition(
-        text=symbols.text(hypothesis.tokens),
-        tokens=tuple(symbols[token] for token in hypothesis.tokens),
-        timestamps=tuple(frame * geometry.frame_ms / 1000 for frame in hypothesis.timestamps),
+        text,
+        tokens,
+        timestamps=_seconds(hypothesis.timestamps, geometry),
+        word_timestamps=_seconds(word_frames, geometry),
     )
+
+
+def _seconds(frames: Iterable[int], geometry: StreamingGeometry) -> tuple[float, ...]:
+    return tuple(frame * geometry.frame_ms / 1000 for frame in frames)
 
 
 def transcribe(

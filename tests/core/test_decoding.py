@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from calve.audio import Audio
 from calve.bundle import FLUSH_FRAMES, Bundle
-from calve.decoding import decode_offline, transcribe_with_client
+from calve.decoding import OfflineRecognizer, decode_offline, transcribe_with_client
 from calve.features import compute_fbank
 from calve.methods import GREEDY, Method
 from calve.models import ModelBuilder
@@ -21,6 +23,7 @@ from calve.streaming import StreamDecoder, Variant
 from calve.tokens import SymbolTable
 from calve.transcription import Recognizer
 from calve.utterances import Utterance
+from calve_graphs.graph import DecodingGraph
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_transducer.config import TransducerConfig
@@ -121,6 +124,38 @@ def test_simulated_streaming_gives_what_streaming_gives(
     expected = {one.name: one for one in real["greedy_search"].decoded.utterances}
     assert {one.name: one for one in simulated.utterances} == expected
     assert len({one.hypothesis for one in simulated.utterances}) > 10
+
+
+def test_every_way_to_decode_says_the_words_of_the_graph(
+    lstm: TorchSession, utterances: list[Utterance], tmp_path: Path
+):
+    tokens = np.arange(3, len(SYMBOLS))
+    words = SymbolTable(("<eps>", *(f"WORD-{token}" for token in tokens)))
+    graph = DecodingGraph.from_arcs(
+        np.zeros(len(tokens) + 1, dtype=int),
+        np.array([*np.zeros_like(tokens), 1]),
+        np.array([*tokens, -1]),
+        np.zeros(len(tokens) + 1),
+        [*([number] for number in range(1, len(words))), []],
+        words=words,
+    )
+    method = Method("fast_beam_search_LG", {"LG": graph})
+    simulated = decode_offline(lstm, SYMBOLS, utterances, [method], simulate_streaming=True)
+    variants = {"LG": Variant(method.search(lstm, SYMBOLS))}
+    real = StreamDecoder(lstm, SYMBOLS, variants).decode(utterances)["LG"]
+    expected = {one.name: one for one in real.decoded.utterances}
+    assert {one.name: one for one in simulated[method.key].utterances} == expected
+    streaming = Recognizer(lstm, SYMBOLS, search=method.name, search_options=dict(method.options))
+    offline = OfflineRecognizer(lstm, SYMBOLS, method, simulate_streaming=True)
+    for utterance in utterances[:5]:
+        audio = utterance.audio(SAMPLE_RATE)
+        path = tmp_path / "a.wav"
+        soundfile.write(path, audio.samples, SAMPLE_RATE, subtype="FLOAT")
+        wanted = expected[utterance.name]
+        assert wanted.hypothesis.startswith("WORD-")
+        for found in (streaming.transcribe_audio(audio), offline.transcribe(path)):
+            assert (found.text, found.word_timestamps) == (wanted.hypothesis, wanted.timestamps)
+            assert [f"WORD-{SYMBOLS.id(token)}" for token in found.tokens] == list(found.words)
 
 
 def test_simulated_streaming_sees_less_than_whole_utterances(

@@ -8,24 +8,24 @@ import soundfile
 
 from calve.bundle import Bundle
 from calve.evaluation import evaluate
-from calve.recordings import Utterance
+from calve.recordings import Recording
 from calve.transcription import transcribe
 
 
 @pytest.fixture
-def utterances(tmp_path: Path) -> list[Utterance]:
+def recordings(tmp_path: Path) -> list[Recording]:
     rng = np.random.default_rng(0)
     for name, scale in (("a.wav", 0.1), ("b.wav", 0.2), ("silent.wav", 0.0)):
         soundfile.write(tmp_path / name, rng.normal(scale=scale, size=16000), 16000)
     names = ("a.wav", "silent.wav", "missing.wav", "b.wav")
-    return [Utterance(tmp_path / name) for name in names]
+    return [Recording(tmp_path / name) for name in names]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_texts_are_those_of_transcribing(
-    golden_bundle: Bundle, utterances: list[Utterance], tmp_path: Path, jobs: int
+    golden_bundle: Bundle, recordings: list[Recording], tmp_path: Path, jobs: int
 ) -> None:
-    found = evaluate(golden_bundle.path, utterances, jobs=jobs)
+    found = evaluate(golden_bundle.path, recordings, jobs=jobs)
     usable = [tmp_path / "a.wav", tmp_path / "b.wav"]
     expected = list(transcribe(golden_bundle, usable))
     assert found.texts == {Path(one.path): one.text for one in expected}
@@ -35,9 +35,9 @@ def test_texts_are_those_of_transcribing(
 
 
 def test_silent_and_unreadable_recordings_are_skipped_with_the_reason(
-    golden_bundle: Bundle, utterances: list[Utterance], tmp_path: Path
+    golden_bundle: Bundle, recordings: list[Recording], tmp_path: Path
 ) -> None:
-    found = evaluate(golden_bundle.path, utterances)
+    found = evaluate(golden_bundle.path, recordings)
     assert found.skipped == {
         tmp_path / "silent.wav": "it holds only silence",
         tmp_path / "missing.wav": "the recording does not exist",

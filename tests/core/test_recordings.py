@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from calve.errors import DataError
-from calve.recordings import Utterance, find_recordings, find_utterances, read_transcripts
+from calve.recordings import Recording, find_recordings, find_with_references, read_transcripts
 
 
 @pytest.fixture
@@ -100,22 +100,22 @@ def test_two_transcripts_of_one_recording_are_an_error_with_the_line(tmp_path: P
 
 def test_a_folders_own_transcripts_are_found(folder: Path) -> None:
     (folder / "transcripts.txt").write_text("b.wav\tone\na\ttwo\n")
-    assert find_utterances([folder], None) == [
-        Utterance(folder / "a.flac", "two"),
-        Utterance(folder / "b.wav", "one"),
-        Utterance(folder / "deep" / "c.WAV", None),
+    assert find_with_references([folder], None) == [
+        Recording(folder / "a.flac", "two"),
+        Recording(folder / "b.wav", "one"),
+        Recording(folder / "deep" / "c.WAV", None),
     ]
 
 
 def test_a_reference_must_know_every_recording(folder: Path, tmp_path: Path) -> None:
     reference = tmp_path / "text"
     reference.write_text("a\tone\nb\ttwo\n")
-    found = find_utterances([folder / "a.flac", folder / "b.wav"], reference)
+    found = find_with_references([folder / "a.flac", folder / "b.wav"], reference)
     assert [one.reference for one in found] == ["one", "two"]
     with pytest.raises(DataError, match=r"no transcript of 1 of 3 recordings, .* c\.WAV"):
-        find_utterances([folder], reference)
+        find_with_references([folder], reference)
 
 
 def test_a_reference_alone_stands_for_the_recordings_beside_it(folder: Path) -> None:
     (folder / "text").write_text("a\tone\nb\ttwo\nc\tthree\n")
-    assert len(find_utterances([], folder / "text")) == 3
+    assert len(find_with_references([], folder / "text")) == 3

@@ -29,7 +29,7 @@ from calve.methods import Method
 from calve.recordings import read_transcripts, transcript_of
 from calve.scoring import DecodedUtterance, score
 from calve.sources import BundleModel, Model
-from calve.transcription import Transcript, word_timestamps
+from calve.transcription import Transcript
 
 __all__ = ["transcribe"]
 
@@ -200,7 +200,7 @@ def _with_references(
             click.echo(f"{transcript.path}: no reference, and not counted", err=True)
             continue
         yield DecodedUtterance(
-            Path(transcript.path).name, reference, transcript.text, word_timestamps(transcript)
+            Path(transcript.path).name, reference, transcript.text, transcript.word_timestamps
         )
 
 

@@ -16,7 +16,7 @@ from calve.bundle import Bundle
 from calve.evaluation import Evaluation, evaluate
 from calve.protocols import Progress
 from calve.quantization import VariantReport
-from calve.recordings import Utterance
+from calve.recordings import Recording
 from calve.scoring import total_errors
 from calve_ncnn.int8.plan import NetworkPlan
 from calve_ncnn.int8.variants import weights_size, write_variant
@@ -34,7 +34,7 @@ class Judge:
 
     Attributes:
       source: The bundle that is quantised.
-      utterances: What to recognise.
+      recordings: What to recognise.
       references: What should be found, by recording.
       measure: "WER", or that tokens are compared with the source's.
       baseline: The source's own result.
@@ -42,7 +42,7 @@ class Judge:
     """
 
     source: Bundle
-    utterances: tuple[Utterance, ...]
+    recordings: tuple[Recording, ...]
     references: Mapping[Path, str]
     measure: str
     baseline: VariantReport
@@ -55,7 +55,7 @@ class Judge:
         cls,
         source: Bundle,
         name: str,
-        utterances: Sequence[Utterance],
+        recordings: Sequence[Recording],
         jobs: int,
         progress: Progress,
     ) -> Judge:
@@ -65,7 +65,7 @@ class Judge:
           DataError: if no recording can be used, or nothing is found in any of them.
         """
         found = evaluate(
-            source.path, utterances, jobs=jobs, title=f"recognise with {name}", progress=progress
+            source.path, recordings, jobs=jobs, title=f"recognise with {name}", progress=progress
         )
         if not found.texts:
             reason = next(iter(found.skipped.values()), "there is none")
@@ -77,13 +77,13 @@ class Judge:
                 where=source.path,
                 fix="evaluate on speech of the kind that the model was trained on",
             )
-        words = {one.path: one.reference for one in utterances if one.reference is not None}
+        words = {one.path: one.reference for one in recordings if one.reference is not None}
         is_wer = words.keys() >= found.texts.keys()
         measure = "WER" if is_wer else TOKEN_MEASURE
         references = words if is_wer else found.tokens
         return cls(
             source,
-            tuple(utterances),
+            tuple(recordings),
             references,
             measure,
             _report(name, source.path, found, references, is_wer),
@@ -96,7 +96,7 @@ class Judge:
         """Evaluate a variant of the source."""
         found = evaluate(
             folder,
-            self.utterances,
+            self.recordings,
             jobs=self.jobs,
             title=f"recognise with {name}",
             progress=self.progress,

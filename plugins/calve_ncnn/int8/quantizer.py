@@ -17,7 +17,7 @@ from calve.quantization import (
     QuantizationReport,
     VariantReport,
 )
-from calve.recordings import find_recordings, find_utterances
+from calve.recordings import find_recordings, find_with_references
 from calve_ncnn.int8.gate import Judge, find_passing
 from calve_ncnn.int8.layers import takes_fixed_range
 from calve_ncnn.int8.options import Int8Options
@@ -137,10 +137,10 @@ class _Job:
         options = self._options
         if not (options.judged_on or options.reference):
             return _Judgement()
-        utterances = find_utterances(options.judged_on, options.reference)
+        recordings = find_with_references(options.judged_on, options.reference)
         name = "/".join(dict.fromkeys(self._source.manifest.precision.values()))
-        jobs = min(self._jobs, len(utterances))
-        judge = Judge.of(self._source, name, utterances, jobs, self._progress)
+        jobs = min(self._jobs, len(recordings))
+        judge = Judge.of(self._source, name, recordings, jobs, self._progress)
         variants = [judge.baseline]
         if name != "fp16":
             variants.append(judge.variant("fp16", self._fp16))

@@ -63,9 +63,14 @@ def test_json_is_one_object_a_line_and_nothing_else_on_stdout(
     found = [json.loads(line) for line in captured.out.splitlines()]
     assert [one["path"] for one in found] == recordings
     for one, duration in zip(found, (1.0, 0.5), strict=True):
-        assert list(one) == ["path", "text", "tokens", "timestamps", "duration", "rtf"]
+        assert list(one) == [
+            *("path", "text", "words", "word_timestamps", "tokens", "timestamps", "duration", "rtf")
+        ]
         assert one["duration"] == duration
         assert len(one["tokens"]) == len(one["timestamps"]) > 0
+        assert one["words"] == one["text"].split()
+        assert len(one["words"]) == len(one["word_timestamps"]) > 0
+        assert set(one["word_timestamps"]) <= set(one["timestamps"])
         assert one["text"] == "".join(one["tokens"]).replace("▁", " ").strip()
         assert one["rtf"] > 0
     assert "resampled from 44100 Hz to 16000 Hz" in captured.err

@@ -11,7 +11,7 @@ from calve.api import DataError, ExportError
 from calve.bundle import Bundle
 from calve.progress import NO_PROGRESS
 from calve.quantization import VariantReport
-from calve.recordings import Utterance, find_utterances
+from calve.recordings import Recording, find_with_references
 from calve_ncnn.int8.gate import TOKEN_MEASURE, Judge, find_passing
 from calve_ncnn.int8.layers import is_int8
 from calve_ncnn.int8.plan import NetworkPlan, make_plans
@@ -113,10 +113,10 @@ def test_a_gate_that_even_fp16_does_not_pass_is_an_error(
 
 
 def test_transcripts_make_it_a_word_error_rate(golden_bundle: Bundle, demo: Path) -> None:
-    utterances = find_utterances([demo], None)[:2]
-    judge = Judge.of(golden_bundle, "fp32", utterances, 1, NO_PROGRESS)
+    recordings = find_with_references([demo], None)[:2]
+    judge = Judge.of(golden_bundle, "fp32", recordings, 1, NO_PROGRESS)
     assert judge.measure == "WER"
-    words = sum(len((one.reference or "").split()) for one in utterances)
+    words = sum(len((one.reference or "").split()) for one in recordings)
     assert judge.baseline.reference_words == words
     assert judge.baseline.rtf > 0
 
@@ -125,7 +125,7 @@ def test_without_transcripts_the_sources_tokens_are_the_reference(
     golden_bundle: Bundle, demo: Path
 ) -> None:
     path = sorted(demo.glob("*.wav"))[0]
-    judge = Judge.of(golden_bundle, "fp32", [Utterance(path)], 1, NO_PROGRESS)
+    judge = Judge.of(golden_bundle, "fp32", [Recording(path)], 1, NO_PROGRESS)
     assert judge.measure == TOKEN_MEASURE
     assert judge.baseline.error_rate == 0
     assert judge.baseline.reference_words > 0
@@ -133,7 +133,7 @@ def test_without_transcripts_the_sources_tokens_are_the_reference(
 
 
 def test_recordings_of_nothing_cannot_be_judged(golden_bundle: Bundle, tmp_path: Path) -> None:
-    missing = Utterance(tmp_path / "missing.wav", "one")
+    missing = Recording(tmp_path / "missing.wav", "one")
     with pytest.raises(DataError, match=r"can be evaluated: .*does not exist"):
         Judge.of(golden_bundle, "fp32", [missing], 1, NO_PROGRESS)
 
