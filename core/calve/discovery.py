@@ -27,6 +27,7 @@ from stevedore.extension import ExtensionManager
 from calve.errors import CalveError, PluginError
 from calve.requirements import facts_of, unmet_requirement
 from calve.suggest import did_you_mean
+from calve.waiting import delays_explained
 
 __all__ = [
     "PLUGINS",
@@ -230,7 +231,7 @@ class _Guarded(_AnyExtensionManager):
             if unmet is not None:
                 raise _LoadError(Problem(source, "requirements", unmet))
             # Results of commands belong on stdout, and nothing else.
-            with redirect_stdout(sys.stderr):
+            with redirect_stdout(sys.stderr), delays_explained("importing", source):
                 return super()._load_one_plugin(ep, *args, **kwargs)
         except (KeyboardInterrupt, _LoadError):
             raise

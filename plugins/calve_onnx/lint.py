@@ -44,7 +44,8 @@ def lint(bundle_dir: Path, runtime: str | None = None) -> list[Finding]:
 
     Args:
       bundle_dir: The directory; ``bundle.json`` is not needed.
-      runtime: "onnx" or "sherpa-onnx", to look only for what matters to it; None for all.
+      runtime: "onnx" or "sherpa-onnx", to look only for what matters to it; None for all that can
+        run the encoder: one that names no ``model_type`` is none of sherpa-onnx's.
 
     Raises:
       ConfigError: if there is no such runtime.
@@ -67,7 +68,7 @@ def lint(bundle_dir: Path, runtime: str | None = None) -> list[Finding]:
         return findings
     findings += _sizes(networks, bundle_dir / TOKENS_FILE)
     if runtime in (None, _SHERPA):
-        findings += _metadata(networks)
+        findings += _metadata(networks, asked=runtime == _SHERPA)
     return findings
 
 
@@ -106,12 +107,16 @@ def _sizes(networks: Mapping[str, Network], tokens: Path) -> Iterator[Finding]:
         yield _error("tokens", error.where or str(tokens), error.what, fix)
 
 
-def _metadata(networks: Mapping[str, Network]) -> Iterator[Finding]:
+def _metadata(networks: Mapping[str, Network], *, asked: bool) -> Iterator[Finding]:
     encoder = networks["encoder"]
     model_type = encoder.metadata.get("model_type")
     if model_type is None:
         what = "the encoder says no model_type: sherpa-onnx cannot tell what it is"
-        yield _error("metadata-missing", str(encoder.path), what, _STAMP_AGAIN)
+        if encoder.metadata and not asked:
+            fix = "nothing, if sherpa-onnx is not to run it"
+            yield Finding("warning", "model-type", str(encoder.path), what, fix)
+        else:
+            yield _error("metadata-missing", str(encoder.path), what, _STAMP_AGAIN)
     elif model_type not in _MODEL_TYPES:
         what = f"calve does not know what sherpa-onnx reads from a model of type {model_type!r}"
         fix = f"known types are {', '.join(_MODEL_TYPES)}"

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from calve.host import REGISTRATION_HOOKS
+
+DATA = Path(__file__).parents[1] / "plugins" / "data"
 
 # folder, plugin, distribution and version, what the line must say
 BROKEN = [
@@ -134,6 +142,60 @@ def test_ctrl_c_during_loading_is_not_taken_for_a_broken_plugin(run_calve, tmp_p
     assert result.stderr.strip() == "Interrupted."
 
 
+class TestEveryHookOfOnePluginFails:
+    def test_costs_one_line_and_leaves_the_others_working(self, run_calve):
+        result = run_calve("hello", fakes=("every_hook_fails", "working"))
+        assert (result.returncode, result.stdout) == (0, "hello from acme\n")
+        (line,) = result.stderr.splitlines()
+        assert "every_hook_fails" in line
+        assert f"(and {len(REGISTRATION_HOOKS) - 1} more)" in line
+
+    def test_check_names_each_hook(self, run_calve):
+        checked = run_calve("plugins", "check", "every_hook_fails", fakes=("every_hook_fails",))
+        assert checked.returncode == 1
+        for hook in REGISTRATION_HOOKS:
+            assert f"{hook}: RuntimeError: {hook} is out of order" in checked.stdout
+
+
+class TestHanging:
+    """A plugin that never returns is named while calve waits for it."""
+
+    SOON = "from calve import waiting; waiting.PATIENCE = 0.5; "
+    MAIN = SOON + "from calve.cli import main; main()"
+    DRIVER = SOON + (
+        "from calve.discovery import load_driver; load_driver('calve.runtimes', 'hanging')"
+    )
+
+    @pytest.mark.parametrize(
+        ("fake", "script", "action", "name"),
+        [
+            ("hangs_at_import", MAIN, "importing plugin", "hangs_at_import"),
+            ("hangs_in_a_hook", MAIN, "calling calve_register_encoders of", "hangs_in_a_hook"),
+            ("drivers", DRIVER, "importing plugin", "hanging"),
+        ],
+    )
+    def test_it_is_named_once_with_the_way_out_and_ctrl_c_ends_it(self, fake, script, action, name):
+        with subprocess.Popen(
+            [sys.executable, "-c", script, "hello"],
+            env=os.environ | {"PYTHONPATH": str(DATA / fake)},
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as child:
+            line = child.stderr.readline()
+            child.send_signal(signal.SIGINT)
+            _, rest = child.communicate(timeout=20)
+        assert f"still {action}" in line
+        assert f"{name!r} of acme-" in line
+        assert f"CALVE_DISABLE_PLUGINS={name} or --no-plugins leaves it out" in line
+        assert "still" not in rest
+        assert child.returncode != 0
+
+    def test_one_that_does_not_is_not_named(self, run_python):
+        script = "from calve.cli import run; run(['hello']); import time; time.sleep(1)"
+        result = run_python("-c", self.SOON + script, fakes=("working",))
+        assert (result.stdout, result.stderr) == ("hello from acme\n", "")
+
+
 class TestDuplicates:
     fakes = ("duplicate_one", "duplicate_two", "working")
 
@@ -239,7 +301,6 @@ class TestDisabling:
 
 def drivers_of_the_fake():
     """Names of runtimes that the fake distribution ``drivers`` provides."""
-    path = Path(__file__).parents[1] / "plugins" / "data" / "drivers"
-    (text,) = [file.read_text() for file in path.glob("*.dist-info/entry_points.txt")]
+    (text,) = [file.read_text() for file in (DATA / "drivers").glob("*.dist-info/entry_points.txt")]
     section = text.split("[calve.runtimes]")[1].split("[")[0]
     return [line.split("=")[0].strip() for line in section.splitlines() if "=" in line]

@@ -35,7 +35,12 @@ def test_an_unknown_driver_is_an_error_with_a_suggestion(run_python):
 
 @pytest.mark.parametrize(
     ("name", "cause", "words"),
-    [("exiting", "SystemExit", "no licence"), ("asserting", "AssertionError", "no device")],
+    [
+        ("exiting", "SystemExit", "no licence"),
+        ("asserting", "AssertionError", "no device"),
+        ("needy", "ModuleNotFoundError", "install no_such_module_for_calve"),
+        ("absent", "AttributeError", "NoSuchRuntime"),
+    ],
 )
 def test_a_driver_that_cannot_be_loaded_keeps_its_cause(run_python, name, cause, words):
     (message, raised), _ = _load(run_python, name, fakes=("drivers",))

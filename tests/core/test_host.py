@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import doctest
-import inspect
 from types import ModuleType
 
 import pytest
+from hook_examples import example_plugin
 
 from calve import api, hookspecs
 from calve.discovery import Discovery, PluginSource
 from calve.host import REGISTRATION_HOOKS, Host
 
 HOOKS = sorted(name for name in vars(hookspecs) if name.startswith("calve_"))
+EVENTS = {
+    "calve_stage_finished": {"stage": "s", "seconds": 2.0, "report": {"a": 1}},
+    "calve_train_metrics": {"step": 1, "metrics": {"loss": 1.0}},
+}
 
 
 def _source(name):
@@ -46,14 +49,13 @@ def test_the_example_of_every_hook_runs_and_registers(hook):
         assert registered[0] == _source("example")
         assert isinstance(registered[1], REGISTRATION_HOOKS[hook])
     else:
-        parameters = inspect.signature(getattr(hookspecs, hook)).parameters
-        values = {"stage": "s", "seconds": 1.0, "report": {}, "step": 1, "metrics": {"loss": 1.0}}
-        assert host.notify(hook, **{name: values[name] for name in parameters}) == []
+        assert host.notify(hook, **EVENTS[hook]) == []
     assert host.problems == []
 
 
-def test_every_registration_hook_is_collected():
-    assert {h for h in HOOKS if h.startswith("calve_register_")} == set(REGISTRATION_HOOKS)
+def test_every_hook_is_a_registration_or_an_event():
+    assert sorted({*REGISTRATION_HOOKS, *EVENTS}) == HOOKS
+    assert all(hook.startswith("calve_register_") for hook in REGISTRATION_HOOKS)
 
 
 def test_a_generator_that_fails_halfway_registers_nothing():
@@ -82,40 +84,65 @@ def test_a_wrong_return_type_is_a_problem_that_names_the_hook(result):
     assert "calve_register_decoders must return or yield SearchSpecs" in problem.cause
 
 
-def test_a_hook_that_exits_does_not_end_the_process():
-    def leave():
-        raise SystemExit(4)
-
-    host = _host(bad=_module("bad", calve_register_decoders=leave))
-    assert list(host.collect("calve_register_decoders")) == []
-    assert host.problems[0].cause == "it called exit(4)"
-
-
-def test_ctrl_c_in_a_hook_passes():
-    def interrupt():
-        raise KeyboardInterrupt
-
-    host = _host(bad=_module("bad", calve_register_decoders=interrupt))
+@pytest.mark.parametrize("hook", REGISTRATION_HOOKS)
+def test_ctrl_c_in_a_hook_passes(hook):
+    host = _host(bad=_module("bad", **{hook: lambda: _raise(KeyboardInterrupt())}))
     with pytest.raises(KeyboardInterrupt):
-        list(host.collect("calve_register_decoders"))
+        list(host.collect(hook))
 
 
-def test_one_failing_listener_does_not_keep_an_event_from_the_others():
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (OSError("no network"), "OSError: no network"),
+        (AssertionError("no card"), "AssertionError: no card"),
+        (SystemExit(4), "it called exit(4)"),
+    ],
+)
+def test_one_failing_listener_does_not_keep_an_event_from_the_others(event, error, cause):
+    heard = []
+    host = _host(
+        deaf=_module("deaf", **{event: lambda: _raise(error)}),
+        keen=_module("keen", **{event: lambda: heard.append(event)}),
+    )
+    (problem,) = host.notify(event, **EVENTS[event])
+    assert (problem.source, problem.stage, problem.cause) == (_source("deaf"), event, cause)
+    assert heard == [event]
+
+
+def test_listeners_are_told_what_the_events_say():
     heard = []
 
-    def deaf(stage, seconds, report):
-        raise OSError("no network")
+    def stage_listener(stage, seconds, report):
+        heard.append({"stage": stage, "seconds": seconds, "report": report})
 
-    def listener(stage, seconds, report):
-        heard.append((stage, seconds, report))
+    def metrics_listener(step, metrics):
+        heard.append({"step": step, "metrics": metrics})
 
-    host = _host(
-        deaf=_module("deaf", calve_stage_finished=deaf),
-        keen=_module("keen", calve_stage_finished=listener),
+    keen = _module(
+        "keen", calve_stage_finished=stage_listener, calve_train_metrics=metrics_listener
     )
-    (problem,) = host.notify("calve_stage_finished", stage="s", seconds=2.0, report={"a": 1})
-    assert problem.source == _source("deaf")
-    assert heard == [("s", 2.0, {"a": 1})]
+    host = _host(keen=keen)
+    for event, values in EVENTS.items():
+        assert host.notify(event, **values) == []
+    assert heard == list(EVENTS.values())
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_a_listener_for_something_that_the_event_does_not_say_is_no_plugin(event):
+    host = _host(odd=_module("odd", **{event: lambda weather: None}))
+    (problem,) = host.problems
+    assert (problem.source, problem.stage) == (_source("odd"), "register")
+    assert "weather" in problem.cause
+    assert host.notify(event, **EVENTS[event]) == []
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_ctrl_c_in_a_listener_passes(event):
+    host = _host(bad=_module("bad", **{event: lambda: _raise(KeyboardInterrupt())}))
+    with pytest.raises(KeyboardInterrupt):
+        host.notify(event, **EVENTS[event])
 
 
 @pytest.mark.parametrize("thing", [[], {}, 7, object()])
@@ -188,7 +215,4 @@ def test_what_another_kind_of_hook_returns_is_refused(hook):
 
 
 def _registered_by_the_example(hook):
-    (example,) = doctest.DocTestParser().get_examples(inspect.getdoc(getattr(hookspecs, hook)))
-    module = ModuleType("example")
-    exec(example.source, {**vars(api)}, vars(module))
-    return _host(example=module)
+    return _host(example=example_plugin(hook))

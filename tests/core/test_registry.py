@@ -5,11 +5,12 @@ from __future__ import annotations
 from types import ModuleType
 
 import pytest
+from hook_examples import example_plugin
 
 from calve import api
 from calve.discovery import Discovery, PluginSource, Problem
 from calve.errors import PluginError
-from calve.host import Host
+from calve.host import REGISTRATION_HOOKS, Host
 from calve.registry import Registry
 
 HERE = api.LazyRef("os:getcwd")
@@ -89,6 +90,19 @@ def test_a_contested_name_belongs_to_nobody():
     assert registry.searches.conflicts() == {"x": [OWN, ONE, TWO]}
     (problem,) = registry.problems
     assert problem.stage == "conflict"
+
+
+@pytest.mark.parametrize("hook", REGISTRATION_HOOKS)
+def test_a_contested_name_of_any_kind_belongs_to_nobody(hook):
+    modules = {source: example_plugin(hook) for source in (ONE, TWO)}
+    registry = Registry(Host(Discovery(modules, (), ())))
+    (table,) = [table for table in registry.tables if table.conflicts()]
+    ((name, claimants),) = table.conflicts().items()
+    assert claimants == [ONE, TWO]
+    with pytest.raises(PluginError, match="registered more than once"):
+        table.get(name)
+    (problem,) = registry.problems
+    assert (problem.source, problem.stage) == (TWO, "conflict")
 
 
 def test_one_plugin_that_says_a_name_twice_is_in_conflict_with_itself():

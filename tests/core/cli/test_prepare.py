@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,3 +93,19 @@ def test_the_error_of_a_stage_names_the_stage_and_the_speakers(
     assert "stage 'manifests' failed: cannot hold out speaker 'theo'" in message
     assert "ann, bob" in message
     assert not (tmp_path / "data" / "manifests").exists()
+
+
+def test_a_plugin_that_fails_when_a_stage_has_finished_costs_a_line_and_no_stage(
+    run_calve: Callable[..., Any], recordings: Path, tmp_path: Path
+) -> None:
+    arguments = (
+        *("--root", recordings, "--data-dir", tmp_path / "data"),
+        *("--held-out-speaker", "bob", "--stop-stage", 0),
+    )
+    result = run_calve("prepare", "fsdd", *map(str, arguments), fakes=("every_hook_fails",))
+    assert result.returncode == 0
+    lines = [line for line in result.stderr.splitlines() if line.startswith("calve: plugin")]
+    assert "calve_register_encoders" in lines[0]
+    assert "calve_stage_finished is out of order" in lines[1]
+    assert len(lines) == 2
+    assert (tmp_path / "data" / "manifests").is_dir()

@@ -57,6 +57,19 @@ def test_without_metadata_only_sherpa_onnx_has_a_problem(broken_dir: Path) -> No
     assert lint(broken_dir, "onnx") == []
 
 
+def test_an_encoder_that_was_not_stamped_at_all_is_an_error(broken_dir: Path) -> None:
+    stamp(find_network(broken_dir, "encoder"), {})
+    finding = only(lint(broken_dir))
+    assert (finding.severity, finding.code) == ("error", "metadata-missing")
+
+
+def test_an_encoder_that_is_none_of_sherpa_onnxs_needs_no_model_type(broken_dir: Path) -> None:
+    store.write(broken_dir, {"arch": "my_encoder", "dim": 16})
+    finding = only(lint(broken_dir))
+    assert (finding.severity, finding.code) == ("warning", "model-type")
+    assert only(lint(broken_dir, "sherpa-onnx")).severity == "error"
+
+
 def test_a_key_that_sherpa_onnx_needs_is_missed(broken_dir: Path) -> None:
     table = store.read(broken_dir)
     assert table is not None

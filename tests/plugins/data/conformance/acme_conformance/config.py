@@ -11,4 +11,4 @@ def infer_config(shapes):
 
 
 def onnx_table(config, geometry):
-    return {"model_type": "sound", "dim": config.dim}
+    return {"dim": config.dim}
