@@ -23,6 +23,7 @@ from calve.checkpoint_io import (
     read_checkpoint,
     save_checkpoint,
 )
+from calve.config import option_name
 from calve.errors import CheckpointError, ConfigError
 from calve.files import file_sha256
 from calve.suggest import did_you_mean
@@ -86,7 +87,7 @@ class CheckpointChoice:
                 if getattr(self, field.name) and (field.name, self.avg) != ("avg", 1)
             ]
             if others:
-                flags = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+                flags = ", ".join(map(option_name, others))
                 raise ConfigError(
                     f"--checkpoint names one file; it cannot be combined with {flags}",
                     fix="leave out one or the other",

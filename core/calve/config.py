@@ -16,7 +16,15 @@ from calve.errors import ConfigError
 from calve.specs import Resource
 from calve.suggest import did_you_mean
 
-__all__ = ["ConfigField", "fields_help", "load_toml", "parse_text", "resolve"]
+__all__ = [
+    "ConfigField",
+    "fields_help",
+    "load_toml",
+    "option_name",
+    "parse_text",
+    "resolve",
+    "value_text",
+]
 
 T = TypeVar("T")
 
@@ -158,6 +166,20 @@ def parse_text(text: str, annotation: Any) -> Any:
     else:
         return text
     raise ValueError(f"{text!r} is not {_article(_type_name(annotation))}")
+
+
+def option_name(field_name: str) -> str:
+    """The command line's option for a field: ``rnn_hidden_size`` is ``--rnn-hidden-size``."""
+    return f"--{field_name.replace('_', '-')}"
+
+
+def value_text(value: Any) -> str:
+    """A field's value as someone types it behind its option; `parse_text` reads it."""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, (tuple, list)):
+        return ",".join(map(value_text, value))
+    return "none" if value is None else str(value)
 
 
 def _parse_union(text: str, arguments: tuple[Any, ...]) -> Any:

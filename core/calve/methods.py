@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from calve.config import fields_help, resolve
+from calve.config import fields_help, option_name, resolve
 from calve.errors import ConfigError
 from calve.protocols import Search, Session
 from calve.registry import registry
@@ -88,9 +88,8 @@ def choose_methods(names: Sequence[str], options: Mapping[str, Any]) -> list[Met
     }
     for option in options:
         if not any(option in of_method for of_method in known.values()):
-            flag = f"--{option.replace('_', '-')}"
             raise ConfigError(
-                f"{flag} is not an option of {' or '.join(known)}",
+                f"{option_name(option)} is not an option of {' or '.join(known)}",
                 fix=f"leave it out, or choose a --decoding-method that has it: "
                 f"{', '.join(_methods_with(option))}",
             )
@@ -107,9 +106,7 @@ def _check(method: Method) -> None:
     cls = registry().searches.get(method.name).options.load()
     for option in fields_help(cls):
         if option.required and option.name not in method.options:
-            raise ConfigError(
-                f"{method.name} needs --{option.name.replace('_', '-')}", fix=option.help
-            )
+            raise ConfigError(f"{method.name} needs {option_name(option.name)}", fix=option.help)
     resolve(cls, method.options)
 
 

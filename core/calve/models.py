@@ -18,7 +18,7 @@ from calve.checkpoint import (
     load_state_dict,
 )
 from calve.checkpoint_io import plain_entries, read_checkpoint
-from calve.config import load_toml, resolve
+from calve.config import load_toml, option_name, resolve, value_text
 from calve.errors import CheckpointError, ConfigError
 from calve.protocols import ModelFamily
 from calve.registry import registry
@@ -255,9 +255,10 @@ def _infer(builder: ModelBuilder, shapes: Shapes, source: str) -> dict[str, dict
 def _check_agreement(options: Mapping[str, Any], inferred: Mapping[str, Any], source: str) -> None:
     for name, value in options.items():
         if name in inferred and value != inferred[name]:
-            flag = f"--{name.replace('_', '-')}"
+            flag = option_name(name)
             raise ConfigError(
-                f"{flag} {value} contradicts the checkpoint, where it is {inferred[name]}",
+                f"{flag} {value_text(value)} contradicts the checkpoint, where it is "
+                f"{value_text(inferred[name])}",
                 where=source,
                 fix=f"leave out {flag}: it is read from the checkpoint",
             )

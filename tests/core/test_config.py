@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calve.config import fields_help, load_toml, parse_text, resolve
+from calve.config import fields_help, load_toml, option_name, parse_text, resolve, value_text
 from calve.errors import ConfigError
 from calve.specs import Resource
 
@@ -145,14 +145,33 @@ def test_other_texts_are_refused(text, annotation):
         parse_text(text, annotation)
 
 
+@pytest.mark.parametrize(
+    ("value", "text", "annotation"),
+    [
+        (True, "1", bool),
+        (False, "0", bool),
+        (None, "none", int | None),
+        ((True, False), "1,0", tuple[bool, ...]),
+        (Path("x/y"), "x/y", Path),
+    ],
+)
+def test_a_value_is_shown_as_it_is_typed(value, text, annotation):
+    assert value_text(value) == text
+    assert parse_text(text, annotation) == value
+
+
+def test_an_option_is_shown_as_it_is_typed():
+    assert option_name("rnn_hidden_size") == "--rnn-hidden-size"
+
+
 @given(st.lists(st.integers(), min_size=1))
-def test_a_printed_tuple_is_read_back(numbers):
-    assert parse_text(",".join(map(str, numbers)), tuple[int, ...]) == tuple(numbers)
+def test_a_shown_tuple_is_read_back(numbers):
+    assert parse_text(value_text(numbers), tuple[int, ...]) == tuple(numbers)
 
 
 @given(st.floats(allow_nan=False))
-def test_a_printed_number_is_read_back(number):
-    assert parse_text(repr(number), float) == number
+def test_a_shown_number_is_read_back(number):
+    assert parse_text(value_text(number), float) == number
 
 
 @given(st.dictionaries(st.text(), st.one_of(st.none(), st.integers(), st.text(), st.booleans())))

@@ -8,7 +8,7 @@ import pytest
 
 from calve.checkpoint import builtin_checkpoint
 from calve.discovery import load_driver
-from calve.exporting import model_symbols
+from calve.exporting import export, model_symbols
 from calve.models import load
 from calve.scoring import total_errors
 from calve.transcription import Recognizer
@@ -30,6 +30,22 @@ def test_it_understands_digits_at_any_chunk_size(demo_recordings: list[Path], ch
     recognizer = Recognizer(session, model_symbols(None, loaded))
     heard = [recognizer.transcribe(path).text for path in demo_recordings]
     assert total_errors(zip(words_of(demo_recordings), heard, strict=True)).wer <= 5.0
+
+
+def test_its_ncnn_bundle_hears_the_words_that_torch_hears(
+    demo_recordings: list[Path], tmp_path: Path
+) -> None:
+    loaded = load(RECIPE, CHECKPOINT)
+    session = load_driver("calve.runtimes", "torch").open(loaded)
+    in_torch = Recognizer(session, model_symbols(None, loaded))
+    bundle = export(RECIPE, checkpoint=CHECKPOINT, output=tmp_path / "bundle", format="ncnn")
+    in_ncnn = Recognizer.from_bundle(bundle)
+    assert type(in_ncnn.session).__name__ == "NcnnSession"
+    expected = [in_torch.transcribe(path) for path in demo_recordings]
+    found = [in_ncnn.transcribe(path) for path in demo_recordings]
+    assert [one.text for one in found] == [one.text for one in expected]
+    assert [one.timestamps for one in found] == [one.timestamps for one in expected]
+    assert all(one.text for one in found)
 
 
 def test_it_is_small_enough_to_come_with_the_package() -> None:

@@ -9,7 +9,7 @@ import click
 
 from calve.cli.options import dataclass_options, json_option
 from calve.cli.output import print_json
-from calve.config import fields_help, resolve
+from calve.config import fields_help, option_name, resolve
 from calve.errors import ConfigError, DataError
 from calve.pipeline import run_steps
 from calve.progress import console_progress
@@ -71,7 +71,7 @@ def _corpus_command(corpus: DatasetSpec) -> click.Command:
 def _demand_required(options_class: type, given: Mapping[str, Any]) -> None:
     for field in fields_help(options_class):
         if field.required and field.name not in given:
-            raise click.UsageError(f"Missing option '--{field.name.replace('_', '-')}'.")
+            raise click.UsageError(f"Missing option '{option_name(field.name)}'.")
 
 
 def _stages_text(corpus: DatasetSpec) -> str:

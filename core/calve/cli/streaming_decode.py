@@ -14,7 +14,7 @@ from calve.checkpoint import CheckpointChoice
 from calve.cli.decoding_options import check_steps, decoding_options
 from calve.cli.options import RecipeGroup, dataclass_options
 from calve.cli.results import Row, print_results
-from calve.config import resolve
+from calve.config import option_name, resolve, value_text
 from calve.decoding import MAX_DURATION, Decoded
 from calve.endpointing import EndpointRules
 from calve.errors import ConfigError
@@ -180,12 +180,13 @@ def _check_bundle(
         raise ConfigError("--bundle is an export of one checkpoint", fix="choose one of them")
     for table, options in overrides.items():
         for name, value in options.items():
-            exported = manifest.config[table].get(name)
+            exported, flag = manifest.config[table].get(name), option_name(name)
             if value != exported:
                 raise ConfigError(
-                    f"the bundle was exported with {name} {exported}, not {value}",
+                    f"the bundle was exported with {flag} {value_text(exported)}, "
+                    f"not {value_text(value)}",
                     where=bundle_dir,
-                    fix=f"leave --{name.replace('_', '-')} out, or export the checkpoint with it",
+                    fix=f"leave {flag} out, or export the checkpoint with it",
                 )
 
 

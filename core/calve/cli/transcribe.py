@@ -23,6 +23,7 @@ from calve.cli.options import (
 )
 from calve.cli.output import print_json, score_text
 from calve.cli.recognizers import AnyRecognizer, bundle_recognizer, checkpoint_recognizer
+from calve.config import option_name
 from calve.error_files import ResultFiles, write_results
 from calve.errors import AudioError, ConfigError
 from calve.methods import Method
@@ -161,7 +162,7 @@ def _check_bundle(bundle: str, recordings: list[str], of_checkpoints: list[str])
     if not recordings:
         raise click.UsageError("Missing argument 'RECORDINGS...'.")
     if of_checkpoints:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in of_checkpoints)
+        flags = ", ".join(map(option_name, of_checkpoints))
         raise ConfigError(
             f"{flags}: of a checkpoint only; a bundle is what it was exported as",
             where=bundle,

@@ -126,7 +126,7 @@ def test_what_hotwords_change_is_reported(
         ((), "no checkpoint was given"),
         (("--compare", "--bundle", "BUNDLE"), "no checkpoint was given"),
         (("--bundle", "BUNDLE", "--checkpoint", "x.pt"), "instead of a checkpoint"),
-        (("--bundle", "BUNDLE", "--encoder-dim", "7"), "exported with encoder_dim"),
+        (("--bundle", "BUNDLE", "--encoder-dim", "7"), "exported with --encoder-dim 32, not 7"),
         (("--bundle", "/nowhere"), "does not exist"),
         (("--checkpoint", "/nowhere.pt"), "/nowhere.pt"),
         (("--bundle", "BUNDLE", "--rule1-min-trailing-silence", "0"), "must be positive"),

@@ -75,7 +75,7 @@ def test_what_a_state_dict_cannot_tell_is_read_from_the_checkpoint_or_given(
 def test_an_option_cannot_change_what_the_checkpoint_says_of_its_weights(
     recipe: str, checkpoint: Path
 ) -> None:
-    contradiction = "--causal-convolution False contradicts the checkpoint, where it is True"
+    contradiction = "--causal-convolution 0 contradicts the checkpoint, where it is 1"
     with pytest.raises(ConfigError, match=contradiction):
         load_model(recipe, checkpoint, causal_convolution=False)
     stepping = {"decode_chunk_size": 3, "left_context": 9, "dropout": 0.5}
