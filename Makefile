@@ -10,7 +10,7 @@ CONFORMER := $(RECIPE) --checkpoint builtin:digits-conformer
 SPLITS := --corpus fsdd --split test --split heldout
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint format bench compat wer clean
+.PHONY: help install demo test test-fast lint format docs compat wer clean
 
 help: ## Show this list.
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet $(PIP_OPTIONS) --constraint constraints.txt --editable '.[test,lint]'
+	$(BIN)/python -m pip install --quiet $(PIP_OPTIONS) --constraint constraints.txt --editable '.[test,lint,docs]'
 	@touch $@
 
 install: $(VENV)/.installed ## Create .venv and install calve in it, with the exact versions that were tested.
@@ -55,9 +55,12 @@ lint: install ## ruff, mypy --strict on core, import-linter.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: install ## The documentation as a site, in site/; a warning is an error.
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs site
+
 format: install ## Let ruff format everything.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean: ## Remove what make created.
-	rm -rf $(VENV) demo wer
+	rm -rf $(VENV) demo wer site
