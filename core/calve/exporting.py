@@ -197,7 +197,7 @@ class _Job:
         from calve.models import parameter_counts
 
         report = dict(workspace.report)
-        precision = report.pop("precision")
+        precision = _checked_precision(report.pop("precision", None), self.exporter)
         tools = report.pop("tools", {})
         model_config = workspace.config["model"]
         return BundleManifest(
@@ -245,6 +245,22 @@ class _Job:
             self.features.sample_rate, pcm, features, manifest.geometry.chunk_ms, observations[0]
         )
         return golden, sum(reports[1:], start=reports[0])
+
+
+def _checked_precision(precision: Any, exporter: ExporterSpec) -> dict[str, str]:
+    """What the steps reported of the weights of each network.
+
+    Raises:
+      ExportError: if they did not.
+    """
+    if not isinstance(precision, dict) or not precision or not {*precision.values()} <= {*LIMITS}:
+        raise ExportError(
+            f"the steps of format {exporter.format} report the precision {precision!r}",
+            where=str(registry().exporters.source(exporter.format)),
+            fix="a step must set workspace.report['precision'], a name for each network: "
+            f"{', '.join(LIMITS)}",
+        )
+    return precision
 
 
 def _reformed(forms: Sequence[LazyRef], encoder: Any) -> Any:

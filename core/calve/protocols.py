@@ -363,7 +363,9 @@ class ExportWorkspace:
       folder: Temporary folder that becomes the bundle; steps write their final files here.
       scratch: Temporary folder for intermediate files, deleted afterwards.
       device_form: Makes of a plain encoder what graph formats compile.
-      report: Free-form results by step name; ends up in ``bundle.json``.
+      report: Results by name of the step; ends up in ``bundle.json``. Some step must set
+        "precision", the precision of the weights ("fp32", "fp16" or "int8") by network; "tools" may
+        hold versions of the packages that were used.
     """
 
     model: Any

@@ -33,7 +33,7 @@ _USED = {
 
 def lint_weights(bundle_dir: Path, runtime: str | None = None) -> list[Finding]:
     """Look at ``pretrained.pt``: readable without running code, with a model inside."""
-    _check_runtime(runtime, "torch")
+    _check_runtime(runtime, "state-dict")
     path = bundle_dir / WEIGHTS_FILE
     try:
         checkpoint = read_checkpoint(path)

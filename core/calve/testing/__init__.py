@@ -16,13 +16,17 @@ minor release may add checks, and the changelog names them.
 from __future__ import annotations
 
 from calve.testing.encoders import EncoderConformance
+from calve.testing.exporters import ExporterConformance
 from calve.testing.losses import LossBackendConformance
 from calve.testing.metadata import MetadataWriterConformance
+from calve.testing.runtimes import RuntimeConformance
 from calve.testing.searches import DecoderConformance
 
 __all__ = [
     "DecoderConformance",
     "EncoderConformance",
+    "ExporterConformance",
     "LossBackendConformance",
     "MetadataWriterConformance",
+    "RuntimeConformance",
 ]

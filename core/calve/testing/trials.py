@@ -2,17 +2,72 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from calve.bundle import Bundle
+from calve.bundle import GOLDEN_FILE, TOKENS_FILE, Bundle
 from calve.exporting import try_export
-from calve.tiny import make_tiny_model
+from calve.registry import registry
+from calve.specs import ExporterSpec
+from calve.testing.checks import fail, names_of, require
+from calve.tiny import TinyModel, make_tiny_model
 
-__all__ = ["exported"]
+__all__ = [
+    "check_without_torch",
+    "copy_of",
+    "exported",
+    "kept_bundle",
+    "leaving_nothing_behind",
+    "recipe_for",
+    "tiny_model",
+    "weight_files",
+    "working_copy",
+]
+
+_PREFIX = "calve-conformance-"
+_TIME_LIMIT = 120.0
+
+_VERIFY = """
+import sys
+sys.modules["torch"] = None
+from calve.bundle import Bundle
+from calve.errors import CalveError
+from calve.verification import FAILED, check_bundle
+for check in check_bundle(Bundle.open(sys.argv[1])):
+    if check.outcome == FAILED:
+        print(f"{check.name}: {check.detail}")
+"""
+
+
+def recipe_for(format_name: str, chosen: str | None = None) -> str:
+    """A recipe whose encoder claims a format: ``chosen``, or the first that is registered."""
+    claiming = [
+        recipe.name
+        for recipe in registry().recipes
+        if chosen in (None, recipe.name)
+        and format_name in registry().encoders.get(recipe.encoder).formats
+    ]
+    if not claiming:
+        fail(
+            f"no encoder claims the format {format_name!r}, so nothing can be tried: name a recipe "
+            "whose encoder has it in EncoderSpec.formats"
+        )
+    return claiming[0]
+
+
+@functools.cache
+def tiny_model(recipe: str) -> TinyModel:
+    """A tiny random model of a recipe, made once for all checks."""
+    return make_tiny_model(recipe)
 
 
 @contextmanager
@@ -26,15 +81,96 @@ def exported(
       format_name: Name of an export format, claimed or not.
       options: The format's options.
     """
-    model = make_tiny_model(recipe)
-    with tempfile.TemporaryDirectory(prefix="calve-conformance-") as folder:
-        checkpoint, tokens = model.write(Path(folder))
-        yield try_export(
-            recipe,
-            checkpoint=checkpoint,
-            tokens=tokens,
-            output=Path(folder) / "bundle",
-            format=format_name,
-            overrides=model.options,
-            **(options or {}),
-        )
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
+        yield _export(recipe, format_name, Path(folder), options or {})
+
+
+def kept_bundle(recipe: str, format_name: str, precision: str) -> Bundle:
+    """A bundle of a tiny random model, made once for all checks, which must not write into it."""
+    return _kept_bundle(recipe, registry().exporters.get(format_name), precision)
+
+
+@functools.cache
+def _kept_bundle(recipe: str, exporter: ExporterSpec, precision: str) -> Bundle:
+    folder = Path(tempfile.mkdtemp(dir=_kept_folder().name))
+    return _export(recipe, exporter.format, folder, exporter.precisions[precision])
+
+
+@functools.cache
+def _kept_folder() -> tempfile.TemporaryDirectory[str]:
+    """Removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix=_PREFIX)
+
+
+def _export(recipe: str, format_name: str, folder: Path, options: Mapping[str, Any]) -> Bundle:
+    model = tiny_model(recipe)
+    checkpoint, tokens = model.write(folder)
+    return try_export(
+        recipe,
+        checkpoint=checkpoint,
+        tokens=tokens,
+        output=folder / "bundle",
+        format=format_name,
+        overrides=model.options,
+        **options,
+    )
+
+
+def copy_of(bundle: Bundle, folder: Path) -> Bundle:
+    """A copy in a new folder; links are copied as what they are."""
+    return Bundle(Path(shutil.copytree(bundle.path, folder, symlinks=True)), bundle.manifest)
+
+
+@contextmanager
+def working_copy(bundle: Bundle) -> Iterator[Bundle]:
+    """A copy that may be broken, there for the ``with`` block."""
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
+        yield copy_of(bundle, Path(folder) / "bundle")
+
+
+def weight_files(bundle: Bundle) -> list[str]:
+    """Names of the files that an exporter wrote: not those that every bundle has."""
+    return [name for name in bundle.manifest.files if name not in (TOKENS_FILE, GOLDEN_FILE)]
+
+
+def check_without_torch(bundle: Bundle) -> None:
+    """See that a bundle is verified in a process that cannot import torch."""
+    child = subprocess.run(
+        [sys.executable, "-c", _VERIFY, str(bundle.path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=_TIME_LIMIT,
+    )
+    require(
+        child.returncode == 0 and not child.stdout,
+        "where torch is not installed the bundle does not work; its runtime must not import "
+        f"torch:\n{child.stdout}{child.stderr}",
+    )
+
+
+@contextmanager
+def leaving_nothing_behind() -> Iterator[Path]:
+    """A folder for the output of the block, which must write nowhere else that we can see.
+
+    Nothing may be left in the working directory and in the folder for temporary files, nor beside
+    the output, which is to be called "output".
+    """
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
+        place = Path(folder)
+        for name in ("work", "temporary", "target"):
+            (place / name).mkdir()
+        before = Path.cwd()
+        os.chdir(place / "work")
+        try:
+            with mock.patch.object(tempfile, "tempdir", str(place / "temporary")):
+                yield place / "target"
+        finally:
+            os.chdir(before)
+        for name, where in (
+            ("work", "in the working directory"),
+            ("temporary", "among temporary files"),
+            ("target", "beside the output"),
+        ):
+            left = {path.name for path in (place / name).iterdir()} - {"output"}
+            require(not left, f"it leaves {names_of(left)} {where}")

@@ -1,0 +1,252 @@
+"""What every runtime of an export format promises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+from unittest import SkipTest
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calve.bundle import Bundle
+from calve.discovery import load_driver
+from calve.errors import CalveError, PluginError
+from calve.protocols import Session, States
+from calve.registry import registry
+from calve.testing.checks import fail, require
+from calve.testing.trials import (
+    check_without_torch,
+    kept_bundle,
+    recipe_for,
+    weight_files,
+    working_copy,
+)
+
+__all__ = ["RuntimeConformance"]
+
+Float32Array = NDArray[np.float32]
+
+_STREAMS = 3
+_STEPS = 3
+
+
+class RuntimeConformance:
+    """Tests of a driver in ``calve.runtimes``, on a bundle of a very small model.
+
+    The driver ``torch``, which takes a live model, is none of those.
+
+    Attributes:
+      runtime: Its name.
+      format: Format of the bundles that it opens; by default the first that names it.
+      recipe: A recipe whose encoder claims the format; by default the first that is registered.
+      needs_torch: Whether it runs the networks with torch; others must do without.
+      tolerance: Largest difference between two ways to the same numbers, relative to the largest
+        of them if that is above 1.
+    """
+
+    runtime: ClassVar[str]
+    format: ClassVar[str | None] = None
+    recipe: ClassVar[str | None] = None
+    needs_torch: ClassVar[bool] = False
+    tolerance: ClassVar[float] = 1e-4
+
+    def test_its_name_is_its_own(self) -> None:
+        try:
+            load_driver("calve.runtimes", self.runtime)
+        except PluginError as error:
+            fail(error.message)
+
+    def test_a_session_says_what_its_bundle_says(self) -> None:
+        session, manifest = self._open(), self._bundle().manifest
+        require(isinstance(session, Session), "what it opens lacks methods of a Session")
+        said = {
+            "geometry": manifest.geometry,
+            "feature_dim": manifest.features.num_mel_bins,
+            "blank_id": manifest.blank_id,
+            "context_size": manifest.context_size,
+            "vocab_size": manifest.vocab_size,
+        }
+        for name, expected in said.items():
+            actual = getattr(session, name)
+            require(
+                actual == expected,
+                f"the session's {name} is {actual}, and the bundle's {expected}",
+            )
+        require(
+            session.initial_symbol in (-1, session.blank_id),
+            f"before the first symbol it sees {session.initial_symbol}, neither blank nor nothing",
+        )
+
+    def test_arrays_are_contiguous_float32_with_the_streams_first(self) -> None:
+        session = self._open()
+        encoder_out, _ = session.encode_chunk(
+            self._segment(_STREAMS), session.init_states(_STREAMS)
+        )
+        decoder_out = session.decode_context(self._contexts(_STREAMS))
+        logits = session.join(np.ascontiguousarray(encoder_out[:, 0]), decoder_out)
+        frames = session.geometry.output_frames
+        for name, array, shape in (
+            ("encode_chunk", encoder_out, (_STREAMS, frames)),
+            ("decode_context", decoder_out, (_STREAMS,)),
+            ("join", logits, (_STREAMS, session.vocab_size)),
+        ):
+            require(
+                array.shape[: len(shape)] == shape,
+                f"{name} gives the shape {array.shape} for {_STREAMS} streams; it must begin with "
+                f"{shape}",
+            )
+            require(
+                array.dtype == np.float32 and array.flags.c_contiguous,
+                f"{name} gives {array.dtype}, {'' if array.flags.c_contiguous else 'not '}"
+                "contiguous; searches need contiguous float32",
+            )
+
+    def test_streams_do_not_see_each_other(self) -> None:
+        session = self._open()
+        together = self._encode(session, self._audio(_STREAMS))
+        for row in range(_STREAMS):
+            alone = self._encode(session, self._audio(_STREAMS)[row : row + 1])
+            self._compare(together[row], alone[0], f"stream {row} among {_STREAMS}")
+        contexts = self._contexts(_STREAMS)
+        decoder_out = session.decode_context(contexts)
+        for row in range(_STREAMS):
+            one = session.decode_context(contexts[row : row + 1])
+            self._compare(decoder_out[row], one[0], f"the context of stream {row}")
+
+    def test_streams_come_and_go(self) -> None:
+        session = self._open()
+        audio = self._audio(_STREAMS)
+        expected = self._encode(session, audio)
+        _, after = self._steps(session, audio, session.init_states(_STREAMS), range(1))
+        order = (2, 0)
+        chosen = session.select_states(after, order)
+        out, chosen = self._steps(session, audio[list(order)], chosen, range(1, 2))
+        frames = session.geometry.output_frames
+        self._compare(
+            out, expected[list(order), frames : 2 * frames], "streams that select_states chose"
+        )
+        _, late = self._steps(session, audio[1:2], session.select_states(after, [1]), range(1, 2))
+        joined = session.join_states([chosen, late])
+        out, _ = self._steps(session, audio[[*order, 1]], joined, range(2, 3))
+        self._compare(
+            out, expected[[*order, 1], 2 * frames :], "streams that join_states brought together"
+        )
+
+    def test_a_step_leaves_its_inputs_alone(self) -> None:
+        session = self._open()
+        _, states = session.encode_chunk(self._segment(1), session.init_states(1))
+        inputs: dict[str, Any] = {
+            "features": self._segment(1),
+            "contexts": self._contexts(1),
+            **states,
+        }
+        before = {name: array.copy() for name, array in inputs.items()}
+        encoder_out, _ = session.encode_chunk(inputs["features"], states)
+        decoder_out = session.decode_context(inputs["contexts"])
+        frame = np.ascontiguousarray(encoder_out[:, 0])
+        inputs |= {"encoder_out": frame, "decoder_out": decoder_out}
+        before |= {"encoder_out": frame.copy(), "decoder_out": decoder_out.copy()}
+        session.join(frame, decoder_out)
+        changed = [name for name, one in inputs.items() if not np.array_equal(one, before[name])]
+        require(not changed, f"a step writes into what it was given: {', '.join(changed)}")
+
+    def test_answers_stay_what_they_were(self) -> None:
+        session = self._open()
+        states = session.init_states(1)
+        first, _ = session.encode_chunk(self._segment(1), states)
+        kept = first.copy()
+        session.encode_chunk(-self._segment(1), states)
+        require(
+            np.array_equal(first, kept),
+            "the next step overwrites what this one returned: give away a copy",
+        )
+
+    def test_it_answers_the_same_every_time(self) -> None:
+        audio = self._audio(1)
+        first, again = self._open(), self._open()
+        expected = self._encode(first, audio)
+        for session, what in ((first, "asked twice"), (again, "opened twice")):
+            self._compare(self._encode(session, audio), expected, f"a bundle that is {what}")
+
+    def test_more_threads_change_nothing(self) -> None:
+        audio = self._audio(1)
+        expected = self._encode(self._open(), audio)
+        threaded = self._encode(self._open(num_threads=2), audio)
+        self._compare(threaded, expected, "with two threads")
+
+    def test_a_bundle_that_lacks_a_file_is_an_error(self) -> None:
+        for name in weight_files(self._bundle()):
+            with working_copy(self._bundle()) as bundle:
+                (bundle.path / name).unlink()
+                try:
+                    load_driver("calve.runtimes", self.runtime).open(bundle)
+                except CalveError:
+                    continue
+                except Exception as error:
+                    fail(f"without {name} it raises {type(error).__name__}, not a BundleError")
+                fail(f"it opens a bundle without {name}")
+
+    def test_it_runs_where_torch_is_not_installed(self) -> None:
+        if self.needs_torch:
+            raise SkipTest("it runs the networks with torch")
+        check_without_torch(self._bundle())
+
+    def _bundle(self) -> Bundle:
+        format_name = self.format or self._first_format()
+        exporter = registry().exporters.get(format_name)
+        recipe = recipe_for(format_name, self.recipe)
+        return kept_bundle(recipe, format_name, next(iter(exporter.precisions)))
+
+    def _first_format(self) -> str:
+        named = [one.format for one in registry().exporters if one.runtime == self.runtime]
+        if not named:
+            fail(f"no export format names the runtime {self.runtime!r}: say which format it opens")
+        return named[0]
+
+    def _open(self, num_threads: int = 1) -> Session:
+        driver = load_driver("calve.runtimes", self.runtime)
+        session: Session = driver.open(self._bundle(), num_threads=num_threads)
+        return session
+
+    def _audio(self, streams: int) -> Float32Array:
+        """(N, T, C) features for as many steps as are taken."""
+        manifest = self._bundle().manifest
+        frames = manifest.geometry.overlap + _STEPS * manifest.geometry.shift
+        shape = (streams, frames, manifest.features.num_mel_bins)
+        return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+    def _segment(self, streams: int) -> Float32Array:
+        return np.ascontiguousarray(
+            self._audio(streams)[:, : self._bundle().manifest.geometry.segment]
+        )
+
+    def _contexts(self, streams: int) -> NDArray[np.int64]:
+        manifest = self._bundle().manifest
+        shape = (streams, manifest.context_size)
+        return np.random.default_rng(1).integers(0, manifest.vocab_size, shape)
+
+    def _encode(self, session: Session, audio: Float32Array) -> Float32Array:
+        return self._steps(session, audio, session.init_states(len(audio)), range(_STEPS))[0]
+
+    def _steps(
+        self, session: Session, audio: Float32Array, states: States, numbers: Sequence[int]
+    ) -> tuple[Float32Array, States]:
+        """The encoder frames of some steps, (N, T', D), and the states after them."""
+        geometry = session.geometry
+        outputs = []
+        for number in numbers:
+            start = number * geometry.shift
+            segment = np.ascontiguousarray(audio[:, start : start + geometry.segment])
+            encoder_out, states = session.encode_chunk(segment, states)
+            outputs.append(encoder_out.copy())
+        return np.concatenate(outputs, axis=1), states
+
+    def _compare(self, actual: Float32Array, expected: Float32Array, what: str) -> None:
+        require(
+            actual.shape == expected.shape,
+            f"{what}: the shape is {actual.shape}, not {expected.shape}",
+        )
+        error = float(np.abs(actual - expected).max())
+        allowed = self.tolerance * max(1.0, float(np.abs(expected).max()))
+        require(error <= allowed, f"{what}: off by {error:.1e}, {allowed:.1e} is allowed")

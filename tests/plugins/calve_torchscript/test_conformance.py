@@ -1,0 +1,28 @@
+"""The formats that torch loads, and their runtimes, in the conformance kit."""
+
+from __future__ import annotations
+
+from calve.testing import ExporterConformance, RuntimeConformance
+
+
+class TestStateDict(ExporterConformance):
+    format = "state-dict"
+
+
+class TestTrace(ExporterConformance):
+    format = "jit-trace"
+
+
+class TestScript(ExporterConformance):
+    format = "jit-script"
+    recipe = "pruned_transducer_stateless5"
+
+
+class TestStateDictRuntime(RuntimeConformance):
+    runtime = "state-dict"
+    needs_torch = True
+
+
+class TestTorchscriptRuntime(RuntimeConformance):
+    runtime = "torchscript"
+    needs_torch = True
