@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -99,6 +100,24 @@ def test_a_format_whose_packages_are_missing_says_what_to_install(
     with pytest.raises(PluginError, match="onnx needs no-such-runtime>=1") as caught:
         export(**job, format="onnx")
     assert caught.value.fix == "pip install 'calve[onnx]'"
+    assert nothing_is_left_of(job)
+
+
+@pytest.mark.parametrize("reported", [None, {}, "fp32", {"encoder": "fp64"}])
+def test_an_exporter_that_does_not_report_the_precision_is_told_so(
+    job: dict[str, Any], monkeypatch: pytest.MonkeyPatch, reported: object
+):
+    def write(workspace: Any) -> None:
+        if reported is not None:
+            workspace.report["precision"] = reported
+
+    exporters = registry().exporters
+    step = SimpleNamespace(name="write", summary="", run=SimpleNamespace(load=lambda: write))
+    silent = replace(exporters.get("state-dict"), steps=(step,))
+    monkeypatch.setattr(exporters, "get", lambda name: silent)
+    with pytest.raises(ExportError, match="report the precision") as caught:
+        export(**job, format="state-dict")
+    assert "workspace.report['precision']" in caught.value.fix
     assert nothing_is_left_of(job)
 
 

@@ -83,24 +83,11 @@ class RuntimeConformance:
         encoder_out, _ = session.encode_chunk(
             self._segment(_STREAMS), session.init_states(_STREAMS)
         )
+        _check_array("encode_chunk", encoder_out, (_STREAMS, session.geometry.output_frames))
         decoder_out = session.decode_context(self._contexts(_STREAMS))
+        _check_array("decode_context", decoder_out, (_STREAMS,))
         logits = session.join(np.ascontiguousarray(encoder_out[:, 0]), decoder_out)
-        frames = session.geometry.output_frames
-        for name, array, shape in (
-            ("encode_chunk", encoder_out, (_STREAMS, frames)),
-            ("decode_context", decoder_out, (_STREAMS,)),
-            ("join", logits, (_STREAMS, session.vocab_size)),
-        ):
-            require(
-                array.shape[: len(shape)] == shape,
-                f"{name} gives the shape {array.shape} for {_STREAMS} streams; it must begin with "
-                f"{shape}",
-            )
-            require(
-                array.dtype == np.float32 and array.flags.c_contiguous,
-                f"{name} gives {array.dtype}, {'' if array.flags.c_contiguous else 'not '}"
-                "contiguous; searches need contiguous float32",
-            )
+        _check_array("join", logits, (_STREAMS, session.vocab_size))
 
     def test_streams_do_not_see_each_other(self) -> None:
         session = self._open()
@@ -250,3 +237,16 @@ class RuntimeConformance:
         error = float(np.abs(actual - expected).max())
         allowed = self.tolerance * max(1.0, float(np.abs(expected).max()))
         require(error <= allowed, f"{what}: off by {error:.1e}, {allowed:.1e} is allowed")
+
+
+def _check_array(name: str, array: Float32Array, shape: tuple[int, ...]) -> None:
+    require(
+        array.shape[: len(shape)] == shape,
+        f"{name} gives the shape {array.shape} for {_STREAMS} streams; it must begin with {shape}",
+    )
+    contiguous = bool(array.flags.c_contiguous)
+    require(
+        array.dtype == np.float32 and contiguous,
+        f"{name} gives {array.dtype}, {'' if contiguous else 'not '}contiguous; searches need "
+        "contiguous float32",
+    )

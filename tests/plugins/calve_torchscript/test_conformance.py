@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from calve.testing import ExporterConformance, RuntimeConformance
 
 
@@ -9,10 +11,12 @@ class TestStateDict(ExporterConformance):
     format = "state-dict"
 
 
+@pytest.mark.slow
 class TestTrace(ExporterConformance):
     format = "jit-trace"
 
 
+@pytest.mark.slow
 class TestScript(ExporterConformance):
     format = "jit-script"
     recipe = "pruned_transducer_stateless5"
