@@ -81,7 +81,7 @@ class BundleManifest:
       unk_id: Id of ``<unk>``, which is never written out; None if there is none.
       context_size: Symbols that the decoder looks back at.
       vocab_size: Symbols that the joiner scores.
-      precision: "fp32", "fp16" or "int8", by network.
+      precision: "fp32", "fp16", "int8" or a quantiser's scheme, by network.
       parameters: Parameter counts, by network and in total.
       tools: Versions of what made the bundle, by name.
       metadata: The table stamped in for the format's real runtime.

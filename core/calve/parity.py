@@ -36,7 +36,8 @@ LIMITS = {"fp32": 1e-4, "fp16": 1e-2, "int8": 2e-2}
 
 Rounding to float16 was measured to cost 1e-3 of the largest value in a model of 84 million
 parameters, and 7e-3 in a tiny random one. An int8 bundle is held to its own golden numbers: on
-another processor an activation may round to the neighbouring step.
+another processor an activation may round to the neighbouring step. So is every other scheme that a
+quantiser may have.
 """
 
 MIN_CHUNKS = 20
@@ -236,7 +237,8 @@ def _limit(output: str, precision: str, peak: float) -> float:
     alone moves one of 55 by 1.3e-4.
     """
     absolute = precision == "fp32" and output in _READ_BY_SEARCHES
-    return LIMITS[precision] * (1.0 if absolute else max(1.0, peak))
+    limit = LIMITS.get(precision, LIMITS["int8"])
+    return limit * (1.0 if absolute else max(1.0, peak))
 
 
 def _encode(

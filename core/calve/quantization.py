@@ -52,7 +52,7 @@ class LayerReport:
       network: Network that it belongs to.
       layer: Its name there.
       type: Its type, as the format calls it.
-      precision: Of its largest weight: "int8", "fp16" or "fp32".
+      precision: Of its largest weight: "fp32", "fp16", or the scheme's name.
       reason: Why it has this precision.
       parameters: Numbers that it holds.
       bytes_before: Bytes in the source bundle.

@@ -172,7 +172,7 @@ def _allowed_differences(bundle: Bundle) -> float:
     differ. Where quantisation itself changed what is heard, the model is undecided, every symbol
     depends on the ones before it, and nothing but silence can be told from rounding.
     """
-    if "int8" not in bundle.manifest.precision.values():
+    if {*bundle.manifest.precision.values()} <= {"fp32", "fp16"}:
         return 0
     parity = bundle.manifest.parity
     return 1 if parity["tokens"] == parity["reference_tokens"] else math.inf

@@ -114,6 +114,14 @@ def test_the_limit_of_fp16_grows_with_the_values(session: TorchSession):
         report(off_by(large, "logits", 1.1), large, "fp16").check()
 
 
+def test_a_scheme_of_any_name_is_held_to_the_limit_of_int8(session: TorchSession):
+    reference = observed(session)
+    close, far = (off_by(reference, "logits", error) for error in (0.015, 1.0))
+    report(close, reference, "my_int4").check()
+    with pytest.raises(ExportError, match="my_int4 allows"):
+        report(far, reference, "my_int4").check()
+
+
 def test_in_fp32_only_the_limit_of_a_state_grows_with_the_values(session: TorchSession):
     reference = observed(session)
     large = off_by(off_by(reference, "cell", 50.0), "logits", 50.0)

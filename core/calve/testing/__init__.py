@@ -19,6 +19,7 @@ from calve.testing.encoders import EncoderConformance
 from calve.testing.exporters import ExporterConformance
 from calve.testing.losses import LossBackendConformance
 from calve.testing.metadata import MetadataWriterConformance
+from calve.testing.quantizers import QuantizerConformance
 from calve.testing.runtimes import RuntimeConformance
 from calve.testing.searches import DecoderConformance
 
@@ -28,5 +29,6 @@ __all__ = [
     "ExporterConformance",
     "LossBackendConformance",
     "MetadataWriterConformance",
+    "QuantizerConformance",
     "RuntimeConformance",
 ]

@@ -1,8 +1,8 @@
-"""The format ncnn and its runtime in the conformance kit."""
+"""The format ncnn, its runtime and its quantiser in the conformance kit."""
 
 from __future__ import annotations
 
-from calve.testing import ExporterConformance, RuntimeConformance
+from calve.testing import ExporterConformance, QuantizerConformance, RuntimeConformance
 
 
 class TestNcnn(ExporterConformance):
@@ -11,3 +11,7 @@ class TestNcnn(ExporterConformance):
 
 class TestNcnnRuntime(RuntimeConformance):
     runtime = "ncnn"
+
+
+class TestInt8(QuantizerConformance):
+    format, scheme = "ncnn", "int8"

@@ -2,6 +2,7 @@ from calve.api import (
     EncoderSpec,
     LazyRef,
     MetadataWriterSpec,
+    QuantizerSpec,
     RecipeSpec,
     Resource,
     hookimpl,
@@ -40,4 +41,15 @@ def calve_register_metadata_writers():
         table=LazyRef("acme_conformance.config:onnx_table"),
         summary="its sizes",
         clients=(),
+    )
+
+
+@hookimpl
+def calve_register_quantizers():
+    yield QuantizerSpec(
+        format="state-dict",
+        scheme="rounded",
+        quantize=LazyRef("acme_conformance.quantizer:quantize"),
+        needs_calibration=False,
+        summary="fewer different weights",
     )
