@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from os import PathLike, fspath
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -120,18 +121,20 @@ def decode_offline(
       ConfigError, PluginError: if a method cannot be used.
     """
     view = _Stream(session) if simulate_streaming else _Whole(session)
-    searches = {
-        method.key: method.search(session, symbols, view.initial_symbol) for method in methods
-    }
-    decoded = {key: Decoded() for key in searches}
+    searches = [method.search(session, symbols, view.initial_symbol) for method in methods]
+    decoded = {method.key: Decoded() for method in methods}
     for batch in batches_by_duration(utterances, max_duration):
         loaded, failures = load_each(batch, view.features)
         encoder_out = view.encode([matrix for _, matrix in loaded]) if loaded else []
-        for key, search in searches.items():
-            decoded[key].failures.extend(failures)
-            outcomes = _hypotheses(search, encoder_out)
+        for method, search in zip(methods, searches, strict=True):
+            told = [
+                {"ref_text": utterance.text} if method.needs_reference else {}
+                for utterance, _ in loaded
+            ]
+            outcomes = _hypotheses(search, encoder_out, told)
+            decoded[method.key].failures.extend(failures)
             for (utterance, _), outcome in zip(loaded, outcomes, strict=True):
-                decoded[key].add(utterance, outcome, symbols, session.geometry)
+                decoded[method.key].add(utterance, outcome, symbols, session.geometry)
         progress.advance(len(batch))
     return decoded
 
@@ -176,7 +179,7 @@ class OfflineRecognizer:
             features = self._view.features(Utterance.of_audio(fspath(path), audio))
         except AudioError as error:
             raise AudioError(error.what, where=path, fix=error.fix) from error
-        (outcome,) = _hypotheses(self._search, self._view.encode([features]))
+        (outcome,) = _hypotheses(self._search, self._view.encode([features]), [{}])
         if isinstance(outcome, CalveError):
             raise outcome
         found = recognition(outcome, self._symbols, self._geometry)
@@ -282,12 +285,18 @@ def stack_features(
 
 
 def _hypotheses(
-    search: Search, encoder_out: Sequence[Float32Array]
+    search: Search, encoder_out: Sequence[Float32Array], told: Sequence[Mapping[str, Any]]
 ) -> list[Hypothesis | CalveError]:
-    """What each utterance says; if the search fails on the batch, each is tried alone."""
+    """What each utterance says; if the search fails on the batch, each is tried alone.
+
+    Args:
+      search: The decoding method.
+      encoder_out: (T', D) of each utterance.
+      told: What the method is told of each.
+    """
     if not encoder_out:
         return []
-    streams = [search.start() for _ in encoder_out]
+    streams = [search.start(**of_utterance) for of_utterance in told]
     try:
         search.advance(streams, encoder_out)
         found = [search.result(stream) for stream in streams]
@@ -296,5 +305,6 @@ def _hypotheses(
     except CalveError as error:
         if len(encoder_out) == 1:
             return [error]
-        return [outcome for one in encoder_out for outcome in _hypotheses(search, [one])]
+        each = zip(encoder_out, told, strict=True)
+        return [outcome for one, its in each for outcome in _hypotheses(search, [one], [its])]
     return list(found)

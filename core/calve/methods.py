@@ -50,6 +50,20 @@ class Method:
                 parts.append(f"{option.name}_{_UNFIT_FOR_NAMES.sub('-', text)}")
         return "_".join(parts)
 
+    @property
+    def stream_options(self) -> tuple[str, ...]:
+        """What it can be told of each stream, as `calve.specs.SearchSpec.stream_options`.
+
+        Raises:
+          PluginError: if no plugin provides the method.
+        """
+        return registry().searches.get(self.name).stream_options
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether it must be told what was said."""
+        return "ref_text" in self.stream_options
+
     def without_hotwords(self) -> Method | None:
         """The method as it is without its hotwords; None if it has none."""
         if "hotwords_file" not in self.options:

@@ -296,7 +296,9 @@ class SearchSpec:
       options: Dataclass of the method's options, importable without torch; raises ValueError if
         they cannot be right.
       needs: What a caller must supply: any of "graph", "language_model".
-      stream_options: Options that `calve.protocols.Search.start` takes.
+      stream_options: Options that `calve.protocols.Search.start` takes. Two have a fixed meaning
+        and are given to every method that names them: "ref_text", what was said in the stream, and
+        "context", the symbols after which the search goes on at an endpoint.
     """
 
     name: str

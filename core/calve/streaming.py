@@ -36,10 +36,19 @@ class Variant:
     Attributes:
       search: The decoding method.
       endpoints: Where a stream is cut into utterances; None leaves it whole.
+      stream_options: What the method can be told of each stream, as in `calve.specs.SearchSpec`.
     """
 
     search: Search
     endpoints: EndpointRules | None = None
+    stream_options: tuple[str, ...] = ()
+
+    def start(self, reference: str, context: Sequence[int] = ()) -> Any:
+        """The search's state for a stream in which ``reference`` is said, after some symbols."""
+        told = {"ref_text": reference, "context": context}
+        return self.search.start(
+            **{name: value for name, value in told.items() if name in self.stream_options}
+        )
 
 
 @dataclass
@@ -187,7 +196,10 @@ class StreamDecoder:
                     utterance,
                     features,
                     frames_left=self._geometry.frames_in(len(features)),
-                    found={key: _Found(one) for key, one in self._variants.items()},
+                    found={
+                        key: _Found(one, utterance.text or "")
+                        for key, one in self._variants.items()
+                    },
                 )
 
     def _read(self, utterance: Utterance) -> Float32Array:
@@ -253,12 +265,13 @@ class StreamDecoder:
 class _Found:
     """What one variant has found in one stream: finished utterances, and one under way."""
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, variant: Variant, reference: str) -> None:
         self._variant = variant
+        self._reference = reference
         self._finished = Hypothesis()
         self._start = 0
         self._frames = 0
-        self.stream = variant.search.start()
+        self.stream = variant.start(reference)
 
     def consumed(self, frames: int, seconds_per_frame: float) -> int | None:
         """Say that ``frames`` more were searched; returns the rule by which an utterance ended."""
@@ -275,7 +288,7 @@ class _Found:
             self._finished = self.whole()
             self._start += self._frames
             self._frames = 0
-            self.stream = self._variant.search.start()
+            self.stream = self._variant.start(self._reference, self._finished.tokens)
         return rule
 
     def whole(self) -> Hypothesis:

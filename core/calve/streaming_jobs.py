@@ -218,7 +218,11 @@ def _run_group(job: StreamingJob, group: int, progress: Progress) -> StreamingRe
     opened = job.model.open()
     geometry = opened.session.geometry.with_chunk_size(job.chunk_size)
     variants = {
-        one.key: Variant(one.method.search(opened.session, opened.symbols), one.endpoints)
+        one.key: Variant(
+            one.method.search(opened.session, opened.symbols),
+            one.endpoints,
+            one.method.stream_options,
+        )
         for one in job.methods
     }
     decoder = StreamDecoder(

@@ -14,19 +14,21 @@ def calve_register_decoders() -> Iterator[SearchSpec]:
         search=LazyRef("calve_transducer.searches.greedy:GreedySearch"),
         options=LazyRef("calve_transducer.searches.greedy:GreedySearchOptions"),
         summary="at every frame, the best symbol wins",
+        stream_options=("context",),
     )
     yield SearchSpec(
         name="modified_beam_search",
         search=LazyRef("calve_transducer.searches.modified_beam:ModifiedBeamSearch"),
         options=LazyRef("calve_transducer.searches.modified_beam:ModifiedBeamSearchOptions"),
         summary="at most one symbol a frame, a fixed number of hypotheses",
-        stream_options=("hotwords",),
+        stream_options=("hotwords", "context"),
     )
     yield SearchSpec(
         name="beam_search",
         search=LazyRef("calve_transducer.searches.beam:BeamSearch"),
         options=LazyRef("calve_transducer.searches.beam:BeamSearchOptions"),
         summary="several symbols a frame, hypothesis by hypothesis, the most probable first",
+        stream_options=("context",),
     )
     yield SearchSpec(
         name="fast_beam_search",

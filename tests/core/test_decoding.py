@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 
 from calve.audio import Audio
 from calve.bundle import FLUSH_FRAMES, Bundle
-from calve.decoding import OfflineRecognizer, decode_offline, transcribe_with_client
+from calve.decoding import Decoded, OfflineRecognizer, decode_offline, transcribe_with_client
 from calve.features import compute_fbank
 from calve.methods import GREEDY, Method
 from calve.models import ModelBuilder
@@ -156,6 +157,38 @@ def test_every_way_to_decode_says_the_words_of_the_graph(
         for found in (streaming.transcribe_audio(audio), offline.transcribe(path)):
             assert (found.text, found.word_timestamps) == (wanted.hypothesis, wanted.timestamps)
             assert [f"WORD-{SYMBOLS.id(token)}" for token in found.tokens] == list(found.words)
+
+
+def _whole(session: TorchSession, utterances: Sequence[Utterance], method: Method) -> Decoded:
+    return decode_offline(session, SYMBOLS, utterances, [method])[method.key]
+
+
+def _streamed(session: TorchSession, utterances: Sequence[Utterance], method: Method) -> Decoded:
+    variant = Variant(method.search(session, SYMBOLS), stream_options=method.stream_options)
+    return (
+        StreamDecoder(session, SYMBOLS, {"": variant}, num_streams=4).decode(utterances)[""].decoded
+    )
+
+
+@pytest.mark.parametrize("decode", [_whole, _streamed])
+def test_an_oracle_is_told_what_was_said(
+    decode: Callable[..., Decoded], lstm: TorchSession, utterances: list[Utterance]
+):
+    oracle = Method("fast_beam_search_nbest_oracle")
+
+    def found(said: str | dict[str, str]) -> dict[str, str]:
+        spoken = [
+            replace(one, text=said if isinstance(said, str) else said[one.name])
+            for one in utterances[:8]
+        ]
+        return {one.name: one.hypothesis for one in decode(lstm, spoken, oracle).utterances}
+
+    # Of its paths, those with few words and with many w7.
+    short, long = found(""), found(60 * "w7 ")
+    assert all(len(short[name].split()) <= len(long[name].split()) for name in short)
+    assert short != long
+    assert found(short) == short
+    assert found(long) == long
 
 
 def test_simulated_streaming_sees_less_than_whole_utterances(

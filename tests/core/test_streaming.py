@@ -217,6 +217,22 @@ def test_endpoints_cut_a_stream_and_lose_nothing(lstm: TorchSession):
     assert len(cut.timestamps) > 20
 
 
+def test_an_utterance_goes_on_in_the_context_of_the_one_before(
+    lstm: TorchSession, utterances: list[Utterance]
+):
+    """As in sherpa: a word that is not over at an endpoint is not found twice."""
+    search = GREEDY.search(lstm, SYMBOLS)
+    rules = EndpointRules(rule3_min_utterance_length=0.12)
+    variants = {
+        "whole": Variant(search),
+        "cut": Variant(search, rules, GREEDY.stream_options),
+        "anew": Variant(search, rules),
+    }
+    runs = StreamDecoder(lstm, SYMBOLS, variants).decode(utterances)
+    assert runs["cut"].endpoints[3] > 50
+    assert runs["cut"].decoded == runs["whole"].decoded != runs["anew"].decoded
+
+
 @pytest.mark.parametrize(
     ("length", "silence", "rule"),
     [

@@ -22,6 +22,7 @@ from calve.cli.options import (
 )
 from calve.cli.output import warn
 from calve.config import fields_help
+from calve.errors import ConfigError
 from calve.methods import choose_methods
 from calve.registry import registry
 from calve.scoring import UNITS
@@ -152,6 +153,11 @@ def method_option(function: Function) -> Function:
     @functools.wraps(function)
     def collect(*args: Any, decoding_method: str, search: dict[str, Any], **kwargs: Any) -> Any:
         (method,) = choose_methods([decoding_method], search)
+        if method.needs_reference:
+            raise ConfigError(
+                f"{method.name} must be told what was said",
+                fix="calve decode and calve streaming-decode know it from the corpus",
+            )
         return function(*args, method=method, **kwargs)
 
     return decorated(collect, _search_options("NAME", "One"))

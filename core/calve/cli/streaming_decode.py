@@ -194,6 +194,12 @@ def _variants(
     methods: Sequence[Method], endpoints: EndpointRules | None
 ) -> Iterator[StreamingMethod]:
     for method in methods:
+        if endpoints is not None and method.needs_reference:
+            raise ConfigError(
+                f"{method.name} must be told what was said, and nobody knows it of the utterances "
+                "into which --endpointing cuts a stream",
+                fix="leave one of them out",
+            )
         yield StreamingMethod(method)
         without_hotwords = method.without_hotwords()
         if without_hotwords is not None:

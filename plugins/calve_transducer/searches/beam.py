@@ -126,9 +126,9 @@ class BeamSearch:
         self._silent = frozenset(silent_symbols(session, symbols))
         self._decode = ContextCache(session, initial_symbol)
 
-    def start(self) -> BeamStream:
-        """The state of a new stream."""
-        return BeamStream({Path(): _Entry(0.0, self._decode.initial)})
+    def start(self, context: Sequence[int] = ()) -> BeamStream:
+        """The state of a new stream, which goes on after the symbols in ``context``."""
+        return BeamStream({Path(): _Entry(0.0, self._decode.after(context))})
 
     def advance(self, streams: Sequence[BeamStream], encoder_out: Sequence[Float32Array]) -> None:
         """Consume the next encoder frames (T', D) of each stream.

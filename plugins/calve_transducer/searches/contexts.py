@@ -37,6 +37,10 @@ class ContextCache:
         self._rows: dict[Context, int] = {}
         self._table = np.empty((0, 0), dtype=np.float32)
 
+    def after(self, symbols: Sequence[int]) -> Context:
+        """The context of a stream that goes on after these symbols; `initial` if there are none."""
+        return (*self.initial, *symbols)[len(symbols) :]
+
     def __call__(self, contexts: Sequence[Context]) -> Float32Array:
         """The decoder's output (N, D') for N contexts."""
         missing = {context for context in contexts if context not in self._rows}

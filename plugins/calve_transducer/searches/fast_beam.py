@@ -47,7 +47,10 @@ Float32Array = NDArray[np.float32]
 
 FSA_BACKENDS = "calve.fsa_backends"
 
-Choose = Callable[[Lattice, DecodingGraph, Sequence[int]], "tuple[Int64Array, float] | None"]
+RefText = Sequence[int] | str
+"""What was said in a stream, in tokens or as a text."""
+
+Choose = Callable[[Lattice, DecodingGraph, RefText], "tuple[Int64Array, float] | None"]
 """Of a lattice, one path and its score, given what was said; None if it has no complete path."""
 
 
@@ -57,12 +60,12 @@ class FastBeamStream:
 
     Attributes:
       walking: Where the stream is in the graph, as the FSA backend keeps it.
-      ref_text: Tokens of what was said, for those who look for it.
+      ref_text: What was said, for those who look for it.
       frames: Encoder frames that are done with.
     """
 
     walking: Any
-    ref_text: Sequence[int] = ()
+    ref_text: RefText = ()
     frames: int = 0
 
 
@@ -98,11 +101,11 @@ class FastBeamSearch:
         self._decode = ContextCache(session)
         self._walker = _walker(session, options, graph)
 
-    def start(self, ref_text: Sequence[int] = ()) -> FastBeamStream:
+    def start(self, ref_text: RefText = ()) -> FastBeamStream:
         """The state of a new stream.
 
         Args:
-          ref_text: Tokens of what was said; `fast_beam_search_nbest_oracle` looks for them.
+          ref_text: What was said; `fast_beam_search_nbest_oracle` looks for it.
         """
         return FastBeamStream(self._walker.start(), ref_text)
 
@@ -242,27 +245,36 @@ def fast_beam_search_nbest_oracle(
 ) -> FastBeamSearch:
     """Of tokens drawn from the lattice, those with the fewest errors: what rescoring could reach.
 
-    A stream learns what was said by ``start(ref_text=...)``.
+    A stream learns what was said by ``start(ref_text=...)``. Errors are counted in tokens if it is
+    given in tokens, as in icefall, and in words if it is a text; then ``symbols`` are needed.
     """
+
+    def pick(nbest: Nbest, ref_text: RefText) -> tuple[Int64Array, float] | None:
+        if not isinstance(ref_text, str):
+            return closest(nbest, ref_text, lambda sequence: sequence.tolist())
+        if symbols is None:
+            raise ConfigError("ref_text is a text, but there is no symbol table to spell it with")
+        return closest(nbest, ref_text.split(), lambda sequence: symbols.text(sequence).split())
+
     options = options or NbestOptions()
-    choose = _from_nbest(options, lambda nbest, ref_text: closest(nbest, ref_text))
+    choose = _from_nbest(options, pick)
     return FastBeamSearch(session, options, _token_graph(session, symbols), choose)
 
 
 def _best(
-    lattice: Lattice, graph: DecodingGraph, ref_text: Sequence[int]
+    lattice: Lattice, graph: DecodingGraph, ref_text: RefText
 ) -> tuple[Int64Array, float] | None:
     return best_path(lattice)
 
 
 def _from_nbest(
     options: NbestOptions | NbestLGOptions,
-    pick: Callable[[Nbest, Sequence[int]], tuple[Int64Array, float] | None],
+    pick: Callable[[Nbest, RefText], tuple[Int64Array, float] | None],
 ) -> Choose:
     """Draw an n-best list from the lattice, and leave it to ``pick``."""
 
     def choose(
-        lattice: Lattice, graph: DecodingGraph, ref_text: Sequence[int]
+        lattice: Lattice, graph: DecodingGraph, ref_text: RefText
     ) -> tuple[Int64Array, float] | None:
         drawn = Nbest(lattice, graph, num_paths=options.num_paths, nbest_scale=options.nbest_scale)
         return pick(drawn, ref_text)

@@ -92,9 +92,9 @@ class GreedySearch:
         self._emittable[silent_symbols(session, symbols)] = False
         self._decode = ContextCache(session, initial_symbol)
 
-    def start(self) -> GreedyStream:
-        """The state of a new stream."""
-        return GreedyStream(self._decode.initial)
+    def start(self, context: Sequence[int] = ()) -> GreedyStream:
+        """The state of a new stream, which goes on after the symbols in ``context``."""
+        return GreedyStream(self._decode.after(context))
 
     def advance(self, streams: Sequence[GreedyStream], encoder_out: Sequence[Float32Array]) -> None:
         """Consume the next encoder frames (T', D) of each stream.

@@ -142,10 +142,13 @@ class ModifiedBeamSearch:
         self._language_model = self._open_language_model()
         self._hotwords = self._open_hotwords()
 
-    def start(self, hotwords: Sequence[str] | None = None) -> ModifiedBeamStream:
+    def start(
+        self, hotwords: Sequence[str] | None = None, context: Sequence[int] = ()
+    ) -> ModifiedBeamStream:
         """The state of a new stream.
 
         Args:
+          context: Symbols after which it goes on.
           hotwords: Phrases to favour in this stream, instead of those in the options' file.
 
         Raises:
@@ -156,7 +159,8 @@ class ModifiedBeamSearch:
             chosen = self._compile_hotwords([(phrase, None) for phrase in hotwords])
         biases = tuple(bias for bias in (self._language_model, chosen) if bias is not None)
         states = tuple(bias.initial for bias in biases)
-        return ModifiedBeamStream([_Beam(SymbolPath(), self._decode.initial, 0.0, states)], biases)
+        first = _Beam(SymbolPath(), self._decode.after(context), 0.0, states)
+        return ModifiedBeamStream([first], biases)
 
     def advance(
         self, streams: Sequence[ModifiedBeamStream], encoder_out: Sequence[Float32Array]

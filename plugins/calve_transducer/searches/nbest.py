@@ -6,9 +6,11 @@ always gives the same paths.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
+from kaldialign import edit_distance
 from numpy.typing import NDArray
 
 from calve_graphs.graph import DecodingGraph
@@ -23,6 +25,7 @@ Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 
 Sequences = list[Int64Array]
+Said = TypeVar("Said", int, str)
 
 
 class Nbest:
@@ -104,13 +107,20 @@ def most_probable(nbest: Nbest) -> tuple[Int64Array, float] | None:
     return nbest.paths[best], scores[best]
 
 
-def closest(nbest: Nbest, reference: Sequence[int]) -> tuple[Int64Array, float] | None:
-    """The path whose sequence has the fewest errors, and the score of its best alignment."""
-    expected = np.array(reference, dtype=np.int64)
-    distances = [_distance(expected, sequence) for sequence in nbest.sequences]
-    if not distances:
+def closest(
+    nbest: Nbest, reference: Sequence[Said], spell: Callable[[Int64Array], Sequence[Said]]
+) -> tuple[Int64Array, float] | None:
+    """The path whose sequence has the fewest errors, and the score of its best alignment.
+
+    Args:
+      nbest: The paths.
+      reference: What should be said, in the units in which errors are counted.
+      spell: A sequence of the list in these units.
+    """
+    errors = [edit_distance(reference, spell(one))["total"] for one in nbest.sequences]
+    if not errors:
         return None
-    best = _last_highest([-distance for distance in distances])
+    best = _last_highest([-count for count in errors])
     score, _ = nbest.align(nbest.sequences[best])
     return nbest.paths[best], score
 
@@ -273,17 +283,3 @@ def _widen(best: Float64Array, low: Int64Array, high: Int64Array, state: int, do
     while high[state] < done:
         high[state] += 1
         best[high[state]] = -np.inf
-
-
-@compiled
-def _distance(reference: Int64Array, sequence: Int64Array) -> int:
-    """Insertions, deletions and substitutions that make one sequence of the other."""
-    above = np.arange(len(sequence) + 1)
-    for row in range(len(reference)):
-        here = np.empty_like(above)
-        here[0] = above[0] + 1
-        for column in range(len(sequence)):
-            differs = reference[row] != sequence[column]
-            here[column + 1] = min(above[column] + differs, above[column + 1] + 1, here[column] + 1)
-        above = here
-    return above[-1]

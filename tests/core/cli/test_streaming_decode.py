@@ -125,6 +125,11 @@ def test_what_hotwords_change_is_reported(
     [
         ((), "no checkpoint was given"),
         (("--compare", "--bundle", "BUNDLE"), "no checkpoint was given"),
+        (
+            ("--bundle", "BUNDLE", "--endpointing")
+            + ("--decoding-method", "fast_beam_search_nbest_oracle"),
+            "must be told what was said",
+        ),
         (("--bundle", "BUNDLE", "--checkpoint", "x.pt"), "instead of a checkpoint"),
         (("--bundle", "BUNDLE", "--encoder-dim", "7"), "exported with --encoder-dim 32, not 7"),
         (("--bundle", "/nowhere"), "does not exist"),

@@ -156,6 +156,7 @@ def test_a_decoding_method_takes_its_options(
         (["--decoding-method", "modified_beam_serch"], "did you mean 'modified_beam_search'"),
         (["--beam", "2"], "--beam is not an option of greedy_search"),
         (["--decoding-method", "modified_beam_search", "--beam", "0"], "beam is 0"),
+        (["--decoding-method", "fast_beam_search_nbest_oracle"], "must be told what was said"),
     ],
 )
 def test_a_method_or_an_option_that_cannot_be_right_is_refused(

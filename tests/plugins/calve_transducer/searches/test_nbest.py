@@ -10,6 +10,7 @@ import pytest
 from calve.errors import ConfigError
 from calve.protocols import Hypothesis, Search
 from calve.searching import make_search
+from calve.tokens import SymbolTable
 from calve_graphs.graph import trivial_graph
 from calve_transducer.runtime import TorchSession
 from calve_transducer.searches.lattice import Lattice
@@ -103,6 +104,24 @@ def test_the_drawn_tokens_with_the_fewest_errors_are_icefalls(decoding: Decoding
             assert result.timestamps == expected["timestamps"][utterance]
 
 
+def test_what_was_said_may_be_a_text(decoding: Decoding):
+    symbols = SymbolTable(("<blk>", *(f"▁w{i}" for i in range(1, decoding.session.vocab_size))))
+    case = {"num_paths": 50, "nbest_scale": 0.5}
+    search = make_search("fast_beam_search", decoding.session, symbols=symbols, ilme_scale=0.1)
+    said = [nbest.sequences[-1] for nbest in nbest_lists(search, decoding, case)]
+    oracle = make_search("fast_beam_search_nbest_oracle", decoding.session, symbols=symbols, **case)
+    streams = [oracle.start(ref_text=symbols.text(sequence)) for sequence in said]
+    oracle.advance(streams, decoding.utterances)
+    found_ = [oracle.result(stream).tokens for stream in streams]
+    assert found_ == [sequence.tolist() for sequence in said]
+
+
+def test_a_text_cannot_be_looked_for_without_symbols(decoding: Decoding):
+    oracle = make_search("fast_beam_search_nbest_oracle", decoding.session)
+    with pytest.raises(ConfigError, match="symbol table"):
+        found(oracle, decoding.utterances[0], ref_text="one")
+
+
 def test_paths_are_drawn_in_proportion_to_their_probability():
     """Two ways through: three quarters and one quarter."""
     lattice = Lattice(
@@ -116,7 +135,10 @@ def test_paths_are_drawn_in_proportion_to_their_probability():
     assert sorted(sequence.tolist() for sequence in nbest.sequences) == [[1], [2]]
     only = Nbest(lattice, trivial_graph(3), num_paths=1, nbest_scale=1.0)
     assert [sequence.tolist() for sequence in only.sequences] == [[1]]
-    assert closest(nbest, [2, 2]) == (pytest.approx([1, 3]), pytest.approx(np.log(0.25)))
+    assert closest(nbest, [2, 2], np.ndarray.tolist) == (
+        pytest.approx([1, 3]),
+        pytest.approx(np.log(0.25)),
+    )
 
 
 def test_no_frames_and_no_complete_path_give_an_empty_hypothesis(random_session: TorchSession):
