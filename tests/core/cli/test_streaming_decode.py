@@ -12,6 +12,7 @@ from calve.bundle import Bundle
 from calve.cli import run
 
 RECIPE = "lstm_transducer_stateless2"
+_ORACLE = "fast_beam_search_nbest_oracle"
 
 
 def streaming_decode(*arguments: object, recipe: str = RECIPE) -> int:
@@ -126,8 +127,7 @@ def test_what_hotwords_change_is_reported(
         ((), "no checkpoint was given"),
         (("--compare", "--bundle", "BUNDLE"), "no checkpoint was given"),
         (
-            ("--bundle", "BUNDLE", "--endpointing")
-            + ("--decoding-method", "fast_beam_search_nbest_oracle"),
+            (*("--bundle", "BUNDLE"), "--endpointing", "--decoding-method", _ORACLE),
             "must be told what was said",
         ),
         (("--bundle", "BUNDLE", "--checkpoint", "x.pt"), "instead of a checkpoint"),
