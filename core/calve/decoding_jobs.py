@@ -33,6 +33,7 @@ class Job:
       max_duration: Seconds in a batch.
       res_dir: Where the results go, in a folder for each method; None keeps nothing.
       unit: What errors are counted in, for the files.
+      hotwords: Texts to count in the results, for the files.
       redo: Whether to decode once more what is there already.
     """
 
@@ -44,6 +45,7 @@ class Job:
     max_duration: float = MAX_DURATION
     res_dir: Path | None = None
     unit: str = "word"
+    hotwords: tuple[str, ...] = ()
     redo: bool = False
 
 
@@ -173,7 +175,8 @@ class _Store:
         split, model = self._split.name, self._job.model.name
         if files is not None:
             title = f"{split}, {method.key}, {model}, {mode}"
-            write_results(files, title, decoded.utterances, decoded.score(self._job.unit))
+            score = decoded.score(self._job.unit)
+            write_results(files, title, decoded.utterances, score, self._job.hotwords)
         return OfflineResult(split, model, mode, method.key, decoded, files, resumed)
 
     def _decided_by(self, method: Method) -> dict[str, Any]:

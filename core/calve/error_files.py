@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from calve.error_page import page
 from calve.errors import DataError
 from calve.files import atomic_file
+from calve.hotwords import HotwordCounts, count_hotwords
 from calve.scoring import Alignment, DecodedUtterance, ErrorClasses, Score
 
 __all__ = ["ResultFiles", "read_recogs", "write_results"]
@@ -31,12 +32,14 @@ class ResultFiles:
       errs: Error rate, aligned utterances, and every kind of error by its frequency.
       summary: One line with the settings and the error rate.
       page: ``errs`` for the eye: one coloured HTML page.
+      hotwords: How often each hotword was recognised, where there are any.
     """
 
     recogs: Path
     errs: Path
     summary: Path
     page: Path
+    hotwords: Path
 
     @classmethod
     def named(cls, folder: Path, split: str, key: str, suffix: str = "") -> ResultFiles:
@@ -47,19 +50,25 @@ class ResultFiles:
             errs=folder / f"errs-{name}.txt",
             summary=folder / f"wer-summary-{name}.txt",
             page=folder / f"errs-{name}.html",
+            hotwords=folder / f"hotwords-{name}.txt",
         )
 
 
 def write_results(
-    files: ResultFiles, title: str, utterances: Sequence[DecodedUtterance], score: Score
+    files: ResultFiles,
+    title: str,
+    utterances: Sequence[DecodedUtterance],
+    score: Score,
+    hotwords: Sequence[str] = (),
 ) -> None:
-    """Write all four files, in the order of the utterances' names.
+    """Write all files, in the order of the utterances' names.
 
     Args:
       files: Where; the folder is made if need be.
       title: What was decoded and how, for the summary and the page.
       utterances: What was recognised.
       score: Of these utterances.
+      hotwords: Texts to count in them; without any there is no file about hotwords.
     """
     ordered = sorted(utterances, key=lambda utterance: utterance.name)
     by_name = Score(score.unit, tuple(sorted(score.alignments, key=lambda one: one.name)))
@@ -67,6 +76,8 @@ def write_results(
     _write(files.errs, _errs(by_name))
     _write(files.summary, _summary(title, score))
     _write(files.page, [page(title, by_name)])
+    if hotwords:
+        _write(files.hotwords, _hotwords(count_hotwords(ordered, hotwords)))
 
 
 def read_recogs(path: Path) -> list[DecodedUtterance]:
@@ -115,6 +126,13 @@ def _summary(title: str, score: Score) -> Iterator[str]:
 
 def _percent(score: Score) -> str:
     return "undefined" if score.counts.wer is None else f"{score.counts.wer:.2f}"
+
+
+def _hotwords(counts: Mapping[str, HotwordCounts]) -> Iterator[str]:
+    yield "hotword\tsaid\trecognised\tfalse alarms"
+    total = sum(counts.values(), HotwordCounts())
+    for hotword, one in [*counts.items(), ("(all)", total)]:
+        yield f"{hotword}\t{one.said}\t{one.recognised}\t{one.false_alarms}"
 
 
 def _errs(score: Score) -> Iterator[str]:

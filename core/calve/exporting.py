@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from calve.checkpoint import CheckpointChoice
     from calve.models import LoadedModel
 
-__all__ = ["export", "model_symbols", "try_export"]
+__all__ = ["builtin_symbols", "export", "model_symbols", "try_export"]
 
 _LONG_CHUNK = 8
 """A dynamic network is checked with its own shift and with one so many times longer."""
@@ -292,21 +292,30 @@ def _checked_geometries(geometry: StreamingGeometry) -> list[StreamingGeometry]:
     return [geometry, geometry.with_chunk_ms(geometry.chunk_ms * _LONG_CHUNK)]
 
 
+def builtin_symbols(name: str) -> SymbolTable:
+    """The symbol table of a checkpoint that comes with calve, with or without ``builtin:``.
+
+    Raises:
+      ConfigError: if there is no such checkpoint.
+    """
+    from calve.checkpoint import builtin_checkpoint
+
+    with builtin_checkpoint(name) as (pretrained, _), pretrained.tokens.as_file() as path:
+        return SymbolTable.read(path)
+
+
 def model_symbols(tokens: str | PathLike[str] | None, loaded: LoadedModel) -> SymbolTable:
     """The symbol table of a model: the file that was given, or that of a builtin checkpoint.
 
     Raises:
       TokensError: if there is none, or it does not fit the model.
     """
-    from calve.checkpoint import builtin_checkpoint
-
     vocab_size = loaded.config["model"].vocab_size
     if tokens is not None:
         return SymbolTable.read(tokens).for_vocabulary(vocab_size)
     builtin = loaded.checkpoint.provenance.get("builtin")
     if builtin is not None:
-        with builtin_checkpoint(builtin) as (pretrained, _), pretrained.tokens.as_file() as path:
-            return SymbolTable.read(path).for_vocabulary(vocab_size)
+        return builtin_symbols(builtin).for_vocabulary(vocab_size)
     raise TokensError(
         "the checkpoint brings no symbol table",
         fix="name the tokens.txt that it was trained with: --tokens FILE",

@@ -15,7 +15,7 @@ from calve.registry import registry
 from calve.searching import DEFAULT_SEARCH, make_search
 from calve.tokens import SymbolTable
 
-__all__ = ["GREEDY", "Method", "choose_methods"]
+__all__ = ["GREEDY", "Method", "choose_methods", "with_and_without_hotwords"]
 
 _UNFIT_FOR_NAMES = re.compile(r"[^\w.+-]+")
 
@@ -64,12 +64,18 @@ class Method:
         """Whether it must be told what was said."""
         return "ref_text" in self.stream_options
 
-    def without_hotwords(self) -> Method | None:
-        """The method as it is without its hotwords; None if it has none."""
-        if "hotwords_file" not in self.options:
-            return None
+    @property
+    def hotwords_file(self) -> Path | None:
+        """The file with its hotwords, if it has any."""
+        path = self.options.get("hotwords_file")
+        return None if path is None else Path(path)
+
+    def without_hotwords(self) -> Method:
+        """The method as it is without hotwords."""
         options = {
-            name: value for name, value in self.options.items() if not name.startswith("hotwords")
+            name: value
+            for name, value in self.options.items()
+            if not name.startswith("hotwords") and name != "bpe_model"
         }
         return Method(self.name, options)
 
@@ -114,6 +120,17 @@ def choose_methods(names: Sequence[str], options: Mapping[str, Any]) -> list[Met
     for method in methods:
         _check(method)
     return methods
+
+
+def with_and_without_hotwords(methods: Sequence[Method]) -> list[Method]:
+    """The methods, and after each that has hotwords the same without them."""
+    both: dict[str, Method] = {}
+    for method in methods:
+        both.setdefault(method.key, method)
+        if method.hotwords_file is not None:
+            without = method.without_hotwords()
+            both.setdefault(without.key, without)
+    return list(both.values())
 
 
 def _check(method: Method) -> None:

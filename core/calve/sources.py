@@ -13,7 +13,7 @@ from calve.bundle import Bundle, tail_padding
 from calve.checkpoint import CheckpointChoice, checkpoint_files
 from calve.discovery import load_driver
 from calve.errors import DataError
-from calve.exporting import model_symbols
+from calve.exporting import builtin_symbols, model_symbols
 from calve.features import FeatureConfig
 from calve.geometry import StreamingGeometry
 from calve.models import load
@@ -120,6 +120,16 @@ class Model:
             asdict(loaded.config["encoder"]),
         )
 
+    def symbols(self) -> SymbolTable:
+        """The symbol table; the networks are not loaded.
+
+        Raises:
+          ConfigError, TokensError: if there is none, or it cannot be read.
+        """
+        if self.tokens is not None:
+            return SymbolTable.read(self.tokens)
+        return builtin_symbols(self.checkpoint.checkpoint or "")
+
     def steps(self, chunk_size: int | None = None) -> Steps:
         """How it streams, in steps of ``chunk_size`` encoder frames; its own by default.
 
@@ -163,6 +173,14 @@ class BundleModel:
     def name(self) -> str:
         """What file names and tables call it: the directory's name."""
         return self.path.resolve().name
+
+    def symbols(self) -> SymbolTable:
+        """The symbol table; the networks are not loaded.
+
+        Raises:
+          BundleError, TokensError: if it cannot be read.
+        """
+        return Bundle.open(self.path).symbols
 
     def steps(self, chunk_size: int | None = None) -> Steps:
         """How it streams, in steps of ``chunk_size`` encoder frames; its own by default.

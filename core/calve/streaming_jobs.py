@@ -64,6 +64,7 @@ class StreamingJob:
       num_streams: Most streams at a time, in all groups together.
       chunk_size: Encoder frames of a step; the model's own by default.
       groups: Processes, each with a model and an equal share of streams and utterances.
+      hotwords: Texts to count in the results, for the files.
     """
 
     model: Model | BundleModel
@@ -72,6 +73,7 @@ class StreamingJob:
     num_streams: int = 50
     chunk_size: int | None = None
     groups: int = 1
+    hotwords: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,8 @@ def write_streaming_results(
                 f"p50 {p50:.1f} ms p95 {p95:.1f} ms p99 {p99:.1f} ms, "
                 f"{run.throughput:.1f} seconds of audio per second"
             )
-        write_results(files, title, run.decoded.utterances, run.decoded.score(unit))
+        score = run.decoded.score(unit)
+        write_results(files, title, run.decoded.utterances, score, job.hotwords)
 
 
 def simulate(

@@ -110,22 +110,25 @@ class Utterance:
 
 
 @contextmanager
-def _reading(what: str) -> Iterator[None]:
-    """Whatever lhotse or libsndfile raises becomes an `AudioError`."""
+def _reading(
+    what: str, raised: type[CalveError] = AudioError, where: Path | None = None
+) -> Iterator[None]:
+    """Whatever lhotse or libsndfile raises becomes an error of ours."""
     try:
         yield
     except CalveError:
         raise
     except Exception as error:
         reason = " ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
-        raise AudioError(f"cannot read the {what}: {reason}") from error
+        raise raised(f"cannot read the {what}: {reason}", where=where) from error
 
 
 def read_utterances(corpus: str, data_dir: Path, split: str) -> list[Utterance]:
     """The utterances of a prepared corpus's split, by name.
 
     Raises:
-      DataError: if the corpus has no such split, or it is empty, or two share a name.
+      DataError: if the corpus has no such split, or it cannot be read or is empty, or two
+        utterances share a name.
       PluginError: if no plugin provides the corpus.
     """
     dataset = registry().datasets.get(corpus)
@@ -133,7 +136,8 @@ def read_utterances(corpus: str, data_dir: Path, split: str) -> list[Utterance]:
         raise DataError(
             f"corpus {corpus} has no split {split!r}", fix=f"it has {', '.join(dataset.splits)}"
         )
-    utterances = [Utterance.of_cut(cut) for cut in dataset.cuts.load()(data_dir, split)]
+    with _reading(f"cuts of split {split}", DataError, data_dir):
+        utterances = [Utterance.of_cut(cut) for cut in dataset.cuts.load()(data_dir, split)]
     if not utterances:
         raise DataError(f"split {split} of corpus {corpus} is empty", where=data_dir)
     utterances.sort(key=lambda utterance: utterance.name)

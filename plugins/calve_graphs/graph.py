@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -189,14 +190,15 @@ class DecodingGraph:
                 where=path,
                 fix="compile it: `calve prepare` writes LG.npz beside the corpus's tokens.txt",
             ) from error
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, *_DAMAGED) as error:
             raise DataError(
-                f"this is no decoding graph: {error}",
+                "this is no decoding graph, or it is damaged",
                 where=path,
                 fix="give an LG.npz that calve wrote",
             ) from error
 
 
+_DAMAGED = (zipfile.BadZipFile, zlib.error)
 _ARRAYS = ("arc_splits", "destination", "label", "score", "word_splits", "word_ids")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -122,5 +123,24 @@ def test_a_split_without_cuts_or_with_two_of_a_name_is_refused(
 
     assert registry().datasets.get("fsdd").cuts.target == "calve_lhotse.fsdd.cuts:load_cuts"
     monkeypatch.setattr(calve_lhotse.fsdd.cuts, "load_cuts", lambda data_dir, split: cuts)
+    with pytest.raises(DataError, match=complaint):
+        read_utterances("fsdd", tmp_path, "test")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (gzip.compress(b""), "split test of corpus fsdd is empty"),
+        (gzip.compress(b"{}\n"), "cannot read the cuts of split test"),
+        (gzip.compress(b"no json\n"), "cannot read the cuts of split test"),
+        (b"no gzip", "cannot read the cuts of split test"),
+    ],
+)
+def test_an_empty_or_damaged_list_of_cuts_is_refused(
+    tmp_path: Path, content: bytes, complaint: str
+):
+    path = tmp_path / "fbank" / "fsdd_cuts_test.jsonl.gz"
+    path.parent.mkdir()
+    path.write_bytes(content)
     with pytest.raises(DataError, match=complaint):
         read_utterances("fsdd", tmp_path, "test")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from calve.claims import claimed_clients
 from calve.cli.decoding_options import (
     check_steps,
     decoding_options,
+    hotwords_to_report,
     simulate_streaming_option,
 )
 from calve.cli.options import RecipeGroup
@@ -21,7 +23,7 @@ from calve.cli.results import Row, print_results
 from calve.decoding import MAX_DURATION, transcribe_with_client
 from calve.decoding_jobs import Job, OfflineResult, run_job
 from calve.errors import ConfigError
-from calve.methods import Method
+from calve.methods import Method, with_and_without_hotwords
 from calve.parallel import ordered_map
 from calve.progress import console_progress
 from calve.searching import DEFAULT_SEARCH
@@ -88,6 +90,8 @@ def _decode_command(recipe: RecipeSpec) -> click.Command:
     ) -> None:
         if not models:
             CheckpointChoice()  # Says that there is none.
+        hotwords = hotwords_to_report(methods, models[0])
+        methods = with_and_without_hotwords(methods)
         plan = [
             Job(
                 one,
@@ -98,6 +102,7 @@ def _decode_command(recipe: RecipeSpec) -> click.Command:
                 max_duration=max_duration,
                 res_dir=res_dir,
                 unit=unit,
+                hotwords=hotwords,
                 redo=redo,
             )
             for one in models
@@ -110,6 +115,7 @@ def _decode_command(recipe: RecipeSpec) -> click.Command:
                 for way in ways:
                     rows.extend(_stream(way, split, methods, chunk_size, models[0].name))
                 rows.extend(_clients(ways[1], split, models[0].name))
+        rows = [replace(row, hotwords=hotwords) for row in rows]
         if not print_results(rows, unit, res_dir, as_json=as_json):
             ctx.exit(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,12 @@ from calve.cli.options import (
 from calve.cli.output import warn
 from calve.config import fields_help
 from calve.errors import ConfigError
-from calve.methods import choose_methods
+from calve.hotwords import hotwords_in_words
+from calve.methods import Method, choose_methods
 from calve.registry import registry
 from calve.scoring import UNITS
 from calve.searching import DEFAULT_SEARCH
-from calve.sources import Model, Split, Steps
+from calve.sources import BundleModel, Model, Split, Steps
 from calve.specs import RecipeSpec
 from calve.training_range import check_trained_for, untrained
 
@@ -35,6 +37,7 @@ __all__ = [
     "check_steps",
     "decoding_options",
     "has_chunk_size",
+    "hotwords_to_report",
     "method_option",
     "num_threads_option",
     "simulate_streaming_option",
@@ -85,6 +88,17 @@ def check_steps(steps: Steps, *, strict: bool) -> None:
     if strict:
         check_trained_for(*steps)
     warn(untrained(*steps))
+
+
+def hotwords_to_report(methods: Iterable[Method], model: Model | BundleModel) -> tuple[str, ...]:
+    """The hotwords of the methods as texts.
+
+    Raises:
+      CalveError: if their file or the model's symbol table cannot be read.
+    """
+    files = dict.fromkeys(method.hotwords_file for method in methods)
+    texts = (hotwords_in_words(path, model.symbols()) for path in files if path is not None)
+    return tuple(dict.fromkeys(hotword for of_file in texts for hotword in of_file))
 
 
 def _collected(recipe: RecipeSpec, function: Function) -> Function:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import click
 from calve.cli.output import print_json, print_table, score_json
 from calve.decoding import Decoded
 from calve.files import atomic_file
+from calve.hotwords import HotwordCounts, count_hotwords
 from calve.ranking import Ranked, drawing, rank
 from calve.scoring import UNITS
 
@@ -33,6 +35,7 @@ class Row:
       method: The decoding method and its options.
       decoded: What came of it.
       resumed: Whether it is from an earlier run.
+      hotwords: Texts whose recognition is reported.
       figures: More columns, by their heading.
       details: More keys of ``--json``.
     """
@@ -44,8 +47,27 @@ class Row:
     method: str
     decoded: Decoded
     resumed: bool = False
+    hotwords: tuple[str, ...] = ()
     figures: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def hotword_counts(self) -> dict[str, HotwordCounts]:
+        """How often each hotword was said and recognised."""
+        return count_hotwords(self.decoded.utterances, self.hotwords)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """`figures`, and before them those of the hotwords if there are any."""
+        if not self.hotwords:
+            return self.figures
+        total = sum(self.hotword_counts.values(), HotwordCounts())
+        return {
+            "hotwords": total.said,
+            "recall %": None if total.recall is None else round(total.recall, 2),
+            "false alarms": total.false_alarms,
+            **self.figures,
+        }
 
     @property
     def label(self) -> str:
@@ -115,7 +137,7 @@ def _varies(name: str, ranked: Iterable[tuple[Row, Ranked]]) -> bool:
 
 def _print_table(ranked: Sequence[tuple[Row, Ranked]], unit: str) -> None:
     names = [name for name in ("model", "method") if _varies(name, ranked)]
-    figures = list(dict.fromkeys(heading for row, _ in ranked for heading in row.figures))
+    figures = list(dict.fromkeys(heading for row, _ in ranked for heading in row.columns))
     compared = any(one.best_is_better is not None for _, one in ranked)
     failed = any(row.decoded.failures for row, _ in ranked)
     columns = ["split", *names, "runtime", "mode", f"{UNITS[unit]} %", "95 %", "sub", "ins", "del"]
@@ -130,7 +152,7 @@ def _print_table(ranked: Sequence[tuple[Row, Ranked]], unit: str) -> None:
         cells += [counts.reference_words, counts.utterances, counts.wrong_utterances]
         cells += [len(row.decoded.failures)] * failed
         cells += [_percent(one.best_is_better)] * compared
-        table.append([*cells, *(row.figures.get(heading) for heading in figures)])
+        table.append([*cells, *(row.columns.get(heading) for heading in figures)])
     print_table(columns, table)
 
 
@@ -161,12 +183,17 @@ def _json(row: Row, ranked: Ranked) -> dict[str, Any]:
         "failures": {one.name: one.reason for one in row.decoded.failures},
         **row.figures,
         **row.details,
+        **({"hotwords": _hotwords_json(row.hotword_counts)} if row.hotwords else {}),
     }
+
+
+def _hotwords_json(counts: Mapping[str, HotwordCounts]) -> dict[str, Any]:
+    return {hotword: asdict(one) for hotword, one in counts.items()}
 
 
 def _report_failures(rows: Iterable[Row]) -> bool:
     failures = {(row.split, one.name): one.reason for row in rows for one in row.decoded.failures}
-    for (split, name), reason in list(failures.items())[:_LISTED]:
+    for (split, name), reason in sorted(failures.items())[:_LISTED]:
         click.echo(f"{split}: {name} was left out: {reason}", err=True)
     if len(failures) > _LISTED:
         click.echo(f"... and {len(failures) - _LISTED} more", err=True)

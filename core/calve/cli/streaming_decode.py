@@ -11,14 +11,14 @@ import click
 
 from calve.bundle import Bundle
 from calve.checkpoint import CheckpointChoice
-from calve.cli.decoding_options import check_steps, decoding_options
+from calve.cli.decoding_options import check_steps, decoding_options, hotwords_to_report
 from calve.cli.options import RecipeGroup, dataclass_options
 from calve.cli.results import Row, print_results
 from calve.config import option_name, resolve, value_text
 from calve.decoding import MAX_DURATION, Decoded
 from calve.endpointing import EndpointRules
 from calve.errors import ConfigError
-from calve.methods import Method
+from calve.methods import Method, with_and_without_hotwords
 from calve.progress import console_progress
 from calve.sources import BundleModel, Model, Split
 from calve.specs import RecipeSpec
@@ -103,10 +103,13 @@ def _streaming_decode_command(recipe: RecipeSpec) -> click.Command:
         check_steps(streaming[0].steps(chunk_size), strict=strict)
         endpoints = resolve(EndpointRules, rules) if endpointing or rules else None
         variants = tuple(_variants(methods, endpoints))
+        hotwords = hotwords_to_report(methods, streaming[0])
         rows: list[Row] = []
         for split in splits:
             for model in streaming:
-                job = StreamingJob(model, split, variants, num_decode_streams, chunk_size, jobs)
+                job = StreamingJob(
+                    model, split, variants, num_decode_streams, chunk_size, jobs, hotwords
+                )
                 result = run_streaming(job, console_progress())
                 if res_dir is not None:
                     write_streaming_results(res_dir, job, result, unit)
@@ -193,19 +196,18 @@ def _check_bundle(
 def _variants(
     methods: Sequence[Method], endpoints: EndpointRules | None
 ) -> Iterator[StreamingMethod]:
+    for method in with_and_without_hotwords(methods):
+        yield StreamingMethod(method)
+    if endpoints is None:
+        return
     for method in methods:
-        if endpoints is not None and method.needs_reference:
+        if method.needs_reference:
             raise ConfigError(
                 f"{method.name} must be told what was said, and nobody knows it of the utterances "
                 "into which --endpointing cuts a stream",
                 fix="leave one of them out",
             )
-        yield StreamingMethod(method)
-        without_hotwords = method.without_hotwords()
-        if without_hotwords is not None:
-            yield StreamingMethod(without_hotwords)
-        if endpoints is not None:
-            yield StreamingMethod(method, endpoints)
+        yield StreamingMethod(method, endpoints)
 
 
 def _simulate(
@@ -231,7 +233,15 @@ def _rows(
         details: dict[str, Any] = {}
         if before is not None:
             mode = f"simulated {result.mode}"
-            yield Row(job.split.name, "torch", mode, job.model.name, variant.key, before)
+            yield Row(
+                job.split.name,
+                "torch",
+                mode,
+                job.model.name,
+                variant.key,
+                before,
+                hotwords=job.hotwords,
+            )
             found = first_difference(before, run.decoded)
             details = {"first_difference": found and asdict(found)}
         yield Row(
@@ -241,6 +251,7 @@ def _rows(
             job.model.name,
             variant.key,
             run.decoded,
+            hotwords=job.hotwords,
             figures=_figures(run, variant.endpoints is not None),
             details=details,
         )

@@ -76,7 +76,7 @@ def load_cuts(data_dir: Path, split: str) -> CutSet:
         raise DataError(
             f"the {split} split has not been prepared", where=path, fix="run `calve prepare fsdd`"
         )
-    cuts = CutSet.from_file(path)
+    cuts = CutSet.from_jsonl_lazy(path)  # from_file has nothing to say of an empty file
     return cuts.with_features_path_prefix(data_dir).with_recording_path_prefix(data_dir).to_eager()
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from calve.api import ConfigError, DataError
 from calve.tokens import SymbolTable
 
-__all__ = ["Hotwords", "Speller", "read_phrases"]
+__all__ = ["Hotwords", "Speller"]
 
 _ROOT = 0
 
@@ -150,32 +150,3 @@ class Speller:
                 "bpe_model of this model",
             )
         return [self._symbols.id(piece) for piece in pieces]
-
-
-def read_phrases(path: Path) -> list[tuple[str, float | None]]:
-    """Read hotwords as sherpa's files hold them: a phrase a line, and ``:SCORE`` after it, if any.
-
-    Raises:
-      DataError: if the file cannot be read, or a score is no number; it names the line.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the hotwords: {error}", where=path) from error
-    phrases = []
-    for number, line in enumerate(lines, start=1):
-        words = line.split()
-        score = _score(words.pop()) if words and words[-1].startswith(":") else None
-        if score is not None and not math.isfinite(score):
-            raise DataError(f"{line!r} does not end in a score", where=f"{path}, line {number}")
-        if words:
-            phrases.append((" ".join(words), score))
-    return phrases
-
-
-def _score(text: str) -> float:
-    """The number after the colon; NaN if there is none."""
-    try:
-        return float(text[1:])
-    except ValueError:
-        return math.nan

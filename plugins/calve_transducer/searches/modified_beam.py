@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.api import ConfigError
+from calve.hotwords import read_hotwords
 from calve.protocols import Hypothesis, Session
 from calve.tokens import SymbolTable
 from calve_transducer.searches.biases import Bias
 from calve_transducer.searches.contexts import Context, ContextCache, silent_symbols
 from calve_transducer.searches.frames import join_frames, not_a_number
-from calve_transducer.searches.hotwords import Hotwords, Speller, read_phrases
+from calve_transducer.searches.hotwords import Hotwords, Speller
 from calve_transducer.searches.ngram import NgramModel
 from calve_transducer.searches.paths import Path as SymbolPath
 from calve_transducer.searches.scores import add_log, log_probabilities, take_best
@@ -208,7 +209,7 @@ class ModifiedBeamSearch:
 
     def _open_hotwords(self) -> Hotwords | None:
         path = self._options.hotwords_file
-        return None if path is None else self._compile_hotwords(read_phrases(path))
+        return None if path is None else self._compile_hotwords(read_hotwords(path))
 
     def _compile_hotwords(self, phrases: Sequence[tuple[str, float | None]]) -> Hotwords:
         speller = Speller(self._table("hotwords"), self._options.bpe_model)

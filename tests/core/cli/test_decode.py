@@ -66,6 +66,34 @@ def test_the_table_is_readable(
     assert "simulated streaming, 320 ms" in row
 
 
+def test_what_hotwords_change_is_reported_and_kept(
+    data_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    hotwords = tmp_path / "hotwords.txt"
+    hotwords.write_text("▁seven :20\n▁five ▁five\n", encoding="utf-8")
+    model = ("--checkpoint", "builtin:digits-lstm", "--corpus", "fsdd", "--data-dir", data_dir)
+    search = ("--decoding-method", "greedy_search,modified_beam_search")
+    kept = ("--hotwords-file", hotwords, "--res-dir", tmp_path)
+    assert decode(*model, *search, *kept, "--json") == 0
+    rows = {row["method"]: row for row in json.loads(capfd.readouterr().out)}
+    biased = "modified_beam_search_hotwords_file_hotwords"
+    assert set(rows) == {"greedy_search", "modified_beam_search", biased}
+    counts = {key: row["hotwords"]["seven"] for key, row in rows.items()}
+    assert counts[biased]["said"] == counts["greedy_search"]["said"] > 0
+    assert counts[biased]["false_alarms"] > counts["modified_beam_search"]["false_alarms"]
+    (file,) = (tmp_path / "modified_beam_search").glob(f"hotwords-test-{biased}-*.txt")
+    heading, seven, _, total = (line.split("\t") for line in file.read_text().splitlines())
+    assert heading == ["hotword", "said", "recognised", "false alarms"]
+    assert seven == ["seven", *map(str, counts[biased].values())]
+    assert total[0] == "(all)"
+    # Results that were there already are counted as well.
+    assert decode(*model, *search, *kept) == 0
+    shown = capfd.readouterr()
+    assert "3 of 3 results were there already" in shown.err
+    header = " ".join(shown.out.splitlines()[0].split())
+    assert header.endswith("best better hotwords recall % false alarms")
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -113,6 +114,11 @@ def test_what_hotwords_change_is_reported(
     rows = {row["method"]: row for row in json.loads(capfd.readouterr().out)}
     with_hotwords = "modified_beam_search_hotwords_file_hotwords_hotwords_score_30.0"
     assert set(rows) == {"modified_beam_search", with_hotwords}
+    for row in rows.values():
+        (counts,) = row["hotwords"].items()
+        assert counts == ("word5", {"said": 0, "recognised": 0, "false_alarms": ANY})
+    alarms = {key: row["hotwords"]["word5"]["false_alarms"] for key, row in rows.items()}
+    assert alarms[with_hotwords] > alarms["modified_beam_search"]
     found = (tmp_path / "streaming" / "modified_beam_search").glob("recogs-*.txt")
     without, boosted_texts = (
         path.read_text(encoding="utf-8").count("'word5'")

@@ -120,12 +120,16 @@ def test_graph_of_other_tokens_is_refused(lang_dir: Path) -> None:
 def test_damaged_graph_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"does not exist[\s\S]*LG\.npz"):
         DecodingGraph.read(tmp_path / "LG.npz")
-    (tmp_path / "LG.npz").write_bytes(b"PK\x03\x04 no graph")
-    with pytest.raises(DataError, match="no decoding graph"):
-        DecodingGraph.read(tmp_path / "LG.npz")
+    for content in (b"", b"PK\x03\x04 no graph", b"\\data\\\nngram 1=3\n"):
+        (tmp_path / "LG.npz").write_bytes(content)
+        with pytest.raises(DataError, match=r"no decoding graph, or it is damaged[\s\S]*LG\.npz"):
+            DecodingGraph.read(tmp_path / "LG.npz")
     np.savez(tmp_path / "LG.npz", format=np.int64(1))
     with pytest.raises(DataError, match="no decoding graph"):
         DecodingGraph.read(tmp_path / "LG.npz")
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    with pytest.raises(DataError, match="no decoding graph"):
+        DecodingGraph.read(tmp_path / "array.npy")
     np.savez(tmp_path / "LG.npz", format=np.int64(99))
     with pytest.raises(DataError, match="another version"):
         DecodingGraph.read(tmp_path / "LG.npz")

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 import calve
 from calve.errors import ConfigError, DataError
+from calve.hotwords import read_hotwords
 from calve.searching import make_search
 from calve.tokens import SymbolTable
 from calve_transducer.runtime import TorchSession
-from calve_transducer.searches.hotwords import Hotwords, Speller, read_phrases
+from calve_transducer.searches.hotwords import Hotwords, Speller
 
 from .conftest import found, speech
 
@@ -105,7 +106,6 @@ def test_hotwords_come_from_a_file_and_through_calve_search(
 ):
     path = tmp_path / "hotwords.txt"
     path.write_text("d a :6\n\nc\n", encoding="utf-8")
-    assert read_phrases(path) == [("d a", 6.0), ("c", None)]
     frames = speech(40, seed=1)
     given_ = (random_session, frames[None], np.array([40]), "modified_beam_search")
     (from_file,) = calve.search(*given_, symbols=SYMBOLS, hotwords_file=path)
@@ -148,10 +148,10 @@ def test_mistakes_in_hotwords_are_named(random_session: TorchSession, tmp_path: 
     for score in ("much", "nan", "inf"):
         path.write_text(f"a b\na :{score}\n", encoding="utf-8")
         with pytest.raises(DataError, match="does not end in a score") as caught:
-            read_phrases(path)
+            read_hotwords(path)
         assert str(caught.value.where).endswith("line 2")
     with pytest.raises(DataError, match="cannot read the hotwords"):
-        read_phrases(tmp_path / "absent.txt")
+        read_hotwords(tmp_path / "absent.txt")
     with pytest.raises(DataError, match="not a sentencepiece model"):
         Speller(SYMBOLS, path)
 
