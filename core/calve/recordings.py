@@ -96,11 +96,11 @@ def read_transcripts(path: Path) -> dict[str, str]:
         supervisions or cuts (``.jsonl``, ``.jsonl.gz``).
 
     Raises:
-      DataError: if the file cannot be read, or names a recording twice.
+      DataError: if the file cannot be read or is empty, or names a recording twice.
     """
     transcripts: dict[str, str] = {}
     parse = _manifest_line if ".jsonl" in path.suffixes else _text_line
-    for number, line in enumerate(_read_lines(path), start=1):
+    for number, line in enumerate(_read_lines(path, "transcripts"), start=1):
         try:
             name, words = parse(line)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -111,6 +111,12 @@ def read_transcripts(path: Path) -> dict[str, str]:
         if name in transcripts:
             raise DataError(f"{name} has two transcripts", where=f"{path}:{number}")
         transcripts[name] = " ".join(words.split())
+    if not transcripts:
+        raise DataError(
+            "the file of transcripts is empty",
+            where=path,
+            fix="write a line 'file-name<TAB>words' for each recording",
+        )
     return transcripts
 
 
@@ -141,20 +147,20 @@ def _expand(source: Path) -> list[Path]:
         if not source.is_file():
             raise DataError("the recording does not exist", where=source)
         return [source]
-    listed = [Path(line) for line in _read_lines(source)]
+    listed = [Path(line) for line in _read_lines(source, "list of recordings")]
     if not listed:
         raise DataError("the list of recordings is empty", where=source)
     beside = (source.parent / path for path in listed)
     return [near if near.exists() else path for near, path in zip(beside, listed, strict=True)]
 
 
-def _read_lines(path: Path) -> list[str]:
+def _read_lines(path: Path, what: str) -> list[str]:
     try:
         data = path.read_bytes()
         lines = (gzip.decompress(data) if path.suffix == ".gz" else data).decode().splitlines()
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"cannot read the list: {reason}", where=path) from error
+        raise DataError(f"cannot read the {what}: {reason}", where=path) from error
     except UnicodeDecodeError as error:
-        raise DataError("the list is not UTF-8 text", where=path) from error
+        raise DataError(f"the {what}: not UTF-8 text", where=path) from error
     return [line.strip() for line in lines if line.strip()]

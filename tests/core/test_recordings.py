@@ -47,7 +47,7 @@ def test_a_recording_that_is_named_twice_is_used_once(folder: Path) -> None:
     [
         ("empty", "the folder holds no recordings"),
         ("empty.txt", "the list of recordings is empty"),
-        ("gone.txt", "cannot read the list"),
+        ("gone.txt", "cannot read the list of recordings"),
         ("gone.wav", "the recording does not exist"),
     ],
 )
@@ -86,8 +86,15 @@ def test_a_manifest_of_something_else_is_an_error_with_the_line(tmp_path: Path, 
 
 def test_a_broken_gzip_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "m.jsonl.gz").write_bytes(gzip.compress(b"{}" * 1000)[:-9])
-    with pytest.raises(DataError, match="cannot read the list"):
+    with pytest.raises(DataError, match="cannot read the transcripts"):
         read_transcripts(tmp_path / "m.jsonl.gz")
+
+
+@pytest.mark.parametrize("name", ["text", "m.jsonl"])
+def test_an_empty_file_of_transcripts_is_an_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("\n")
+    with pytest.raises(DataError, match="transcripts is empty"):
+        read_transcripts(tmp_path / name)
 
 
 def test_two_transcripts_of_one_recording_are_an_error_with_the_line(tmp_path: Path) -> None:
