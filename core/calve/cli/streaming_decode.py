@@ -102,8 +102,9 @@ def _streaming_decode_command(recipe: RecipeSpec) -> click.Command:
         # The checkpoints of one experiment were trained alike.
         check_steps(streaming[0].steps(chunk_size), strict=strict)
         endpoints = resolve(EndpointRules, rules) if endpointing or rules else None
-        variants = tuple(_variants(methods, endpoints))
         hotwords = hotwords_to_report(methods, streaming[0])
+        methods = with_and_without_hotwords(methods)
+        variants = tuple(_variants(methods, endpoints))
         rows: list[Row] = []
         for split in splits:
             for model in streaming:
@@ -196,11 +197,10 @@ def _check_bundle(
 def _variants(
     methods: Sequence[Method], endpoints: EndpointRules | None
 ) -> Iterator[StreamingMethod]:
-    for method in with_and_without_hotwords(methods):
-        yield StreamingMethod(method)
-    if endpoints is None:
-        return
     for method in methods:
+        yield StreamingMethod(method)
+        if endpoints is None:
+            continue
         if method.needs_reference:
             raise ConfigError(
                 f"{method.name} must be told what was said, and nobody knows it of the utterances "
