@@ -4,7 +4,8 @@
 
     manifests/corpus.json          parts, and which of them are trained and validated on
     manifests/PART/                recordings and supervisions
-    fbank/PART/                    cuts, and the archives that their features are in
+    fbank/PART/                    cuts, and the archives that their features are in;
+                                   or a list of shards, which are elsewhere
     lang_bpe_500/, lang            BPE model, tokens, lexicon, G and LG; `lang` is the first one
 """
 
@@ -23,6 +24,7 @@ from calve.loading import WHOLE, LoaderOptions, Share
 from calve_lhotse.batches import BatchMaker, spec_augment
 from calve_lhotse.loader import CutBatches
 from calve_lhotse.musan.cuts import load_noise
+from calve_lhotse.shar import open_shards, read_shards, shards_name
 from calve_lhotse.subwords import MODEL_NAME, load_subwords
 
 __all__ = [
@@ -135,19 +137,32 @@ def load_cuts(data_dir: Path, split: str) -> CutSet:
     return load_parts(data_dir, corpus, corpus.parts_of(split))
 
 
-def load_parts(data_dir: Path, corpus: Corpus, parts: tuple[str, ...]) -> CutSet:
-    """The cuts of these parts; see `load_cuts`."""
+def load_parts(
+    data_dir: Path, corpus: Corpus, parts: tuple[str, ...], shuffle_seed: int | None = None
+) -> CutSet:
+    """The cuts of these parts; see `load_cuts`.
+
+    Args:
+      data_dir, corpus, parts: Which ones.
+      shuffle_seed: Decides the order of the shards of those parts that are stored as Shar.
+    """
     sets, sizes = [], []
     for part in parts:
         path = cuts_path(data_dir, corpus, part)
-        if not path.is_file():
+        listing = path.with_name(shards_name(corpus.name, part))
+        if listing.is_file():
+            shards = read_shards(listing)
+            sets.append(open_shards(shards, shuffle_seed))
+            sizes.append(sum(shard.stat().st_size for shard in shards))
+        elif path.is_file():
+            sets.append(CutSet.from_jsonl_lazy(path).with_features_path_prefix(data_dir))
+            sizes.append(path.stat().st_size)
+        else:
             raise DataError(
                 f"the cuts of {part} have not been prepared",
                 where=path,
                 fix="run stage `features` of `calve prepare`",
             )
-        sets.append(CutSet.from_jsonl_lazy(path).with_features_path_prefix(data_dir))
-        sizes.append(path.stat().st_size)
     return CutSet.mux(*sets, weights=sizes, seed=_MUX_SEED) if len(sets) > 1 else sets[0]
 
 
@@ -181,7 +196,9 @@ def load_batches(
         else None,
     )
     return CutBatches(
-        lambda epoch: load_parts(data_dir, corpus, parts),
+        lambda epoch: load_parts(
+            data_dir, corpus, parts, shuffle_seed=options.seed + epoch if training else None
+        ),
         maker,
         options,
         shuffle=training,

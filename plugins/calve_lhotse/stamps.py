@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from calve.files import atomic_dir, atomic_file, replace_dir
 __all__ = ["StageOutput", "added", "resumable", "stamp_of", "stamped"]
 
 _STAMP = "stamp.json"
+_ELSEWHERE = "elsewhere.json"
 
 
 @dataclass
@@ -26,12 +27,22 @@ class StageOutput:
     Attributes:
       folder: The finished folder, or the temporary one to fill if `is_new`.
       is_new: Whether the stage must run.
+      digest: Stands for everything that determines the content.
       report: What the stage made; read back from the stamp if it need not run.
     """
 
     folder: Path
     is_new: bool
+    digest: str
     report: dict[str, Any] = field(default_factory=dict)
+
+    def claim(self, folders: Iterable[Path]) -> None:
+        """Make ``folders``, outside of `folder`, a part of this output: they go when it goes."""
+        names = [str(folder) for folder in folders]
+        with atomic_file(self.folder / _ELSEWHERE) as temporary:
+            temporary.write_text(json.dumps(names) + "\n", encoding="utf-8")
+        for name in names:
+            Path(name).mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
@@ -45,10 +56,10 @@ def stamped(folder: Path, key: Mapping[str, object]) -> Iterator[StageOutput]:
     digest = _digest(key)
     stamp = _read_stamp(folder / _STAMP)
     if stamp is not None and stamp["digest"] == digest:
-        yield StageOutput(folder, is_new=False, report=stamp["report"])
+        yield StageOutput(folder, False, digest, report=stamp["report"])
         return
     with atomic_dir(folder, overwrite=True) as temporary:
-        output = StageOutput(temporary, is_new=True)
+        output = StageOutput(temporary, True, digest)
         yield output
         _write_stamp(temporary / _STAMP, digest, output.report)
 
@@ -64,10 +75,10 @@ def added(folder: Path, name: str, key: Mapping[str, object]) -> Iterator[StageO
     path = folder / f"{name}-{_STAMP}"
     stamp = _read_stamp(path)
     if stamp is not None and stamp["digest"] == digest:
-        yield StageOutput(folder, is_new=False, report=stamp["report"])
+        yield StageOutput(folder, False, digest, report=stamp["report"])
         return
     path.unlink(missing_ok=True)
-    output = StageOutput(folder, is_new=True)
+    output = StageOutput(folder, True, digest)
     yield output
     _write_stamp(path, digest, output.report)
 
@@ -82,17 +93,19 @@ def resumable(folder: Path, key: Mapping[str, object]) -> Iterator[StageOutput]:
     digest = _digest(key)
     stamp = _read_stamp(folder / _STAMP)
     if stamp is not None and stamp["digest"] == digest:
-        yield StageOutput(folder, is_new=False, report=stamp["report"])
+        yield StageOutput(folder, False, digest, report=stamp["report"])
         return
     temporary = folder.with_name(f".{folder.name}.{digest}")
     for stale in folder.parent.glob(f".{folder.name}.*"):
         if stale != temporary:
-            shutil.rmtree(stale, ignore_errors=True)
+            _remove(stale, *_claimed(stale))
     temporary.mkdir(parents=True, exist_ok=True)
-    output = StageOutput(temporary, is_new=True)
+    output = StageOutput(temporary, True, digest)
     yield output
     _write_stamp(temporary / _STAMP, digest, output.report)
+    replaced = _claimed(folder) - _claimed(temporary)
     replace_dir(temporary, folder)
+    _remove(*replaced)
 
 
 def stamp_of(folder: Path, stage: str) -> str:
@@ -109,6 +122,19 @@ def stamp_of(folder: Path, stage: str) -> str:
             fix="start from an earlier --stage",
         )
     return str(stamp["digest"])
+
+
+def _claimed(folder: Path) -> set[Path]:
+    """The folders outside that belong to an output."""
+    try:
+        return {Path(name) for name in json.loads((folder / _ELSEWHERE).read_text("utf-8"))}
+    except (OSError, ValueError):
+        return set()
+
+
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _digest(key: Mapping[str, object]) -> str:

@@ -16,6 +16,7 @@ from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.musan.cuts import noise_path
 from calve_lhotse.stages.features import CUTS_PER_SHARD, store_shards
 from calve_lhotse.stages.manifests import check_recordings
+from calve_lhotse.stages.storage import Archives
 from calve_lhotse.stamps import resumable, stamp_of, stamped
 
 if TYPE_CHECKING:
@@ -68,8 +69,11 @@ def features(options: MusanOptions, progress: Progress) -> Mapping[str, object]:
             output.report.update(
                 store_shards(
                     pieces,
-                    output.folder,
-                    path,
+                    Archives(
+                        output.folder.absolute(),
+                        path.name,
+                        path.parent.relative_to(options.data_dir),
+                    ),
                     options,
                     progress=progress,
                     title="computing features",

@@ -40,6 +40,10 @@ class PreparationOptions(ExtractionOptions):
     store_features: bool = _option(
         True, "Compute features now; without, train with --on-the-fly-feats 1."
     )
+    shar_dir: tuple[Path, ...] = _option(
+        (),
+        "Folders to write Lhotse Shar into, in turn: features, or audio with --store-features 0.",
+    )
     vocab_size: tuple[int, ...] = _option((500,), "Symbols of each BPE model to train.")
     lm: Path | None = field(
         default=None,

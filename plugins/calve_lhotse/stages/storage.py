@@ -1,0 +1,201 @@
+"""Where stage ``features`` puts shards of cuts and what belongs to them.
+
+A shard is written by one task, whole or not at all: first its data, then its cuts. So a shard whose
+cuts are there need not be written again, whoever was killed in the meantime.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from lhotse import CutSet, LilcomChunkyWriter
+from lhotse.cut import Cut
+from lhotse.features.io import FeaturesWriter, MemoryRawWriter
+from lhotse.shar import ArrayTarWriter, AudioTarWriter
+from lhotse.shar.utils import to_shar_placeholder
+
+from calve.api import DataError
+from calve.discovery import describe
+from calve.files import atomic_file
+from calve_lhotse.extractor import CalveFbank
+from calve_lhotse.shar import cuts_name, field_name, shards_name
+from calve_lhotse.stamps import StageOutput
+
+__all__ = ["Archives", "SharFolders", "Shard", "Storage"]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Cuts that one task works on."""
+
+    number: int
+    cuts: tuple[Cut, ...]
+
+
+class Storage(Protocol):
+    """What writes the shards of a part; it is pickled on its way to whoever works."""
+
+    def cuts_file(self, number: int) -> Path:
+        """The cuts of a shard; the file is there when the whole shard is."""
+
+    def write(self, shard: Shard) -> None:
+        """Write a shard.
+
+        Raises:
+          DataError: if the audio of a cut cannot be read; names it.
+        """
+
+    def finish(self, count: int) -> None:
+        """Make of ``count`` shards what `calve_lhotse.corpus` reads."""
+
+
+@dataclass(frozen=True)
+class Archives:
+    """Shards in the part's own folder: lilcom archives, and a single manifest in the end.
+
+    Attributes:
+      folder: Where to write; absolute.
+      manifest: Name of the manifest that lists all cuts.
+      final: Where the archives will be found, relative to the data directory; None if no features
+        are stored at all.
+    """
+
+    folder: Path
+    manifest: str
+    final: Path | None
+
+    def cuts_file(self, number: int) -> Path:
+        """See `Storage`."""
+        return self.folder / f"shard-{number:05d}.jsonl.gz"
+
+    def write(self, shard: Shard) -> None:
+        """See `Storage`."""
+        cuts = list(shard.cuts) if self.final is None else self._with_features(shard)
+        with atomic_file(self.cuts_file(shard.number)) as temporary:
+            CutSet.from_cuts(cuts).to_file(temporary)
+
+    def finish(self, count: int) -> None:
+        """See `Storage`."""
+        pieces = [self.cuts_file(number) for number in range(count)]
+        with atomic_file(self.folder / self.manifest) as temporary, temporary.open("wb") as joined:
+            for piece in pieces:  # gzip files one after the other are a gzip file
+                with piece.open("rb") as stream:
+                    shutil.copyfileobj(stream, joined)
+        for piece in pieces:
+            piece.unlink()
+        _remove_unfinished(self.folder)
+
+    def _with_features(self, shard: Shard) -> list[Cut]:
+        assert self.final is not None
+        name = f"feats-{shard.number:05d}.lca"
+        with atomic_file(self.folder / name) as temporary, LilcomChunkyWriter(temporary) as storage:
+            stored = [_with_features(cut, storage) for cut in shard.cuts]
+        for cut in stored:
+            cut.features = replace(cut.features, storage_path=str(self.final / name))
+        return stored
+
+
+@dataclass(frozen=True)
+class SharFolders:
+    """Shards as Lhotse Shar, dealt out among several folders, that may be on several disks.
+
+    Attributes:
+      folders: Where the shards go; absolute.
+      listing: File that lists all shards in the end.
+      field: What is stored: "features" or "recording".
+    """
+
+    folders: tuple[Path, ...]
+    listing: Path
+    field: str
+
+    @classmethod
+    def make(
+        cls, shar_dirs: tuple[Path, ...], output: StageOutput, corpus: str, part: str, field: str
+    ) -> SharFolders:
+        """A folder in each of ``shar_dirs``, to be removed together with the stage's output."""
+        name = f"{corpus}-{part}.{output.digest}"
+        folders = tuple(path.absolute() / name for path in shar_dirs)
+        output.claim(folders)
+        return cls(folders, output.folder.absolute() / shards_name(corpus, part), field)
+
+    def cuts_file(self, number: int) -> Path:
+        """See `Storage`."""
+        return self.folders[number % len(self.folders)] / cuts_name(number)
+
+    def write(self, shard: Shard) -> None:
+        """See `Storage`."""
+        cuts_file = self.cuts_file(shard.number)
+        tar = cuts_file.with_name(field_name(self.field, cuts_file.name))
+        with atomic_file(tar) as temporary:
+            if self.field == "features":
+                with ArrayTarWriter(str(temporary), None, compression="lilcom") as features:
+                    cuts = [_features_moved(cut, features) for cut in shard.cuts]
+            else:
+                with AudioTarWriter(str(temporary), None, format="flac") as recordings:
+                    cuts = [_audio_moved(cut, recordings) for cut in shard.cuts]
+        with atomic_file(cuts_file) as temporary:
+            CutSet.from_cuts(cuts).to_file(temporary)
+
+    def finish(self, count: int) -> None:
+        """See `Storage`."""
+        shards = [str(self.cuts_file(number)) for number in range(count)]
+        with atomic_file(self.listing) as temporary:
+            temporary.write_text(json.dumps(shards, indent=2) + "\n", encoding="utf-8")
+        for folder in self.folders:
+            _remove_unfinished(folder)
+
+
+def _features_moved(cut: Cut, tar: ArrayTarWriter) -> Cut:
+    """``cut`` without its features, which go into the tar file."""
+    stored = _with_features(cut, MemoryRawWriter())
+    placeholder = to_shar_placeholder(stored.features, cut)
+    tar.write(cut.id, stored.features.load(), manifest=placeholder)
+    # Times in Shar count from the beginning of the cut; those in a longer recording would not.
+    is_whole = cut.start == 0 and abs(cut.duration - cut.recording.duration) < 1e-3
+    recording = cut.recording if is_whole else None
+    return replace(cut, start=0.0, features=placeholder, recording=recording)
+
+
+def _audio_moved(cut: Cut, tar: AudioTarWriter) -> Cut:
+    """``cut`` without its audio, which goes into the tar file."""
+    with _reading(cut):
+        samples = cut.load_audio()
+    placeholder = to_shar_placeholder(cut.recording, cut)
+    tar.write(cut.id, samples, cut.sampling_rate, manifest=placeholder)
+    return replace(cut, start=0.0, recording=placeholder)
+
+
+def _with_features(cut: Cut, storage: FeaturesWriter) -> Cut:
+    with _reading(cut):
+        samples: np.ndarray = cut.load_audio()
+    manifest = CalveFbank().extract_from_samples_and_store(
+        samples, storage, cut.sampling_rate, offset=cut.start, channel=cut.channel
+    )
+    return replace(cut, features=replace(manifest, recording_id=cut.recording_id))
+
+
+@contextmanager
+def _reading(cut: Cut) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # lhotse tries several audio back ends; each fails with a type of its own.
+        raise DataError(
+            f"cannot read the audio of {cut.id}: {describe(error)}",
+            where=cut.recording.sources[0].source,
+            fix="fetch this recording again; what is finished will not be repeated",
+        ) from error
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """What tasks left behind that were killed."""
+    for path in folder.glob(".*.*"):
+        path.unlink(missing_ok=True)
