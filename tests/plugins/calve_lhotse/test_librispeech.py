@@ -22,6 +22,7 @@ from calve_lhotse.librispeech.manifests import manifests
 from calve_lhotse.librispeech.options import LibriSpeechOptions
 from calve_lhotse.stages import features as features_stage
 from calve_lhotse.stages.features import features
+from calve_lhotse.stages.storage import Archives, Shard
 from calve_lhotse.stages.validation import validate
 
 from .conftest import run_stages
@@ -126,26 +127,26 @@ def test_interrupted_features_go_on_where_they_were(
 ) -> None:
     manifests(fresh, NO_PROGRESS)
     done: list[int] = []
-    store = features_stage._with_features
+    write = Archives.write
 
-    def interrupted(folder: Path, final: Path, shard: features_stage.Shard) -> object:
+    def interrupted(self: Archives, shard: Shard) -> None:
         if len(done) == 4:
             raise KeyboardInterrupt
         done.append(shard.number)
-        return store(folder, final, shard)
+        write(self, shard)
 
-    monkeypatch.setattr(features_stage, "_with_features", interrupted)
+    monkeypatch.setattr(Archives, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         features(fresh, NO_PROGRESS)
     assert not (fresh.data_dir / "fbank" / "train-clean-100").exists()
 
     again: list[int] = []
 
-    def counted(folder: Path, final: Path, shard: features_stage.Shard) -> object:
+    def counted(self: Archives, shard: Shard) -> None:
         again.append(shard.number)
-        return store(folder, final, shard)
+        write(self, shard)
 
-    monkeypatch.setattr(features_stage, "_with_features", counted)
+    monkeypatch.setattr(Archives, "write", counted)
     features(fresh, NO_PROGRESS)
     assert again[:5] == [4, 5, 6, 7, 8]
     for part in PARTS:
