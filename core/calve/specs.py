@@ -323,7 +323,8 @@ class DatasetSpec:
     """A corpus: how it is prepared, and how its cuts are found afterwards.
 
     Attributes:
-      options: Dataclass of ``calve prepare NAME``'s options.
+      options: Dataclass of ``calve prepare NAME``'s options. If it has a ``data_dir``, one process
+        at a time prepares there.
       stages: In order; ``--stage`` and ``--stop-stage`` count from 0.
       cuts: ``(data_dir: Path, split: str) -> lhotse.CutSet``.
       splits: Names that ``cuts`` takes; ``calve train`` uses "train" and "valid". None if what was

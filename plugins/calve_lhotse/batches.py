@@ -74,6 +74,12 @@ class BatchMaker:
         return features, torch.tensor([len(matrix) for matrix in matrices])
 
     def _features(self, cut: Cut) -> Float32Array:
+        if self.on_the_fly and not cut.has_recording:
+            raise DataError(
+                "an utterance has no audio, only features",
+                where=cut.id,
+                fix="train without --on-the-fly-feats 1, or prepare with --store-features 0",
+            )
         try:
             if self.on_the_fly:
                 return CalveFbank().extract(cut.load_audio(), cut.sampling_rate)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import shutil
@@ -18,15 +17,14 @@ import torch
 from calve.api import CheckpointError, ConfigError
 from calve.averaging import find_checkpoints
 from calve.files import atomic_file
+from calve.locking import locked
 from calve.protocols import Batch, TrainingRun
 from calve_transducer.processes import Processes
 from calve_transducer.training_config import TrainingConfig
 
-__all__ = ["LOCK_FILE", "LOGGER", "Experiment"]
+__all__ = ["LOGGER", "Experiment"]
 
 LOGGER = logging.getLogger("calve.training")
-
-LOCK_FILE = ".lock"
 
 _MOST_BAD_BATCHES_KEPT = 10
 _LINE_FORMAT = "%(asctime)s %(levelname)s %(message)s"
@@ -62,21 +60,10 @@ class Experiment:
     def locked(self) -> Iterator[None]:
         """Inside the block, no other process trains in the folder; unfinished files are removed.
 
-        The system gives the lock back when the process ends, however it ends.
-
         Raises:
           ConfigError: if another process trains in it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / LOCK_FILE).open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ConfigError(
-                    "another process is training in this folder",
-                    where=self.folder,
-                    fix="wait for it, stop it, or give another --exp-dir",
-                ) from error
+        with locked(self.folder, doing="training in", option="--exp-dir"):
             for unfinished in (*self.folder.glob(".*.*.pt"), *self.folder.glob(".*.*.json")):
                 unfinished.unlink()
             yield

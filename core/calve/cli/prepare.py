@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,6 +13,7 @@ from calve.cli.options import dataclass_options, json_option
 from calve.cli.output import print_json
 from calve.config import fields_help, option_name, resolve
 from calve.errors import ConfigError, DataError
+from calve.locking import locked
 from calve.pipeline import run_steps
 from calve.progress import console_progress
 from calve.registry import registry
@@ -51,13 +54,10 @@ def _corpus_command(corpus: DatasetSpec) -> click.Command:
     @json_option
     def command(stage: int, stop_stage: int | None, options: dict[str, Any], as_json: bool) -> None:
         _demand_required(options_class, options)
-        results = run_steps(
-            _chosen_stages(corpus, stage, stop_stage),
-            resolve(options_class, options),
-            console_progress(),
-            kind="stage",
-            error=DataError,
-        )
+        stages = _chosen_stages(corpus, stage, stop_stage)
+        resolved = resolve(options_class, options)
+        with _sole_preparation(getattr(resolved, "data_dir", None)):
+            results = run_steps(stages, resolved, console_progress(), kind="stage", error=DataError)
         if as_json:
             print_json({result.name: dict(result.report) for result in results}, indent=2)
         else:
@@ -66,6 +66,13 @@ def _corpus_command(corpus: DatasetSpec) -> click.Command:
                 _print_report(result.report)
 
     return command
+
+
+def _sole_preparation(data_dir: Path | None) -> AbstractContextManager[None]:
+    """Nobody else prepares there; a corpus of somebody's own need not have such a folder."""
+    if data_dir is None:
+        return nullcontext()
+    return locked(data_dir, doing="preparing", option="--data-dir")
 
 
 def _demand_required(options_class: type, given: Mapping[str, Any]) -> None:

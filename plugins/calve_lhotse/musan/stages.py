@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lhotse import CutSet, RecordingSet
+from lhotse import CutSet, Recording, RecordingSet
 from lhotse.cut import Cut
-from lhotse.recipes.musan import prepare_musan
 
 from calve.api import DataError
 from calve.discovery import describe
 from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.musan.cuts import noise_path
+from calve_lhotse.parallel import parallel_map
 from calve_lhotse.stages.features import CUTS_PER_SHARD, store_shards
 from calve_lhotse.stages.manifests import check_recordings
 from calve_lhotse.stages.storage import Archives
@@ -41,15 +41,23 @@ def manifests(options: MusanOptions, progress: Progress) -> Mapping[str, object]
             fix="download musan.tar.gz from https://www.openslr.org/17, unpack it, and give "
             "--dl-dir the folder that then holds `musan`",
         )
-    listing = [(str(path), path.stat().st_size) for path in sorted(folder.rglob("*.wav"))]
+    paths = sorted(folder.rglob("*.wav"))
+    listing = [(str(path), path.stat().st_size) for path in paths]
     with stamped(options.data_dir / "manifests", {"recordings": listing}) as output:
         if output.is_new:
-            progress.start("reading recordings")
-            found = _read(folder)
-            progress.finish()
-            for part, recordings in found.items():
+            found = parallel_map(
+                _recording, paths, jobs=options.jobs, title="reading recordings", progress=progress
+            )
+            for part in _PARTS:
+                recordings = [
+                    recording
+                    for path, recording in zip(paths, found, strict=True)
+                    if path.relative_to(folder).parts[0] == part
+                ]
                 check_recordings(part, recordings)
-                recordings.to_file(output.folder / _manifest_name(part))
+                RecordingSet.from_recordings(recordings).to_file(
+                    output.folder / _manifest_name(part)
+                )
                 output.report[part] = len(recordings)
     return output.report
 
@@ -83,18 +91,16 @@ def features(options: MusanOptions, progress: Progress) -> Mapping[str, object]:
     return output.report
 
 
-def _read(folder: Path) -> dict[str, RecordingSet]:
+def _recording(path: Path) -> Recording:
     try:
-        found = prepare_musan(folder, parts=_PARTS, use_vocals=False)
+        return Recording.from_file(path)
     except Exception as error:
         # lhotse tries several audio back ends; each fails with a type of its own.
         raise DataError(
-            f"cannot read MUSAN: {describe(error)}", where=folder, fix="unpack its archive again"
+            f"cannot read a recording of MUSAN: {describe(error)}",
+            where=path,
+            fix="unpack its archive again",
         ) from error
-    return {
-        part: RecordingSet.from_recordings(sorted(found[part]["recordings"], key=lambda r: r.id))
-        for part in _PARTS
-    }
 
 
 def _pieces(data_dir: Path) -> list[Cut]:

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from calve.cli import run
+from calve.locking import locked
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_chosen_stages_run_and_report_as_json(
     assert prepare(*arguments, "--stop-stage", 0, "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["manifests"]["splits"] == {"train": 2, "valid": 2, "test": 10, "heldout": 14}
-    assert [path.name for path in data_dir.iterdir()] == ["manifests"]
+    assert {path.name for path in data_dir.iterdir()} == {".lock", "manifests"}
 
 
 def test_the_report_is_readable_without_json(
@@ -109,3 +110,15 @@ def test_a_plugin_that_fails_when_a_stage_has_finished_costs_a_line_and_no_stage
     assert "calve_stage_finished is out of order" in lines[1]
     assert len(lines) == 2
     assert (tmp_path / "data" / "manifests").is_dir()
+
+
+def test_a_folder_where_another_process_prepares_is_left_alone(
+    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data_dir = tmp_path / "data"
+    with locked(data_dir, doing="preparing", option="--data-dir"):
+        assert prepare("fsdd", "--root", recordings, "--data-dir", data_dir) == 2
+        message = capsys.readouterr().err
+        assert "another process is preparing this folder" in message
+        assert "--data-dir" in message
+        assert [path.name for path in data_dir.iterdir()] == [".lock"]

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from fatal_storage import FatalArchives
 
-from calve.api import DataError
+from calve.api import CalveError, DataError
 from calve.audio import read_audio
 from calve.features import compute_fbank
 from calve.loading import LoaderOptions
@@ -171,6 +172,59 @@ def test_a_cluster_makes_the_same_as_this_machine(
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         features(replace(fresh, dask=cluster.scheduler_address), NO_PROGRESS)
     assert_same_corpus(prepared_librispeech, fresh.data_dir)
+
+
+@pytest.fixture
+def fatal(
+    fresh: LibriSpeechOptions, monkeypatch: pytest.MonkeyPatch, small_shards: None
+) -> LibriSpeechOptions:
+    """Options for a folder where the extraction of features kills one of its processes."""
+    monkeypatch.setattr(features_stage, "Archives", FatalArchives)
+    manifests(fresh, NO_PROGRESS)
+    return fresh
+
+
+@pytest.fixture
+def undisturbed(fresh: LibriSpeechOptions, small_shards: None) -> Path:
+    """The data directory that one process made in peace, with the same shards."""
+    options = replace(fresh, data_dir=fresh.data_dir.with_name("undisturbed"))
+    manifests(options, NO_PROGRESS)
+    features(options, NO_PROGRESS)
+    return options.data_dir
+
+
+def assert_as_if_nothing_had_happened(data_dir: Path, undisturbed: Path) -> None:
+    assert (data_dir.parent / "killed").exists()
+    assert_same_corpus(data_dir, undisturbed)
+    assert {*files(data_dir / "fbank")} == {*files(undisturbed / "fbank")}
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_loses_nothing_that_was_finished(
+    undisturbed: Path, fatal: LibriSpeechOptions
+) -> None:
+    with pytest.raises(CalveError, match="a worker process ended"):
+        features(replace(fatal, jobs=2), NO_PROGRESS)
+    (unfinished,) = (fatal.data_dir / "fbank").glob(".train-clean-100.*")
+    finished = {path: path.stat().st_mtime_ns for path in unfinished.glob("feats-*.lca")}
+    assert finished
+
+    features(replace(fatal, jobs=2), NO_PROGRESS)
+    final = fatal.data_dir / "fbank" / "train-clean-100"
+    for path, written in finished.items():
+        assert (final / path.name).stat().st_mtime_ns == written
+    assert_as_if_nothing_had_happened(fatal.data_dir, undisturbed)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_of_a_cluster_loses_nothing(
+    undisturbed: Path, fatal: LibriSpeechOptions
+) -> None:
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        features(replace(fatal, dask=cluster.scheduler_address), NO_PROGRESS)
+    assert_as_if_nothing_had_happened(fatal.data_dir, undisturbed)
 
 
 @pytest.mark.parametrize("on_the_fly", [False, True])

@@ -262,6 +262,18 @@ def test_cuts_without_features_ask_for_on_the_fly_features(prepared: Path) -> No
     np.testing.assert_array_equal(made.features[0], compute_fbank(cut.load_audio()[0]))
 
 
+def test_cuts_without_audio_ask_for_stored_features(prepared: Path) -> None:
+    cuts = load_cuts(prepared, "valid").map(without_recording).to_eager()
+    maker = BatchMaker(load_subwords(prepared / "lang" / "bpe.model"), on_the_fly=True)
+    with pytest.raises(DataError, match="no audio, only features") as caught:
+        maker.make(cuts, (0,))
+    assert "--on-the-fly-feats" in caught.value.fix
+
+
+def without_recording(cut: Cut) -> Cut:
+    return replace(cut, recording=None)
+
+
 def test_a_worker_that_dies_is_a_message(prepared: Path) -> None:
     class Dying(BatchMaker):
         def make(self, cuts, seed):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +32,6 @@ def musan_options(tmp_path_factory: pytest.TempPathFactory) -> MusanOptions:
         path = folder / "musan" / f"{name}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, generator.normal(scale=0.1, size=seconds * 16000), 16000)
-        (path.parent / "ANNOTATIONS").write_text(f"{path.stem} genre N composer\n")
     return MusanOptions(dl_dir=folder, data_dir=folder / "data", jobs=1)
 
 
@@ -55,6 +56,27 @@ def test_training_batches_hear_it(musan_options: MusanOptions, prepared_librispe
         return float(sum(np.asarray(batch.features).sum() for batch in batches))
 
     assert total(noisy) > total(plain)
+
+
+def test_two_processes_list_the_same_as_one(musan_options: MusanOptions, tmp_path: Path) -> None:
+    def listed(options: MusanOptions) -> dict[str, bytes]:
+        reports = manifests(options, NO_PROGRESS)
+        assert reports == {"music": 1, "speech": 1, "noise": 2}
+        folder = options.data_dir / "manifests"
+        return {path.name: gzip.decompress(path.read_bytes()) for path in folder.glob("*.gz")}
+
+    two = replace(musan_options, data_dir=tmp_path / "two", jobs=2)
+    assert listed(two) == listed(musan_options)
+
+
+def test_a_damaged_recording_is_named(musan_options: MusanOptions, tmp_path: Path) -> None:
+    shutil.copytree(musan_options.dl_dir / "musan", tmp_path / "musan")
+    damaged = tmp_path / "musan" / "noise" / "free-sound" / "noise-free-sound-0001.wav"
+    damaged.write_bytes(b"RIFF")
+    with pytest.raises(DataError, match="cannot read a recording of MUSAN") as caught:
+        manifests(replace(musan_options, dl_dir=tmp_path, data_dir=tmp_path / "data"), NO_PROGRESS)
+    assert caught.value.where == str(damaged)
+    assert not (tmp_path / "data" / "manifests").exists()
 
 
 def test_a_missing_part_is_named(musan_options: MusanOptions, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import shutil
 import signal
@@ -28,6 +27,7 @@ from hum_training import (
 
 from calve.api import CalveError, CheckpointError, ConfigError, PluginError
 from calve.checkpoint import CheckpointChoice, load_state_dict, read_checkpoint
+from calve.locking import locked
 from calve.models import load_model
 from calve.protocols import Batch
 from calve_transducer.curves import read_panels
@@ -222,10 +222,11 @@ def test_a_folder_where_another_process_trains_is_left_alone(
     finished: tuple[Path, Metrics],
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished[0].iterdir()}
-    with (finished[0] / ".lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(ConfigError, match="another process is training"):
-            train_hums(finished[0], start_batch=12, num_epochs=3)
+    with (
+        locked(finished[0], doing="training in", option="--exp-dir"),
+        pytest.raises(ConfigError, match="another process is training"),
+    ):
+        train_hums(finished[0], start_batch=12, num_epochs=3)
     assert {path: path.stat().st_mtime_ns for path in finished[0].iterdir()} == before
 
 
