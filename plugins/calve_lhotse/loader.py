@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
+import torch
 from lhotse import CutSet
 from lhotse.dataset import DynamicBucketingSampler, DynamicCutSampler
 from lhotse.dataset.sampling.base import CutSampler
@@ -116,6 +117,8 @@ class CutBatches:
             batch_size=None,
             num_workers=workers,
             collate_fn=_unchanged,
+            # Of its own: a run that continues would draw from the global one once more.
+            generator=torch.Generator(),
         )
 
     def _sampler(self) -> CutSampler:

@@ -139,13 +139,14 @@ def test_the_state_is_plain_numbers(open_split) -> None:
     assert loader.state_dict() == {"epoch": 0, "batches": 2}
 
 
-def test_the_global_random_state_is_left_alone(open_split) -> None:
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_the_global_random_state_is_left_alone(open_split, num_workers: int) -> None:
     states = []
     for _ in range(2):
         random.seed(1), np.random.seed(1), torch.manual_seed(1)
         states.append((random.random(), np.random.rand(), torch.rand(1).item()))
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
-    list(islice(open_split(), 2))
+    list(islice(open_split(num_workers=num_workers), 2))
     assert (random.random(), np.random.rand(), torch.rand(1).item()) == states[0] == states[1]
 
 
