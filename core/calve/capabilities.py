@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from calve.bundle import Bundle
-from calve.claims import claimed_clients
+from calve.claims import claimed_clients, claimed_formats
 from calve.discovery import describe
 from calve.errors import CalveError, ExportError
 from calve.exporting import try_export
@@ -59,8 +59,8 @@ class Variant:
         return registry().exporters.get(self.format)
 
     def is_claimed(self, runtime: str) -> bool:
-        """Whether the encoder claims the format, and that the runtime opens it."""
-        if self.format not in registry().encoders.get(self.encoder).formats:
+        """Whether the format is claimed for the encoder, and that the runtime opens it."""
+        if self.format not in claimed_formats(self.encoder):
             return False
         known = [client.name for client in claimed_clients(self.encoder, self.format)]
         return runtime == self.exporter.runtime or runtime in known

@@ -1,4 +1,4 @@
-"""What encoders claim: formats that they can be exported to, clients that open the result."""
+"""What is claimed of an encoder in a format: that it can be exported, and what opens it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,37 @@ from calve.errors import ConfigError
 from calve.registry import registry
 from calve.specs import ClientSpec, EncoderSpec
 
-__all__ = ["check_format_is_claimed", "claimed_clients"]
+__all__ = ["check_format_is_claimed", "claimed_clients", "claimed_formats"]
+
+
+def claimed_formats(encoder: str) -> tuple[str, ...]:
+    """Formats that an encoder can be exported to: by its own word, then by the exporters'.
+
+    Raises:
+      PluginError: if the encoder is not registered.
+    """
+    spec: EncoderSpec = registry().encoders.get(encoder)
+    exporters = registry().exporters
+    return spec.formats + tuple(
+        name
+        for name in exporters.names()
+        if name not in spec.formats and encoder in exporters.get(name).encoders
+    )
 
 
 def check_format_is_claimed(recipe: str, format_name: str) -> None:
-    """See that a recipe's encoder says that it can be exported to a format.
+    """See that a recipe's encoder, or the format's exporter, says that they fit together.
 
     Raises:
-      ConfigError: if it does not.
+      ConfigError: if neither does.
       PluginError: if the recipe or its encoder is not registered.
     """
-    encoder: EncoderSpec = registry().encoders.get(registry().recipes.get(recipe).encoder)
-    if format_name not in encoder.formats:
+    encoder = registry().recipes.get(recipe).encoder
+    formats = claimed_formats(encoder)
+    if format_name not in formats:
         raise ConfigError(
-            f"the encoder {encoder.name!r} of recipe {recipe} cannot be exported to {format_name}",
-            fix=f"formats that it claims: {', '.join(encoder.formats) or 'none'}",
+            f"the encoder {encoder!r} of recipe {recipe} cannot be exported to {format_name}",
+            fix=f"formats that are claimed for it: {', '.join(formats) or 'none'}",
         )
 
 

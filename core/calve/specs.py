@@ -229,6 +229,8 @@ class ExporterSpec:
       extra: calve's extra that installs what the steps need; None if the base install does.
       conventions: How the networks share the work, which torch then does likewise for comparison.
       precisions: The options that give each precision of the weights ("fp32", "fp16", "int8").
+      encoders: Encoders of other packages that the exporter itself claims, since these cannot know
+        of it; proved by the capability matrix like those that encoders claim.
     """
 
     format: str
@@ -244,6 +246,7 @@ class ExporterSpec:
     precisions: Mapping[str, Mapping[str, Any]] = field(
         default_factory=lambda: {"fp32": {}}, hash=False
     )
+    encoders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from calve.bundle import Bundle
-from calve.claims import check_format_is_claimed, claimed_clients
+from calve.claims import check_format_is_claimed, claimed_clients, claimed_formats
 from calve.errors import ConfigError, PluginError
 from calve.registry import registry
 from calve.verification import verify
@@ -31,6 +31,19 @@ def test_a_format_is_claimed_or_refused_with_the_claimed_ones():
     with pytest.raises(ConfigError, match="cannot be exported to abacus") as caught:
         check_format_is_claimed(RECIPE, "abacus")
     assert "ncnn" in str(caught.value.fix)
+
+
+def test_an_exporter_can_claim_an_encoder_that_does_not_know_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    exporters = registry().exporters
+    obliging = replace(exporters.get("ncnn"), format="abacus", encoders=("lstm",))
+    monkeypatch.setattr(exporters, "names", lambda: ["ncnn", "abacus"])
+    monkeypatch.setattr(exporters, "get", lambda name: obliging)
+    check_format_is_claimed(RECIPE, "abacus")
+    assert claimed_formats("lstm")[-1] == "abacus"
+    with pytest.raises(ConfigError, match="cannot be exported to abacus"):
+        check_format_is_claimed("pruned_transducer_stateless5", "abacus")
 
 
 def test_all_clients_of_a_format_open_a_bundle_unless_the_metadata_writer_names_some():
