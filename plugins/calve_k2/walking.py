@@ -12,14 +12,14 @@ from typing import Any
 import k2
 import torch
 
-__all__ = ["K2Walker"]
+__all__ = ["K2Stream", "K2Walk", "K2Walker"]
 
 
 class K2Walker:
-    """What `calve_transducer.searches.walking.GraphWalker` does, on ``k2.RnntDecodingStreams``.
+    """A `calve.protocols.FsaBackend` on ``k2.RnntDecodingStreams``.
 
     Args:
-      arc_splits, destination, label, score: The graph; see `calve_graphs.graph.DecodingGraph`.
+      arc_splits, destination, label, score: The graph.
       vocab_size: Symbols that the networks score.
       context_size: Symbols that the decoder sees.
       beam: How far below the best a log probability may be.
@@ -60,26 +60,22 @@ class K2Walker:
         return K2Stream(k2.RnntDecodingStream(self.graph))
 
     def walk(self, streams: Sequence[K2Stream]) -> K2Walk:
-        """Take streams on together; they change when the walk is finished."""
+        """Take streams on together.
+
+        Raises:
+          RuntimeError: if a stream was left behind by a walk that broke off.
+        """
+        for stream in streams:
+            stream.check()
         return K2Walk(self.config, streams)
 
     def lattice(self, stream: K2Stream, *, allow_partial: bool) -> tuple[Any, Any, Any, Any, int]:
-        """The columns of a `calve_transducer.searches.lattice.Lattice`."""
-        if not stream.frames:
+        """The paths that are left; see `calve.protocols.FsaBackend`."""
+        stream.check()
+        if stream.group is None:
             nothing = torch.zeros(0, dtype=torch.int32).numpy()
             return nothing, nothing, nothing, torch.zeros(0).numpy(), 0
-        # k2 gives lattices only to a group that has been taken on and is finished.
-        lengths = [member.frames for member in stream.members]
-        lattices = stream.group.format_output(lengths, allow_partial=allow_partial)
-        lattice = lattices[stream.members.index(stream)]
-        arcs = lattice.arcs.values()
-        return (
-            arcs[:, 0].contiguous().numpy(),
-            arcs[:, 1].contiguous().numpy(),
-            (lattice.graph_arc.int() - 1).numpy(),
-            lattice.scores.detach().numpy(),
-            lattice.shape[0],
-        )
+        return stream.group.lattice(stream, allow_partial)
 
 
 class K2Stream:
@@ -88,44 +84,89 @@ class K2Stream:
     def __init__(self, decoding: Any) -> None:
         self.decoding = decoding
         self.frames = 0
-        self.group: Any = None
-        self.members: list[K2Stream] = []
+        self.group: Group | None = None
+        self.is_under_way = False
+
+    def check(self) -> None:
+        """Refuse a stream that is somewhere within a walk."""
+        if self.is_under_way:
+            raise RuntimeError("a walk took this stream on and broke off: start a new stream")
 
 
 class K2Walk:
     """Some streams on their way.
 
-    k2 takes a group of streams on together. A new group is made when a stream leaves it.
+    k2 takes a group of streams on together, so that a new group is made when a stream stays behind.
+    From then on k2 has no way back to where the walk began.
     """
 
     def __init__(self, config: Any, streams: Sequence[K2Stream]) -> None:
         self._config = config
         self._streams = streams
         self._active: Any = None
-        self._group: Any = None
+        self._group: Group | None = None
 
     def contexts(self, active: Any) -> tuple[Any, Any]:
         """The stream of each context (R,), and the contexts (R, context_size)."""
         if self._active is None or len(active) != len(self._active):
-            self.finish()
+            if self._group is not None:
+                self._group.finish()
+                for stream in self._streams:
+                    stream.is_under_way = True
             self._active = active
-            chosen = [self._streams[index].decoding for index in active.tolist()]
-            self._group = k2.RnntDecodingStreams(chosen, self._config)
-        shape, contexts = self._group.get_contexts()
+            self._group = Group(self._config, [self._streams[index] for index in active.tolist()])
+        shape, contexts = self._group.decoding.get_contexts()
         return active[shape.row_ids(1).long().numpy()], contexts.long().numpy()
 
     def advance(self, log_probs: Any) -> None:
         """Take the streams one frame on, with the log probabilities (R, vocab_size)."""
         self._group.advance(torch.from_numpy(log_probs))
-        for index in self._active.tolist():
-            self._streams[index].frames += 1
 
     def finish(self) -> None:
         """Let the streams know where they are."""
-        if self._group is None:
+        if self._group is not None:
+            self._group.finish()
+        for stream in self._streams:
+            stream.is_under_way = False
+
+
+class Group:
+    """Streams that k2 takes on together, for as long as none of them stays behind."""
+
+    def __init__(self, config: Any, streams: Sequence[K2Stream]) -> None:
+        self.decoding = k2.RnntDecodingStreams([one.decoding for one in streams], config)
+        self._streams = streams
+        self._frames = 0
+        self._lengths: list[int] = []
+        self._lattices: dict[bool, Any] = {}
+
+    def advance(self, log_probs: Any) -> None:
+        """Take the streams one frame on, with the log probabilities (R, vocab_size)."""
+        self.decoding.advance(log_probs)
+        self._frames += 1
+
+    def finish(self) -> None:
+        """Let the streams know where they are; the group then gives their lattices."""
+        if not self._frames:
             return
-        self._group.terminate_and_flush_to_streams()
-        members = [self._streams[index] for index in self._active.tolist()]
-        for stream in members:
-            stream.group, stream.members = self._group, members
-        self._group = self._active = None
+        self.decoding.terminate_and_flush_to_streams()
+        for stream in self._streams:
+            stream.frames += self._frames
+            stream.group = self
+        self._lengths = [stream.frames for stream in self._streams]
+
+    def lattice(self, stream: K2Stream, allow_partial: bool) -> tuple[Any, Any, Any, Any, int]:
+        """What is known of a stream where the group left it; k2 makes all lattices at once."""
+        if allow_partial not in self._lattices:
+            self._lattices[allow_partial] = self.decoding.format_output(
+                self._lengths, allow_partial=allow_partial
+            )
+        lattice = self._lattices[allow_partial][self._streams.index(stream)]
+        arcs = lattice.arcs.values()
+        return (
+            arcs[:, 0].contiguous().numpy(),
+            arcs[:, 1].contiguous().numpy(),
+            (lattice.graph_arc.int() - 1).numpy(),
+            lattice.scores.detach().numpy(),
+            lattice.shape[0],
+        )
