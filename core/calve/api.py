@@ -19,6 +19,7 @@ from calve.errors import (
 )
 from calve.geometry import StreamingGeometry
 from calve.hookspecs import hookimpl
+from calve.protocols import FsaBackend, FsaWalk, LossBackend, Runtime
 from calve.specs import (
     ClientSpec,
     CommandSpec,
@@ -52,13 +53,17 @@ __all__ = [
     "ExportError",
     "ExportStepSpec",
     "ExporterSpec",
+    "FsaBackend",
+    "FsaWalk",
     "LazyRef",
+    "LossBackend",
     "MetadataWriterSpec",
     "PluginError",
     "PretrainedSpec",
     "QuantizerSpec",
     "RecipeSpec",
     "Resource",
+    "Runtime",
     "SearchSpec",
     "StageSpec",
     "StreamingGeometry",

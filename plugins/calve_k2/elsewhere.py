@@ -14,7 +14,6 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Sequence
-from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -47,8 +46,8 @@ class K2Elsewhere:
         python = os.environ.get(PYTHON, "")
         if not Path(python).is_file():
             raise ConfigError(f"{PYTHON} is {python!r}; it must name a Python with k2", fix=_HINT)
-        self._child = _child(python)
-        self._walker = self._child.keep(_Module(), "K2Walker", *graph, **options)
+        self._child = _running_child(python)
+        self._walker = self._child.keep(_MODULE, "K2Walker", *graph, **options)
 
     @property
     def seconds(self) -> float:
@@ -99,11 +98,8 @@ class _Kept:
         self.number = number
 
 
-class _Module(_Kept):
-    """Stands for the module `calve_k2.walking` in the child."""
-
-    def __init__(self) -> None:
-        super().__init__(0)
+_MODULE = _Kept(0)
+"""Stands for the module `calve_k2.walking`."""
 
 
 class _Calls(pickle.Pickler):
@@ -127,13 +123,23 @@ class _Child:
         self._forgotten: list[int] = []
         self._lock = threading.Lock()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
-        # Isolated, so that the folder of the file does not shadow packages of the same names.
-        self._process = subprocess.Popen(
-            [python, "-I", str(_CHILD)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-        )
+        try:
+            # Isolated, so that the file's folder does not shadow packages of the same names.
+            self._process = subprocess.Popen(
+                [python, "-I", str(_CHILD)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+            )
+        except OSError as error:
+            raise ConfigError(
+                f"{PYTHON} cannot be run: {error.strerror}", where=python, fix=_HINT
+            ) from error
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it can be asked something."""
+        return self._process.poll() is None
 
     def keep(self, target: _Kept, name: str, *arguments: Any, **options: Any) -> _Kept:
         """Call a function of an object there, and leave there what it returns."""
@@ -161,6 +167,9 @@ class _Child:
                 raise CalveError(
                     f"k2 ended: {self._last_words()}", where=self._python, fix=_HINT
                 ) from error
+            except BaseException:
+                self._process.kill()  # its answer would be taken for that of the next call
+                raise
             self.seconds += seconds
         if problem is not None:
             raise CalveError(f"k2 failed: {problem}", where=self._python)
@@ -173,7 +182,12 @@ class _Child:
         return lines[-1] if lines else f"exit code {self._process.returncode}"
 
 
-@cache
-def _child(python: str) -> _Child:
+_children: dict[tuple[str, int], _Child] = {}
+
+
+def _running_child(python: str) -> _Child:
     """One process for each Python, which ends when its stdin does: with this process."""
-    return _Child(python)
+    key = (python, os.getpid())  # a fork must not talk to its parent's child
+    if key not in _children or not _children[key].is_running:
+        _children[key] = _Child(python)
+    return _children[key]

@@ -164,9 +164,9 @@ class Group:
         lattice = self._lattices[allow_partial][self._streams.index(stream)]
         arcs = lattice.arcs.values()
         return (
-            arcs[:, 0].contiguous().numpy(),
-            arcs[:, 1].contiguous().numpy(),
+            arcs[:, 0].clone().numpy(),
+            arcs[:, 1].clone().numpy(),
             (lattice.graph_arc.int() - 1).numpy(),
-            lattice.scores.detach().numpy(),
+            lattice.scores.detach().clone().numpy(),
             lattice.shape[0],
         )

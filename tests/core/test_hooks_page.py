@@ -98,3 +98,10 @@ def test_everything_that_the_page_says_to_import_is_public():
 def _has_default(field):
     missing = dataclasses.MISSING
     return field.default is not missing or field.default_factory is not missing
+
+
+@pytest.mark.parametrize("protocol", [api.FsaBackend, api.FsaWalk])
+def test_every_method_of_an_fsa_backend_is_there(protocol):
+    (table,) = re.findall(rf"^\| `{protocol.__name__}` \|.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
+    methods = [f"`{name}`" for name in vars(protocol) if not name.startswith("_")]
+    assert [row[0] for row in rows(table)] == methods

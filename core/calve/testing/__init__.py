@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from calve.testing.encoders import EncoderConformance
 from calve.testing.exporters import ExporterConformance
+from calve.testing.fsas import FsaBackendConformance
 from calve.testing.losses import LossBackendConformance
 from calve.testing.metadata import MetadataWriterConformance
 from calve.testing.quantizers import QuantizerConformance
@@ -27,6 +28,7 @@ __all__ = [
     "DecoderConformance",
     "EncoderConformance",
     "ExporterConformance",
+    "FsaBackendConformance",
     "LossBackendConformance",
     "MetadataWriterConformance",
     "QuantizerConformance",

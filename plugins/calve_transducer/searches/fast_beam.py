@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calve.api import ConfigError
+from calve.api import ConfigError, FsaBackend
 from calve.discovery import load_driver
 from calve.protocols import Hypothesis, Session
 from calve.tokens import SymbolTable
@@ -21,7 +21,7 @@ from calve_transducer.searches.fast_beam_options import (
     NbestLGOptions,
     NbestOptions,
 )
-from calve_transducer.searches.frames import join_frames, not_a_number
+from calve_transducer.searches.frames import join_frames, not_a_number, refuse_nan
 from calve_transducer.searches.frontier import BLANK_ARC
 from calve_transducer.searches.lattice import Lattice, best_path
 from calve_transducer.searches.nbest import (
@@ -85,6 +85,9 @@ class FastBeamSearch:
       options: See `FastBeamSearchOptions`.
       graph: The sentences that may be found.
       choose: Which path of a lattice is the result.
+
+    Attributes:
+      walker: The FSA backend, on the graph.
     """
 
     def __init__(
@@ -99,7 +102,7 @@ class FastBeamSearch:
         self._graph = graph
         self._choose = choose
         self._decode = ContextCache(session)
-        self._walker = _walker(session, options, graph)
+        self.walker: FsaBackend = _walker(session, options, graph)
 
     def start(self, ref_text: RefText = ()) -> FastBeamStream:
         """The state of a new stream.
@@ -107,7 +110,7 @@ class FastBeamSearch:
         Args:
           ref_text: What was said; `fast_beam_search_nbest_oracle` looks for it.
         """
-        return FastBeamStream(self._walker.start(), ref_text)
+        return FastBeamStream(self.walker.start(), ref_text)
 
     def advance(
         self, streams: Sequence[FastBeamStream], encoder_out: Sequence[Float32Array]
@@ -121,7 +124,9 @@ class FastBeamSearch:
             return
         rows, lengths = join_frames(streams, encoder_out)
         starts = lengths.cumsum() - lengths
-        walk = self._walker.walk([stream.walking for stream in streams])
+        # Before anything moves, for not every FSA backend finds its way back.
+        refuse_nan(streams, encoder_out)
+        walk = self.walker.walk([stream.walking for stream in streams])
         for step in range(lengths.max()):
             owners, contexts = walk.contexts(np.flatnonzero(step < lengths))
             log_probs = self._log_probs(rows[starts[owners] + step], contexts)
@@ -135,7 +140,7 @@ class FastBeamSearch:
 
     def result(self, stream: FastBeamStream) -> Hypothesis:
         """The hypothesis for all frames that the stream consumed so far; empty if none survived."""
-        columns = self._walker.lattice(stream.walking, allow_partial=self._options.allow_partial)
+        columns = self.walker.lattice(stream.walking, allow_partial=self._options.allow_partial)
         lattice = Lattice(*columns)
         chosen = self._choose(lattice, self._graph, stream.ref_text)
         if chosen is None:
@@ -298,14 +303,14 @@ def _word_graph(
     return graph.scaled(options.ngram_lm_scale)
 
 
-def _walker(session: Session, options: FastBeamSearchOptions, graph: DecodingGraph) -> Any:
+def _walker(session: Session, options: FastBeamSearchOptions, graph: DecodingGraph) -> FsaBackend:
     if session.vocab_size**session.context_size * graph.num_states > np.iinfo(np.int64).max:
         raise ConfigError(
             f"the graph has too many states ({graph.num_states}) for {session.vocab_size} tokens "
             f"and a context of {session.context_size}",
             fix="take a smaller graph",
         )
-    return load_driver(FSA_BACKENDS, options.fsa_backend)(
+    made: FsaBackend = load_driver(FSA_BACKENDS, options.fsa_backend)(
         graph.arc_splits,
         graph.destination,
         graph.label,
@@ -316,3 +321,4 @@ def _walker(session: Session, options: FastBeamSearchOptions, graph: DecodingGra
         max_contexts=options.max_contexts,
         max_states=options.max_states,
     )
+    return made

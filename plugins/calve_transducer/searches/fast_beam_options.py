@@ -46,7 +46,8 @@ class FastBeamSearchOptions:
         metadata={"help": "Also take a sentence that the graph does not end after the last frame."},
     )
     fsa_backend: str = field(
-        default="calve", metadata={"help": "What walks through the graph: calve, or k2."}
+        default="calve",
+        metadata={"help": "What walks through the graph: calve, k2, or k2-elsewhere."},
     )
 
     def __post_init__(self) -> None:

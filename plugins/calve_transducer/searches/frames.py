@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from calve.api import DataError
 
-__all__ = ["join_frames", "not_a_number"]
+__all__ = ["join_frames", "not_a_number", "refuse_nan"]
 
 Float32Array = NDArray[np.float32]
 Int64Array = NDArray[np.int64]
@@ -44,6 +44,18 @@ def join_frames(
     if len(encoder_out) == 1:
         return np.ascontiguousarray(encoder_out[0]), lengths
     return np.concatenate(encoder_out), lengths
+
+
+def refuse_nan(streams: Sequence[Any], encoder_out: Sequence[Float32Array]) -> None:
+    """See that there is no NaN among the frames (T', D) of any stream.
+
+    Raises:
+      DataError: if there is one.
+    """
+    for number, frames in enumerate(encoder_out):
+        is_broken = np.isnan(frames).any(axis=1)
+        if is_broken.any():
+            raise not_a_number(number, streams[number].frames + int(is_broken.argmax()))
 
 
 def not_a_number(stream: int, frame: int) -> DataError:

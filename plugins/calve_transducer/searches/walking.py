@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from calve.protocols import LatticeColumns
 from calve_transducer.searches.frontier import GraphArrays, Limits, list_contexts, walk_frame
 
 __all__ = ["GraphWalk", "GraphWalker", "WalkingStream"]
@@ -16,7 +17,6 @@ Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
-LatticeColumns = tuple[Int32Array, Int32Array, Int32Array, Float32Array, int]
 
 _FINAL = -1
 
@@ -54,7 +54,7 @@ class WalkingStream:
 
 
 class GraphWalker:
-    """k2's ``RnntDecodingStreams`` without k2, as a driver of ``calve.fsa_backends``.
+    """A `calve.protocols.FsaBackend` of our own, compiled.
 
     Args:
       arc_splits, destination, label, score: The graph; see `calve_graphs.graph.DecodingGraph`.
@@ -93,11 +93,7 @@ class GraphWalker:
         return GraphWalk(self, streams)
 
     def lattice(self, stream: WalkingStream, *, allow_partial: bool) -> LatticeColumns:
-        """The columns of a `calve_transducer.searches.lattice.Lattice`.
-
-        The arcs of the last frame are those that enter the graph's final state. If there is none,
-        and ``allow_partial``, they are all arcs.
-        """
+        """All paths through the frames so far that survived."""
         history = stream.history = _one_piece(stream.history)
         if not history:
             nothing = np.zeros(0, np.int32)

@@ -1,53 +1,33 @@
-"""Fast beam search on k2, in k2's own environment, and the choice of it by name."""
+"""The drivers that walk on k2, where there is no k2.
+
+What they find where there is one is tested with the fast beam searches and by the conformance kit.
+"""
 
 from __future__ import annotations
 
 import importlib.util
-import subprocess
+import os
+import signal
+import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-import torch
 
-from calve.api import PluginError
+from calve.api import CalveError, ConfigError, FsaBackend, PluginError
 from calve.discovery import load_driver
 from calve_graphs.graph import trivial_graph
-from calve_transducer.searches.lattice import Lattice, best_path
-
-CHILD = Path(__file__).with_name("fast_beam_child.py")
-RECIPES = ("lstm_transducer_stateless2", "pruned_transducer_stateless5")
 
 
-def module_path() -> str:
-    spec = importlib.util.find_spec("calve_k2.walking")
-    assert spec is not None
-    assert spec.origin is not None
-    return spec.origin
-
-
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_k2_finds_chunk_by_chunk_what_icefall_finds(
-    k2_python: Path, goldens: Path, tmp_path: Path, recipe: str
-) -> None:
-    golden_path, output = goldens / f"{recipe}.decoding.pt", tmp_path / "lattices.pt"
-    command = [str(k2_python), str(CHILD), module_path(), str(golden_path), str(output)]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert finished.returncode == 0, finished.stderr
-    golden = torch.load(golden_path, weights_only=True)
-    graph = trivial_graph(golden["vocab_size"])
-    found = torch.load(output, weights_only=True)
-    for lattices, case in zip(found, golden["fast_beam_search_trivial"], strict=True):
-        for utterance, (*columns, num_states) in enumerate(lattices):
-            lattice = Lattice(*(column.numpy() for column in columns), num_states)
-            best = best_path(lattice)
-            assert best is not None
-            path, score = best
-            arcs = lattice.graph_arc[path]
-            labels = [0 if arc < 0 else max(int(graph.label[arc]), 0) for arc in arcs]
-            frames = [frame for frame, label in enumerate(labels) if label]
-            assert [labels[frame] for frame in frames] == case["hyps"][utterance]
-            assert frames == case["timestamps"][utterance]
-            assert score == pytest.approx(case["best_path"][utterance]["total"], abs=1e-3)
+def elsewhere(python: object, monkeypatch: pytest.MonkeyPatch) -> FsaBackend:
+    monkeypatch.setenv("CALVE_K2_PYTHON", str(python))
+    graph = trivial_graph(4)
+    backend: FsaBackend = load_driver("calve.fsa_backends", "k2-elsewhere")(
+        *(graph.arc_splits, graph.destination, graph.label, graph.score),
+        **{"vocab_size": 4, "context_size": 2, "beam": 20.0, "max_contexts": 8, "max_states": 64},
+    )
+    return backend
 
 
 def test_without_k2_the_driver_says_what_is_missing() -> None:
@@ -55,3 +35,62 @@ def test_without_k2_the_driver_says_what_is_missing() -> None:
         pytest.skip("k2 is installed here")
     with pytest.raises(PluginError, match="No module named 'k2'"):
         load_driver("calve.fsa_backends", "k2")
+
+
+def test_a_python_without_k2_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    if importlib.util.find_spec("k2") is not None:
+        pytest.skip("k2 is installed here")
+    with pytest.raises(CalveError, match="No module named 'k2'") as raised:
+        elsewhere(sys.executable, monkeypatch)
+    assert "k2==1.23.2" in str(raised.value.fix)
+    assert raised.value.where == sys.executable
+
+
+@pytest.mark.parametrize("python", ["", "no/such/python"])
+def test_no_python_is_an_error_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, python: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"CALVE_K2_PYTHON is '{python}'"):
+        elsewhere(python, monkeypatch)
+
+
+def test_what_cannot_be_run_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "python").write_text("no program")
+    with pytest.raises(ConfigError, match="CALVE_K2_PYTHON cannot be run: Permission denied"):
+        elsewhere(tmp_path / "python", monkeypatch)
+
+
+def advance(backend: FsaBackend, streams: list[Any]) -> None:
+    walk = backend.walk(streams)
+    owners, _ = walk.contexts(np.arange(len(streams)))
+    walk.advance(np.zeros((len(owners), 4), np.float32))
+    walk.finish()
+
+
+def test_if_k2_dies_that_is_an_error_and_the_next_search_has_a_new_one(
+    k2_python: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend: Any = elsewhere(k2_python, monkeypatch)
+    os.kill(backend._child._process.pid, signal.SIGKILL)
+    with pytest.raises(CalveError, match="k2 ended: exit code -9"):
+        advance(backend, [backend.start()])
+    backend = elsewhere(k2_python, monkeypatch)
+    advance(backend, [backend.start()])
+
+
+def test_what_the_child_refuses_is_an_error_and_it_goes_on(
+    k2_python: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = elsewhere(k2_python, monkeypatch)
+    streams = [backend.start(), backend.start()]
+    walk = backend.walk(streams)
+    for active in ([0, 1], [1]):
+        owners, _ = walk.contexts(np.array(active))
+        walk.advance(np.zeros((len(owners), 4), np.float32))
+    for use in (
+        lambda: backend.walk(streams),
+        lambda: backend.lattice(streams[0], allow_partial=False),
+    ):
+        with pytest.raises(CalveError, match=r"k2 failed: RuntimeError: a walk .* broke off"):
+            use()
+    advance(backend, [backend.start()])

@@ -1,8 +1,8 @@
-"""Decoding methods and loss backends in the conformance kit."""
+"""Decoding methods, loss backends and FSA backends in the conformance kit."""
 
 from __future__ import annotations
 
-from calve.testing import DecoderConformance, LossBackendConformance
+from calve.testing import DecoderConformance, FsaBackendConformance, LossBackendConformance
 
 
 class TestGreedySearch(DecoderConformance):
@@ -29,3 +29,7 @@ class TestFastBeamSearch(DecoderConformance):
 
 class TestTorchLoss(LossBackendConformance):
     backend = "torch"
+
+
+class TestGraphWalker(FsaBackendConformance):
+    backend = "calve"

@@ -67,6 +67,15 @@ def random_session() -> TorchSession:
     return TorchRuntime.open(model.eval())
 
 
+@pytest.fixture(params=["calve", "k2-elsewhere"])
+def fsa_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What walks through graphs: calve's own walker, or k2's in k2's own environment."""
+    name: str = request.param
+    if name != "calve":
+        monkeypatch.setenv("CALVE_K2_PYTHON", str(request.getfixturevalue("k2_python")))
+    return name
+
+
 def noise(length: int, seed: int) -> np.ndarray:
     """Encoder frames for `random_session`."""
     return np.random.default_rng(seed).normal(size=(length, 16)).astype(np.float32)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import calve
-from calve.errors import ConfigError
+from calve.errors import ConfigError, DataError
 from calve.protocols import Hypothesis
 from calve.searching import make_search
 from calve.tokens import SymbolTable
@@ -42,10 +42,12 @@ def options_of(case: dict[str, Any]) -> dict[str, Any]:
     return {name: case[name] for name in OPTIONS if name in case}
 
 
-def test_it_finds_what_icefall_finds(decoding: Decoding):
+def test_it_finds_what_icefall_finds(decoding: Decoding, fsa_backend: str):
     assert len(cases(decoding)) == 11
     for case in cases(decoding):
-        search = make_search("fast_beam_search", decoding.session, **options_of(case))
+        search = make_search(
+            "fast_beam_search", decoding.session, **options_of(case), fsa_backend=fsa_backend
+        )
         results = found_together(search, decoding.utterances)
         for utterance in np.flatnonzero(case["stable"]):
             result = results[utterance]
@@ -55,17 +57,19 @@ def test_it_finds_what_icefall_finds(decoding: Decoding):
             assert result.score == pytest.approx(expected, abs=1e-3)
 
 
-def test_it_keeps_the_paths_that_k2_keeps(decoding: Decoding):
+def test_it_keeps_the_paths_that_k2_keeps(decoding: Decoding, fsa_backend: str):
     with_lattice = [case for case in cases(decoding) if "arcs" in case["lattice"]]
     assert with_lattice
     for case in with_lattice:
-        search = make_search("fast_beam_search", decoding.session, **options_of(case))
+        search = make_search(
+            "fast_beam_search", decoding.session, **options_of(case), fsa_backend=fsa_backend
+        )
         streams = [search.start() for _ in decoding.utterances]
         search.advance(streams, decoding.utterances)
         arcs = case["lattice"]["arcs"].split(arcs_of_each_utterance(case["lattice"]))
         scores = case["lattice"]["scores"].split(arcs_of_each_utterance(case["lattice"]))
         for stream, their_arcs, their_scores in zip(streams, arcs, scores, strict=True):
-            columns = search._walker.lattice(stream.walking, allow_partial=False)
+            columns = search.walker.lattice(stream.walking, allow_partial=False)
             ours = without_dead_ends(*arcs_and_scores(Lattice(*columns), search._graph))
             theirs = without_dead_ends(their_arcs.numpy(), their_scores.numpy())
             np.testing.assert_array_equal(ours[0], theirs[0])
@@ -119,9 +123,11 @@ def test_the_result_does_not_depend_on_how_the_frames_are_cut(
 
 @pytest.mark.parametrize("seed", range(10))
 def test_streams_that_come_and_go_find_what_each_alone_finds(
-    random_session: TorchSession, seed: int
+    random_session: TorchSession, seed: int, fsa_backend: str
 ):
-    search = make_search("fast_beam_search", random_session, max_contexts=1 + seed)
+    search = make_search(
+        "fast_beam_search", random_session, max_contexts=1 + seed, fsa_backend=fsa_backend
+    )
     utterances = [noise(length, length) for length in (40, 1, 25, 60, 7, 33)]
     check_streams_coming_and_going(search, utterances, seed)
 
@@ -159,7 +165,7 @@ def labels_leaving(graph: DecodingGraph, state: int) -> list[int]:
 
 @pytest.mark.parametrize("with_unknown", [True, False])
 def test_without_pruning_it_is_the_best_of_all_alignments(
-    random_session: TorchSession, with_unknown: bool
+    random_session: TorchSession, with_unknown: bool, fsa_backend: str
 ):
     tokens = set(range(1, 6)) - ({UNKNOWN} if with_unknown else set())
     search = make_search(
@@ -169,6 +175,7 @@ def test_without_pruning_it_is_the_best_of_all_alignments(
         beam=1000.0,
         max_contexts=1000,
         max_states=1000,
+        fsa_backend=fsa_backend,
     )
     emitted = 0
     for seed in range(6):
@@ -181,14 +188,14 @@ def test_without_pruning_it_is_the_best_of_all_alignments(
     assert emitted
 
 
-def test_no_frames_give_an_empty_hypothesis(random_session: TorchSession):
-    search = make_search("fast_beam_search", random_session)
+def test_no_frames_give_an_empty_hypothesis(random_session: TorchSession, fsa_backend: str):
+    search = make_search("fast_beam_search", random_session, fsa_backend=fsa_backend)
     assert found(search, noise(0, seed=0)) == Hypothesis()
     search.advance([], [])
 
 
-def test_a_result_is_that_of_the_frames_so_far(random_session: TorchSession):
-    search = make_search("fast_beam_search", random_session)
+def test_a_result_is_that_of_the_frames_so_far(random_session: TorchSession, fsa_backend: str):
+    search = make_search("fast_beam_search", random_session, fsa_backend=fsa_backend)
     frames = noise(30, seed=2)
     stream = search.start()
     for size in range(1, 31):
@@ -197,12 +204,29 @@ def test_a_result_is_that_of_the_frames_so_far(random_session: TorchSession):
 
 
 def test_nan_in_one_stream_names_it_and_leaves_all_streams_as_they_were(
-    random_session: TorchSession,
+    random_session: TorchSession, fsa_backend: str
 ):
-    search = make_search("fast_beam_search", random_session)
+    search = make_search("fast_beam_search", random_session, fsa_backend=fsa_backend)
     stream, before = check_nan_is_named(search, noise)
     search.advance([stream], [noise(9, 5)])
     assert search.result(stream) != before
+
+
+def test_nan_after_another_streams_last_frame_leaves_both_as_they_were(
+    random_session: TorchSession, fsa_backend: str
+):
+    search = make_search("fast_beam_search", random_session, fsa_backend=fsa_backend)
+    streams = [search.start(), search.start()]
+    search.advance(streams, [noise(5, 0), noise(5, 1)])
+    before = [search.result(stream) for stream in streams]
+    broken = noise(9, 2)
+    broken[8, 0] = np.nan
+    with pytest.raises(DataError, match="stream 1, encoder frame 13"):
+        search.advance(streams, [noise(3, 3), broken])
+    assert [search.result(stream) for stream in streams] == before
+    search.advance(streams, [noise(3, 3), noise(9, 4)])
+    alone = found(search, noise(5, 0), noise(3, 3))
+    assert search.result(streams[0]).tokens == alone.tokens
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def search_options(case: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("compiler", ["icefall", "calve"])
 @pytest.mark.parametrize("allow_partial", [False, True])
 def test_it_finds_the_words_that_icefall_finds(
-    decoding: Decoding, language: Language, compiler: str, allow_partial: bool
+    decoding: Decoding, language: Language, compiler: str, allow_partial: bool, fsa_backend: str
 ):
     graph = language.graphs[compiler]
     compared = 0
@@ -43,6 +43,7 @@ def test_it_finds_the_words_that_icefall_finds(
                 ngram_lm_scale=scale,
                 allow_partial=allow_partial,
                 **search_options(case),
+                fsa_backend=fsa_backend,
             )
             ours = found_together(search, decoding.utterances)
             for utterance in np.flatnonzero(case["stable"]):
@@ -56,9 +57,11 @@ def test_it_finds_the_words_that_icefall_finds(
     assert compared >= 25
 
 
-def test_tokens_spell_the_words(decoding: Decoding, language: Language):
+def test_tokens_spell_the_words(decoding: Decoding, language: Language, fsa_backend: str):
     spelling = dict(decoding.results["LG"]["lexicon"])
-    search = make_search(METHOD, decoding.session, LG=language.path, ngram_lm_scale=0.5)
+    search = make_search(
+        METHOD, decoding.session, LG=language.path, ngram_lm_scale=0.5, fsa_backend=fsa_backend
+    )
     for result in found_together(search, decoding.utterances):
         assert result.words
         pieces = [piece for word in result.words for piece in spelling[word]]
@@ -67,23 +70,32 @@ def test_tokens_spell_the_words(decoding: Decoding, language: Language):
 
 
 def test_a_sentence_that_the_graph_does_not_end_is_found_only_if_it_may_be_partial(
-    random_session: TorchSession,
+    random_session: TorchSession, fsa_backend: str
 ):
     """The only sentence is "1 2 3", and there are too few frames for it."""
     graph = DecodingGraph.from_arcs([0, 1, 2, 3], [1, 2, 3, 4], [1, 2, 3, -1], [0, 0, 0, 0])
     frames = noise(3, seed=0)
-    assert found(make_search(METHOD, random_session, LG=graph), frames) == Hypothesis()
-    partial = make_search(METHOD, random_session, LG=graph, allow_partial=True)
+    assert (
+        found(make_search(METHOD, random_session, LG=graph, fsa_backend=fsa_backend), frames)
+        == Hypothesis()
+    )
+    partial = make_search(
+        METHOD, random_session, LG=graph, allow_partial=True, fsa_backend=fsa_backend
+    )
     assert found(partial, frames).score < 0
 
 
-def test_without_pruning_it_is_the_best_of_all_alignments(random_session: TorchSession):
+def test_without_pruning_it_is_the_best_of_all_alignments(
+    random_session: TorchSession, fsa_backend: str
+):
     """Two sentences, "1 3" and "4", with scores; the first is the better for the graph."""
     graph = DecodingGraph.from_arcs(
         [0, 1, 0, 2, 2], [1, 2, 2, 3, 0], [1, 3, 4, -1, 5], [-0.5, -0.25, -1.5, -0.1, -0.7]
     )
     wide = {"beam": 1000.0, "max_contexts": 1000, "max_states": 1000}
-    search = make_search(METHOD, random_session, LG=graph, ngram_lm_scale=2.0, **wide)
+    search = make_search(
+        METHOD, random_session, LG=graph, ngram_lm_scale=2.0, **wide, fsa_backend=fsa_backend
+    )
     sentences = set()
     for seed in range(8):
         frames = 2 * noise(12, seed)

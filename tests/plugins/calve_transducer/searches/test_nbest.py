@@ -30,13 +30,15 @@ def nbest_lists(search: Search, decoding: Decoding, case: dict[str, Any]) -> lis
     streams = [search.start() for _ in decoding.utterances]
     search.advance(streams, decoding.utterances)
     lattices = [
-        Lattice(*search._walker.lattice(stream.walking, allow_partial=False)) for stream in streams
+        Lattice(*search.walker.lattice(stream.walking, allow_partial=False)) for stream in streams
     ]
     options = {name: case[name] for name in NBEST_OPTIONS}
     return [Nbest(lattice, search._graph, **options) for lattice in lattices]
 
 
-def test_sequences_and_their_scores_are_k2s(decoding: Decoding, language: Language):
+def test_sequences_and_their_scores_are_k2s(
+    decoding: Decoding, language: Language, fsa_backend: str
+):
     """A path's position uses up its digits, so that rounding chooses the end of long paths."""
     compared, lists, equal_lists = 0, 0, 0
     todo = [("fast_beam_search", {}, case) for case in decoding.results["nbest_trivial"]]
@@ -47,7 +49,7 @@ def test_sequences_and_their_scores_are_k2s(decoding: Decoding, language: Langua
         if "nbest" not in case:
             continue
         options = {name: case[name] for name in SEARCH_OPTIONS}
-        search = make_search(method, decoding.session, **given, **options)
+        search = make_search(method, decoding.session, **given, **options, fsa_backend=fsa_backend)
         for nbest, their in zip(nbest_lists(search, decoding, case), case["nbest"], strict=True):
             expected = {tuple(one["seq"]): one for one in their or []}
             ours = {tuple(sequence.tolist()): sequence for sequence in nbest.sequences}
@@ -64,17 +66,21 @@ def test_sequences_and_their_scores_are_k2s(decoding: Decoding, language: Langua
     assert equal_lists >= 0.8 * lists
 
 
-def test_the_best_alignment_of_drawn_tokens_is_icefalls(decoding: Decoding):
+def test_the_best_alignment_of_drawn_tokens_is_icefalls(decoding: Decoding, fsa_backend: str):
     for case in decoding.results["nbest_trivial"]:
         expected = case["fast_beam_search_nbest"]
-        search = make_search("fast_beam_search_nbest", decoding.session, **options_of(case))
+        search = make_search(
+            "fast_beam_search_nbest", decoding.session, **options_of(case), fsa_backend=fsa_backend
+        )
         ours = found_together(search, decoding.utterances)
         for utterance in np.flatnonzero(expected["stable"]):
             assert ours[utterance].tokens == expected["hyps"][utterance]
             assert ours[utterance].timestamps == expected["timestamps"][utterance]
 
 
-def test_the_most_probable_drawn_words_are_icefalls(decoding: Decoding, language: Language):
+def test_the_most_probable_drawn_words_are_icefalls(
+    decoding: Decoding, language: Language, fsa_backend: str
+):
     """On icefall's graph: which paths are drawn depends on the order of arcs with equal labels."""
     for results in decoding.results["LG_results"]:
         for case in results["nbest_LG"]:
@@ -85,6 +91,7 @@ def test_the_most_probable_drawn_words_are_icefalls(decoding: Decoding, language
                 LG=language.graphs["icefall"],
                 ngram_lm_scale=results["ngram_lm_scale"],
                 **options_of(case),
+                fsa_backend=fsa_backend,
             )
             ours = found_together(search, decoding.utterances)
             for utterance in np.flatnonzero(expected["stable"]):
@@ -92,10 +99,15 @@ def test_the_most_probable_drawn_words_are_icefalls(decoding: Decoding, language
                 assert words == expected["hyps"][utterance]
 
 
-def test_the_drawn_tokens_with_the_fewest_errors_are_icefalls(decoding: Decoding):
+def test_the_drawn_tokens_with_the_fewest_errors_are_icefalls(decoding: Decoding, fsa_backend: str):
     for case in decoding.results["nbest_trivial"]:
         expected = case["fast_beam_search_nbest_oracle"]
-        search = make_search("fast_beam_search_nbest_oracle", decoding.session, **options_of(case))
+        search = make_search(
+            "fast_beam_search_nbest_oracle",
+            decoding.session,
+            **options_of(case),
+            fsa_backend=fsa_backend,
+        )
         streams = [search.start(ref_text=reference) for reference in expected["ref_texts"]]
         search.advance(streams, decoding.utterances)
         for utterance in np.flatnonzero(expected["stable"]):
@@ -141,9 +153,11 @@ def test_paths_are_drawn_in_proportion_to_their_probability():
     )
 
 
-def test_no_frames_and_no_complete_path_give_an_empty_hypothesis(random_session: TorchSession):
+def test_no_frames_and_no_complete_path_give_an_empty_hypothesis(
+    random_session: TorchSession, fsa_backend: str
+):
     for method in ("fast_beam_search_nbest", "fast_beam_search_nbest_oracle"):
-        search = make_search(method, random_session)
+        search = make_search(method, random_session, fsa_backend=fsa_backend)
         assert found(search, noise(0, seed=0)) == Hypothesis()
 
 
