@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from calve.bundle import tail_padding
 from calve.decoding import Decoded, stack_features
 from calve.endpointing import EndpointRules
-from calve.errors import DataError
+from calve.errors import CalveError, DataError
 from calve.features import FeatureConfig, compute_fbank
 from calve.geometry import StreamingGeometry
 from calve.progress import NO_PROGRESS
@@ -243,8 +243,11 @@ class StreamDecoder:
         run: StreamingRun,
     ) -> None:
         found = [stream.found[key] for stream in streams]
-        self._variants[key].search.advance([one.stream for one in found], frames)
-        for one, rows in zip(found, frames, strict=True):
+        pairs = [pair for pair in zip(found, frames, strict=True) if pair[0].error is None]
+        _advance(self._variants[key].search, pairs)
+        for one, rows in pairs:
+            if one.error is not None:
+                continue
             rule = one.consumed(len(rows), self._geometry.frame_ms / 1000)
             if rule is not None:
                 run.endpoints[rule] += 1
@@ -252,18 +255,38 @@ class StreamDecoder:
     def _finish(self, ended: Iterable[_Stream], runs: Mapping[str, StreamingRun]) -> None:
         for stream in ended:
             for key, run in runs.items():
+                found = stream.found[key]
                 outcome = (
                     DataError("the encoder answers with NaN or infinity")
                     if stream.failed
-                    else stream.found[key].whole()
+                    else found.error or found.whole()
                 )
                 if isinstance(outcome, Hypothesis):
                     run.audio_seconds += stream.utterance.duration
                 run.decoded.add(stream.utterance, outcome, self._symbols, self._geometry)
 
 
+def _advance(search: Search, pairs: Sequence[tuple[_Found, Float32Array]]) -> None:
+    """Search the frames of some streams; if that fails, each alone, so that only bad ones fail."""
+    if not pairs:
+        return
+    try:
+        search.advance([found.stream for found, _ in pairs], [rows for _, rows in pairs])
+    except CalveError as error:
+        if len(pairs) == 1:
+            pairs[0][0].error = error
+            return
+        for pair in pairs:
+            _advance(search, [pair])
+
+
 class _Found:
-    """What one variant has found in one stream: finished utterances, and one under way."""
+    """What one variant has found in one stream: finished utterances, and one under way.
+
+    Attributes:
+      stream: The search's state.
+      error: Why the search cannot go on; None if it can.
+    """
 
     def __init__(self, variant: Variant, reference: str) -> None:
         self._variant = variant
@@ -272,6 +295,7 @@ class _Found:
         self._start = 0
         self._frames = 0
         self.stream = variant.start(reference)
+        self.error: CalveError | None = None
 
     def consumed(self, frames: int, seconds_per_frame: float) -> int | None:
         """Say that ``frames`` more were searched; returns the rule by which an utterance ended."""
@@ -323,7 +347,8 @@ class _Stream:
 
     @property
     def ended(self) -> bool:
-        return self.failed or self.frames_left == 0
+        lost = self.failed or all(one.error is not None for one in self.found.values())
+        return lost or self.frames_left == 0
 
     def take(self, segment: int, shift: int) -> Float32Array:
         """The next segment, shorter at the end."""

@@ -13,7 +13,7 @@ import torch
 from calve.audio import Audio
 from calve.bundle import Bundle
 from calve.endpointing import EndpointRules
-from calve.methods import GREEDY
+from calve.methods import GREEDY, Method
 from calve.models import ModelBuilder
 from calve.protocols import Session
 from calve.streaming import StreamDecoder, StreamingRun, Variant
@@ -177,6 +177,38 @@ def test_a_stream_on_which_the_encoder_fails_leaves_and_the_others_go_on(
     found = run(Fragile(lstm.model), [*utterances[:5], loud, *utterances[5:]], num_streams=3)
     assert [one.name for one in found.decoded.failures] == ["loud"]
     assert texts(found) == texts(run(lstm, utterances))
+
+
+def test_a_stream_on_which_a_search_fails_leaves_and_the_others_go_on(
+    lstm: TorchSession, utterances: list[Utterance]
+):
+    class Fragile(TorchSession):
+        """The joiner answers one loud stream with NaN, from its third segment on."""
+
+        def encode_chunk(self, features: Any, states: Any) -> Any:
+            encoder_out, states = super().encode_chunk(features, states)
+            encoder_out = encoder_out.copy()
+            encoder_out[features.max(axis=(1, 2)) > 12] = 1e6
+            return encoder_out, states
+
+        def join(self, encoder_out: Any, decoder_out: Any) -> Any:
+            logits = super().join(encoder_out, decoder_out).copy()
+            logits[encoder_out[:, 0] == 1e6] = np.nan
+            return logits
+
+    samples = noise(60, 16000).audio(SAMPLE_RATE).samples.copy()
+    samples[8000:] *= 1e5
+    loud = Utterance.of_audio("loud", Audio(samples, SAMPLE_RATE, 1.0), "")
+    session = Fragile(lstm.model)
+    methods = [GREEDY, Method("modified_beam_search"), Method("fast_beam_search")]
+    variants = {one.key: Variant(one.search(session, SYMBOLS)) for one in methods}
+    decoder = StreamDecoder(session, SYMBOLS, variants, num_streams=3)
+    found = decoder.decode([*utterances[:3], loud, *utterances[3:6]])
+    alone = StreamDecoder(lstm, SYMBOLS, variants).decode(utterances[:6])
+    for method in methods:
+        (failure,) = found[method.key].decoded.failures
+        assert (failure.name, "NaN" in failure.reason) == ("loud", True)
+        assert texts(found[method.key]) == texts(alone[method.key])
 
 
 def talk(session: TorchSession) -> TorchSession:

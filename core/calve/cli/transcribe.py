@@ -25,7 +25,7 @@ from calve.cli.output import print_json, score_text
 from calve.cli.recognizers import AnyRecognizer, bundle_recognizer, checkpoint_recognizer
 from calve.config import option_name
 from calve.error_files import ResultFiles, write_results
-from calve.errors import AudioError, ConfigError
+from calve.errors import AudioError, ConfigError, DataError
 from calve.methods import Method
 from calve.recordings import read_transcripts, transcript_of
 from calve.scoring import DecodedUtterance, score
@@ -186,6 +186,10 @@ def _readable(recognizer: AnyRecognizer, recordings: Iterable[str]) -> Iterator[
             transcript = recognizer.transcribe(recording)
         except AudioError as error:
             error.show()
+            continue
+        except DataError as error:  # The networks answer with NaN.
+            where = ", ".join(filter(None, (recording, error.where)))
+            DataError(error.what, where=where, fix=error.fix).show()
             continue
         for note in transcript.notes:
             click.echo(f"{recording}: {note}", err=True)

@@ -100,6 +100,26 @@ def test_an_unreadable_recording_does_not_stop_the_others(
     assert "nowhere.wav" in captured.err
 
 
+@pytest.mark.parametrize("how", [(), ("--offline",)])
+def test_recordings_that_the_networks_answer_with_nan_are_named(
+    bare_checkpoint: Path,
+    golden_tokens: Path,
+    recordings: list[str],
+    how: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+):
+    model = torch.load(bare_checkpoint)["model"]
+    model["joiner.output_linear.bias"].fill_(torch.nan)
+    torch.save({"model": model}, bare_checkpoint)
+    options = ("--checkpoint", bare_checkpoint, "--recipe", LSTM, "--tokens", golden_tokens)
+    assert transcribe(*options, *how, *recordings) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    for recording in recordings:
+        assert f"{recording}, stream 0, encoder frame 0" in captured.err
+    assert captured.err.count("the networks answer with NaN") == 2
+
+
 @pytest.mark.parametrize("chunk_ms", [40, 160, 640])
 def test_the_text_is_the_same_at_every_chunk_length(
     golden_bundle: Bundle,
