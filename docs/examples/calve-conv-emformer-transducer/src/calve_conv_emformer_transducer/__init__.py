@@ -1,0 +1,1 @@
+"""A streaming ConvEmformer for calve that runs in sherpa-ncnn."""
