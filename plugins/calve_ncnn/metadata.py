@@ -1,7 +1,7 @@
 """A line in the encoder's ``.param`` that tells who loads it what it is: a layer without blobs.
 
 SherpaMetaData is sherpa-ncnn's. Its parameter 0 is the number of an architecture that sherpa-ncnn
-knows, the others are sizes:
+knows, the others are sizes (`calve_ncnn.architectures`):
 
     SherpaMetaData           sherpa_meta_data1        0 0 0=3 1=12 2=512 3=1024
 
@@ -19,13 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from calve.api import ConfigError
+from calve_ncnn.architectures import ARCH, LSTM, architecture_of
 from calve_ncnn.layout import param_path
 from calve_ncnn.param import Layer, Parameter, ParamFile, Value
 
 __all__ = [
     "LAYER_NAME",
     "LAYER_TYPE",
-    "LSTM_ARCH",
     "infer_table",
     "read_own_table",
     "read_table",
@@ -35,16 +35,11 @@ __all__ = [
 
 LAYER_TYPE = "SherpaMetaData"
 LAYER_NAME = "sherpa_meta_data1"
-LSTM_ARCH = 3
 
 _OWN_TYPE = "Noop"
 _OWN_PREFIX = "calve_meta_data:"
 _LONGEST_NAME = 255
 _WORD = re.compile(r"[\w.+-]+")
-
-_ARCH = "arch"
-_KEYS = {LSTM_ARCH: {1: "num_encoder_layers", 2: "encoder_dim", 3: "rnn_hidden_size"}}
-"""Architecture -> parameter id -> readable key; ids that have no name are written as numbers."""
 
 
 class SherpaMetadataStore:
@@ -65,7 +60,7 @@ class SherpaMetadataStore:
           ConfigError: if the table is incomplete, or the line cannot hold it.
         """
         path = param_path(bundle_dir, "encoder")
-        layer = _own_layer(table) if isinstance(table.get(_ARCH), str) else _layer(table)
+        layer = _own_layer(table) if isinstance(table.get(ARCH), str) else _layer(table)
         param = ParamFile.read(path)
         bare = (one for one in param.layers if one.type != LAYER_TYPE and not _is_own(one))
         param.with_layers((layer, *bare)).write(path)
@@ -83,8 +78,7 @@ def read_table(param: ParamFile) -> dict[str, int | str] | None:
     layers = param.of_type(LAYER_TYPE)
     if not layers:
         return read_own_table(param)
-    arch = layers[0].get(0)
-    names = {0: _ARCH} | (_KEYS.get(arch, {}) if isinstance(arch, int) else {})
+    names = {identifier: key for key, identifier in _identifiers(layers[0].get(0)).items()}
     table = {names.get(item.id, str(item.id)): item.value for item in layers[0].parameters}
     return {key: value if isinstance(value, int) else _text(value) for key, value in table.items()}
 
@@ -110,7 +104,7 @@ def infer_table(param: ParamFile) -> dict[str, int | str] | None:
         return None
     encoder_dim, rnn_hidden_size = sizes.pop()
     return {
-        _ARCH: LSTM_ARCH,
+        ARCH: LSTM.number,
         "num_encoder_layers": len(param.of_type("LSTM")),
         "encoder_dim": encoder_dim,
         "rnn_hidden_size": rnn_hidden_size,
@@ -128,13 +122,13 @@ def without_metadata(param: ParamFile) -> ParamFile:
 
 
 def _layer(table: Mapping[str, int | str]) -> Layer:
-    arch = table.get(_ARCH)
+    arch = table.get(ARCH)
     if not isinstance(arch, int):
         raise ConfigError(
             "SherpaMetaData needs the architecture as a number",
-            fix=f"give {_ARCH}, for example {_ARCH}={LSTM_ARCH} for an LSTM transducer",
+            fix=f"give {ARCH}, for example {ARCH}={LSTM.number} for an LSTM transducer",
         )
-    ids = {_ARCH: 0} | {name: identifier for identifier, name in _KEYS.get(arch, {}).items()}
+    ids = _identifiers(arch)
     parameters = []
     for key, value in table.items():
         identifier = int(key) if key.isdecimal() else ids.get(key)
@@ -151,6 +145,12 @@ def _layer(table: Mapping[str, int | str]) -> Layer:
             fix="give all of them",
         )
     return Layer(LAYER_TYPE, LAYER_NAME, (), (), tuple(sorted(parameters, key=lambda p: p.id)))
+
+
+def _identifiers(arch: Value | None) -> dict[str, int]:
+    """Readable key -> parameter number; a parameter that has no name goes by its number."""
+    known = architecture_of({ARCH: arch}) if isinstance(arch, int) else None
+    return {key: number for number, key in enumerate((ARCH, *(known.keys if known else ())))}
 
 
 def _own_layer(table: Mapping[str, int | str]) -> Layer:

@@ -13,6 +13,7 @@ from calve.api import BundleError, StreamingGeometry
 from calve.bundle import Bundle
 from calve.protocols import States
 from calve.states import join_states, select_states
+from calve_ncnn.architectures import encoder_inputs, encoder_outputs, has_frame_count
 from calve_ncnn.network import Network
 
 __all__ = ["STATES_REPORT", "NcnnRuntime", "NcnnSession"]
@@ -21,7 +22,7 @@ Float32Array = NDArray[np.float32]
 
 STATES_REPORT = "states"
 """Key in the manifest's ``steps``: shape of each encoder state without its batch axis, by name,
-in the order of the blobs in2, in3, ..."""
+in the order of the blobs"""
 
 _STREAM_AXIS = 0
 
@@ -46,10 +47,10 @@ class NcnnSession:
                 bundle.path, name, inputs, outputs, num_threads=num_threads, fp16=fp16
             )
 
-        # Blob 1 is the frame count, which the caller knows from the shapes.
-        state_blobs = range(2, 2 + len(self._state_shapes))
-        next_states = (f"out{index}" for index in state_blobs)
-        self._encoder = load("encoder", 2 + len(self._state_shapes), "out0", *next_states)
+        states = len(self._state_shapes)
+        self._counts_frames = has_frame_count(manifest.metadata)
+        inputs = encoder_inputs(manifest.metadata, states)
+        self._encoder = load("encoder", len(inputs), *encoder_outputs(manifest.metadata, states))
         self._decoder = load("decoder", 1, "out0")
         self._joiner = load("joiner", 2, "out0")
 
@@ -76,9 +77,9 @@ class NcnnSession:
 
     def encode_chunk(self, features: Float32Array, states: States) -> tuple[Float32Array, States]:
         """features (N, T, C), T as the geometry allows -> encoder_out (N, T', D), next states."""
-        frames = np.array([features.shape[1]], np.float32)
+        count = (np.array([features.shape[1]], np.float32),) if self._counts_frames else ()
         rows = [
-            self._encoder.run(row, frames, *(states[name][index] for name in self._state_shapes))
+            self._encoder.run(row, *count, *(states[name][index] for name in self._state_shapes))
             for index, row in enumerate(features)
         ]
         stacked = [_stack(parts) for parts in zip(*rows, strict=True)]

@@ -17,6 +17,7 @@ from calve.api import ExportError
 from calve.children import Child, run_children
 from calve.protocols import ExportWorkspace
 from calve.states import stream_axis
+from calve_ncnn.architectures import architecture_of
 from calve_ncnn.layout import bin_path, param_path
 from calve_ncnn.lint import lint
 from calve_ncnn.metadata import store
@@ -34,6 +35,8 @@ _NCNN_DTYPES = {torch.float32: "float32", torch.int64: "int32"}
 
 def trace_networks(workspace: ExportWorkspace) -> None:
     """Trace the flat views of encoder, decoder and joiner into TorchScript files."""
+    states = _state_shapes(workspace.device_encoder)
+    _check_architecture(workspace, states)
     for view in _views(workspace):
         try:
             with torch.no_grad(), warnings.catch_warnings():
@@ -50,11 +53,7 @@ def trace_networks(workspace: ExportWorkspace) -> None:
                 fix="the export view calls `stream` on plain tensors: see the encoder's code",
             ) from error
         (workspace.scratch / f"{view.name}.pt").write_bytes(content.getbuffer())
-    states = workspace.device_encoder.init_states(1)
-    axes = workspace.device_encoder.state_batch_axis
-    workspace.report[STATES_REPORT] = {
-        name: list(state.select(stream_axis(axes, name), 0).shape) for name, state in states.items()
-    }
+    workspace.report[STATES_REPORT] = {name: list(shape) for name, shape in states.items()}
 
 
 def convert_networks(workspace: ExportWorkspace) -> None:
@@ -122,8 +121,30 @@ def check_loading(workspace: ExportWorkspace) -> None:
         )
 
 
+def _state_shapes(encoder: Any) -> dict[str, tuple[int, ...]]:
+    """Shapes of the states as ncnn has them, without the stream axis."""
+    return {
+        name: tuple(state.select(stream_axis(encoder.state_batch_axis, name), 0).shape)
+        for name, state in encoder.init_states(1).items()
+    }
+
+
+def _check_architecture(workspace: ExportWorkspace, states: dict[str, tuple[int, ...]]) -> None:
+    """See that sherpa-ncnn, which believes the metadata, would feed the encoder what it takes."""
+    architecture = architecture_of(workspace.metadata)
+    if architecture is None or architecture.missing(workspace.metadata):
+        return  # what is missing is for the step that stamps to say
+    wrong = list(architecture.disagreements(workspace.metadata, workspace.geometry, states))
+    if wrong:
+        raise ExportError(
+            f"sherpa-ncnn would not feed the encoder {workspace.encoder_name!r} as a "
+            f"{architecture.name}: " + "; ".join(wrong),
+            fix="make the encoder and its metadata writer agree, or give arch a name of your own",
+        )
+
+
 def _views(workspace: ExportWorkspace) -> Sequence[NetworkView]:
-    return network_views(workspace.device_encoder, workspace.model)
+    return network_views(workspace.device_encoder, workspace.model, workspace.metadata)
 
 
 def _pnnx_shapes(inputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
@@ -143,8 +164,7 @@ def _load_task(view: NetworkView) -> dict[str, Any]:
             ]
             for inputs in segments
         ],
-        # Nobody reads out1, the encoder's output frame count.
-        "outputs": ["out0", *(f"out{index}" for index in range(2, view.num_outputs))],
+        "outputs": view.outputs,
     }
 
 

@@ -14,15 +14,23 @@ import torch
 from torch import Tensor, nn
 
 from calve.states import stream_axis
+from calve_ncnn.architectures import Table, encoder_outputs, has_frame_count
 
-__all__ = ["DecoderView", "EncoderView", "JoinerView", "NetworkView", "network_views"]
+__all__ = [
+    "CountlessEncoderView",
+    "DecoderView",
+    "EncoderView",
+    "JoinerView",
+    "NetworkView",
+    "network_views",
+]
 
 # A second segment length, so that pnnx sees which axes are free.
 _OTHER_STEPS = 8
 
 
 class EncoderView(nn.Module):
-    """``encoder.stream`` with flat tensors, in the blob order of sherpa-ncnn.
+    """``encoder.stream`` with flat tensors.
 
     in0 features (1, T, C), in1 frame count (1,), in2... states; out0 (1, T', D), out1 the output
     frame count, out2... next states.
@@ -37,6 +45,20 @@ class EncoderView(nn.Module):
         named = dict(zip(self.state_names, states, strict=True))
         y, y_lens, next_states = self.encoder.stream(x, x_lens, named)
         return (y, y_lens, *(next_states[name] for name in self.state_names))
+
+
+class CountlessEncoderView(EncoderView):
+    """The same for segments of one length, without frame counts: states begin at in1 and out1."""
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__(encoder)
+        self.register_buffer("segment", torch.tensor([float(encoder.geometry.segment)]))
+
+    segment: Tensor
+
+    def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        y, _, *next_states = super().forward(x, self.segment, *states)
+        return (y, *next_states)
 
 
 class DecoderView(nn.Module):
@@ -74,7 +96,7 @@ class NetworkView:
       other_inputs: Inputs of another length, if the network takes any length.
       stream_axes: For each input, the axis that counts streams, which ncnn does not have; None
         if it has none.
-      num_outputs: How many outputs the module returns.
+      outputs: Blobs that a runtime reads.
     """
 
     name: str
@@ -82,42 +104,42 @@ class NetworkView:
     inputs: tuple[Tensor, ...]
     stream_axes: tuple[int | None, ...]
     other_inputs: tuple[Tensor, ...] = ()
-    num_outputs: int = 1
+    outputs: tuple[str, ...] = ("out0",)
 
 
-def network_views(encoder: Any, model: Any) -> Sequence[NetworkView]:
+def network_views(encoder: Any, model: Any, table: Table) -> Sequence[NetworkView]:
     """The three views of a plain model in eval mode.
 
     Args:
       encoder: The model's encoder in its device form.
       model: With ``.decoder`` and ``.joiner`` in icefall's layout.
+      table: The encoder's metadata, which say whether it takes a frame count.
     """
     return (
-        _encoder_view(encoder),
+        _encoder_view(encoder, table),
         *_symbol_views(encoder.output_dim, model.decoder, model.joiner),
     )
 
 
-def _encoder_view(encoder: Any) -> NetworkView:
+def _encoder_view(encoder: Any, table: Table) -> NetworkView:
     geometry = encoder.geometry
+    counted = has_frame_count(table)
 
     def inputs(frames: int) -> tuple[Tensor, ...]:
         features = torch.zeros(1, frames, encoder.feature_dim)
-        return (features, torch.tensor([float(frames)]), *encoder.init_states(1).values())
+        count = (torch.tensor([float(frames)]),) if counted else ()
+        return (features, *count, *encoder.init_states(1).values())
 
-    view = EncoderView(encoder)
+    view = EncoderView(encoder) if counted else CountlessEncoderView(encoder)
+    axes = (stream_axis(encoder.state_batch_axis, name) for name in view.state_names)
     other = geometry.segment + _OTHER_STEPS * geometry.subsampling_factor
     return NetworkView(
         "encoder",
         view,
         inputs(geometry.segment),
-        stream_axes=(
-            0,
-            None,
-            *(stream_axis(encoder.state_batch_axis, name) for name in view.state_names),
-        ),
+        stream_axes=(0, *((None,) if counted else ()), *axes),
         other_inputs=inputs(other) if geometry.dynamic else (),
-        num_outputs=2 + len(view.state_names),
+        outputs=encoder_outputs(table, len(view.state_names)),
     )
 
 

@@ -24,7 +24,9 @@ class Config:
 
     num_encoder_layers: int = field(default=4, metadata={"help": "Number of layers."})
     encoder_dim: int = field(default=144, metadata={"help": "Dimension of the encoder output."})
-    dim_feedforward: int = field(default=384, metadata={"help": "Width of the feed-forward layers."})
+    dim_feedforward: int = field(
+        default=384, metadata={"help": "Width of the feed-forward layers."}
+    )
     cnn_module_kernel: int = field(
         default=15, metadata={"help": "Frames that the convolution of a layer sees."}
     )
@@ -64,7 +66,9 @@ class Config:
 def infer_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """The options that the shapes of the encoder's entries in a checkpoint determine."""
     return {
-        "num_encoder_layers": len({key.split(".")[1] for key in shapes if key.startswith("layers.")}),
+        "num_encoder_layers": len(
+            {key.split(".")[1] for key in shapes if key.startswith("layers.")}
+        ),
         "encoder_dim": shapes["norm.weight"][0],
         "dim_feedforward": shapes["layers.0.feed_forward.1.weight"][0],
         "cnn_module_kernel": shapes["layers.0.convolution.depthwise.weight"][2],

@@ -22,4 +22,8 @@ def ncnn_table(config: Config, geometry: StreamingGeometry) -> dict[str, int | s
 
 def onnx_table(config: Config, geometry: StreamingGeometry) -> dict[str, int | str]:
     """What the encoder's ONNX file says of itself; sherpa-onnx knows no such type."""
-    return {"model_type": "conv-emformer", "T": geometry.segment, "decode_chunk_len": geometry.shift}
+    return {
+        "model_type": "conv-emformer",
+        "T": geometry.segment,
+        "decode_chunk_len": geometry.shift,
+    }

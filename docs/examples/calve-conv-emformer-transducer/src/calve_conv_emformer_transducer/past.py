@@ -38,7 +38,8 @@ class PastOfOneChunk:
     def before(self, name: str, new: Tensor, axis: int = 1) -> Tensor:
         past = self.states[name]
         line = torch.cat((past, new), axis)
-        self.next_states[name] = line.narrow(axis, new.size(axis), past.size(axis))
+        # Not narrow, which pnnx does not know.
+        self.next_states[name] = line[(slice(None),) * axis + (slice(new.size(axis), None),)]
         return past
 
 
