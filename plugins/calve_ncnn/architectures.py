@@ -19,8 +19,8 @@ __all__ = [
     "Architecture",
     "Table",
     "architecture_of",
-    "encoder_inputs",
     "encoder_outputs",
+    "first_state",
     "has_frame_count",
 ]
 
@@ -42,7 +42,8 @@ class Architecture:
       keys: Readable keys of the other parameters, from 1 on.
       has_frame_count: Whether it feeds the number of feature frames as in1, before the states, and
         leaves out1 unread; otherwise states begin at in1 and out1.
-      states: Sizes by key -> shape of each state in the order of the blobs, without a stream axis.
+      make_states: Sizes by key -> shape of each state in the order of the blobs, without a stream
+        axis.
       step: Sizes by key -> feature frames that a step reads, and that it advances.
     """
 
@@ -50,12 +51,16 @@ class Architecture:
     name: str
     keys: tuple[str, ...]
     has_frame_count: bool
-    states: Callable[[Sizes], list[Shape]]
+    make_states: Callable[[Sizes], list[Shape]]
     step: Callable[[Sizes], tuple[int, int]]
 
     def missing(self, table: Table) -> list[str]:
-        """Keys that a table lacks; sherpa-ncnn would take them for 0."""
-        return [key for key in self.keys if key not in table]
+        """Keys for which a table has no whole number; sherpa-ncnn would take them for 0."""
+        return [key for key in self.keys if not isinstance(table.get(key), int)]
+
+    def states(self, table: Table) -> list[Shape]:
+        """Shapes of the states that sherpa-ncnn makes, for a complete table."""
+        return self.make_states(self._sizes(table))
 
     def disagreements(
         self, table: Table, geometry: StreamingGeometry, states: Mapping[str, Shape]
@@ -67,15 +72,14 @@ class Architecture:
           geometry: How the encoder walks over feature frames.
           states: Shapes of its states by name, in the order of the blobs, without a stream axis.
         """
-        sizes = self._sizes(table)
-        segment, shift = self.step(sizes)
+        segment, shift = self.step(self._sizes(table))
         dynamic = geometry.dynamic and shift % geometry.subsampling_factor == 0
         if segment - shift != geometry.overlap or not (dynamic or shift == geometry.shift):
             yield (
                 f"it steps {shift} of {segment} feature frames, the encoder {geometry.shift} of "
                 f"{geometry.segment}"
             )
-        fed = self.states(sizes)
+        fed = self.states(table)
         if len(fed) != len(states):
             yield f"it feeds {len(fed)} states, the encoder has {len(states)}"
             return
@@ -102,19 +106,15 @@ def has_frame_count(table: Table | None) -> bool:
     return architecture is None or architecture.has_frame_count
 
 
-def encoder_inputs(table: Table | None, states: int) -> tuple[str, ...]:
-    """The blobs that are fed to an encoder with this metadata: first features, last states."""
-    return tuple(f"in{number}" for number in range(_first_state(table) + states))
+def first_state(table: Table | None) -> int:
+    """The number of the first state's blob, the same among inputs and outputs."""
+    return 2 if has_frame_count(table) else 1
 
 
 def encoder_outputs(table: Table | None, states: int) -> tuple[str, ...]:
     """The blobs that are read: out0 and the next states; nobody reads an output frame count."""
-    first = _first_state(table)
+    first = first_state(table)
     return ("out0", *(f"out{number}" for number in range(first, first + states)))
-
-
-def _first_state(table: Table | None) -> int:
-    return 2 if has_frame_count(table) else 1
 
 
 def _lstm_states(sizes: Sizes) -> list[Shape]:
@@ -143,7 +143,7 @@ LSTM = Architecture(
     name="LSTM",
     keys=("num_encoder_layers", "encoder_dim", "rnn_hidden_size"),
     has_frame_count=True,
-    states=_lstm_states,
+    make_states=_lstm_states,
     step=lambda sizes: (9, 4),
 )
 
@@ -160,7 +160,7 @@ _CONV_EMFORMER = Architecture(
         "encoder_dim",
     ),
     has_frame_count=False,
-    states=_conv_emformer_states,
+    make_states=_conv_emformer_states,
     step=_conv_emformer_step,
 )
 

@@ -11,6 +11,7 @@ from calve.api import BundleError, ConfigError, TokensError
 from calve.bundle import TOKENS_FILE
 from calve.protocols import Finding
 from calve.tokens import SymbolTable
+from calve_ncnn.architectures import Table, architecture_of, first_state
 from calve_ncnn.layout import NETWORKS, bin_path, param_path
 from calve_ncnn.metadata import (
     LAYER_NAME,
@@ -136,8 +137,10 @@ class _CheckedNetwork:
 
 def _interfaces(params: dict[str, ParamFile]) -> Iterator[Finding]:
     """Blob names; sherpa-ncnn takes the first blob, silently, for a name that it does not find."""
-    states = max(0, len(params["encoder"].input_names) - 2)
-    expected = {"encoder": (2 + states, 2 + states), "decoder": (1, 1), "joiner": (2, 1)}
+    encoder = params["encoder"]
+    first = first_state(read_table(encoder))
+    taken = max(first, len(encoder.input_names))
+    expected = {"encoder": (taken, taken), "decoder": (1, 1), "joiner": (2, 1)}
     for network, (inputs, outputs) in expected.items():
         param = params[network]
         for kind, have, count in (
@@ -149,9 +152,9 @@ def _interfaces(params: dict[str, ParamFile]) -> Iterator[Finding]:
             if missing:
                 what = f"the {network} has no blob {', '.join(missing)}; it has {', '.join(have)}"
                 yield _error("blob-names", param.path, what, f"name the blobs {', '.join(want)}")
-    if "in2" not in params["encoder"].input_names:
+    if f"in{first}" not in encoder.input_names:
         what = "the encoder takes no states, so it cannot be run chunk by chunk"
-        yield _error("blob-names", params["encoder"].path, what, "export a streaming encoder")
+        yield _error("blob-names", encoder.path, what, "export a streaming encoder")
 
 
 def _foreign_to_sherpa(params: Mapping[str, ParamFile], *, asked: bool) -> Finding | None:
@@ -182,13 +185,29 @@ def _metadata(encoder: ParamFile) -> Iterator[Finding]:
     if layers[0].name != LAYER_NAME or layers[0].inputs or layers[0].outputs:
         what = f"the metadata layer must be '{LAYER_TYPE} {LAYER_NAME} 0 0 ...'"
         yield _error("metadata-layer", where, what, write)
-    stamped, inferred = read_table(encoder), infer_table(encoder)
-    if stamped is None or inferred is None:
-        return
+    stamped, inferred = read_table(encoder) or {}, infer_table(encoder) or {}
     for key, value in inferred.items():
         if stamped.get(key) != value:
             what = f"SherpaMetaData says {key}={stamped.get(key)}, the layers have {value}"
             yield _error("metadata-mismatch", where, what, write)
+    for what in _disagreement(encoder, stamped):
+        yield _error("metadata-mismatch", where, what, write)
+
+
+def _disagreement(encoder: ParamFile, stamped: Table) -> Iterator[str]:
+    """How many blobs sherpa-ncnn would feed by the metadata, where the encoder takes others."""
+    architecture = architecture_of(stamped)
+    if architecture is None:
+        return
+    if missing := architecture.missing(stamped):
+        yield f"SherpaMetaData of a {architecture.name} lacks {', '.join(missing)}"
+        return
+    fed = first_state(stamped) + len(architecture.states(stamped))
+    if fed != len(encoder.input_names):
+        yield (
+            f"by SherpaMetaData sherpa-ncnn feeds a {architecture.name} {fed} blobs, the encoder "
+            f"takes {len(encoder.input_names)}"
+        )
 
 
 def _symbols(path: Path, params: dict[str, ParamFile], *, sherpa: bool) -> Iterator[Finding]:

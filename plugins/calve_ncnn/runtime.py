@@ -13,7 +13,7 @@ from calve.api import BundleError, StreamingGeometry
 from calve.bundle import Bundle
 from calve.protocols import States
 from calve.states import join_states, select_states
-from calve_ncnn.architectures import encoder_inputs, encoder_outputs, has_frame_count
+from calve_ncnn.architectures import encoder_outputs, first_state, has_frame_count
 from calve_ncnn.network import Network
 
 __all__ = ["STATES_REPORT", "NcnnRuntime", "NcnnSession"]
@@ -47,10 +47,10 @@ class NcnnSession:
                 bundle.path, name, inputs, outputs, num_threads=num_threads, fp16=fp16
             )
 
-        states = len(self._state_shapes)
-        self._counts_frames = has_frame_count(manifest.metadata)
-        inputs = encoder_inputs(manifest.metadata, states)
-        self._encoder = load("encoder", len(inputs), *encoder_outputs(manifest.metadata, states))
+        table, states = manifest.metadata, len(self._state_shapes)
+        self._has_frame_count = has_frame_count(table)
+        inputs = first_state(table) + states
+        self._encoder = load("encoder", inputs, *encoder_outputs(table, states))
         self._decoder = load("decoder", 1, "out0")
         self._joiner = load("joiner", 2, "out0")
 
@@ -77,7 +77,7 @@ class NcnnSession:
 
     def encode_chunk(self, features: Float32Array, states: States) -> tuple[Float32Array, States]:
         """features (N, T, C), T as the geometry allows -> encoder_out (N, T', D), next states."""
-        count = (np.array([features.shape[1]], np.float32),) if self._counts_frames else ()
+        count = (np.array([features.shape[1]], np.float32),) if self._has_frame_count else ()
         rows = [
             self._encoder.run(row, *count, *(states[name][index] for name in self._state_shapes))
             for index, row in enumerate(features)

@@ -137,8 +137,8 @@ def _check_architecture(workspace: ExportWorkspace, states: dict[str, tuple[int,
     wrong = list(architecture.disagreements(workspace.metadata, workspace.geometry, states))
     if wrong:
         raise ExportError(
-            f"sherpa-ncnn would not feed the encoder {workspace.encoder_name!r} as a "
-            f"{architecture.name}: " + "; ".join(wrong),
+            f"by its metadata, sherpa-ncnn would run the encoder {workspace.encoder_name!r} as "
+            f"its {architecture.name}, and cannot: {'; '.join(wrong)}",
             fix="make the encoder and its metadata writer agree, or give arch a name of your own",
         )
 

@@ -9,6 +9,7 @@ import pytest
 from calve.api import ConfigError
 from calve_ncnn.layout import bin_path, param_path
 from calve_ncnn.lint import lint
+from calve_ncnn.metadata import store
 
 Break = Callable[[Path], None]
 
@@ -102,6 +103,30 @@ def test_lines_are_named(bundle_dir: Path) -> None:
     (finding,) = lint(bundle_dir)
     assert finding.where == f"{param_path(bundle_dir, 'encoder')}:3"
     assert "encoder_dim=16, the layers have 32" in finding.what
+
+
+CONV_EMFORMER = {
+    **{"arch": 1, "num_encoder_layers": 2, "memory_size": 4, "cnn_module_kernel": 5},
+    **{"left_context_length": 8, "chunk_length": 32, "right_context_length": 8, "encoder_dim": 32},
+}
+
+
+def test_metadata_by_which_sherpa_ncnn_would_feed_other_blobs(bundle_dir: Path) -> None:
+    """An LSTM network that is stamped as something else."""
+    store.write(bundle_dir, CONV_EMFORMER)
+    found = [one.what for one in lint(bundle_dir) if one.code == "metadata-mismatch"]
+    assert (
+        "by SherpaMetaData sherpa-ncnn feeds a ConvEmformer 9 blobs, the encoder takes 4" in found
+    )
+
+
+def test_metadata_that_lack_a_size(bundle_dir: Path) -> None:
+    store.write(bundle_dir, CONV_EMFORMER)
+    edit("encoder", r" 4=8( 5=32) 6=8 ", r"\1 ")(bundle_dir)
+    found = [one.what for one in lint(bundle_dir) if one.code == "metadata-mismatch"]
+    assert (
+        "SherpaMetaData of a ConvEmformer lacks left_context_length, right_context_length" in found
+    )
 
 
 def test_ncnn_alone_needs_no_metadata_and_takes_any_context(bundle_dir: Path) -> None:

@@ -10,6 +10,10 @@ from calve_ncnn.metadata import infer_table, read_table, store, without_metadata
 from calve_ncnn.param import ParamFile
 
 TABLE = {"arch": 3, "num_encoder_layers": 3, "encoder_dim": 32, "rnn_hidden_size": 48}
+CONV_EMFORMER = {
+    **{"arch": 1, "num_encoder_layers": 12, "memory_size": 32, "cnn_module_kernel": 31},
+    **{"left_context_length": 8, "chunk_length": 32, "right_context_length": 8, "encoder_dim": 512},
+}
 
 
 def encoder_text(folder: Path) -> str:
@@ -83,8 +87,17 @@ def test_a_table_that_sherpa_ncnn_would_misread_is_refused(
     assert encoder_text(bare_dir) == before
 
 
+def test_each_architecture_has_keys_of_its_own(bare_dir: Path) -> None:
+    """The line is the one that icefall's documentation has people write by hand."""
+    store.write(bare_dir, CONV_EMFORMER)
+    header = "SherpaMetaData           sherpa_meta_data1        0 0"
+    parameters = "0=1 1=12 2=32 3=31 4=8 5=32 6=8 7=512"
+    assert f"{header} {parameters}" in encoder_text(bare_dir).splitlines()
+    assert store.read(bare_dir) == CONV_EMFORMER
+
+
 def test_another_architecture_is_written_and_read_by_number(bare_dir: Path) -> None:
-    table = {"arch": 1, "1": 12, "7": 512}
+    table = {"arch": 2, "1": 32, "15": 1}
     store.write(bare_dir, table)
     assert store.read(bare_dir) == table
 

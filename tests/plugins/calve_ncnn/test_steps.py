@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calve.api import BundleError, ExportError
+from calve.api import BundleError, ExportError, StreamingGeometry
 from calve.bundle import Bundle
 from calve.children import Child, run_children
 from calve.exporting import export
+from calve_lstm_transducer.config import LstmEncoderConfig
+from calve_lstm_transducer.metadata import ncnn_table
 from calve_ncnn import steps
 from calve_ncnn.layout import NETWORKS, bin_path, param_path
 from calve_ncnn.lint import lint
@@ -58,6 +60,23 @@ def test_fp16_is_the_default_and_halves_the_files(
         assert small < 0.6 * large, network
     tag = int.from_bytes(bin_path(half.path, "joiner").read_bytes()[:4], "little")
     assert TAGS[tag] == "float16"
+
+
+def test_an_encoder_that_sherpa_ncnn_would_feed_otherwise_is_refused_before_it_is_converted(
+    golden_checkpoint: Path, golden_tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong_table(config: LstmEncoderConfig, geometry: StreamingGeometry) -> dict[str, int | str]:
+        return {**ncnn_table(config, geometry), "rnn_hidden_size": config.rnn_hidden_size + 1}
+
+    monkeypatch.setattr("calve_lstm_transducer.metadata.ncnn_table", wrong_table)
+    expected = (
+        r"as its LSTM, and cannot: it feeds \(3, 49\) for the state 'cell', which is \(3, 48\)"
+    )
+    with pytest.raises(ExportError, match=f"step 'trace'.*{expected}"):
+        export(
+            RECIPE, checkpoint=golden_checkpoint, tokens=golden_tokens, output=tmp_path / "bundle"
+        )
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_a_failing_pnnx_leaves_nothing_behind(
