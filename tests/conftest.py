@@ -36,6 +36,18 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def few_digits(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve recordings of every digit, from which the corpus ``fsdd`` can be prepared."""
+    folder = tmp_path_factory.mktemp("few_digits")
+    for speaker in ("george", "lucas", "theo"):
+        for index in (0, 5, 6, 7):
+            for digit in range(10):
+                name = f"{digit}_{speaker}_{index}.wav"
+                shutil.copy(shared_data / "fsdd" / "recordings" / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def k2_python() -> Path:
     """Interpreter of an environment with k2, which on PyPI is one with Python 3.9."""
     python = os.environ.get("CALVE_K2_PYTHON")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from environments import REPOSITORY, WITHOUT_INDEX, Environment
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 RECIPE = "my_speech_transducer"
-SPEAKERS = ("george", "lucas", "theo")
 FORMATS = {
     "state-dict": (),
     "jit-trace": (),
@@ -22,19 +20,6 @@ FORMATS = {
     "onnx": ("sherpa-onnx",),
 }
 """Formats, and the clients that must hear the same."""
-
-
-@pytest.fixture(scope="module")
-def recordings(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve recordings of every digit."""
-    folder = tmp_path_factory.mktemp("fsdd") / "recordings"
-    folder.mkdir()
-    for speaker in SPEAKERS:
-        for index in (0, 5, 6, 7):
-            for digit in range(10):
-                name = f"{digit}_{speaker}_{index}.wav"
-                shutil.copy(shared_data / "fsdd" / "recordings" / name, folder)
-    return folder
 
 
 def install_wheel(environment: Environment) -> None:
@@ -53,7 +38,7 @@ def install_checkout(environment: Environment) -> None:
 def test_a_new_plugin_works_everywhere_and_leaves_no_trace(
     install: Callable[[Environment], None],
     formats: tuple[str, ...],
-    recordings: Path,
+    few_digits: Path,
     tmp_path: Path,
 ) -> None:
     environment = Environment(tmp_path)
@@ -66,13 +51,13 @@ def test_a_new_plugin_works_everywhere_and_leaves_no_trace(
     environment.run("python", "-m", "pytest", "-q", "my-speech", "-k", "not claimed_format_works")
 
     prepare = ("--data-dir", "data", "--jobs", 1, "--train-variants", 2, "--test-variants", 1)
-    calve("prepare", "fsdd", "--root", recordings, *prepare)
+    calve("prepare", "fsdd", "--root", few_digits, *prepare)
     corpus = ("--corpus", "fsdd", "--data-dir", "data")
     small = ("--encoder-dim", 48, "--num-encoder-layers", 2, "--num-epochs", 3)
     calve("train", RECIPE, *corpus, "--exp-dir", "exp", *small)
     checkpoint = ("--exp-dir", "exp", "--epoch", 3, "--avg", 1, "--use-averaged-model", 0)
     tokens = ("--tokens", "data/lang/tokens.txt")
-    wav = next(recordings.iterdir())
+    wav = next(few_digits.iterdir())
     for name in formats:
         calve("export", RECIPE, *checkpoint, *tokens, "--format", name, "--output", name)
         calve("lint", name)

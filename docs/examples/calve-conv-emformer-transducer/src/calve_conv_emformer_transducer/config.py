@@ -10,7 +10,7 @@ from calve.api import ConfigError, StreamingGeometry
 
 SUBSAMPLING_FACTOR = 4
 FRONT_END_OVERLAP = 11
-"""Feature frames that the front end reads beyond those it advances over; sherpa-ncnn counts on it."""
+"""Feature frames that the front end reads beyond those that a step advances; as in sherpa-ncnn."""
 
 
 def _trained(default: int, help_text: str) -> int:
@@ -34,17 +34,22 @@ class Config:
     chunk_length: int = _trained(32, "Feature frames per step, a multiple of 4.")
     right_context_length: int = _trained(8, "Feature frames that a step looks ahead, likewise.")
     left_context_length: int = _trained(16, "Encoder frames before a chunk that it attends to.")
-    memory_size: int = _trained(4, "Chunks further back of which it remembers the mean.")
+    memory_size: int = _trained(4, "How many of the last chunks it remembers the mean of.")
 
     def __post_init__(self) -> None:
-        for name, least in {"cnn_module_kernel": 2, "right_context_length": 0}.items():
-            self._require(getattr(self, name) >= least, f"{name} must be {least} or more")
-        for name in ("chunk_length", "left_context_length", "memory_size", "nhead"):
-            self._require(getattr(self, name) >= 1, f"{name} must be 1 or more")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be >= {least}")
         for name in ("chunk_length", "right_context_length"):
-            whole = getattr(self, name) % SUBSAMPLING_FACTOR == 0
-            self._require(whole, f"{name} must be a multiple of {SUBSAMPLING_FACTOR}")
-        self._require(self.encoder_dim % self.nhead == 0, "encoder_dim must be divisible by nhead")
+            if getattr(self, name) % SUBSAMPLING_FACTOR:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}; it must be a multiple of "
+                    f"{SUBSAMPLING_FACTOR}"
+                )
+        if self.encoder_dim % self.nhead:
+            raise ConfigError(
+                f"encoder_dim {self.encoder_dim} is no multiple of nhead {self.nhead}"
+            )
 
     @property
     def geometry(self) -> StreamingGeometry:
@@ -58,9 +63,18 @@ class Config:
             dynamic=False,
         )
 
-    def _require(self, condition: bool, what: str) -> None:
-        if not condition:
-            raise ConfigError(what)
+
+# A state without any frame is nothing that ncnn can be fed with.
+_LEAST = {
+    "num_encoder_layers": 1,
+    "encoder_dim": 1,
+    "nhead": 1,
+    "cnn_module_kernel": 2,
+    "chunk_length": 1,
+    "right_context_length": 0,
+    "left_context_length": 1,
+    "memory_size": 1,
+}
 
 
 def infer_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:

@@ -1,9 +1,8 @@
-"""The network: convolution-augmented Emformer layers (https://arxiv.org/abs/2010.10759).
+"""The network: Emformer layers (https://arxiv.org/abs/2010.10759) with convolutions.
 
 A *chunk* is seen together with its *right context*, the first frames of the next chunk. Attention
-also sees the frames just before the chunk, and a *memory*: the means of chunks before that. What
-is not there yet at the start of a stream is zero, and a key of zeros is worth no more than any
-other, so nothing has to be masked.
+also sees the frames just before the chunk, and a *memory*: the means of the chunks before it. What
+is not there yet at the start of a stream is zero, in training as well, and nothing is masked.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from calve_conv_emformer_transducer.config import SUBSAMPLING_FACTOR, Config
 from calve_conv_emformer_transducer.past import Past, PastOfAllChunks, PastOfOneChunk
 
 SILENCE = math.log(torch.finfo(torch.float32).eps)
-"""A feature of digital silence, with which calve completes the last chunk of a stream."""
+"""A feature of digital silence, with which calve completes the last segment of a stream."""
 
 
 class ConvEmformer(nn.Module):
@@ -50,7 +49,15 @@ class ConvEmformer(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, x_lens: Tensor) -> tuple[Tensor, Tensor]:
-        """Whole utterances, all chunks at once: x (N, T, C), x_lens (N,) -> y (N, T', D), y_lens."""
+        """Whole utterances, all chunks at once.
+
+        Args:
+          x: (N, T, C) float32; what follows an utterance is taken for silence.
+          x_lens: (N,) int64, feature frames of each.
+
+        Returns:
+          y (N, T', D) and y_lens (N,); frames that have no right context are left out.
+        """
         geometry = self.geometry
         frames = geometry.frames_in(x.size(1))
         steps = max(1, math.ceil(frames / geometry.output_frames))
@@ -58,8 +65,8 @@ class ConvEmformer(nn.Module):
         x = x.masked_fill(ended.unsqueeze(2), SILENCE)
         missing = steps * geometry.shift + geometry.overlap - x.size(1)
         x = functional.pad(x, (0, 0, 0, missing), value=SILENCE)
-        chunks = self.embed(x).unfold(1, self.layers[0].frames, geometry.output_frames)
-        rows = chunks.flatten(0, 1).transpose(1, 2)
+        seen = geometry.output_frames + geometry.right_context
+        rows = self.embed(x).unfold(1, seen, geometry.output_frames).flatten(0, 1).transpose(1, 2)
         y = self.encode(rows, PastOfAllChunks(self.init_states(x.size(0))))
         return y.unflatten(0, (-1, steps)).flatten(1, 2)[:, :frames], self.output_lens(x_lens)
 
@@ -112,7 +119,6 @@ class Layer(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         dim = config.encoder_dim
-        self.frames = (config.chunk_length + config.right_context_length) // SUBSAMPLING_FACTOR
         self.attention = Attention(config)
         self.convolution = Convolution(config)
         self.feed_forward = nn.Sequential(
@@ -131,9 +137,9 @@ class Layer(nn.Module):
 
 
 class Attention(nn.Module):
-    """Of a chunk and its right context, to themselves, the frames before, and the memory.
+    """From a chunk and its right context to themselves, the frames before, and the memory.
 
-    Keys and values have no bias: those of an empty place are zeros.
+    Keys and values have no bias, so those of a memory that is empty are zeros.
     """
 
     def __init__(self, config: Config) -> None:
@@ -141,8 +147,8 @@ class Attention(nn.Module):
         dim = config.encoder_dim
         self.nhead = config.nhead
         self.memory_size = config.memory_size
-        self.chunk = config.chunk_length // SUBSAMPLING_FACTOR
-        self.frames = (config.chunk_length + config.right_context_length) // SUBSAMPLING_FACTOR
+        self.chunk = config.geometry.output_frames
+        self.frames = self.chunk + config.geometry.right_context
         self.seen = config.memory_size + config.left_context_length + self.frames
         self.norm = nn.LayerNorm(dim)
         self.query = nn.Linear(dim, dim)
@@ -160,8 +166,8 @@ class Attention(nn.Module):
         scores = torch.matmul(query, self._heads(key, self.seen).transpose(2, 3))
         weights = torch.softmax(scores * query.size(3) ** -0.5, -1)
         attended = torch.matmul(weights, self._heads(value, self.seen)).transpose(1, 2)
-        y: Tensor = self.output(attended.reshape(-1, self.frames, self.output.in_features))
-        return y
+        mixed: Tensor = self.output(attended.reshape(-1, self.frames, self.output.in_features))
+        return mixed
 
     def _with_frames_before(self, x: Tensor, past: Past, name: str) -> Tensor:
         """Keys or values of memory, chunk and right context, and those that are cached."""
@@ -180,7 +186,7 @@ class Convolution(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         dim = config.encoder_dim
-        self.chunk = config.chunk_length // SUBSAMPLING_FACTOR
+        self.chunk = config.geometry.output_frames
         self.norm = nn.LayerNorm(dim)
         self.gate = nn.Linear(dim, 2 * dim)
         self.depthwise = nn.Conv1d(dim, dim, config.cnn_module_kernel, groups=dim)

@@ -1,6 +1,6 @@
-"""What a chunk knows of the chunks before it.
+"""What came before a chunk.
 
-A layer asks for the past of a chunk by name and hands over what is new. It does not learn whether
+A layer hands over what a chunk adds and is given what was there before. It does not learn whether
 it works on one chunk of a stream or on all chunks of whole utterances.
 """
 
@@ -14,22 +14,18 @@ from torch import Tensor
 
 
 class Past(Protocol):
-    """The past of the chunks at hand."""
+    """What came before each of the chunks at hand; a chunk is a row."""
 
     def before(self, name: str, new: Tensor, axis: int = 1) -> Tensor:
-        """The last frames before each chunk.
+        """As many frames as the state ``name`` holds, the last ones before each chunk.
 
         Args:
-          name: Of the state that holds them at the start of a stream.
-          new: What each chunk adds, one chunk a row; ``axis`` counts frames.
-
-        Returns:
-          As many frames as the state has, for each row.
+          new: The frames that each chunk adds; ``axis`` counts them.
         """
 
 
 class PastOfOneChunk:
-    """A step of N streams: rows are streams, and the past is in the states."""
+    """A step of N streams: N rows, and the states are the past."""
 
     def __init__(self, states: Mapping[str, Tensor]) -> None:
         self.states = states
@@ -44,7 +40,7 @@ class PastOfOneChunk:
 
 
 class PastOfAllChunks:
-    """Whole utterances: the rows of one utterance are its chunks, in order."""
+    """Whole utterances: the chunks of one are rows that follow each other."""
 
     def __init__(self, states: Mapping[str, Tensor]) -> None:
         self.states = states
