@@ -15,6 +15,7 @@ TESTS = sorted(EXAMPLES.glob("*/tests/*.py"))
 OWN = {path.name for path in EXAMPLES.glob("*/src/*")}
 PUBLIC = {"calve.api", "calve.protocols", "calve.testing"}
 GRU = EXAMPLES / "calve-gru-transducer"
+CONV_EMFORMER = EXAMPLES / "calve-conv-emformer-transducer"
 RECORDING = REPOSITORY / "plugins/calve_transducer/digits/recordings/espeak-american-man.wav"
 
 WRITE_TINY_MODEL = """
@@ -22,6 +23,11 @@ from pathlib import Path
 from calve.tiny import make_tiny_model
 make_tiny_model("gru_transducer").write(Path())
 """
+# As short as it can be to be trained, exported and heard.
+SMALL = {
+    **{"encoder-dim": 48, "num-encoder-layers": 2, "dim-feedforward": 64, "nhead": 3},
+    **{"chunk-length": 16, "right-context-length": 4, "left-context-length": 6, "memory-size": 3},
+}
 
 
 def _imported(path: Path) -> set[str]:
@@ -75,3 +81,45 @@ def test_a_gru_model_is_exported_verified_and_transcribes(
     environment.calve("verify", format_name)
     transcript = json.loads(environment.calve("transcribe", format_name, RECORDING, "--json"))
     assert "word" in transcript["text"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_installed_conv_emformer_passes_its_own_tests(environment: Environment) -> None:
+    """The kit exports it in every precision, and sherpa-ncnn must hear what calve hears."""
+    assert "ok" in environment.calve("plugins", "check", "conv_emformer_transducer")
+    tests = CONV_EMFORMER / "tests"
+    environment.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", tests)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_conv_emformer_goes_from_recordings_to_sherpa_ncnn(
+    environment: Environment, few_digits: Path
+) -> None:
+    calve = environment.calve
+    prepare = ("--data-dir", "data", "--jobs", 1, "--train-variants", 2, "--test-variants", 1)
+    calve("prepare", "fsdd", "--root", few_digits, *prepare)
+    corpus = ("--corpus", "fsdd", "--data-dir", "data")
+    sizes = [word for name, size in SMALL.items() for word in (f"--{name}", size)]
+    recipe = "conv_emformer_transducer"
+    training = ("--exp-dir", "exp", "--num-epochs", 8, "--max-duration", 25)
+    calve("train", recipe, *corpus, *training, *sizes)
+
+    checkpoint = ("--exp-dir", "exp", "--epoch", 8, "--avg", 1, "--use-averaged-model", 0)
+    tokens = ("--tokens", "data/lang/tokens.txt")
+    calve("export", recipe, *checkpoint, *tokens, "--output", "trained")
+    metadata = json.loads(calve("metadata", "show", "trained", "--json"))
+    assert metadata == {"arch": 1, "cnn_module_kernel": 15} | {
+        name.replace("-", "_"): size
+        for name, size in SMALL.items()
+        if name not in ("dim-feedforward", "nhead")
+    }
+    calve("quantize", "trained", "--output", "trained-int8")
+    for bundle in ("trained", "trained-int8"):
+        calve("lint", bundle, "--runtime", "sherpa-ncnn")
+        assert "passed  sherpa-ncnn: hears" in calve("verify", bundle)
+        ours = json.loads(calve("transcribe", bundle, RECORDING, "--json"))
+        assert ours["duration"] > 1
+    report = calve("decode", recipe, *checkpoint, *corpus, "--bundle", "trained")
+    assert "WER" in report
