@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,7 @@ def search(
     method: str = "modified_beam_search",
     *,
     symbols: SymbolTable | None = None,
+    ref_text: Sequence[str | Sequence[int]] | None = None,
     **options: Any,
 ) -> list[Hypothesis]:
     """Search whole utterances whose encoder output is there already.
@@ -72,16 +74,20 @@ def search(
       encoder_out_lens: (N,) integers, frames of each utterance.
       method: Name of a registered search.
       symbols: The model's symbol table, whose ``<unk>`` is never emitted.
+      ref_text: What was said in each of the N utterances, as a text or in tokens, for a method that
+        must be told; see `calve.specs.SearchSpec.stream_options`.
       **options: The method's own options, under icefall's names, and those that it has for a
-        single stream.
+        single stream, which then are those of every utterance.
 
     Returns:
       One hypothesis for each utterance.
 
     Raises:
       PluginError: if no plugin provides the method.
-      ConfigError: if an option is unknown or wrong, or ``model`` is neither.
-      DataError: if ``encoder_out`` has a wrong shape, or the networks answer with NaN.
+      ConfigError: if an option is unknown or wrong, ``ref_text`` is missing or of no use, or
+        ``model`` is neither.
+      DataError: if ``encoder_out`` has a wrong shape, ``ref_text`` is not one for each utterance,
+        or the networks answer with NaN.
     """
     frames = _array(encoder_out).astype(np.float32, copy=False)
     lengths = _lengths(frames, _array(encoder_out_lens))
@@ -95,7 +101,9 @@ def search(
             f"a search cannot run on a {type(model).__name__}",
             fix="give a torch model with .encoder, .decoder and .joiner, or a session",
         )
-    for_streams, for_all = _split(registry().searches.get(method), options)
+    spec = registry().searches.get(method)
+    told_each = _told_each(spec, ref_text, len(lengths))
+    for_streams, for_all = _split(spec, options)
     bound = make_search(
         method,
         session,
@@ -103,9 +111,32 @@ def search(
         initial_symbol=getattr(session, "offline_initial_symbol", None),
         **for_all,
     )
-    streams = [bound.start(**for_streams) for _ in lengths]
+    streams = [bound.start(**for_streams, **told) for told in told_each]
     bound.advance(streams, [one[:length] for one, length in zip(frames, lengths, strict=True)])
     return [bound.result(stream) for stream in streams]
+
+
+def _told_each(
+    spec: SearchSpec, ref_text: Sequence[str | Sequence[int]] | None, utterances: int
+) -> list[dict[str, Any]]:
+    """What the method is told of each utterance."""
+    if "ref_text" not in spec.stream_options:
+        if ref_text is not None:
+            raise ConfigError(f"{spec.name} has no use for ref_text", fix="leave it out")
+        return [{} for _ in range(utterances)]
+    if ref_text is None:
+        raise ConfigError(
+            f"{spec.name} must be told what was said",
+            fix="give ref_text, a list of what was said in each utterance",
+        )
+    if isinstance(ref_text, str) or any(isinstance(one, Integral) for one in ref_text):
+        raise DataError(
+            "ref_text is what was said in one utterance alone",
+            fix=f"give a list of {utterances}, each a text or a list of tokens",
+        )
+    if len(ref_text) != utterances:
+        raise DataError(f"ref_text has {len(ref_text)} references for {utterances} utterances")
+    return [{"ref_text": one} for one in ref_text]
 
 
 def _split(spec: SearchSpec, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

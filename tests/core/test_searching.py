@@ -110,6 +110,42 @@ def test_symbols_that_are_never_emitted_are_those_of_the_table(
     assert tokens[0] not in without
 
 
+def test_an_oracle_is_told_what_was_said_in_each_utterance(
+    golden: dict[str, Any], model: Transducer
+):
+    given = (model, golden["encoder_out"], golden["encoder_out_lens"])
+    for case in golden["nbest_trivial"]:
+        expected = case["fast_beam_search_nbest_oracle"]
+        names = ("beam", "max_contexts", "max_states", "num_paths", "nbest_scale")
+        found = calve.search(
+            *given,
+            "fast_beam_search_nbest_oracle",
+            ref_text=expected["ref_texts"],
+            **{name: case[name] for name in names},
+        )
+        for utterance in np.flatnonzero(expected["stable"]):
+            assert found[utterance].tokens == expected["hyps"][utterance]
+
+
+@pytest.mark.parametrize(
+    ("method", "ref_text", "error", "message"),
+    [
+        ("fast_beam_search_nbest_oracle", None, ConfigError, "must be told what was said"),
+        ("fast_beam_search_nbest_oracle", [[3]], DataError, "1 references for 2 utterances"),
+        ("fast_beam_search_nbest_oracle", [3, 4], DataError, "in one utterance alone"),
+        ("fast_beam_search_nbest_oracle", "ab", DataError, "in one utterance alone"),
+        ("greedy_search", [[3], [4]], ConfigError, "greedy_search has no use for ref_text"),
+    ],
+)
+def test_references_that_are_not_one_for_each_utterance_are_refused(
+    model: Transducer, method: str, ref_text: Any, error: type[Exception], message: str
+):
+    with pytest.raises(error, match=message):
+        calve.search(
+            model, np.zeros((2, 3, 32), np.float32), np.array([3, 3]), method, ref_text=ref_text
+        )
+
+
 @pytest.mark.parametrize(
     ("shape", "lengths", "message"),
     [

@@ -47,7 +47,7 @@ Float32Array = NDArray[np.float32]
 
 FSA_BACKENDS = "calve.fsa_backends"
 
-RefText = Sequence[int] | str
+RefText = Sequence[int] | str | None
 """What was said in a stream, in tokens or as a text."""
 
 Choose = Callable[[Lattice, DecodingGraph, RefText], "tuple[Int64Array, float] | None"]
@@ -65,7 +65,7 @@ class FastBeamStream:
     """
 
     walking: Any
-    ref_text: RefText = ()
+    ref_text: RefText = None
     frames: int = 0
 
 
@@ -104,7 +104,7 @@ class FastBeamSearch:
         self._decode = ContextCache(session)
         self.walker: FsaBackend = _walker(session, options, graph)
 
-    def start(self, ref_text: RefText = ()) -> FastBeamStream:
+    def start(self, ref_text: RefText = None) -> FastBeamStream:
         """The state of a new stream.
 
         Args:
@@ -252,9 +252,15 @@ def fast_beam_search_nbest_oracle(
 
     A stream learns what was said by ``start(ref_text=...)``. Errors are counted in tokens if it is
     given in tokens, as in icefall, and in words if it is a text; then ``symbols`` are needed.
+    Results raise a ConfigError if either is missing.
     """
 
     def pick(nbest: Nbest, ref_text: RefText) -> tuple[Int64Array, float] | None:
+        if ref_text is None:
+            raise ConfigError(
+                "fast_beam_search_nbest_oracle must be told what was said",
+                fix="give ref_text to start",
+            )
         if not isinstance(ref_text, str):
             return closest(nbest, ref_text, lambda sequence: sequence.tolist())
         if symbols is None:

@@ -134,6 +134,12 @@ def test_a_text_cannot_be_looked_for_without_symbols(decoding: Decoding):
         found(oracle, decoding.utterances[0], ref_text="one")
 
 
+def test_an_oracle_that_is_not_told_what_was_said_is_an_error(random_session: TorchSession):
+    oracle = make_search("fast_beam_search_nbest_oracle", random_session)
+    with pytest.raises(ConfigError, match="must be told what was said"):
+        found(oracle, noise(9, seed=0))
+
+
 def test_paths_are_drawn_in_proportion_to_their_probability():
     """Two ways through: three quarters and one quarter."""
     lattice = Lattice(
@@ -158,7 +164,7 @@ def test_no_frames_and_no_complete_path_give_an_empty_hypothesis(
 ):
     for method in ("fast_beam_search_nbest", "fast_beam_search_nbest_oracle"):
         search = make_search(method, random_session, fsa_backend=fsa_backend)
-        assert found(search, noise(0, seed=0)) == Hypothesis()
+        assert found(search, noise(0, seed=0), ref_text=[1]) == Hypothesis()
 
 
 @pytest.mark.parametrize("option", ["num_paths", "nbest_scale"])
