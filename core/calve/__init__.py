@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from calve.exporting import export
     from calve.models import load_model
     from calve.quantization import quantize
+    from calve.recognizers import transcribe
     from calve.searching import search
-    from calve.transcription import transcribe
 
     __version__: str
 
@@ -25,7 +25,7 @@ _MODULES = {
     "open_bundle": "calve.bundle",
     "quantize": "calve.quantization",
     "search": "calve.searching",
-    "transcribe": "calve.transcription",
+    "transcribe": "calve.recognizers",
 }
 
 

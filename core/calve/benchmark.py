@@ -92,22 +92,28 @@ def benchmark(
       progress: Where to say how far it is.
 
     Raises:
-      BundleError: if the bundle cannot be opened, or a contender fails on it.
+      BundleError: if the bundle cannot be opened or does not stream, or a contender fails on it.
       AudioError: if a recording cannot be read.
       ConfigError: if a chunk length is impossible.
       PluginError: if the client is unknown or not installed.
     """
-    bundle = Bundle.open(path)
+    bundle = _opened(path)
     lengths = chunk_ms or _default_chunk_lengths(bundle)
     tasks = [_task(bundle, OWN, length, num_threads) for length in lengths]
     if against is not None:
-        theirs = bundle if client_bundle is None else Bundle.open(client_bundle)
+        theirs = bundle if client_bundle is None else _opened(client_bundle)
         tasks.append(_opponent(theirs, against, num_threads))
     with tempfile.TemporaryDirectory(prefix="calve-bench-") as folder:
         paths = _readable(recordings) or _golden_wav(bundle, Path(folder))
         measured = _in_turns([replace(task, paths=paths) for task in tasks], runs, progress)
     baseline = measured[-1] if against is not None else None
     return [_row(task, runs, baseline) for task, runs in zip(tasks, measured, strict=True)]
+
+
+def _opened(path: str | PathLike[str]) -> Bundle:
+    bundle = Bundle.open(path)
+    bundle.check_streaming()
+    return bundle
 
 
 def _default_chunk_lengths(bundle: Bundle) -> list[int]:

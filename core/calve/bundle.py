@@ -11,11 +11,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from calve.errors import BundleError, CalveError
+from calve.errors import BundleError, CalveError, ConfigError
 from calve.features import FeatureConfig
 from calve.files import atomic_file, file_sha256
 from calve.geometry import StreamingGeometry
-from calve.protocols import Session
+from calve.protocols import OfflineSession, Session, StreamingSession
 from calve.tokens import SymbolTable
 
 __all__ = [
@@ -75,7 +75,7 @@ class BundleManifest:
       config: The resolved configuration, by table ("encoder", "model").
       provenance: Where the weights come from: checkpoint files, their hashes, averaging.
       geometry: How the encoder walks over feature frames.
-      tail_padding_frames: Silent feature frames appended to every recording.
+      tail_padding_frames: Silent feature frames appended to every recording that is streamed.
       features: What the networks were trained on.
       blank_id: Id of the blank symbol.
       unk_id: Id of ``<unk>``, which is never written out; None if there is none.
@@ -86,6 +86,7 @@ class BundleManifest:
       tools: Versions of what made the bundle, by name.
       metadata: The table stamped in for the format's real runtime.
       parity: Agreement with torch, as `calve.parity.ParityReport.to_json` writes it.
+      streaming: Whether the networks go step by step; otherwise they see whole utterances.
       steps: What each export step reported, by name.
       files: Every other file of the bundle, by name.
       format_version: Version of this record.
@@ -109,6 +110,7 @@ class BundleManifest:
     tools: dict[str, str]
     metadata: dict[str, int | str]
     parity: dict[str, Any]
+    streaming: bool = True
     steps: dict[str, Any] = field(default_factory=dict)
     files: dict[str, FileRecord] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
@@ -156,6 +158,8 @@ def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("tail_padding_frames", "blank_id", "context_size", "vocab_size"):
         if not isinstance(typed[name], int):
             raise TypeError(f"{name} is {typed[name]!r}, not a whole number")
+    if not isinstance(typed.get("streaming", True), bool):
+        raise TypeError(f"streaming is {typed['streaming']!r}, not true or false")
     return typed
 
 
@@ -204,18 +208,52 @@ class Bundle:
         milliseconds = self.manifest.tail_padding_frames * self.manifest.features.frame_shift_ms
         return milliseconds / 1000
 
-    def runtime(self, *, num_threads: int = 1) -> Session:
-        """Load the networks with the runtime of the bundle's format.
+    def check_streaming(self) -> None:
+        """See that the bundle streams.
+
+        Raises:
+          BundleError: if it is for whole utterances.
+        """
+        if not self.manifest.streaming:
+            raise BundleError(
+                "the bundle is for whole utterances and cannot stream",
+                where=self.path,
+                fix="use `calve transcribe` or `calve decode --bundle`, or export a model that "
+                "streams",
+            )
+
+    def runtime(self, *, num_threads: int = 1) -> StreamingSession:
+        """Load the networks with the runtime of the bundle's format, to go step by step.
 
         Raises:
           PluginError: if the runtime is not installed.
-          BundleError: if it cannot load the networks.
+          BundleError: if it cannot load the networks, or the bundle is for whole utterances.
         """
-        from calve.discovery import load_driver
-
-        driver = load_driver("calve.runtimes", self.manifest.runtime)
-        session: Session = driver.open(self, num_threads=num_threads)
+        self.check_streaming()
+        session: StreamingSession = self._open(num_threads)
         return session
+
+    def offline_runtime(self, *, num_threads: int = 1) -> OfflineSession:
+        """Load the networks with the runtime of the bundle's format, to see whole utterances.
+
+        Raises:
+          PluginError: if the runtime is not installed.
+          BundleError: if it cannot load the networks, or the bundle streams.
+        """
+        if self.manifest.streaming:
+            raise BundleError(
+                "the bundle streams and does not see whole utterances",
+                where=self.path,
+                fix="export the model with `--streaming-model 0`",
+            )
+        session: OfflineSession = self._open(num_threads)
+        return session
+
+    def session(self, *, num_threads: int = 1) -> StreamingSession | OfflineSession:
+        """`runtime` or `offline_runtime`, whichever the bundle is for."""
+        if self.manifest.streaming:
+            return self.runtime(num_threads=num_threads)
+        return self.offline_runtime(num_threads=num_threads)
 
     def verify_files(self) -> None:
         """Hash every file.
@@ -230,6 +268,14 @@ class Bundle:
         ]
         if changed:
             raise _damaged(f"changed since the export: {', '.join(changed)}", self.path)
+
+    def _open(self, num_threads: int) -> Any:
+        from calve.discovery import load_driver
+
+        if num_threads < 1:
+            raise ConfigError(f"{num_threads} threads cannot run a model; give at least 1")
+        driver = load_driver("calve.runtimes", self.manifest.runtime)
+        return driver.open(self, num_threads=num_threads)
 
 
 def write_manifest(folder: Path, manifest: BundleManifest) -> None:
@@ -254,10 +300,14 @@ def open_bundle(path: str | PathLike[str], *, num_threads: int = 1) -> Session:
       path: The bundle's directory.
       num_threads: CPU threads that the runtime may use.
 
+    Returns:
+      A `calve.protocols.StreamingSession`; an `OfflineSession` if the bundle is for whole
+      utterances.
+
     Raises:
       BundleError: if the bundle is missing, foreign or damaged.
     """
-    return Bundle.open(path).runtime(num_threads=num_threads)
+    return Bundle.open(path).session(num_threads=num_threads)
 
 
 def read_manifest(path: Path) -> BundleManifest:

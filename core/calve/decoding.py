@@ -37,8 +37,10 @@ from calve.utterances import Failure, Utterance, batches_by_duration, load_each
 
 __all__ = [
     "MAX_DURATION",
+    "WHOLE_UTTERANCES",
     "Decoded",
     "OfflineRecognizer",
+    "WholeUtterances",
     "decode_offline",
     "stack_features",
     "transcribe_with_client",
@@ -48,6 +50,9 @@ Float32Array = NDArray[np.float32]
 
 MAX_DURATION = 600.0
 """Seconds in a batch, icefall's value."""
+
+WHOLE_UTTERANCES = "whole utterances"
+"""How an encoder sees the audio that does not stream, in tables and messages."""
 
 _LOG_EPSILON = math.log(1e-10)
 """With which icefall pads batches of features."""
@@ -120,7 +125,7 @@ def decode_offline(
     Raises:
       ConfigError, PluginError: if a method cannot be used.
     """
-    view = _Stream(session) if simulate_streaming else _Whole(session)
+    view = _Stream(session) if simulate_streaming else WholeUtterances(session)
     searches = [method.search(session, symbols, view.initial_symbol) for method in methods]
     decoded = {method.key: Decoded() for method in methods}
     for batch in batches_by_duration(utterances, max_duration):
@@ -160,7 +165,7 @@ class OfflineRecognizer:
         *,
         simulate_streaming: bool = False,
     ) -> None:
-        self._view = _Stream(session) if simulate_streaming else _Whole(session)
+        self._view = _Stream(session) if simulate_streaming else WholeUtterances(session)
         self._search = method.search(session, symbols, self._view.initial_symbol)
         self._symbols = symbols
         self._geometry = session.geometry
@@ -186,7 +191,7 @@ class OfflineRecognizer:
         return Transcript.of(found, audio, fspath(path), time.perf_counter() - started)
 
 
-class _Whole:
+class WholeUtterances:
     """An encoder that sees whole utterances, as in icefall's ``decode.py``."""
 
     def __init__(self, session: OfflineSession) -> None:

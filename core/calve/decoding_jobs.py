@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calve.decoding import MAX_DURATION, Decoded, decode_offline
+from calve.decoding import MAX_DURATION, WHOLE_UTTERANCES, Decoded, decode_offline
 from calve.error_files import ResultFiles, read_recogs, write_results
 from calve.errors import DataError
 from calve.files import atomic_file
 from calve.geometry import StreamingGeometry
 from calve.methods import Method
 from calve.progress import NO_PROGRESS
-from calve.protocols import OfflineSession, Progress
+from calve.protocols import LiveSession, Progress
 from calve.sources import Model, Opened, Split, file_stamp
 from calve.utterances import Failure, Utterance
 
@@ -81,7 +81,7 @@ def run_job(job: Job, progress: Progress = NO_PROGRESS) -> list[OfflineResult]:
     Raises:
       CalveError: if the model or a split cannot be used; what was finished before is kept.
     """
-    opened: Opened[OfflineSession] | None = None
+    opened: Opened[LiveSession] | None = None
     results: list[OfflineResult] = []
     for split in job.splits:
         utterances = split.utterances()
@@ -109,7 +109,7 @@ def run_job(job: Job, progress: Progress = NO_PROGRESS) -> list[OfflineResult]:
     return results
 
 
-def _open(job: Job) -> Opened[OfflineSession]:
+def _open(job: Job) -> Opened[LiveSession]:
     opened = job.model.open()
     opened.session.geometry = opened.session.geometry.with_chunk_size(job.chunk_size)
     return opened
@@ -214,5 +214,5 @@ def _suffix(job: Job) -> str:
 
 def _mode(geometry: StreamingGeometry, job: Job) -> str:
     if not job.simulate_streaming:
-        return "whole utterances"
+        return WHOLE_UTTERANCES
     return f"simulated streaming, {geometry.chunk_ms} ms"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -23,18 +23,18 @@ from calve.bundle import (
 from calve.claims import check_format_is_claimed
 from calve.config import resolve
 from calve.discovery import load_driver
-from calve.errors import ExportError, PluginError, TokensError
+from calve.errors import ConfigError, ExportError, PluginError, TokensError
 from calve.features import FeatureConfig, compute_fbank
 from calve.files import atomic_dir
-from calve.geometry import StreamingGeometry
 from calve.golden import Golden, golden_pcm, pcm_samples
-from calve.parity import LIMITS, ParityReport, compare, observe
+from calve.parity import LIMITS, Observation, ParityReport, compare, observe, observe_offline
 from calve.pipeline import run_steps
 from calve.progress import NO_PROGRESS
 from calve.protocols import ExportWorkspace, Progress
 from calve.registry import registry
 from calve.requirements import missing_for_extra
 from calve.specs import ExporterSpec, LazyRef
+from calve.states import streaming_obstacle
 from calve.tokens import SymbolTable
 from calve.training_range import check_trained_for
 
@@ -56,6 +56,7 @@ def export(
     tokens: str | PathLike[str] | None = None,
     format: str = "ncnn",  # noqa: A002
     overwrite: bool = False,
+    streaming: bool | None = None,
     strict: bool = False,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Progress = NO_PROGRESS,
@@ -73,6 +74,8 @@ def export(
       tokens: The model's tokens.txt; a builtin checkpoint brings its own.
       format: Name of the export format.
       overwrite: Whether to replace ``output`` if it exists.
+      streaming: Whether the bundle is to stream; otherwise it is for whole utterances. By default
+        it streams if the encoder can.
       strict: Whether to refuse a chunk or a context that the model was not trained for.
       overrides: Configuration by table ("encoder", "model") that the checkpoint leaves open.
       progress: Where to say how far it is.
@@ -83,7 +86,8 @@ def export(
       TokensError: if the symbol table is missing or does not fit the model.
       ExportError: if a step fails, or the result does not agree with torch.
       ConfigError: if ``output`` exists, an option is wrong, the recipe's encoder cannot be
-        exported to the format, or, under ``strict``, it was not trained for its geometry.
+        exported to the format or cannot stream and must, or, under ``strict``, it was not trained
+        for its geometry.
       PluginError: if the recipe or format is not registered or not usable.
     """
     check_format_is_claimed(recipe, format)
@@ -94,6 +98,7 @@ def export(
         tokens=tokens,
         format=format,
         overwrite=overwrite,
+        streaming=streaming,
         strict=strict,
         overrides=overrides,
         progress=progress,
@@ -109,6 +114,7 @@ def try_export(
     tokens: str | PathLike[str] | None = None,
     format: str = "ncnn",  # noqa: A002
     overwrite: bool = False,
+    streaming: bool | None = None,
     strict: bool = False,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Progress = NO_PROGRESS,
@@ -124,11 +130,12 @@ def try_export(
         tempfile.TemporaryDirectory(prefix="calve-export-") as scratch,
     ):
         loaded = load(recipe, checkpoint, overrides)
-        if strict:
+        streams = _streams(loaded.model.encoder, exporter, streaming)
+        if strict and streams:
             config = asdict(loaded.config["encoder"])
             check_trained_for(loaded.encoder.name, config, loaded.model.encoder.geometry)
         features = FeatureConfig(num_mel_bins=loaded.model.encoder.feature_dim)
-        job = _Job(exporter, loaded, features, folder)
+        job = _Job(exporter, loaded, streams, features, folder)
         symbols = model_symbols(tokens, loaded)
         symbols.write(folder / TOKENS_FILE)
         workspace = job.workspace(symbols, format_options, Path(scratch))
@@ -152,6 +159,7 @@ class _Job:
 
     exporter: ExporterSpec
     loaded: LoadedModel
+    streaming: bool
     features: FeatureConfig
     folder: Path
 
@@ -172,6 +180,7 @@ class _Job:
             encoder_name=self.loaded.encoder.name,
             config={name: asdict(table) for name, table in self.loaded.config.items()},
             geometry=geometry,
+            streaming=self.streaming,
             symbols=symbols,
             metadata=metadata,
             state_names=names,
@@ -208,7 +217,7 @@ class _Job:
             config=workspace.config,
             provenance=self.loaded.checkpoint.provenance,
             geometry=workspace.geometry,
-            tail_padding_frames=tail_padding(workspace.geometry),
+            tail_padding_frames=tail_padding(workspace.geometry) if self.streaming else 0,
             features=self.features,
             blank_id=workspace.symbols.blank_id,
             unk_id=workspace.symbols.unk_id,
@@ -219,6 +228,7 @@ class _Job:
             tools=_tools() | tools,
             metadata=workspace.metadata,
             parity={},
+            streaming=self.streaming,
             steps=report,
         )
 
@@ -228,22 +238,18 @@ class _Job:
         torch_session = load_driver("calve.runtimes", "torch").open(
             self.loaded, conventions=self.exporter.conventions
         )
-        candidate = Bundle(self.folder, manifest).runtime()
+        candidate = Bundle(self.folder, manifest).session()
         # The coarsest: what the limits allow grows from one to the next.
         precision = max(manifest.precision.values(), key=list(LIMITS).index)
         observations, reports = [], []
-        for geometry in _checked_geometries(manifest.geometry):
-            reference = observe(torch_session, features, geometry)
-            answer = observe(candidate, features, geometry)
+        for observe_session in _ways_to_observe(manifest):
+            reference = observe_session(torch_session, features)
+            answer = observe_session(candidate, features)
             # Quantised weights are held to what they answered when they were new.
             kept = answer if precision == "int8" else reference
             observations.append(replace(kept, tokens=answer.tokens))
-            reports.append(
-                compare(reference, answer, precision=precision, chunk_ms=geometry.chunk_ms)
-            )
-        golden = Golden(
-            self.features.sample_rate, pcm, features, manifest.geometry.chunk_ms, observations[0]
-        )
+            reports.append(compare(reference, answer, precision=precision))
+        golden = Golden(self.features.sample_rate, pcm, features, observations[0])
         return golden, sum(reports[1:], start=reports[0])
 
 
@@ -285,11 +291,38 @@ def _usable_exporter(format_name: str) -> ExporterSpec:
     return exporter
 
 
-def _checked_geometries(geometry: StreamingGeometry) -> list[StreamingGeometry]:
-    """The network's own, and for a dynamic one a longer chunk as well."""
-    if not geometry.dynamic:
-        return [geometry]
-    return [geometry, geometry.with_chunk_ms(geometry.chunk_ms * _LONG_CHUNK)]
+def _streams(encoder: Any, exporter: ExporterSpec, wanted: bool | None) -> bool:
+    """Whether the bundle is to stream: as it is wanted, else if the encoder can.
+
+    Raises:
+      ConfigError: if the encoder cannot stream and must, or the format has no form for whole
+        utterances.
+    """
+    offline = " or ".join(one.format for one in registry().exporters if one.offline)
+    if wanted is False and not exporter.offline:
+        raise ConfigError(
+            f"{exporter.format} bundles stream; they cannot be for whole utterances",
+            fix=f"for whole utterances, export it to {offline}",
+        )
+    obstacle = streaming_obstacle(encoder)
+    if obstacle is not None and (wanted or not exporter.offline):
+        raise ConfigError(
+            obstacle.what,
+            fix=f"{obstacle.fix or 'change its options'}; or, for whole utterances, export it to "
+            f"{offline} with --streaming-model 0",
+        )
+    return obstacle is None if wanted is None else wanted
+
+
+def _ways_to_observe(manifest: BundleManifest) -> list[Callable[[Any, Any], Observation]]:
+    """In the chunks of a network that streams, and if it is dynamic in longer ones as well."""
+    if not manifest.streaming:
+        return [observe_offline]
+    geometries = [manifest.geometry]
+    if manifest.geometry.dynamic:
+        longer = manifest.geometry.chunk_ms * _LONG_CHUNK
+        geometries.append(manifest.geometry.with_chunk_ms(longer))
+    return [partial(observe, geometry=geometry) for geometry in geometries]
 
 
 def builtin_symbols(name: str) -> SymbolTable:

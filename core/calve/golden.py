@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from calve.audio import read_audio
 from calve.errors import BundleError
 from calve.files import atomic_file
-from calve.parity import Observation
+from calve.geometry import StreamingGeometry
+from calve.parity import Observation, observe, observe_offline
 from calve.specs import RecipeSpec
 
 __all__ = ["Golden", "golden_pcm", "pcm_samples"]
@@ -29,6 +30,8 @@ Float32Array = NDArray[np.float32]
 _SECONDS = 3.0
 _FULL_SCALE = 32768
 _OUTPUT = "output:"
+_WHOLE_UTTERANCES = 0
+"""In place of milliseconds per chunk."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,26 @@ class Golden:
       sample_rate: Samples per second.
       pcm: (n,) int16, the recording.
       features: (T, C) float32, its features.
-      chunk_ms: Milliseconds per chunk in the observation.
       observation: What torch answered; its tokens are those of the bundle's own runtime.
     """
 
     sample_rate: int
     pcm: NDArray[np.int16]
     features: Float32Array
-    chunk_ms: int
     observation: Observation
+
+    def observe_again(self, session: Any, geometry: StreamingGeometry) -> Observation:
+        """What a session answers when it is observed as in ``observation``.
+
+        Args:
+          session: A `calve.protocols.StreamingSession` or, if whole utterances were observed, an
+            `OfflineSession`.
+          geometry: How the encoder steps; only its chunk may be another one than it was.
+        """
+        chunk_ms = self.observation.chunk_ms
+        if chunk_ms is None:
+            return observe_offline(session, self.features)
+        return observe(session, self.features, geometry.with_chunk_ms(chunk_ms))
 
     def write_wav(self, path: Path) -> None:
         """The recording as a file, for clients that read files."""
@@ -59,7 +73,7 @@ class Golden:
             "sample_rate": self.sample_rate,
             "pcm": self.pcm,
             "features": self.features,
-            "chunk_ms": self.chunk_ms,
+            "chunk_ms": self.observation.chunk_ms or _WHOLE_UTTERANCES,
             "chunks": self.observation.chunks,
             "tokens": np.array(self.observation.tokens, dtype=np.int64),
         }
@@ -79,6 +93,7 @@ class Golden:
             with np.load(path, allow_pickle=False) as stored:
                 arrays = dict(stored)
             observation = Observation(
+                chunk_ms=int(arrays["chunk_ms"]) or None,
                 chunks=int(arrays["chunks"]),
                 outputs={
                     name.removeprefix(_OUTPUT): array
@@ -91,7 +106,6 @@ class Golden:
                 sample_rate=int(arrays["sample_rate"]),
                 pcm=arrays["pcm"],
                 features=arrays["features"],
-                chunk_ms=int(arrays["chunk_ms"]),
                 observation=observation,
             )
         except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:

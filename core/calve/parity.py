@@ -1,22 +1,23 @@
 """Agreement of two runtimes on the same model, number by number.
 
-Each session is *observed* on the same features: chained chunks with carried states, some decoder
-contexts, some joiner inputs, a greedy search. Two observations are then compared; one of them may
-have been stored (`calve.golden`).
+Each session is *observed* on the same features: chained chunks with carried states, or whole
+utterances; some decoder contexts, some joiner inputs, a greedy search. Two observations are then
+compared; one of them may have been stored (`calve.golden`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calve.decoding import WHOLE_UTTERANCES, WholeUtterances
 from calve.errors import ExportError
 from calve.geometry import StreamingGeometry
-from calve.protocols import Session, States
+from calve.protocols import OfflineSession, Session, States, StreamingSession
 from calve.searching import make_search
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "ParityReport",
     "compare",
     "observe",
+    "observe_offline",
 ]
 
 Float32Array = NDArray[np.float32]
@@ -43,6 +45,9 @@ quantiser may have.
 MIN_CHUNKS = 20
 """Fewer chained chunks would not show an error that builds up in the states."""
 
+_UTTERANCES = 4
+"""Whole utterances of as many lengths are encoded side by side."""
+
 _CONTEXTS = 32
 
 _READ_BY_SEARCHES = frozenset(("encoder_out", "decoder_out", "logits"))
@@ -53,15 +58,22 @@ class Observation:
     """What a session answered.
 
     Attributes:
-      chunks: Chained chunks that were encoded.
+      chunk_ms: Milliseconds per chunk; None if whole utterances were encoded.
+      chunks: Chained chunks, or whole utterances, that were encoded.
       outputs: Arrays by name: "encoder_out" (frames, D), the final states as the session names
         them (flattened), "decoder_out" (K, D') and "logits" (K, vocab_size).
       tokens: Symbols that greedy search found in all frames.
     """
 
+    chunk_ms: int | None
     chunks: int
     outputs: dict[str, Float32Array]
     tokens: tuple[int, ...]
+
+    @property
+    def unit(self) -> str:
+        """What ``chunks`` counts, in words."""
+        return WHOLE_UTTERANCES if self.chunk_ms is None else "chained chunks"
 
 
 @dataclass(frozen=True)
@@ -69,20 +81,25 @@ class OutputParity:
     """Agreement on one output.
 
     Attributes:
-      chunk_ms: Milliseconds per chunk with which it was observed.
-      chunks: Chained chunks.
+      chunk_ms: Milliseconds per chunk with which it was observed; None for whole utterances.
+      chunks: Chained chunks, or whole utterances.
       output: Name of the output.
       max_abs_error: Largest absolute difference.
       limit: Largest absolute difference allowed.
       peak: Largest absolute value of the reference.
     """
 
-    chunk_ms: int
+    chunk_ms: int | None
     chunks: int
     output: str
     max_abs_error: float
     limit: float
     peak: float
+
+    @property
+    def observed(self) -> str:
+        """How it was observed, in words."""
+        return WHOLE_UTTERANCES if self.chunk_ms is None else f"chunks of {self.chunk_ms} ms"
 
 
 @dataclass(frozen=True)
@@ -131,7 +148,7 @@ class ParityReport:
             if not output.max_abs_error <= output.limit:
                 raise ExportError(
                     f"the export does not agree with torch: {output.output} is off by "
-                    f"{output.max_abs_error:.1e} at {output.chunk_ms} ms per chunk, "
+                    f"{output.max_abs_error:.1e} in {output.observed}, "
                     f"and {self.precision} allows {output.limit:.1e}"
                 )
         if self.precision == "fp32" and not self.tokens_equal:
@@ -177,7 +194,9 @@ class ParityReport:
         )
 
 
-def observe(session: Session, features: Float32Array, geometry: StreamingGeometry) -> Observation:
+def observe(
+    session: StreamingSession, features: Float32Array, geometry: StreamingGeometry
+) -> Observation:
     """Run a session over features, step by step.
 
     Args:
@@ -189,21 +208,36 @@ def observe(session: Session, features: Float32Array, geometry: StreamingGeometr
     needed = MIN_CHUNKS * geometry.shift + geometry.overlap
     repeated = np.tile(features, (-(-needed // len(features)), 1))
     encoder_out, states, chunks = _encode(session, repeated, geometry)
-    decoder_out = session.decode_context(_contexts(session))
-    frames = np.linspace(0, len(encoder_out) - 1, num=len(decoder_out)).round().astype(np.intp)
+    tokens = _greedy_tokens(session, [encoder_out], session.initial_symbol)
     outputs = {
         "encoder_out": encoder_out,
         **{name: np.asarray(state).reshape(-1) for name, state in states.items()},
-        "decoder_out": decoder_out,
-        "logits": session.join(np.ascontiguousarray(encoder_out[frames]), decoder_out),
+        **_decoder_and_joiner(session, encoder_out, session.initial_symbol),
     }
-    return Observation(chunks, outputs, _greedy_tokens(session, encoder_out))
+    return Observation(geometry.chunk_ms, chunks, outputs, tokens)
 
 
-def compare(
-    reference: Observation, candidate: Observation, *, precision: str, chunk_ms: int
-) -> ParityReport:
-    """Compare two observations of the same features at the same chunk length.
+def observe_offline(session: OfflineSession, features: Float32Array) -> Observation:
+    """Run a session over whole utterances of several lengths, the shorter ones padded.
+
+    Args:
+      session: The networks.
+      features: (T, C), the longest utterance; the others begin later in it.
+    """
+    view = WholeUtterances(session)
+    starts = range(0, len(features), -(-len(features) // _UTTERANCES))
+    utterances = view.encode([features[start:] for start in starts])
+    tokens = _greedy_tokens(session, utterances, view.initial_symbol)
+    encoder_out = np.concatenate(utterances)
+    outputs = {
+        "encoder_out": encoder_out,
+        **_decoder_and_joiner(session, encoder_out, view.initial_symbol),
+    }
+    return Observation(None, len(utterances), outputs, tokens)
+
+
+def compare(reference: Observation, candidate: Observation, *, precision: str) -> ParityReport:
+    """Compare two observations of the same features, made in the same way.
 
     States are compared where both sessions know them by the same name and size.
 
@@ -222,11 +256,8 @@ def compare(
             )
         error = float(np.abs(actual.reshape(-1) - expected.reshape(-1)).max())
         peak = float(np.abs(expected).max())
-        outputs.append(
-            OutputParity(
-                chunk_ms, reference.chunks, name, error, _limit(name, precision, peak), peak
-            )
-        )
+        limit = _limit(name, precision, peak)
+        outputs.append(OutputParity(reference.chunk_ms, reference.chunks, name, error, limit, peak))
     return ParityReport(precision, tuple(outputs), candidate.tokens, reference.tokens)
 
 
@@ -242,7 +273,7 @@ def _limit(output: str, precision: str, peak: float) -> float:
 
 
 def _encode(
-    session: Session, features: Float32Array, geometry: StreamingGeometry
+    session: StreamingSession, features: Float32Array, geometry: StreamingGeometry
 ) -> tuple[Float32Array, States, int]:
     states = session.init_states()
     chunks = []
@@ -253,17 +284,30 @@ def _encode(
     return np.concatenate(chunks), states, len(chunks)
 
 
-def _contexts(session: Session) -> NDArray[np.int64]:
+def _decoder_and_joiner(
+    session: Session, encoder_out: Float32Array, initial_symbol: int
+) -> dict[str, Float32Array]:
+    """Some decoder outputs, each joined with a frame of encoder_out (frames, D)."""
+    decoder_out = session.decode_context(_contexts(session, initial_symbol))
+    frames = np.linspace(0, len(encoder_out) - 1, num=len(decoder_out)).round().astype(np.intp)
+    logits = session.join(np.ascontiguousarray(encoder_out[frames]), decoder_out)
+    return {"decoder_out": decoder_out, "logits": logits}
+
+
+def _contexts(session: Session, initial_symbol: int) -> NDArray[np.int64]:
     """A fixed choice of decoder contexts, the starting one among them."""
     numbers = np.arange(_CONTEXTS * session.context_size) * 7919 % session.vocab_size
     contexts = numbers.reshape(_CONTEXTS, session.context_size).astype(np.int64)
-    contexts[0] = session.initial_symbol
+    contexts[0] = initial_symbol
     contexts[0, -1] = session.blank_id
     return contexts
 
 
-def _greedy_tokens(session: Session, encoder_out: Float32Array) -> tuple[int, ...]:
-    search = make_search("greedy_search", session)
-    stream = search.start()
-    search.advance([stream], [encoder_out])
-    return tuple(search.result(stream).tokens)
+def _greedy_tokens(
+    session: Session, encoder_out: Sequence[Float32Array], initial_symbol: int
+) -> tuple[int, ...]:
+    """The symbols of all streams, one stream after another."""
+    search = make_search("greedy_search", session, initial_symbol=initial_symbol)
+    streams = [search.start() for _ in encoder_out]
+    search.advance(streams, encoder_out)
+    return tuple(token for stream in streams for token in search.result(stream).tokens)

@@ -33,6 +33,7 @@ __all__ = [
     "FsaWalk",
     "Hypothesis",
     "LatticeColumns",
+    "LiveSession",
     "LossBackend",
     "MetadataStore",
     "ModelFamily",
@@ -46,6 +47,7 @@ __all__ = [
     "Session",
     "States",
     "StreamingEncoder",
+    "StreamingSession",
     "TrainingRun",
 ]
 
@@ -55,7 +57,7 @@ States: TypeAlias = "Mapping[str, NDArray[np.float32]]"
 
 
 class StreamingEncoder(Protocol):
-    """A torch encoder that works on whole utterances and step by step.
+    """A torch encoder that works on whole utterances and, if its options allow, step by step.
 
     One that sees more in whole utterances than step by step also has ``stream_at_once(x, x_lens)``:
     a call like that on whole utterances, of a whole number of steps, which masks the difference.
@@ -74,7 +76,11 @@ class StreamingEncoder(Protocol):
         """Whole utterances: x (N, T, C) float32, x_lens (N,) int64 -> y (N, T', D), y_lens (N,)."""
 
     def init_states(self, batch_size: int) -> dict[str, torch.Tensor]:
-        """Zero states for ``batch_size`` streams; their order is that of the exported inputs."""
+        """Zero states for ``batch_size`` streams; their order is that of the exported inputs.
+
+        Raises:
+          ConfigError: if the encoder, with the options that it has, cannot stream.
+        """
 
     def stream(
         self, x: torch.Tensor, x_lens: torch.Tensor, states: Mapping[str, torch.Tensor]
@@ -113,10 +119,11 @@ class ModelFamily(Protocol):
 
 @runtime_checkable
 class Session(Protocol):
-    """A loaded model, whatever runs it. Arrays are float32, contiguous, batch first.
+    """A loaded model as a search sees it, whatever runs it. Arrays are float32, contiguous.
 
-    N is the number of streams; a runtime that has no batch dimension loops over them. D and D' are
-    the runtime's own: what `encode_chunk` and `decode_context` return is what its `join` takes.
+    What the encoder does is in `StreamingSession` and `OfflineSession`. N is the number of streams
+    or utterances, always the first axis; a runtime that has no batch dimension loops over them. D
+    and D' are the runtime's own: what the encoder and `decode_context` return is what `join` takes.
     """
 
     geometry: StreamingGeometry
@@ -127,8 +134,22 @@ class Session(Protocol):
     context_size: int
     vocab_size: int
 
+    def decode_context(self, contexts: NDArray[np.int64]) -> Float32Array:
+        """contexts (N, context_size), -1 = no symbol -> decoder_out (N, D')."""
+
+    def join(self, encoder_out: Float32Array, decoder_out: Float32Array) -> Float32Array:
+        """encoder_out (N, D), decoder_out (N, D') -> logits (N, vocab_size)."""
+
+
+class StreamingSession(Session, Protocol):
+    """A session whose encoder goes step by step."""
+
     def init_states(self, batch_size: int = 1) -> States:
-        """Zero states for ``batch_size`` streams."""
+        """Zero states for ``batch_size`` streams.
+
+        Raises:
+          ConfigError: if the encoder of a live model cannot stream.
+        """
 
     def select_states(self, states: States, rows: Sequence[int]) -> States:
         """The states of the streams in ``rows``, in that order."""
@@ -139,15 +160,9 @@ class Session(Protocol):
     def encode_chunk(self, features: Float32Array, states: States) -> tuple[Float32Array, States]:
         """features (N, T, C), T = ``geometry.segment`` -> encoder_out (N, T', D), next states."""
 
-    def decode_context(self, contexts: NDArray[np.int64]) -> Float32Array:
-        """contexts (N, context_size), -1 = no symbol -> decoder_out (N, D')."""
-
-    def join(self, encoder_out: Float32Array, decoder_out: Float32Array) -> Float32Array:
-        """encoder_out (N, D), decoder_out (N, D') -> logits (N, vocab_size)."""
-
 
 class OfflineSession(Session, Protocol):
-    """A session that also sees whole utterances at once, as the torch runtime does."""
+    """A session whose encoder sees whole utterances at once."""
 
     offline_initial_symbol: int
     """`initial_symbol` of icefall's searches on whole utterances: the blank, or -1."""
@@ -160,7 +175,19 @@ class OfflineSession(Session, Protocol):
     def encode_in_chunks(
         self, features: Float32Array, lengths: NDArray[np.int64]
     ) -> tuple[Float32Array, NDArray[np.int64]]:
-        """As `encode`, but what `encode_chunk` gives step by step; lengths are whole steps."""
+        """As `encode`, but what `StreamingSession.encode_chunk` gives step by step.
+
+        Args:
+          features: (N, T, C).
+          lengths: (N,) frames, whole steps of ``geometry``.
+
+        Raises:
+          ConfigError: if the encoder cannot stream, or cannot do so at once.
+        """
+
+
+class LiveSession(StreamingSession, OfflineSession, Protocol):
+    """A session on a live model, as the torch runtime opens it."""
 
 
 class Runtime(Protocol):
@@ -168,7 +195,12 @@ class Runtime(Protocol):
 
     @staticmethod
     def open(bundle: Any, *, num_threads: int = 1) -> Session:
-        """Load a `calve.bundle.Bundle` (the torch driver takes a live model instead)."""
+        """Load a `calve.bundle.Bundle` (the torch driver takes a live model instead).
+
+        Returns:
+          A `StreamingSession`, or an `OfflineSession` if the manifest says that the bundle does not
+          stream.
+        """
 
 
 @dataclass
@@ -455,6 +487,7 @@ class ExportWorkspace:
       encoder_name: The registered encoder's name.
       config: The resolved configuration, by table ("encoder", "model").
       geometry: The encoder's streaming geometry.
+      streaming: Whether the bundle is to stream, or to see whole utterances.
       symbols: The symbol table.
       metadata: Key/value table that the metadata writer made for (encoder, format).
       state_names: What the format's real runtime calls the encoder's states, in their order;
@@ -473,6 +506,7 @@ class ExportWorkspace:
     encoder_name: str
     config: dict[str, dict[str, Any]]
     geometry: StreamingGeometry
+    streaming: bool
     symbols: SymbolTable
     metadata: dict[str, int | str]
     state_names: tuple[str, ...]

@@ -25,7 +25,7 @@ from calve.config import resolve
 from calve.errors import BundleError, ConfigError
 from calve.files import atomic_dir, atomic_file, file_sha256
 from calve.golden import Golden
-from calve.parity import compare, observe
+from calve.parity import compare
 from calve.progress import NO_PROGRESS
 from calve.protocols import Progress, QuantizationWorkspace, Quantizer
 from calve.registry import registry
@@ -235,11 +235,8 @@ def _finish(source: Bundle, report: QuantizationReport, folder: Path) -> Quantiz
     """Check the result on the golden recording, keep new golden numbers, write the manifest."""
     manifest = _manifest(source, report)
     golden = Golden.read(source.path / GOLDEN_FILE)
-    geometry = manifest.geometry.with_chunk_ms(golden.chunk_ms)
-    observation = observe(Bundle(folder, manifest).runtime(), golden.features, geometry)
-    parity = compare(
-        golden.observation, observation, precision=report.scheme, chunk_ms=golden.chunk_ms
-    )
+    observation = golden.observe_again(Bundle(folder, manifest).session(), manifest.geometry)
+    parity = compare(golden.observation, observation, precision=report.scheme)
     parity.check_quantized()
     replace(golden, observation=observation).write(folder / GOLDEN_FILE)
     report = replace(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import calve
-from calve.bundle import Bundle, tail_padding
+from calve.bundle import Bundle, read_manifest, tail_padding
 from calve.checkpoint import CheckpointChoice, checkpoint_files
 from calve.discovery import load_driver
 from calve.errors import DataError
@@ -17,7 +17,7 @@ from calve.exporting import builtin_symbols, model_symbols
 from calve.features import FeatureConfig
 from calve.geometry import StreamingGeometry
 from calve.models import load
-from calve.protocols import OfflineSession, Session
+from calve.protocols import LiveSession, OfflineSession, Session, StreamingSession
 from calve.tokens import SymbolTable
 from calve.utterances import Utterance, read_utterances
 
@@ -101,7 +101,7 @@ class Model:
         averaged = "-use-averaged-model" if choice.use_averaged_model else ""
         return f"{last}-avg-{choice.avg or 1}{averaged}"
 
-    def open(self) -> Opened[OfflineSession]:
+    def open(self) -> Opened[LiveSession]:
         """Load it.
 
         Raises:
@@ -109,7 +109,7 @@ class Model:
         """
         loaded = load(self.recipe, self.checkpoint, self.overrides)
         driver = load_driver("calve.runtimes", "torch")
-        session: OfflineSession = driver.open(loaded, num_threads=self.num_threads)
+        session: LiveSession = driver.open(loaded, num_threads=self.num_threads)
         return Opened(
             session,
             model_symbols(self.tokens, loaded),
@@ -186,22 +186,44 @@ class BundleModel:
         """How it streams, in steps of ``chunk_size`` encoder frames; its own by default.
 
         Raises:
-          BundleError, ConfigError: if it cannot be read, or cannot step so.
-        """
-        manifest = Bundle.open(self.path).manifest
-        geometry = manifest.geometry.with_chunk_size(chunk_size)
-        return manifest.encoder, manifest.config["encoder"], geometry
-
-    def open(self) -> Opened[Session]:
-        """Load it.
-
-        Raises:
-          BundleError, PluginError: if it cannot be loaded.
+          BundleError, ConfigError: if it cannot be read, does not stream, or cannot step so.
         """
         bundle = Bundle.open(self.path)
+        bundle.check_streaming()
+        geometry = bundle.manifest.geometry.with_chunk_size(chunk_size)
+        return bundle.manifest.encoder, bundle.manifest.config["encoder"], geometry
+
+    @property
+    def streaming(self) -> bool:
+        """Whether it streams; otherwise it is for whole utterances.
+
+        Raises:
+          BundleError: if it cannot be read.
+        """
+        return read_manifest(self.path).streaming
+
+    def open(self) -> Opened[StreamingSession]:
+        """Load it to stream.
+
+        Raises:
+          BundleError, PluginError: if it cannot be loaded, or does not stream.
+        """
+        bundle = Bundle.open(self.path)
+        return self._opened(bundle, bundle.runtime(num_threads=self.num_threads))
+
+    def open_offline(self) -> Opened[OfflineSession]:
+        """Load it to see whole utterances.
+
+        Raises:
+          BundleError, PluginError: if it cannot be loaded, or streams.
+        """
+        bundle = Bundle.open(self.path)
+        return self._opened(bundle, bundle.offline_runtime(num_threads=self.num_threads))
+
+    def _opened(self, bundle: Bundle, session: AnySession) -> Opened[AnySession]:
         manifest = bundle.manifest
         return Opened(
-            bundle.runtime(num_threads=self.num_threads),
+            session,
             bundle.symbols,
             manifest.features,
             manifest.tail_padding_frames,

@@ -113,6 +113,8 @@ class EncoderSpec:
       summary: One line for lists.
       tiny: Options of a very small instance that can stream, for tests and the capability matrix;
         an encoder's defaults are used where it says nothing.
+      tiny_offline: What must change in ``tiny`` for an instance that cannot stream; empty if every
+        instance can.
       device_form: ``(plain encoder) -> StreamingEncoder``: the same network for whole segments of
         ``geometry.segment`` frames, in operators that graph formats have; they compile it instead
         of the encoder. None if ``stream`` itself is made of such operators and flat states.
@@ -128,6 +130,7 @@ class EncoderSpec:
     formats: tuple[str, ...]
     summary: str
     tiny: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    tiny_offline: Mapping[str, Any] = field(default_factory=dict, hash=False)
     device_form: LazyRef | None = None
     untrained: LazyRef | None = None
 
@@ -231,6 +234,8 @@ class ExporterSpec:
       precisions: The options that give each precision of the weights ("fp32", "fp16", "int8").
       encoders: Encoders of other packages that the exporter itself claims, since these cannot know
         of it; proved by the capability matrix like those that encoders claim.
+      offline: Whether the steps and the runtime make and run bundles for whole utterances as well;
+        the clients never see these.
     """
 
     format: str
@@ -247,6 +252,7 @@ class ExporterSpec:
         default_factory=lambda: {"fp32": {}}, hash=False
     )
     encoders: tuple[str, ...] = ()
+    offline: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,16 @@
-"""Encoder states of many streams in one batch: taking some of them out, putting more of them in."""
+"""Encoder states: whether there are any, and those of many streams, in and out of one batch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Axes", "join_states", "select_states", "stream_axis"]
+from calve.errors import ConfigError
+
+__all__ = ["Axes", "join_states", "select_states", "stream_axis", "streaming_obstacle"]
 
 Float32Array = NDArray[np.float32]
 Axes = Mapping[str, int] | int
@@ -31,6 +34,19 @@ def join_states(parts: Sequence[Mapping[str, Float32Array]], axes: Axes) -> dict
         name: np.concatenate([part[name] for part in parts], axis=stream_axis(axes, name))
         for name in parts[0]
     }
+
+
+def streaming_obstacle(encoder: Any) -> ConfigError | None:
+    """Why a `calve.protocols.StreamingEncoder`, or a session on one, cannot stream.
+
+    Returns:
+      What it raises instead of giving states; None if it can stream.
+    """
+    try:
+        encoder.init_states(1)
+    except ConfigError as error:
+        return error
+    return None
 
 
 def stream_axis(axes: Axes, name: str) -> int:

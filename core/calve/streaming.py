@@ -19,7 +19,7 @@ from calve.errors import CalveError, DataError
 from calve.features import FeatureConfig, compute_fbank
 from calve.geometry import StreamingGeometry
 from calve.progress import NO_PROGRESS
-from calve.protocols import Hypothesis, Progress, Search, Session
+from calve.protocols import Hypothesis, Progress, Search, StreamingSession
 from calve.tokens import SymbolTable
 from calve.transcription import silent_frame, silent_tail
 from calve.utterances import Utterance, load_each
@@ -124,7 +124,7 @@ class StreamDecoder:
 
     def __init__(
         self,
-        session: Session,
+        session: StreamingSession,
         symbols: SymbolTable,
         variants: Mapping[str, Variant],
         *,

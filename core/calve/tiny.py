@@ -12,7 +12,8 @@ from calve.errors import PluginError
 from calve.features import FeatureConfig, compute_fbank
 from calve.golden import golden_pcm, pcm_samples
 from calve.models import ModelBuilder
-from calve.parity import observe
+from calve.parity import observe, observe_offline
+from calve.states import streaming_obstacle
 from calve.tokens import SymbolTable
 
 if TYPE_CHECKING:
@@ -90,7 +91,12 @@ def _words_found(builder: ModelBuilder, model: Any) -> int:
     features = FeatureConfig(num_mel_bins=model.encoder.feature_dim)
     samples = pcm_samples(golden_pcm(builder.recipe, features.sample_rate))
     session = load_driver("calve.runtimes", "torch").open(model)
-    observed = observe(session, compute_fbank(samples, features), model.encoder.geometry)
+    frames = compute_fbank(samples, features)
+    observed = (
+        observe(session, frames, model.encoder.geometry)
+        if streaming_obstacle(model.encoder) is None
+        else observe_offline(session, frames)
+    )
     return sum(token >= len(_SPECIAL_SYMBOLS) for token in set(observed.tokens))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any
@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from calve.audio import Audio, read_audio
 from calve.bundle import Bundle, tail_padding
-from calve.errors import ConfigError
 from calve.features import FeatureConfig, StreamingFbank, compute_fbank
 from calve.geometry import StreamingGeometry
-from calve.protocols import Hypothesis, Search, Session
+from calve.protocols import Hypothesis, Search, StreamingSession
 from calve.searching import DEFAULT_SEARCH, make_search
 from calve.tokens import SymbolTable
 
@@ -26,7 +25,6 @@ __all__ = [
     "StreamingTranscriber",
     "Transcript",
     "recognition",
-    "transcribe",
 ]
 
 Float32Array = NDArray[np.float32]
@@ -117,7 +115,7 @@ class StreamingTranscriber:
 
     def __init__(
         self,
-        session: Session,
+        session: StreamingSession,
         symbols: SymbolTable,
         search: Search,
         *,
@@ -219,7 +217,7 @@ class Recognizer:
 
     def __init__(
         self,
-        session: Session,
+        session: StreamingSession,
         symbols: SymbolTable,
         *,
         features: FeatureConfig | None = None,
@@ -241,8 +239,6 @@ class Recognizer:
         cls, bundle: Bundle, *, chunk_ms: int | None = None, num_threads: int = 1, **options: Any
     ) -> Recognizer:
         """Load a bundle's networks; ``options`` are those of the constructor."""
-        if num_threads < 1:
-            raise ConfigError(f"{num_threads} threads cannot run a model; give at least 1")
         return cls(
             bundle.runtime(num_threads=num_threads),
             bundle.symbols,
@@ -312,31 +308,3 @@ def recognition(
 
 def _seconds(frames: Iterable[int], geometry: StreamingGeometry) -> tuple[float, ...]:
     return tuple(frame * geometry.frame_ms / 1000 for frame in frames)
-
-
-def transcribe(
-    bundle: str | PathLike[str] | Bundle,
-    paths: Iterable[str | PathLike[str]],
-    *,
-    chunk_ms: int | None = None,
-    num_threads: int = 1,
-    **options: Any,
-) -> Iterator[Transcript]:
-    """Transcribe recordings with a bundle, in order.
-
-    Args:
-      bundle: The bundle or its directory.
-      paths: Recordings of any sampling rate and channel count.
-      chunk_ms: Milliseconds of audio per encoder step; the bundle's own by default.
-      num_threads: CPU threads that the runtime may use.
-      **options: ``search`` and ``search_options`` of `Recognizer`.
-
-    Raises:
-      BundleError: if the bundle is missing, foreign or damaged.
-      AudioError: if a recording cannot be read, when its turn comes.
-    """
-    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-    recognizer = Recognizer.from_bundle(
-        opened, chunk_ms=chunk_ms, num_threads=num_threads, **options
-    )
-    return map(recognizer.transcribe, paths)

@@ -17,7 +17,7 @@ from calve.claims import claimed_clients
 from calve.errors import CalveError
 from calve.features import compute_fbank
 from calve.golden import Golden, pcm_samples
-from calve.parity import compare, observe
+from calve.parity import compare
 from calve.registry import registry
 from calve.scoring import count_errors
 from calve.specs import ClientSpec, ExporterSpec
@@ -57,7 +57,9 @@ def verify(path: str | PathLike[str], *, num_threads: int = 1) -> Iterator[Check
     exporter = registry().exporters.get(bundle.manifest.format)
     claimed = claimed_clients(bundle.manifest.encoder, exporter.format)
     for client in exporter.clients:
-        if client in claimed:
+        if not bundle.manifest.streaming:
+            yield Check(client.name, SKIPPED, "it streams, and the bundle is for whole utterances")
+        elif client in claimed:
             yield check_client(bundle, client, num_threads=num_threads)
         else:
             reason = f"it does not know the encoder {bundle.manifest.encoder!r}"
@@ -114,14 +116,10 @@ def _features(bundle: Bundle) -> str:
 
 def _golden(bundle: Bundle, num_threads: int) -> str:
     golden = _read_golden(bundle)
-    geometry = bundle.manifest.geometry.with_chunk_ms(golden.chunk_ms)
-    observed = observe(bundle.runtime(num_threads=num_threads), golden.features, geometry)
-    report = compare(
-        golden.observation,
-        observed,
-        precision=str(bundle.manifest.parity["precision"]),
-        chunk_ms=golden.chunk_ms,
-    )
+    session = bundle.session(num_threads=num_threads)
+    observed = golden.observe_again(session, bundle.manifest.geometry)
+    precision = str(bundle.manifest.parity["precision"])
+    report = compare(golden.observation, observed, precision=precision)
     report.check()
     if not report.tokens_equal:
         raise CalveError(
@@ -130,7 +128,7 @@ def _golden(bundle: Bundle, num_threads: int) -> str:
         )
     return (
         f"max abs error {report.max_abs_error:.1e} ({report.precision}) over "
-        f"{observed.chunks} chained chunks, {len(report.tokens)} tokens equal"
+        f"{observed.chunks} {observed.unit}, {len(report.tokens)} tokens equal"
     )
 
 

@@ -45,6 +45,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         device_form=DEVICE_FORM,
         untrained=UNTRAINED,
         tiny=TINY,
+        tiny_offline={"causal_convolution": False},
     )
     yield EncoderSpec(
         name="plain_conformer",
@@ -56,6 +57,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         device_form=DEVICE_FORM,
         untrained=UNTRAINED,
         tiny=TINY,
+        tiny_offline={"causal_convolution": False},
     )
 
 

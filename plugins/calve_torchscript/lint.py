@@ -27,6 +27,12 @@ _USED = {
         "joiner.encoder_proj",
         "joiner.decoder_proj",
     ),
+    "OfflineEncoder": (
+        "encoder.forward",
+        "decoder.context_size",
+        "joiner.encoder_proj",
+        "joiner.decoder_proj",
+    ),
 }
 """What sherpa calls and reads, by the class of the encoder."""
 

@@ -21,6 +21,7 @@ def calve_register_exporters() -> Iterator[ExporterSpec]:
         lint=LazyRef("calve_torchscript.lint:lint_weights"),
         metadata=None,
         conventions=Conventions(projected=True),
+        offline=True,
     )
     yield ExporterSpec(
         format="jit-trace",
@@ -49,6 +50,7 @@ def calve_register_exporters() -> Iterator[ExporterSpec]:
         lint=LazyRef("calve_torchscript.lint:lint"),
         metadata=LazyRef("calve_torchscript.metadata:store"),
         conventions=Conventions(projected=True),
+        offline=True,
     )
 
 

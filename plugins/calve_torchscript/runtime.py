@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -10,9 +12,15 @@ from calve.bundle import Bundle
 from calve.checkpoint import CheckpointChoice
 from calve.discovery import load_driver
 from calve.models import load
-from calve.protocols import Session
+from calve.protocols import LiveSession, OfflineSession, StreamingSession
 from calve_torchscript.layout import WEIGHTS_FILE, load_networks
-from calve_torchscript.sessions import INTERFACES, STATES_REPORT, TorchscriptSession
+from calve_torchscript.sessions import (
+    INTERFACES,
+    STATES_REPORT,
+    OfflineTorchscriptSession,
+    TorchscriptSession,
+)
+from calve_torchscript.views import OfflineEncoder
 
 __all__ = ["StateDictRuntime", "TorchscriptRuntime"]
 
@@ -24,7 +32,7 @@ class TorchscriptRuntime:
     """The driver ``torchscript`` in the namespace ``calve.runtimes``."""
 
     @staticmethod
-    def open(bundle: Bundle, *, num_threads: int = 1) -> Session:
+    def open(bundle: Bundle, *, num_threads: int = 1) -> StreamingSession | OfflineSession:
         """Load a bundle.
 
         Args:
@@ -35,33 +43,48 @@ class TorchscriptRuntime:
           BundleError: if its networks cannot be loaded, or are of an unknown class.
         """
         torch.set_num_threads(num_threads)
-        networks = load_networks(bundle.path)
-        name = networks["encoder"].original_name
-        interface = INTERFACES.get(name)
-        if interface is None or STATES_REPORT not in bundle.manifest.steps:
-            raise BundleError(
-                f"calve cannot stream through an encoder of class {name}",
-                where=bundle.path,
-                fix="export the bundle again",
-            )
-        session = TorchscriptSession(bundle, networks, interface)
-        _warm_up(session)
-        return session
+        opened = _streaming_session if bundle.manifest.streaming else _offline_session
+        return opened(bundle, load_networks(bundle.path))
 
 
-def _warm_up(session: TorchscriptSession) -> None:
-    """Take the first steps here, in which torch profiles and compiles, not in somebody's stream."""
+def _streaming_session(bundle: Bundle, networks: dict[str, Any]) -> StreamingSession:
+    interface = INTERFACES.get(networks["encoder"].original_name)
+    if interface is None or STATES_REPORT not in bundle.manifest.steps:
+        raise _unknown_class(bundle, networks)
+    session = TorchscriptSession(bundle, networks, interface)
+    # Take the first steps here, in which torch profiles and compiles, not in somebody's stream.
     segment = np.zeros((1, session.geometry.segment, session.feature_dim), np.float32)
     states = session.init_states()
     for _ in range(_PROFILED_STEPS + 1):
         _, states = session.encode_chunk(segment, states)
+    return session
+
+
+def _offline_session(bundle: Bundle, networks: dict[str, Any]) -> OfflineSession:
+    if networks["encoder"].original_name != OfflineEncoder.__name__:
+        raise _unknown_class(bundle, networks)
+    session = OfflineTorchscriptSession(bundle, networks)
+    # As above: not in somebody's first utterance.
+    segment = np.zeros((1, session.geometry.segment, session.feature_dim), np.float32)
+    for _ in range(_PROFILED_STEPS + 1):
+        session.encode(segment, np.array([session.geometry.segment]))
+    return session
+
+
+def _unknown_class(bundle: Bundle, networks: dict[str, Any]) -> BundleError:
+    use = "stream through" if bundle.manifest.streaming else "see whole utterances with"
+    return BundleError(
+        f"calve cannot {use} an encoder of class {networks['encoder'].original_name}",
+        where=bundle.path,
+        fix="export the bundle again",
+    )
 
 
 class StateDictRuntime:
     """The driver ``state-dict`` in the namespace ``calve.runtimes``: the live model."""
 
     @staticmethod
-    def open(bundle: Bundle, *, num_threads: int = 1) -> Session:
+    def open(bundle: Bundle, *, num_threads: int = 1) -> LiveSession:
         """Build the model of the bundle's recipe and load its weights.
 
         Raises:
@@ -71,7 +94,7 @@ class StateDictRuntime:
         manifest = bundle.manifest
         checkpoint = CheckpointChoice(checkpoint=str(bundle.path / WEIGHTS_FILE))
         loaded = load(manifest.recipe, checkpoint, manifest.config)
-        session: Session = load_driver("calve.runtimes", "torch").open(
+        session: LiveSession = load_driver("calve.runtimes", "torch").open(
             loaded, num_threads=num_threads
         )
         return session

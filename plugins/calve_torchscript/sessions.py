@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from calve.api import ConfigError
 from calve.bundle import Bundle
 from calve.geometry import StreamingGeometry
 from calve.protocols import States
 from calve.states import join_states, select_states
 
-__all__ = ["INTERFACES", "STATES_REPORT", "TorchscriptSession"]
+__all__ = ["INTERFACES", "STATES_REPORT", "OfflineTorchscriptSession", "TorchscriptSession"]
 
 # Said once per process for every projected LSTM on a CPU; there is nothing to be done about it.
 warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
@@ -90,30 +91,53 @@ INTERFACES: dict[str, type[Interface]] = {"RNN": RnnInterface, "Conformer": Conf
 """By the class of the encoder."""
 
 
-class TorchscriptSession:
-    """A loaded TorchScript bundle; a `calve.protocols.Session`.
+class _SearchedNetworks:
+    """Decoder and joiner of a loaded TorchScript bundle; a `calve.protocols.Session`.
 
     The joiner's projections are applied to what the encoder and the decoder return, once a frame.
-
-    Args:
-      bundle: The bundle.
-      networks: Its loaded "encoder", "decoder" and "joiner".
-      interface: How to call them.
     """
 
-    def __init__(
-        self, bundle: Bundle, networks: dict[str, Any], interface: type[Interface]
-    ) -> None:
+    def __init__(self, bundle: Bundle, networks: dict[str, Any]) -> None:
         manifest = bundle.manifest
         self.geometry = manifest.geometry
         self.feature_dim = manifest.features.num_mel_bins
         self.blank_id = self.initial_symbol = manifest.blank_id
         self.context_size = manifest.context_size
         self.vocab_size = manifest.vocab_size
-        self._encoder = interface(networks["encoder"], manifest.geometry)
         self._decoder = networks["decoder"]
         self._joiner = networks["joiner"]
-        self._state_names: list[str] = manifest.steps[STATES_REPORT]
+
+    @torch.inference_mode()
+    def decode_context(self, contexts: NDArray[np.int64]) -> Float32Array:
+        """contexts (N, context_size), -1 = no symbol -> decoder_out (N, joiner_dim)."""
+        decoder_out: Tensor = self._decoder(torch.from_numpy(contexts), False)
+        projected: Tensor = self._joiner.decoder_proj(decoder_out.squeeze(1))
+        return projected.numpy()
+
+    @torch.inference_mode()
+    def join(self, encoder_out: Float32Array, decoder_out: Float32Array) -> Float32Array:
+        """encoder_out, decoder_out (N, joiner_dim) -> logits (N, vocab_size)."""
+        logits: Tensor = self._joiner(
+            torch.from_numpy(encoder_out), torch.from_numpy(decoder_out), False
+        )
+        return logits.numpy()
+
+
+class TorchscriptSession(_SearchedNetworks):
+    """A loaded TorchScript bundle that streams; a `calve.protocols.StreamingSession`.
+
+    Args:
+      bundle: The bundle.
+      networks: Its loaded "encoder", "decoder" and "joiner".
+      interface: How to call the encoder.
+    """
+
+    def __init__(
+        self, bundle: Bundle, networks: dict[str, Any], interface: type[Interface]
+    ) -> None:
+        super().__init__(bundle, networks)
+        self._encoder = interface(networks["encoder"], self.geometry)
+        self._state_names: list[str] = bundle.manifest.steps[STATES_REPORT]
 
     @torch.inference_mode()
     def init_states(self, batch_size: int = 1) -> States:
@@ -136,24 +160,43 @@ class TorchscriptSession:
         projected: Tensor = self._joiner.encoder_proj(encoder_out)
         return projected.numpy(), self._named(next_states)
 
-    @torch.inference_mode()
-    def decode_context(self, contexts: NDArray[np.int64]) -> Float32Array:
-        """contexts (N, context_size), -1 = no symbol -> decoder_out (N, joiner_dim)."""
-        decoder_out: Tensor = self._decoder(torch.from_numpy(contexts), False)
-        projected: Tensor = self._joiner.decoder_proj(decoder_out.squeeze(1))
-        return projected.numpy()
-
-    @torch.inference_mode()
-    def join(self, encoder_out: Float32Array, decoder_out: Float32Array) -> Float32Array:
-        """encoder_out, decoder_out (N, joiner_dim) -> logits (N, vocab_size)."""
-        logits: Tensor = self._joiner(
-            torch.from_numpy(encoder_out), torch.from_numpy(decoder_out), False
-        )
-        return logits.numpy()
-
     def _named(self, states: Sequence[Tensor]) -> States:
         arrays = (state.numpy() for state in states)
         return dict(zip(self._state_names, arrays, strict=True))
+
+
+class OfflineTorchscriptSession(_SearchedNetworks):
+    """A loaded TorchScript bundle for whole utterances; a `calve.protocols.OfflineSession`.
+
+    Args:
+      bundle: The bundle.
+      networks: Its loaded "encoder", "decoder" and "joiner".
+    """
+
+    def __init__(self, bundle: Bundle, networks: dict[str, Any]) -> None:
+        super().__init__(bundle, networks)
+        self.offline_initial_symbol: int = networks["decoder"].initial_symbol
+        self._encoder = networks["encoder"]
+
+    @torch.inference_mode()
+    def encode(
+        self, features: Float32Array, lengths: NDArray[np.int64]
+    ) -> tuple[Float32Array, NDArray[np.int64]]:
+        """features (N, T, C), lengths (N,) -> encoder_out (N, T', joiner_dim), lengths (N,)."""
+        encoder_out, encoder_out_lens = self._encoder(
+            torch.from_numpy(features), torch.from_numpy(lengths)
+        )
+        projected: Tensor = self._joiner.encoder_proj(encoder_out)
+        return projected.numpy(), encoder_out_lens.numpy()
+
+    def encode_in_chunks(
+        self, features: Float32Array, lengths: NDArray[np.int64]
+    ) -> tuple[Float32Array, NDArray[np.int64]]:
+        """Raise `ConfigError`: the encoder was compiled for whole utterances alone."""
+        raise ConfigError(
+            "a TorchScript encoder of whole utterances cannot simulate streaming",
+            fix="simulate it with the checkpoint",
+        )
 
 
 def _lens(x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from calve_torchscript.layout import (
 from calve_torchscript.lint import lint
 from calve_torchscript.metadata import CLASS_NAME
 from calve_torchscript.sessions import STATES_REPORT
-from calve_torchscript.views import compile_encoder, compile_plain
+from calve_torchscript.views import compile_encoder, compile_offline_encoder, compile_plain
 
 __all__ = ["check_lint", "compile_networks", "write_model", "write_networks", "write_weights"]
 
@@ -38,16 +38,9 @@ def write_weights(workspace: ExportWorkspace) -> None:
 def compile_networks(workspace: ExportWorkspace) -> None:
     """Compile the networks; the encoder in sherpa's interface of its class."""
     model = workspace.model
-    class_name = str(workspace.metadata[CLASS_NAME])
-    if class_name == "RNN" and workspace.config["model"]["context_size"] < 2:
-        raise ExportError(
-            "sherpa reads the context size from the decoder's convolution, and a decoder that sees "
-            "one symbol has none",
-            fix="export it to onnx, or train with --context-size 2",
-        )
     try:
         compiled = {
-            "encoder": compile_encoder(class_name, model.encoder, workspace.geometry),
+            "encoder": _compile_encoder(workspace),
             "decoder": compile_plain(model.decoder),
             "joiner": compile_plain(model.joiner),
         }
@@ -59,8 +52,23 @@ def compile_networks(workspace: ExportWorkspace) -> None:
     for network, module in compiled.items():
         save_module(module, _scratch(workspace, network))
     workspace.geometry = replace(workspace.geometry, dynamic=True)
-    workspace.report[STATES_REPORT] = list(model.encoder.init_states(1))
+    workspace.metadata = {CLASS_NAME: compiled["encoder"].original_name}
     workspace.report["precision"] = dict.fromkeys(NETWORKS, "fp32")
+
+
+def _compile_encoder(workspace: ExportWorkspace) -> Any:
+    class_name = str(workspace.metadata[CLASS_NAME])
+    encoder, geometry = workspace.model.encoder, workspace.geometry
+    if not workspace.streaming:
+        return compile_offline_encoder(class_name, encoder, geometry)
+    if class_name == "RNN" and workspace.config["model"]["context_size"] < 2:
+        raise ExportError(
+            "sherpa reads the context size from the decoder's convolution, and a decoder that sees "
+            "one symbol has none",
+            fix="export it to onnx, or train with --context-size 2",
+        )
+    workspace.report[STATES_REPORT] = list(encoder.init_states(1))
+    return compile_encoder(class_name, encoder, geometry)
 
 
 def write_networks(workspace: ExportWorkspace) -> None:

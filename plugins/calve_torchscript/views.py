@@ -1,7 +1,8 @@
 """A model's networks as k2-fsa/sherpa calls them.
 
-sherpa tells encoders apart by the name of their class, and calls what it knows of that class. The
-classes here have no other purpose than to be called so.
+sherpa tells encoders that stream apart by the name of their class, and calls what it knows of that
+class; of an encoder of whole utterances it calls ``forward``, whatever its class. The classes here
+have no other purpose than to be called so.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from calve.api import ConfigError, StreamingGeometry
 
-__all__ = ["compile_encoder", "compile_plain"]
+__all__ = ["OfflineEncoder", "compile_encoder", "compile_offline_encoder", "compile_plain"]
 
 _STREAMS = 2
 
@@ -135,23 +136,37 @@ class Conformer(nn.Module):
         return y, y_lens, next_states
 
 
-def _trace_rnn(encoder: Any, geometry: StreamingGeometry) -> Any:
-    view = RNN(encoder).eval()
-    x = torch.zeros(_STREAMS, geometry.segment, encoder.feature_dim)
-    x_lens = torch.full((_STREAMS,), geometry.segment)
-    states = tuple(encoder.init_states(_STREAMS).values())
-    return torch.jit.trace(view, (x, x_lens, states), check_trace=False)  # type: ignore[no-untyped-call]
+class OfflineEncoder(nn.Module):
+    """An encoder of whole utterances, which cannot stream."""
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Tensor, x_lens: Tensor) -> tuple[Tensor, Tensor]:
+        """x (N, T, C), x_lens (N,) int64 -> y (N, T', D), y_lens (N,)."""
+        y: tuple[Tensor, Tensor] = self.encoder(x, x_lens)
+        return y
 
 
-def _script_conformer(encoder: Any, geometry: StreamingGeometry) -> Any:
-    # Tracing would fix the chunk and the contexts, which sherpa's users choose.
-    return torch.jit.script(Conformer(encoder).eval())
+Compile = Callable[[nn.Module, tuple[Any, ...]], Any]
+"""From a module and inputs that it may be called with to TorchScript."""
 
 
-_ENCODERS: dict[str, Callable[[Any, StreamingGeometry], Any]] = {
-    "RNN": _trace_rnn,
-    "Conformer": _script_conformer,
+def _trace(module: nn.Module, inputs: tuple[Any, ...]) -> Any:
+    return torch.jit.trace(module, inputs, check_trace=False)  # type: ignore[no-untyped-call]
+
+
+def _script(module: nn.Module, inputs: tuple[Any, ...]) -> Any:
+    # Tracing would fix the lengths and the contexts, which sherpa's users choose.
+    return torch.jit.script(module)
+
+
+_COMPILED_BY: dict[str, tuple[type[nn.Module], Compile]] = {
+    "RNN": (RNN, _trace),
+    "Conformer": (Conformer, _script),
 }
+"""The interface for each of sherpa's classes of encoders that stream, and what compiles these."""
 
 
 def compile_encoder(class_name: str, encoder: Any, geometry: StreamingGeometry) -> Any:
@@ -160,15 +175,41 @@ def compile_encoder(class_name: str, encoder: Any, geometry: StreamingGeometry) 
     Raises:
       ConfigError: if calve does not know the class, or the encoder does not fit it.
     """
-    view = _ENCODERS.get(class_name)
-    if view is None:
+    interface, compile_view = _compiled_by(class_name)
+    states = tuple(encoder.init_states(_STREAMS).values())
+    inputs = (*_features(encoder, geometry), states)
+    return _quietly(compile_view, interface(encoder), inputs)
+
+
+def compile_offline_encoder(class_name: str, encoder: Any, geometry: StreamingGeometry) -> Any:
+    """A plain encoder as TorchScript, for whole utterances; ``class_name`` tells how to compile it.
+
+    Raises:
+      ConfigError: if calve does not know the class.
+    """
+    _, compile_view = _compiled_by(class_name)
+    return _quietly(compile_view, OfflineEncoder(encoder), _features(encoder, geometry))
+
+
+def _compiled_by(class_name: str) -> tuple[type[nn.Module], Compile]:
+    if class_name not in _COMPILED_BY:
         raise ConfigError(
             f"calve does not know sherpa's interface for encoders of class {class_name!r}",
-            fix=f"known classes are {', '.join(_ENCODERS)}",
+            fix=f"known classes are {', '.join(_COMPILED_BY)}",
         )
+    return _COMPILED_BY[class_name]
+
+
+def _features(encoder: Any, geometry: StreamingGeometry) -> tuple[Tensor, Tensor]:
+    """x (N, T, C) and x_lens (N,) to trace an encoder with."""
+    x = torch.zeros(_STREAMS, geometry.segment, encoder.feature_dim)
+    return x, torch.full((_STREAMS,), geometry.segment)
+
+
+def _quietly(compile_view: Compile, view: nn.Module, inputs: tuple[Any, ...]) -> Any:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about TorchScript's age
-        return view(encoder, geometry)
+        return compile_view(view.eval(), inputs)
 
 
 def compile_plain(module: nn.Module) -> Any:

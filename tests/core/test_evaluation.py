@@ -8,8 +8,8 @@ import soundfile
 
 from calve.bundle import Bundle
 from calve.evaluation import evaluate
+from calve.recognizers import transcribe
 from calve.recordings import Recording
-from calve.transcription import transcribe
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import torch
 from calve.bundle import Bundle
 from calve.exporting import export
 from calve.quantization import QuantizationReport, quantize
+from calve.recognizers import transcribe
 from calve.scoring import ErrorCounts, total_errors
 from calve.tokens import SymbolTable
-from calve.transcription import transcribe
 from calve.verification import verify
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder

@@ -16,8 +16,8 @@ import torch
 from calve.api import BundleError
 from calve.bundle import Bundle
 from calve.exporting import export
+from calve.recognizers import transcribe
 from calve.scoring import total_errors
-from calve.transcription import transcribe
 from calve_ncnn import sherpa
 from calve_ncnn.layout import param_path
 from calve_ncnn.lint import lint

@@ -14,8 +14,9 @@ from calve.discovery import load_driver
 from calve.exporting import export
 from calve.metadata import write_metadata
 from calve.models import load
+from calve.recognizers import transcribe
 from calve.scoring import total_errors
-from calve.transcription import Recognizer, transcribe
+from calve.transcription import Recognizer
 from calve.verification import FAILED, verify
 from calve_onnx import sherpa
 from calve_onnx.lint import lint

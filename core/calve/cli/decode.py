@@ -20,7 +20,12 @@ from calve.cli.decoding_options import (
 )
 from calve.cli.options import RecipeGroup
 from calve.cli.results import Row, print_results
-from calve.decoding import MAX_DURATION, transcribe_with_client
+from calve.decoding import (
+    MAX_DURATION,
+    WHOLE_UTTERANCES,
+    decode_offline,
+    transcribe_with_client,
+)
 from calve.decoding_jobs import Job, OfflineResult, run_job
 from calve.errors import ConfigError
 from calve.methods import Method, with_and_without_hotwords
@@ -47,7 +52,7 @@ _OWN_OPTIONS = (
         "bundle_dir",
         type=click.Path(path_type=Path),
         help="An export of the same checkpoint: stream through torch, the bundle's runtime and "
-        "its clients as well.",
+        "its clients as well; one for whole utterances is decoded in them.",
     ),
     click.option("--redo", is_flag=True, help="Decode what has been decoded once more."),
     click.option(
@@ -108,13 +113,11 @@ def _decode_command(recipe: RecipeSpec) -> click.Command:
             for one in models
         ]
         _check(plan, bundle_dir, strict=strict)
-        rows = list(_offline(plan, jobs, dask))
+        rows = list(_checkpoint_rows(plan, jobs, dask))
         if bundle_dir is not None:
-            ways = (models[0], BundleModel(bundle_dir, num_threads))
-            for split in splits:
-                for way in ways:
-                    rows.extend(_stream(way, split, methods, chunk_size, models[0].name))
-                rows.extend(_clients(ways[1], split, models[0].name))
+            bundle = BundleModel(bundle_dir, num_threads)
+            rows_of = _streaming_rows if bundle.streaming else _offline_rows
+            rows.extend(rows_of(bundle, plan[0]))
         rows = [replace(row, hotwords=hotwords) for row in rows]
         if not print_results(rows, unit, res_dir, as_json=as_json):
             ctx.exit(1)
@@ -152,14 +155,15 @@ def _check(plan: Sequence[Job], bundle_dir: Path | None, *, strict: bool) -> Non
     for split in plan[0].splits:
         split.utterances()
     first = plan[0]
-    if first.simulate_streaming or bundle_dir is not None:
+    bundle_streams = bundle_dir is not None and BundleModel(bundle_dir).streaming
+    if first.simulate_streaming or bundle_streams:
         # The checkpoints of one experiment were trained alike.
         check_steps(first.model.steps(first.chunk_size), strict=strict)
-    if bundle_dir is not None:
+    if bundle_dir is not None and bundle_streams:
         check_steps(BundleModel(bundle_dir).steps(first.chunk_size), strict=strict)
 
 
-def _offline(plan: Sequence[Job], jobs: int, dask: str | None) -> Iterator[Row]:
+def _checkpoint_rows(plan: Sequence[Job], jobs: int, dask: str | None) -> Iterator[Row]:
     """Results of the checkpoints in whole utterances."""
     progress = console_progress()
     finished: Iterator[list[OfflineResult]]
@@ -182,6 +186,33 @@ def _offline(plan: Sequence[Job], jobs: int, dask: str | None) -> Iterator[Row]:
                 resumed=result.resumed,
             )
     progress.finish()
+
+
+def _offline_rows(bundle: BundleModel, job: Job) -> Iterator[Row]:
+    """Results of a bundle in whole utterances."""
+    opened, progress = bundle.open_offline(), console_progress()
+    for split in job.splits:
+        utterances = split.utterances()
+        progress.start(f"{split.name}: {bundle.name}", len(utterances))
+        found = decode_offline(
+            opened.session,
+            opened.symbols,
+            utterances,
+            job.methods,
+            max_duration=job.max_duration,
+            progress=progress,
+        )
+        progress.finish()
+        for key, decoded in found.items():
+            yield Row(split.name, opened.runtime, WHOLE_UTTERANCES, job.model.name, key, decoded)
+
+
+def _streaming_rows(bundle: BundleModel, job: Job) -> Iterator[Row]:
+    """Results of the checkpoint and of the bundle as streams, and of the bundle's clients."""
+    for split in job.splits:
+        for way in (job.model, bundle):
+            yield from _stream(way, split, job.methods, job.chunk_size, job.model.name)
+        yield from _clients(bundle, split, job.model.name)
 
 
 def _stream(

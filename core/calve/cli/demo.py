@@ -16,9 +16,9 @@ from calve.cli.output import print_table
 from calve.errors import BundleError
 from calve.exporting import export
 from calve.progress import console_progress
+from calve.recognizers import transcribe
 from calve.registry import registry
 from calve.specs import ClientSpec, PretrainedSpec
-from calve.transcription import transcribe
 from calve.verification import FAILED, verify
 
 __all__ = ["demo"]

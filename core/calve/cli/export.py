@@ -19,7 +19,6 @@ from calve.cli.options import (
     strict_option,
 )
 from calve.cli.output import print_json, print_table, warn
-from calve.errors import ConfigError
 from calve.exporting import export as run_export
 from calve.files import size_text
 from calve.parity import ParityReport
@@ -31,14 +30,10 @@ from calve.training_range import untrained
 __all__ = ["export", "print_summary"]
 
 
-def _demand_streaming(_: click.Context, __: click.Parameter, is_streaming: bool) -> None:
-    if not is_streaming:
-        raise ConfigError(
-            "every export is of a model that streams",
-            where="--streaming-model 0",
-            fix="leave the option out: TorchScript and torch run such a model on whole "
-            "utterances as well",
-        )
+_NOT_STREAMING = (
+    "for whole utterances, not streaming: the encoder cannot stream; --streaming-model 1 says why, "
+    "and --streaming-model 0 that this is meant"
+)
 
 
 def _export_command(recipe: RecipeSpec) -> click.Command:
@@ -68,10 +63,8 @@ def _export_command(recipe: RecipeSpec) -> click.Command:
         "--streaming-model",
         type=click.BOOL,
         metavar="[0|1]",
-        default=True,
-        callback=_demand_streaming,
-        expose_value=False,
-        help="As icefall's; always 1, because an exported model streams.",
+        help="Whether the bundle streams; with 0 it is for whole utterances.  [default: 1 if the "
+        "encoder can]",
     )
     @strict_option
     @dataclass_options(*format_options, key="format_options")
@@ -83,6 +76,7 @@ def _export_command(recipe: RecipeSpec) -> click.Command:
         format_name: str,
         output: Path,
         overwrite: bool,
+        streaming_model: bool | None,
         strict: bool,
         format_options: dict[str, Any],
         encoder: dict[str, Any],
@@ -96,6 +90,7 @@ def _export_command(recipe: RecipeSpec) -> click.Command:
             tokens=tokens,
             format=format_name,
             overwrite=overwrite,
+            streaming=streaming_model,
             strict=strict,
             overrides={"encoder": encoder, "model": model},
             progress=console_progress(),
@@ -106,7 +101,10 @@ def _export_command(recipe: RecipeSpec) -> click.Command:
         else:
             print_summary(bundle)
         manifest = bundle.manifest
-        warn(untrained(manifest.encoder, manifest.config["encoder"], manifest.geometry))
+        if manifest.streaming:
+            warn(untrained(manifest.encoder, manifest.config["encoder"], manifest.geometry))
+        elif streaming_model is None:
+            click.echo(_NOT_STREAMING, err=True)
 
     return command
 
@@ -120,7 +118,7 @@ export = RecipeGroup(
 
 def _summary(bundle: Bundle) -> dict[str, Any]:
     manifest = bundle.manifest.to_json()
-    keys = ("recipe", "format", "precision", "parameters", "files", "parity", "tools")
+    keys = ("recipe", "format", "streaming", "precision", "parameters", "files", "parity", "tools")
     return {"bundle": str(bundle.path)} | {key: manifest[key] for key in keys}
 
 
@@ -143,11 +141,11 @@ def print_summary(bundle: Bundle) -> None:
     )
     click.echo(f"\nagreement with torch ({parity.precision})")
     print_table(
-        ("output", "ms per chunk", "chunks", "max abs error", "limit", "largest value"),
+        ("output", "observed in", "of them", "max abs error", "limit", "largest value"),
         [
             (
                 one.output,
-                one.chunk_ms,
+                one.observed,
                 one.chunks,
                 f"{one.max_abs_error:.1e}",
                 f"{one.limit:.1e}",

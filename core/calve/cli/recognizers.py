@@ -4,29 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import click
 
+from calve.bundle import Bundle
 from calve.checkpoint import CheckpointChoice
 from calve.cli.decoding_options import check_steps, has_chunk_size
 from calve.decoding import OfflineRecognizer
-from calve.errors import ConfigError
 from calve.methods import Method
 from calve.models import ModelBuilder, recipe_of
+from calve.recognizers import AnyRecognizer
+from calve.recognizers import bundle_recognizer as open_bundle_recognizer
 from calve.registry import registry
 from calve.sources import BundleModel, Model, Opened
+from calve.states import streaming_obstacle
 from calve.transcription import Recognizer
 
-__all__ = ["AnyRecognizer", "bundle_recognizer", "checkpoint_recognizer"]
-
-AnyRecognizer: TypeAlias = Recognizer | OfflineRecognizer
+__all__ = ["bundle_recognizer", "checkpoint_recognizer"]
 
 
 def bundle_recognizer(
     source: BundleModel, method: Method, chunk_ms: int | None, *, strict: bool
-) -> Recognizer:
-    """A bundle streaming on the runtime of its format.
+) -> AnyRecognizer:
+    """A bundle on the runtime of its format, streaming unless it is for whole utterances.
 
     Args:
       strict: Whether to refuse what the model was not trained for, instead of warning.
@@ -34,7 +35,15 @@ def bundle_recognizer(
     Raises:
       BundleError, ConfigError, PluginError: if it cannot be used so.
     """
-    return _streaming(source.open(), method, chunk_ms, strict=strict)
+    bundle = Bundle.open(source.path)
+    recognizer = open_bundle_recognizer(
+        bundle, method, chunk_ms=chunk_ms, num_threads=source.num_threads
+    )
+    if isinstance(recognizer, Recognizer):
+        manifest = bundle.manifest
+        steps = (manifest.encoder, manifest.config["encoder"], recognizer.geometry)
+        check_steps(steps, strict=strict)
+    return recognizer
 
 
 def checkpoint_recognizer(
@@ -79,14 +88,13 @@ def checkpoint_recognizer(
         check_steps((opened.encoder, opened.config, session.geometry), strict=strict)
         simulated = OfflineRecognizer(session, opened.symbols, method, simulate_streaming=True)
         return model, simulated
-    try:
-        session.init_states()
-    except ConfigError as error:
-        if chunk_size is not None or chunk_ms is not None:
-            raise
-        click.echo(f"whole utterances, not streaming: {error.format_message()}", err=True)
-        return model, OfflineRecognizer(session, opened.symbols, method)
-    return model, _streaming(opened, method, chunk_ms, strict=strict)
+    obstacle = streaming_obstacle(session)
+    if obstacle is None:
+        return model, _streaming(opened, method, chunk_ms, strict=strict)
+    if chunk_size is not None or chunk_ms is not None:
+        raise obstacle
+    click.echo(f"whole utterances, not streaming: {obstacle.format_message()}", err=True)
+    return model, OfflineRecognizer(session, opened.symbols, method)
 
 
 def _streaming(

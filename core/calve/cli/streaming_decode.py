@@ -173,7 +173,9 @@ def _check_bundle(
     models: Sequence[Model],
     overrides: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    manifest = Bundle.open(bundle_dir).manifest
+    bundle = Bundle.open(bundle_dir)
+    bundle.check_streaming()
+    manifest = bundle.manifest
     if manifest.recipe != recipe.name:
         raise ConfigError(
             f"the bundle is of recipe {manifest.recipe}, not of {recipe.name}",

@@ -22,11 +22,12 @@ from calve.cli.options import (
     strict_option,
 )
 from calve.cli.output import print_json, score_text
-from calve.cli.recognizers import AnyRecognizer, bundle_recognizer, checkpoint_recognizer
+from calve.cli.recognizers import bundle_recognizer, checkpoint_recognizer
 from calve.config import option_name
 from calve.error_files import ResultFiles, write_results
 from calve.errors import AudioError, ConfigError, DataError
 from calve.methods import Method
+from calve.recognizers import AnyRecognizer
 from calve.recordings import read_transcripts, transcript_of
 from calve.scoring import DecodedUtterance, score
 from calve.sources import BundleModel, Model
