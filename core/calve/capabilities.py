@@ -1,9 +1,10 @@
 """What runs where, found out by running it.
 
-A *cell* is a recipe, an export format, a precision of the weights and a runtime: calve's own or a
-client of another project. To fill it, a tiny random model of the recipe is exported (or quantised),
-compared with torch, verified, and transcribed with the runtime. Every cell is tried, whether the
-encoder claims it or not; claim and outcome must agree.
+A *cell* is a recipe, an export format, a mode (streaming; or offline, for whole utterances), a
+precision of the weights and a runtime: calve's own or a client of another project. To fill it, a
+tiny random model of the recipe is exported (or quantised), compared with torch, verified, and
+transcribed with the runtime. Every cell is tried, whether the encoder claims it or not; claim and
+outcome must agree.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from calve.protocols import Progress
 from calve.quantization import quantize
 from calve.registry import registry
 from calve.requirements import missing_for_extra
-from calve.specs import ExporterSpec
+from calve.specs import ClientSpec, EncoderSpec, ExporterSpec
 from calve.tiny import TinyModel, make_tiny_model
 from calve.verification import FAILED, PASSED, SKIPPED, check_bundle, check_client
 
-__all__ = ["Cell", "Variant", "capabilities", "runtimes_of", "variants"]
+__all__ = ["OFFLINE", "STREAMING", "Cell", "Variant", "capabilities", "variants"]
+
+STREAMING, OFFLINE = "streaming", "offline"
 
 
 @dataclass(frozen=True)
@@ -41,28 +44,45 @@ class Variant:
       format: Name of the export format.
       precision: "fp32", "fp16" or "int8", or another name that a quantiser gives its scheme.
       scheme: Name of the quantiser that makes it from another bundle; None if the exporter does.
+      streaming: Whether it streams; otherwise it is for whole utterances.
     """
 
     recipe: str
     format: str
     precision: str
     scheme: str | None = None
+    streaming: bool = True
 
     @property
-    def encoder(self) -> str:
-        """Name of the recipe's encoder."""
-        return registry().recipes.get(self.recipe).encoder
+    def encoder(self) -> EncoderSpec:
+        """The recipe's encoder."""
+        return registry().encoders.get(registry().recipes.get(self.recipe).encoder)
 
     @property
     def exporter(self) -> ExporterSpec:
         """The format's exporter."""
         return registry().exporters.get(self.format)
 
+    @property
+    def mode(self) -> str:
+        """Whether it streams, in a word."""
+        return STREAMING if self.streaming else OFFLINE
+
+    @property
+    def clients(self) -> tuple[ClientSpec, ...]:
+        """Runtimes of other projects that open it; all of them want to stream."""
+        return self.exporter.clients if self.streaming else ()
+
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """Everything that opens it: calve's driver, then the clients."""
+        return (self.exporter.runtime, *(client.name for client in self.clients))
+
     def is_claimed(self, runtime: str) -> bool:
         """Whether the format is claimed for the encoder, and that the runtime opens it."""
-        if self.format not in claimed_formats(self.encoder):
+        if self.format not in claimed_formats(self.encoder.name):
             return False
-        known = [client.name for client in claimed_clients(self.encoder, self.format)]
+        known = [client.name for client in claimed_clients(self.encoder.name, self.format)]
         return runtime == self.exporter.runtime or runtime in known
 
 
@@ -73,6 +93,7 @@ class Cell:
     Attributes:
       recipe: Name of the recipe.
       format: Name of the export format.
+      mode: "streaming" or, for whole utterances, "offline".
       precision: Of the weights.
       made_by: "export" or "quantize".
       runtime: Driver of calve or name of a client.
@@ -85,6 +106,7 @@ class Cell:
 
     recipe: str
     format: str
+    mode: str
     precision: str
     made_by: str
     runtime: str
@@ -102,7 +124,7 @@ class Cell:
     @property
     def complaint(self) -> str:
         """What is wrong with a cell that does not agree."""
-        name = f"{self.recipe}, {self.format} {self.precision} in {self.runtime}"
+        name = f"{self.recipe}, {self.mode} {self.format} {self.precision} in {self.runtime}"
         if self.claimed:
             return f"{name} is claimed and fails: {self.detail}"
         return f"{name} passes and is not claimed"
@@ -131,11 +153,6 @@ def variants(
     ]
 
 
-def runtimes_of(exporter: ExporterSpec) -> tuple[str, ...]:
-    """Everything that opens a format: calve's driver, then the clients."""
-    return (exporter.runtime, *(client.name for client in exporter.clients))
-
-
 def capabilities(
     recipes: Sequence[str] | None = None,
     formats: Sequence[str] | None = None,
@@ -160,7 +177,9 @@ def capabilities(
             trial = _Trial(Path(folder), tiny)
             for variant in wanted:
                 if variant.recipe == recipe:
-                    progress.start(f"{recipe}: {variant.format} {variant.precision}")
+                    progress.start(
+                        f"{recipe}: {variant.format} {variant.precision}, {variant.mode}"
+                    )
                     yield from trial.cells(variant)
                     progress.finish()
 
@@ -168,6 +187,8 @@ def capabilities(
 def _variants_of(recipe: str, exporter: ExporterSpec) -> Iterator[Variant]:
     for precision in exporter.precisions:
         yield Variant(recipe, exporter.format, precision)
+        if exporter.offline:
+            yield Variant(recipe, exporter.format, precision, streaming=False)
     for format_name, scheme in registry().quantizers.names():
         if format_name == exporter.format:
             yield Variant(recipe, exporter.format, scheme, scheme)
@@ -179,8 +200,8 @@ class _Trial:
     def __init__(self, folder: Path, tiny: Mapping[str, Any] | None) -> None:
         self._folder = folder
         self._tiny = tiny
-        self._model: TinyModel | None = None
-        self._bundles: dict[str, list[Bundle]] = {}
+        self._models: dict[bool, TinyModel] = {}
+        self._bundles: dict[tuple[str, bool], list[Bundle]] = {}
 
     def cells(self, variant: Variant) -> Iterator[Cell]:
         """The cells of one variant, calve's own runtime first."""
@@ -196,9 +217,9 @@ class _Trial:
             detail = error.message if isinstance(error, CalveError) else describe(error)
             yield from _all(variant, FAILED, detail)
             return
-        self._bundles.setdefault(variant.format, []).append(bundle)
+        self._bundles.setdefault((variant.format, variant.streaming), []).append(bundle)
         yield _cell(variant, exporter.runtime, PASSED, "agrees with torch", bundle)
-        for client in exporter.clients:
+        for client in variant.clients:
             check = check_client(bundle, client)
             yield _cell(variant, client.name, check.outcome, check.detail)
 
@@ -207,16 +228,15 @@ class _Trial:
         output = self._folder / f"{number}-{variant.format}-{variant.precision}"
         if variant.scheme is None:
             return self._export(variant, output)
-        sources = self._bundles.get(variant.format)
+        sources = self._bundles.get((variant.format, variant.streaming))
         if not sources:
             raise ExportError("there is no bundle to quantise: no export succeeded")
         quantize(sources[0].path, output=output, scheme=variant.scheme, overwrite=True)
         return Bundle.open(output)
 
     def _export(self, variant: Variant, output: Path) -> Bundle:
-        if self._model is None:
-            self._model = make_tiny_model(variant.recipe, self._tiny)
-        checkpoint, tokens = self._model.write(self._folder)
+        model = self._model(variant)
+        checkpoint, tokens = model.write(self._folder)
         options: Mapping[str, Any] = variant.exporter.precisions[variant.precision]
         return try_export(
             variant.recipe,
@@ -225,9 +245,19 @@ class _Trial:
             output=output,
             format=variant.format,
             overwrite=True,
-            overrides=self._model.options,
+            streaming=variant.streaming,
+            overrides=model.options,
             **options,
         )
+
+    def _model(self, variant: Variant) -> TinyModel:
+        """A model that streams, or one that cannot if the encoder has such."""
+        if variant.streaming not in self._models:
+            options = variant.encoder.tiny if self._tiny is None else self._tiny
+            if not variant.streaming:
+                options = {**options, **variant.encoder.tiny_offline}
+            self._models[variant.streaming] = make_tiny_model(variant.recipe, options)
+        return self._models[variant.streaming]
 
 
 def _check(bundle: Bundle, precision: str) -> None:
@@ -245,7 +275,7 @@ def _check(bundle: Bundle, precision: str) -> None:
 
 
 def _all(variant: Variant, outcome: str, detail: str) -> list[Cell]:
-    return [_cell(variant, runtime, outcome, detail) for runtime in runtimes_of(variant.exporter)]
+    return [_cell(variant, runtime, outcome, detail) for runtime in variant.runtimes]
 
 
 def _cell(
@@ -255,6 +285,7 @@ def _cell(
     return Cell(
         recipe=variant.recipe,
         format=variant.format,
+        mode=variant.mode,
         precision=variant.precision,
         made_by="export" if variant.scheme is None else "quantize",
         runtime=runtime,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from calve.capabilities import Cell
+from calve.capabilities import STREAMING, Cell
 from calve.verification import PASSED, SKIPPED
 
 __all__ = ["COMMAND", "capability_page", "result"]
@@ -15,14 +15,17 @@ _INTRODUCTION = f"""# What runs where
 
 Written by `{COMMAND}`, from what it found by running it.
 For every row a tiny model of the recipe with random weights was made, exported or quantised,
-compared with torch over at least 20 chained chunks, and transcribed with the runtime that the row
-names. Nothing here is declared by hand, and formats that an encoder does not claim were tried as
-well. A test does the same, and fails where a claim and its outcome disagree.
+compared with torch, over at least 20 chained chunks where the mode is streaming and in whole
+utterances where it is offline, and transcribed with the runtime that the row names. Nothing here is
+declared by hand, and formats that an encoder does not claim were tried as well. A test does the
+same, and fails where a claim and its outcome disagree.
 
 - **passes**: calve's own runtime agrees with torch within the limits of the precision, in fp32
   with the same greedy tokens; a client of another project hears the same words as calve.
 - **no**: it does not work, and the encoder does not claim that it does.
   `calve plugins matrix --json` says why.
+- **offline**: a bundle for whole utterances, of a model that cannot stream if the encoder has such.
+  Formats for streaming alone have no such row.
 - The error is the largest absolute difference of any output from torch, for a bundle made by
   `calve quantize` from its source. Random weights suffer more from rounding than trained ones.
 
@@ -61,7 +64,8 @@ def _gist(cells: Sequence[Cell]) -> str:
     precisions: dict[str, list[str]] = {}
     for cell in cells:
         if cell.outcome == PASSED:
-            precisions.setdefault(cell.runtime, []).append(cell.precision)
+            name = cell.runtime if cell.mode == STREAMING else f"{cell.runtime} {cell.mode}"
+            precisions.setdefault(name, []).append(cell.precision)
     return ", ".join(f"{name} ({' '.join(found)})" for name, found in precisions.items()) or "no"
 
 
@@ -69,6 +73,7 @@ def _table(cells: Sequence[Cell]) -> str:
     rows = [
         (
             f"`{cell.format}`",
+            cell.mode,
             cell.precision,
             cell.made_by,
             cell.runtime,
@@ -77,7 +82,7 @@ def _table(cells: Sequence[Cell]) -> str:
         )
         for cell in cells
     ]
-    columns = ("format", "precision", "made by", "runtime", "result", "largest error")
+    columns = ("format", "mode", "precision", "made by", "runtime", "result", "largest error")
     return _markdown(columns, rows)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from calve.capabilities import Cell, capabilities, runtimes_of, variants
+from calve.capabilities import Cell, capabilities, variants
 from calve.capability_page import capability_page
-from calve.errors import ExportError, PluginError
+from calve.errors import ConfigError, ExportError, PluginError
 from calve.registry import registry
 from calve.specs import ExportStepSpec, LazyRef
 from calve.tiny import make_tiny_model
@@ -21,15 +21,15 @@ from calve.tiny import make_tiny_model
 RECIPE = "lstm_transducer_stateless2"
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "capabilities.md"
 
-Key = tuple[str, str, str, str]
+Key = tuple[str, str, str, str, str]
 
 
 def planned() -> dict[Key, bool]:
     """Every cell, and whether it is claimed."""
     return {
-        (one.recipe, one.format, one.precision, runtime): one.is_claimed(runtime)
+        (one.recipe, one.format, one.mode, one.precision, runtime): one.is_claimed(runtime)
         for one in variants()
-        for runtime in runtimes_of(one.exporter)
+        for runtime in one.runtimes
     }
 
 
@@ -60,37 +60,55 @@ def test_every_claim_is_true_and_everything_that_works_is_claimed(recipe: str):
     cells = list(capabilities([recipe]))
     assert [cell.complaint for cell in cells if not cell.agrees] == []
     assert [cell for cell in cells if cell.outcome == "skipped"] == []
-    keys = [(one.recipe, one.format, one.precision, one.runtime) for one in cells]
+    keys = [(one.recipe, one.format, one.mode, one.precision, one.runtime) for one in cells]
     assert keys == [key for key in planned() if key[0] == recipe]
 
 
 def test_all_precisions_quantisers_and_clients_of_a_format_are_tried():
     found = {key[2:] for key in planned() if key[:2] == (RECIPE, "ncnn")}
     assert found == {
-        (precision, runtime)
+        ("streaming", precision, runtime)
         for precision in ("fp32", "fp16", "int8")
         for runtime in ("ncnn", "sherpa-ncnn")
     }
 
 
 def test_a_claimed_format_that_works_agrees_with_its_claim():
-    (cell,) = capabilities([RECIPE], ["state-dict"])
-    assert (cell.claimed, cell.outcome, cell.agrees) == (True, "passed", True)
-    assert (cell.max_abs_error, cell.tokens_equal) == (0.0, True)
+    streaming, offline = capabilities([RECIPE], ["state-dict"])
+    assert [streaming.mode, offline.mode] == ["streaming", "offline"]
+    for cell in (streaming, offline):
+        assert (cell.claimed, cell.outcome, cell.agrees) == (True, "passed", True)
+        assert (cell.max_abs_error, cell.tokens_equal) == (0.0, True)
+
+
+def test_an_offline_cell_is_of_a_model_that_cannot_stream_where_the_encoder_has_such():
+    (cell,) = (
+        cell
+        for cell in capabilities(["pruned_transducer_stateless2"], ["state-dict"])
+        if cell.mode == "offline"
+    )
+    assert (cell.claimed, cell.outcome, cell.tokens_equal) == (True, "passed", True)
+    options = registry().encoders.get("conformer")
+    tiny = make_tiny_model(cell.recipe, {**options.tiny, **options.tiny_offline})
+    with pytest.raises(ConfigError, match="cannot stream"):
+        tiny.model.encoder.init_states(1)
 
 
 def test_a_format_that_works_but_is_not_claimed_is_found(replaced: Callable[..., None]):
     replaced(registry().encoders, "lstm", formats=("ncnn",))
-    (cell,) = capabilities([RECIPE], ["state-dict"])
+    cell, _ = capabilities([RECIPE], ["state-dict"])
     assert cell.outcome == "passed"
     assert not cell.agrees
-    assert cell.complaint == f"{RECIPE}, state-dict fp32 in state-dict passes and is not claimed"
+    assert (
+        cell.complaint
+        == f"{RECIPE}, streaming state-dict fp32 in state-dict passes and is not claimed"
+    )
 
 
 def test_a_claimed_format_that_fails_is_found(replaced: Callable[..., None]):
     step = ExportStepSpec("break", "break", LazyRef(f"{__name__}:break_the_export"))
     replaced(registry().exporters, "state-dict", steps=(step,))
-    (cell,) = capabilities([RECIPE], ["state-dict"])
+    cell, _ = capabilities([RECIPE], ["state-dict"])
     assert not cell.agrees
     assert "is claimed and fails: " in cell.complaint
     assert "the step broke" in cell.detail
@@ -98,7 +116,7 @@ def test_a_claimed_format_that_fails_is_found(replaced: Callable[..., None]):
 
 def test_a_precision_that_the_options_do_not_give_is_a_failure(replaced: Callable[..., None]):
     replaced(registry().exporters, "state-dict", precisions={"fp16": {}})
-    (cell,) = capabilities([RECIPE], ["state-dict"])
+    cell, _ = capabilities([RECIPE], ["state-dict"])
     assert (cell.precision, cell.outcome) == ("fp16", "failed")
     assert cell.detail == "the weights are fp32, not fp16"
 
@@ -153,6 +171,7 @@ def cell(**changes: Any) -> Cell:
     values = {
         "recipe": "r",
         "format": "f",
+        "mode": "streaming",
         "precision": "fp32",
         "made_by": "export",
         "runtime": "own",
@@ -171,15 +190,17 @@ def test_the_page_names_each_verdict():
             cell(runtime="others", claimed=False),
             cell(runtime="nobody", claimed=False, outcome="failed"),
             cell(runtime="absent", outcome="skipped"),
+            cell(runtime="whole", mode="offline"),
         ]
     )
-    rows = {line.split(" | ")[3]: line for line in page.splitlines() if line.startswith("| `f`")}
+    rows = {line.split(" | ")[4]: line for line in page.splitlines() if line.startswith("| `f`")}
     assert rows["own"].endswith("| own | passes | 2e-06 |")
     assert "**fails**" in rows["theirs"]
     assert "**passes, not claimed**" in rows["others"]
     assert rows["nobody"].endswith("| nobody | no |  |")
     assert "not tried" in rows["absent"]
-    assert "| r | own (fp32), others (fp32) |" in page
+    assert rows["whole"].startswith("| `f` | offline | fp32 |")
+    assert "| r | own (fp32), others (fp32), whole offline (fp32) |" in page
 
 
 def rows_of(page: str) -> Iterator[tuple[Key, str]]:
@@ -187,9 +208,10 @@ def rows_of(page: str) -> Iterator[tuple[Key, str]]:
     for line in page.splitlines():
         if line.startswith("## "):
             recipe = line.removeprefix("## ")
-        if match := re.match(r"\| `([^`]+)` \| (\S+) \| \S+ \| (\S+) \| ([^|]+) \|", line):
-            format_name, precision, runtime, verdict = match.groups()
-            yield (recipe, format_name, precision, runtime), verdict.strip()
+        pattern = r"\| `([^`]+)` \| (\S+) \| (\S+) \| \S+ \| (\S+) \| ([^|]+) \|"
+        if match := re.match(pattern, line):
+            *key, verdict = match.groups()
+            yield (recipe, *key), verdict.strip()
 
 
 def test_the_page_in_the_documentation_shows_what_is_registered_and_claimed():
@@ -207,9 +229,9 @@ def test_the_command_prints_the_cells_and_exits_with_1_if_a_claim_is_wrong(
     page = tmp_path / "page.md"
     assert run([*command, "--page", str(page)]) == 0
     assert "passes" in capsys.readouterr().out
-    assert [verdict for _, verdict in rows_of(page.read_text())] == ["passes"]
+    assert [verdict for _, verdict in rows_of(page.read_text())] == ["passes", "passes"]
     replaced(registry().encoders, "lstm", formats=())
     assert run([*command, "--json"]) == 1
     printed = capsys.readouterr()
-    assert [one["agrees"] for one in json.loads(printed.out)] == [False]
+    assert [one["agrees"] for one in json.loads(printed.out)] == [False, False]
     assert "state-dict passes and is not claimed" in printed.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,14 @@ def test_what_is_written_is_read_back(golden_bundle: Bundle, tmp_path: Path):
     assert np.array_equal(again.features, golden.features)
     assert again.observation.tokens == golden.observation.tokens
     assert again.observation.outputs.keys() == golden.observation.outputs.keys()
-    assert (again.chunk_ms, again.sample_rate) == (40, 16000)
+    assert (again.observation.chunk_ms, again.sample_rate) == (40, 16000)
+
+
+def test_that_whole_utterances_were_observed_is_read_back(golden_bundle: Bundle, tmp_path: Path):
+    golden = Golden.read(golden_bundle.path / "golden.npz")
+    whole = replace(golden, observation=replace(golden.observation, chunk_ms=None))
+    whole.write(tmp_path / "whole.npz")
+    assert Golden.read(tmp_path / "whole.npz").observation.chunk_ms is None
 
 
 def test_its_features_are_those_of_its_recording(golden_bundle: Bundle):

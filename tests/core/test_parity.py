@@ -11,7 +11,14 @@ import torch
 
 from calve.bundle import Bundle
 from calve.errors import ExportError
-from calve.parity import MIN_CHUNKS, Observation, ParityReport, compare, observe
+from calve.parity import (
+    MIN_CHUNKS,
+    Observation,
+    ParityReport,
+    compare,
+    observe,
+    observe_offline,
+)
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_transducer.config import TransducerConfig
@@ -37,7 +44,7 @@ def observed(session: TorchSession, chunk_ms: int = 40) -> Observation:
 
 
 def report(candidate: Observation, reference: Observation, precision: str = "fp32") -> ParityReport:
-    return compare(reference, candidate, precision=precision, chunk_ms=40)
+    return compare(reference, candidate, precision=precision)
 
 
 def off_by(observation: Observation, output: str, error: float) -> Observation:
@@ -71,6 +78,44 @@ def test_longer_chunks_give_the_same_numbers(session: TorchSession):
 
 def test_features_are_repeated_until_enough_chunks_are_chained(session: TorchSession):
     assert observed(session, 640).chunks >= MIN_CHUNKS
+
+
+def test_whole_utterances_of_several_lengths_are_encoded_side_by_side(session: TorchSession):
+    lengths: list[list[int]] = []
+
+    class Counting(TorchSession):
+        def encode(self, features, sizes):
+            lengths.append(sizes.tolist())
+            return super().encode(features, sizes)
+
+    observation = observe_offline(Counting(session.model), FEATURES)
+    ((longest, *shorter),) = lengths
+    assert longest > max(shorter)
+    assert len(set(shorter)) == len(shorter) == 3
+    assert (observation.chunk_ms, observation.chunks) == (None, 4)
+    assert set(observation.outputs) == {"encoder_out", "decoder_out", "logits"}
+    frames = sum((length - 5) // 4 for length in lengths[0])
+    assert len(observation.outputs["encoder_out"]) == frames
+
+
+def test_a_session_that_forgets_the_padding_does_not_agree_in_whole_utterances(
+    session: TorchSession,
+):
+    class Forgetful(TorchSession):
+        def encode(self, features, sizes):
+            encoder_out, _ = super().encode(features, sizes)
+            return encoder_out, np.full(len(sizes), encoder_out.shape[1])
+
+    reference = observe_offline(session, FEATURES)
+    with pytest.raises(ExportError, match="encoder_out has the shape"):
+        report(observe_offline(Forgetful(session.model), FEATURES), reference)
+
+
+def test_an_error_in_whole_utterances_says_so(session: TorchSession):
+    reference = observe_offline(session, FEATURES)
+    report(reference, reference).check()
+    with pytest.raises(ExportError, match=r"logits is off by .* in whole utterances"):
+        report(off_by(reference, "logits", 2e-4), reference).check()
 
 
 @pytest.mark.parametrize("output", ["encoder_out", "decoder_out", "logits"])

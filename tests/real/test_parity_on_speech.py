@@ -52,7 +52,7 @@ def test_every_output_agrees_over_sixteen_seconds(
     candidate = bundle.runtime()
     geometry = candidate.geometry.with_chunk_ms(chunk_ms)
     observations = [observe(session, features, geometry) for session in (reference, candidate)]
-    report = compare(*observations, precision="fp32", chunk_ms=chunk_ms)
+    report = compare(*observations, precision="fp32")
     report.check()
     assert report.max_abs_error <= 1e-4
     assert observations[0].chunks >= 20

@@ -31,8 +31,8 @@ __all__ = ["export", "print_summary"]
 
 
 _NOT_STREAMING = (
-    "for whole utterances, not streaming: the encoder cannot stream; --streaming-model 1 says why, "
-    "and --streaming-model 0 that this is meant"
+    "the bundle is for whole utterances, because the encoder cannot stream: --streaming-model 1 "
+    "says why, and --streaming-model 0 that it is meant"
 )
 
 
@@ -104,7 +104,7 @@ def _export_command(recipe: RecipeSpec) -> click.Command:
         if manifest.streaming:
             warn(untrained(manifest.encoder, manifest.config["encoder"], manifest.geometry))
         elif streaming_model is None:
-            click.echo(_NOT_STREAMING, err=True)
+            warn([_NOT_STREAMING])
 
     return command
 
@@ -141,7 +141,7 @@ def print_summary(bundle: Bundle) -> None:
     )
     click.echo(f"\nagreement with torch ({parity.precision})")
     print_table(
-        ("output", "observed in", "of them", "max abs error", "limit", "largest value"),
+        ("output", "observed in", "number", "max abs error", "limit", "largest value"),
         [
             (
                 one.output,

@@ -55,6 +55,7 @@ def _print(cells: list[Cell]) -> None:
         (
             cell.recipe,
             cell.format,
+            cell.mode,
             cell.precision,
             cell.runtime,
             result(cell).strip("*"),
@@ -62,7 +63,8 @@ def _print(cells: list[Cell]) -> None:
         )
         for cell in cells
     ]
-    print_table(("recipe", "format", "precision", "runtime", "result", "max abs error"), rows)
+    columns = ("recipe", "format", "mode", "precision", "runtime", "result", "max abs error")
+    print_table(columns, rows)
     skipped = {(cell.runtime, cell.detail): None for cell in cells if cell.outcome == SKIPPED}
     for runtime, detail in skipped:
         click.echo(f"not tried: {runtime}: {detail}")
