@@ -124,6 +124,11 @@ def try_export(
     from calve.models import load
 
     exporter = _usable_exporter(format)
+    if streaming is False and not exporter.offline:
+        raise ConfigError(
+            f"{format} bundles stream; they cannot be for whole utterances",
+            fix=f"for whole utterances, export it to {_offline_formats()}",
+        )
     format_options = resolve(exporter.options.load(), options)
     with (
         atomic_dir(Path(output), overwrite=overwrite) as folder,
@@ -295,23 +300,21 @@ def _streams(encoder: Any, exporter: ExporterSpec, wanted: bool | None) -> bool:
     """Whether the bundle is to stream: as it is wanted, else if the encoder can.
 
     Raises:
-      ConfigError: if the encoder cannot stream and must, or the format has no form for whole
-        utterances.
+      ConfigError: if the encoder cannot stream and must, also because the format is for nothing
+        else.
     """
-    offline = " or ".join(one.format for one in registry().exporters if one.offline)
-    if wanted is False and not exporter.offline:
-        raise ConfigError(
-            f"{exporter.format} bundles stream; they cannot be for whole utterances",
-            fix=f"for whole utterances, export it to {offline}",
-        )
     obstacle = streaming_obstacle(encoder)
     if obstacle is not None and (wanted or not exporter.offline):
         raise ConfigError(
             obstacle.what,
             fix=f"{obstacle.fix or 'change its options'}; or, for whole utterances, export it to "
-            f"{offline} with --streaming-model 0",
+            f"{_offline_formats()} with --streaming-model 0",
         )
     return obstacle is None if wanted is None else wanted
+
+
+def _offline_formats() -> str:
+    return " or ".join(one.format for one in registry().exporters if one.offline)
 
 
 def _ways_to_observe(manifest: BundleManifest) -> list[Callable[[Any, Any], Observation]]:

@@ -55,6 +55,13 @@ def test_its_runtime_is_a_session_with_the_manifests_sizes(golden_bundle: Bundle
     assert session.geometry == golden_bundle.manifest.geometry
 
 
+def test_a_manifest_that_does_not_say_how_it_sees_audio_is_of_a_bundle_that_streams(
+    bundle_dir: Path,
+):
+    edit(bundle_dir, lambda values: values.pop("streaming"))
+    assert Bundle.open(bundle_dir).manifest.streaming
+
+
 def test_a_missing_directory_is_an_error(tmp_path: Path):
     with pytest.raises(BundleError, match="does not exist"):
         Bundle.open(tmp_path / "nowhere")
@@ -104,6 +111,7 @@ def test_a_broken_manifest_is_an_error_that_names_it(
         lambda values: values.update(geometry=None),
         lambda values: values["files"].update({"tokens.txt": {"size": 3}}),
         lambda values: values.update(files=[]),
+        lambda values: values.update(streaming="no"),
     ],
 )
 def test_a_manifest_with_wrong_entries_is_malformed(

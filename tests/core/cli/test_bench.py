@@ -33,3 +33,14 @@ def test_json_is_complete(golden_bundle: Bundle, tmp_path: Path, capfd: pytest.C
 def test_a_missing_recording_is_an_error(golden_bundle: Bundle, capsys: pytest.CaptureFixture[str]):
     assert run(["bench", str(golden_bundle.path), "nowhere.wav"]) == 1
     assert "nowhere.wav" in capsys.readouterr().err
+
+
+def test_a_bundle_for_whole_utterances_has_no_chunks_to_measure(
+    golden_bundle: Bundle, offline_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+):
+    against = ("--against", "calve", "--client-bundle", str(offline_bundle.path))
+    for arguments in ((str(offline_bundle.path),), (str(golden_bundle.path), *against)):
+        assert run(["bench", *arguments]) == 1
+        error = capsys.readouterr().err
+        assert "the bundle is for whole utterances and cannot stream" in error
+        assert str(offline_bundle.path) in error

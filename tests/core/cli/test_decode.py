@@ -260,3 +260,26 @@ def test_a_bundle_is_held_to_what_its_model_was_trained_for(
     corpus = ("--corpus", "fsdd", "--data-dir", data_dir)
     assert decode(*checkpoint, *corpus, "--bundle", bundle, "--strict", recipe=conformer) == 2
     assert "a left context of 400 frames is outside" in capfd.readouterr().err
+
+
+def test_a_bundle_for_whole_utterances_is_decoded_in_them(
+    offline_checkpoint: Path,
+    offline_bundle: Bundle,
+    golden_tokens: Path,
+    data_dir: Path,
+    capfd: pytest.CaptureFixture[str],
+):
+    conformer = "pruned_transducer_stateless5"
+    corpus = ("--corpus", "fsdd", "--data-dir", data_dir, "--split", "test", "--split", "heldout")
+    model = ("--checkpoint", offline_checkpoint, "--tokens", golden_tokens)
+    bundle = ("--bundle", offline_bundle.path, "--strict")
+    assert decode(*model, *corpus, *bundle, "--json", recipe=conformer) == 0
+    rows = json.loads(capfd.readouterr().out)
+    ways = [(row["split"], row["runtime"], row["mode"]) for row in rows]
+    assert ways == [
+        (split, runtime, "whole utterances")
+        for split in ("test", "heldout")
+        for runtime in ("torch", "torchscript")
+    ]
+    for in_torch, in_bundle in (rows[:2], rows[2:]):
+        assert {**in_torch, "runtime": "torchscript"} == in_bundle

@@ -68,7 +68,14 @@ def test_help_lists_the_options_of_recipe_and_format(capsys: pytest.CaptureFixtu
         (("--output", "bundle", "--exp-dir", "nowhere", "--epoch", "3"), 1, "nowhere"),
         (("--output", "bundle", "--format", "abacus"), 2, "abacus"),
         (("--output", "bundle", "--fp16", "perhaps"), 2, "perhaps"),
-        (("--output", "bundle", "--streaming-model", "0"), 2, "--streaming-model 0"),
+        (
+            (
+                *("--output", "bundle", "--streaming-model", "0"),
+                *("--checkpoint", "builtin:digits-lstm"),
+            ),
+            2,
+            "ncnn bundles stream; they cannot be for whole utterances",
+        ),
     ],
 )
 def test_a_wrong_command_line_is_refused(
@@ -85,3 +92,25 @@ def test_a_wrong_command_line_is_refused(
     assert complaint in captured.err
     assert captured.out == ""
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_cannot_stream_is_exported_for_whole_utterances_and_that_is_said(
+    offline_checkpoint: Path,
+    golden_tokens: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+):
+    arguments = ("--checkpoint", offline_checkpoint, "--tokens", golden_tokens)
+    model = ("pruned_transducer_stateless5", *arguments, "--format", "state-dict")
+    assert export(*model, "--output", tmp_path / "unsaid") == 0
+    captured = capfd.readouterr()
+    assert "whole utterances" in captured.out
+    assert "Warning: the bundle is for whole utterances" in captured.err
+    assert export(*model, "--output", tmp_path / "said", "--streaming-model", 0, "--json") == 0
+    captured = capfd.readouterr()
+    assert json.loads(captured.out)["streaming"] is False
+    assert "Warning" not in captured.err
+    assert export(*model, "--output", tmp_path / "must", "--streaming-model", 1) == 2
+    captured = capfd.readouterr()
+    assert "cannot stream: its convolutions see future frames" in captured.err
+    assert not (tmp_path / "must").exists()

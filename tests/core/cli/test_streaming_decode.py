@@ -166,6 +166,16 @@ def test_a_bundle_of_another_recipe_is_refused(
     assert f"the bundle is of recipe {RECIPE}" in capsys.readouterr().err
 
 
+def test_a_bundle_for_whole_utterances_is_refused(
+    offline_bundle: Bundle, corpus: tuple[object, ...], capsys: pytest.CaptureFixture[str]
+):
+    bundle = ("--bundle", offline_bundle.path)
+    assert streaming_decode(*bundle, *corpus, recipe="pruned_transducer_stateless5") == 1
+    error = capsys.readouterr().err
+    assert "the bundle is for whole utterances and cannot stream" in error
+    assert "calve decode --bundle" in error
+
+
 def test_steps_that_the_model_was_not_trained_for_are_warned_of_and_refused_under_strict(
     corpus: tuple[object, ...], capfd: pytest.CaptureFixture[str]
 ):

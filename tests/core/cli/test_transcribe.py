@@ -350,6 +350,33 @@ def test_an_encoder_that_cannot_stream_sees_whole_utterances(
         assert "cannot stream" in capfd.readouterr().err
 
 
+def test_a_bundle_for_whole_utterances_hears_what_its_checkpoint_hears(
+    offline_checkpoint: Path,
+    offline_bundle: Bundle,
+    golden_tokens: Path,
+    recordings: list[str],
+    capfd: pytest.CaptureFixture[str],
+):
+    checkpoint = ("--checkpoint", offline_checkpoint, "--tokens", golden_tokens)
+    recipe = ("--recipe", "pruned_transducer_stateless5")
+    assert transcribe(*checkpoint, *recipe, "--offline", *recordings, "--json") == 0
+    expected = of(capfd)
+    for threads in (1, 2):
+        options = ("--json", "--num-threads", threads)
+        assert transcribe(offline_bundle.path, *recordings, *options) == 0
+        assert of(capfd) == expected
+    assert any(tokens for tokens, _ in expected)
+
+
+def test_a_bundle_for_whole_utterances_has_no_chunks(
+    offline_bundle: Bundle, recordings: list[str], capfd: pytest.CaptureFixture[str]
+):
+    assert transcribe(offline_bundle.path, *recordings, "--chunk-ms", 320) == 2
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert "for whole utterances and has no chunks" in captured.err
+
+
 @pytest.mark.parametrize("mode", [(), ("--simulate-streaming", 1)])
 def test_chunks_that_a_checkpoint_was_not_trained_for_are_named_or_refused(
     digits: Path, mode: tuple[object, ...], capfd: pytest.CaptureFixture[str]
