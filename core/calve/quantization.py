@@ -22,7 +22,7 @@ from calve.bundle import (
     write_manifest,
 )
 from calve.config import resolve
-from calve.errors import BundleError, ConfigError
+from calve.errors import BundleError, ConfigError, PluginError
 from calve.files import atomic_dir, atomic_file, file_sha256
 from calve.golden import Golden
 from calve.parity import compare
@@ -201,7 +201,7 @@ def quantize(
       PluginError: if no plugin provides the scheme for the bundle's format.
     """
     source = Bundle.open(bundle)
-    spec = registry().quantizers.get((source.manifest.format, scheme))
+    spec = _quantizer(source, scheme)
     if spec.scheme in source.manifest.precision.values():
         raise BundleError(
             f"the bundle is {scheme} already",
@@ -221,6 +221,17 @@ def quantize(
             source, _options(spec, options), folder, Path(scratch), progress
         )
         return _finish(source, quantizer(workspace), folder)
+
+
+def _quantizer(source: Bundle, scheme: str) -> QuantizerSpec:
+    formats = [of_format for of_format, name in registry().quantizers.names() if name == scheme]
+    if formats and source.manifest.format not in formats:
+        raise PluginError(
+            f"no plugin quantises {source.manifest.format} bundles to {scheme}",
+            where=source.path,
+            fix=f"export the checkpoint to {' or '.join(formats)} and quantise that bundle",
+        )
+    return registry().quantizers.get((source.manifest.format, scheme))
 
 
 def _options(spec: QuantizerSpec, given: dict[str, Any]) -> Any:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.geometry import StreamingGeometry
-from calve.protocols import States
 
 __all__ = ["RandomSession", "SpellingSession"]
 
@@ -25,18 +24,6 @@ class _SymbolSession:
     initial_symbol = 0
     context_size = 2
     vocab_size = 11
-
-    def init_states(self, batch_size: int = 1) -> States:
-        return {"state": np.zeros((batch_size, 1), np.float32)}
-
-    def select_states(self, states: States, rows: Sequence[int]) -> States:
-        return {name: state[list(rows)] for name, state in states.items()}
-
-    def join_states(self, parts: Sequence[States]) -> States:
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-    def encode_chunk(self, features: Float32Array, states: States) -> tuple[Float32Array, States]:
-        raise NotImplementedError("a search does not encode")
 
 
 class RandomSession(_SymbolSession):

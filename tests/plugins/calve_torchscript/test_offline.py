@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from calve.bundle import Bundle, open_bundle
 from calve.checkpoint import CheckpointChoice
 from calve.decoding import OfflineRecognizer
-from calve.errors import BundleError, ConfigError
+from calve.errors import BundleError, ConfigError, PluginError
 from calve.exporting import export
 from calve.golden import Golden
 from calve.metadata import read_metadata
@@ -261,8 +261,9 @@ def test_the_class_of_the_encoder_says_that_it_is_for_whole_utterances(
 
 def test_it_is_not_quantised(offline_bundle: OfflineBundle, tmp_path: Path) -> None:
     bundle = offline_bundle(CONFORMERS[-1], "jit-script")
-    with pytest.raises(Exception, match="jit-script"):
+    with pytest.raises(PluginError, match="no plugin quantises jit-script bundles") as caught:
         quantize(bundle.path, output=tmp_path / "int8")
+    assert caught.value.fix == "export the checkpoint to ncnn and quantise that bundle"
     assert list(tmp_path.iterdir()) == []
 
 
