@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from calve.errors import BundleError, CalveError, ConfigError
+from calve.errors import BundleError, CalveError, ConfigError, PluginError
 from calve.features import FeatureConfig
 from calve.files import atomic_file, file_sha256
 from calve.geometry import StreamingGeometry
@@ -237,7 +237,7 @@ class Bundle:
         """Load the networks with the runtime of the bundle's format, to see whole utterances.
 
         Raises:
-          PluginError: if the runtime is not installed.
+          PluginError: if the runtime is not installed, or is not for whole utterances.
           BundleError: if it cannot load the networks, or the bundle streams.
         """
         if self.manifest.streaming:
@@ -246,7 +246,13 @@ class Bundle:
                 where=self.path,
                 fix="export the model with `--streaming-model 0`",
             )
-        session: OfflineSession = self._open(num_threads)
+        session = self._open(num_threads)
+        if not isinstance(session, OfflineSession):
+            raise PluginError(
+                f"the runtime {self.manifest.runtime} does not see whole utterances",
+                where=self.path,
+                fix="its driver must open such a bundle as an OfflineSession",
+            )
         return session
 
     def session(self, *, num_threads: int = 1) -> StreamingSession | OfflineSession:

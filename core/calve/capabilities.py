@@ -26,11 +26,11 @@ from calve.protocols import Progress
 from calve.quantization import quantize
 from calve.registry import registry
 from calve.requirements import missing_for_extra
-from calve.specs import ClientSpec, EncoderSpec, ExporterSpec
+from calve.specs import EncoderSpec, ExporterSpec
 from calve.tiny import TinyModel, make_tiny_model
 from calve.verification import FAILED, PASSED, SKIPPED, check_bundle, check_client
 
-__all__ = ["OFFLINE", "STREAMING", "Cell", "Variant", "capabilities", "variants"]
+__all__ = ["OFFLINE", "STREAMING", "Cell", "Variant", "capabilities", "runtimes_of", "variants"]
 
 STREAMING, OFFLINE = "streaming", "offline"
 
@@ -69,14 +69,9 @@ class Variant:
         return STREAMING if self.streaming else OFFLINE
 
     @property
-    def clients(self) -> tuple[ClientSpec, ...]:
-        """Runtimes of other projects that open it; all of them want to stream."""
-        return self.exporter.clients if self.streaming else ()
-
-    @property
     def runtimes(self) -> tuple[str, ...]:
-        """Everything that opens it: calve's driver, then the clients."""
-        return (self.exporter.runtime, *(client.name for client in self.clients))
+        """Everything that opens it; all clients want to stream."""
+        return runtimes_of(self.exporter) if self.streaming else (self.exporter.runtime,)
 
     def is_claimed(self, runtime: str) -> bool:
         """Whether the format is claimed for the encoder, and that the runtime opens it."""
@@ -153,6 +148,11 @@ def variants(
     ]
 
 
+def runtimes_of(exporter: ExporterSpec) -> tuple[str, ...]:
+    """Everything that opens a format: calve's driver, then the clients."""
+    return (exporter.runtime, *(client.name for client in exporter.clients))
+
+
 def capabilities(
     recipes: Sequence[str] | None = None,
     formats: Sequence[str] | None = None,
@@ -219,7 +219,7 @@ class _Trial:
             return
         self._bundles.setdefault((variant.format, variant.streaming), []).append(bundle)
         yield _cell(variant, exporter.runtime, PASSED, "agrees with torch", bundle)
-        for client in variant.clients:
+        for client in exporter.clients if variant.streaming else ():
             check = check_client(bundle, client)
             yield _cell(variant, client.name, check.outcome, check.detail)
 

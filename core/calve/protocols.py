@@ -141,6 +141,7 @@ class Session(Protocol):
         """encoder_out (N, D), decoder_out (N, D') -> logits (N, vocab_size)."""
 
 
+@runtime_checkable
 class StreamingSession(Session, Protocol):
     """A session whose encoder goes step by step."""
 
@@ -161,6 +162,7 @@ class StreamingSession(Session, Protocol):
         """features (N, T, C), T = ``geometry.segment`` -> encoder_out (N, T', D), next states."""
 
 
+@runtime_checkable
 class OfflineSession(Session, Protocol):
     """A session whose encoder sees whole utterances at once."""
 

@@ -132,12 +132,21 @@ class ExporterConformance:
                 observe(reference, golden.features, geometry),
                 observe(bundle.runtime(), golden.features, geometry),
                 precision=precision,
-                chunk_ms=geometry.chunk_ms,
             )
             try:
                 report.check_quantized() if precision == "int8" else report.check()
             except ExportError as error:
                 fail(f"{precision}: {error.what}")
+
+    def test_it_is_for_whole_utterances_if_it_says_so(self) -> None:
+        if not self._spec().offline:
+            raise SkipTest(f"the format {self.format} is for streaming alone")
+        with tempfile.TemporaryDirectory(prefix="calve-conformance-") as folder:
+            bundle = self._export(Path(folder) / "offline", streaming=False)
+            for check in check_bundle(bundle):
+                require(
+                    check.outcome != FAILED, f"in whole utterances, {check.name}: {check.detail}"
+                )
 
     def test_other_precisions_take_fewer_bytes_than_fp32(self) -> None:
         if "fp32" not in self._spec().precisions:
@@ -247,7 +256,7 @@ class ExporterConformance:
         first = next(iter(self._spec().precisions))
         return kept_bundle(self._recipe(), self.format, precision or first)
 
-    def _export(self, output: Path) -> Bundle:
+    def _export(self, output: Path, *, streaming: bool = True) -> Bundle:
         model = tiny_model(self._recipe())
         with tempfile.TemporaryDirectory(prefix="calve-conformance-") as folder:
             checkpoint, tokens = model.write(Path(folder))
@@ -257,6 +266,7 @@ class ExporterConformance:
                 tokens=tokens,
                 output=output,
                 format=self.format,
+                streaming=streaming,
                 overrides=model.options,
             )
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from calve.bundle import Bundle
 from calve.discovery import load_driver
 from calve.errors import CalveError, PluginError
-from calve.protocols import Session, States
+from calve.protocols import States, StreamingSession
 from calve.registry import registry
 from calve.testing.checks import fail, require
 from calve.testing.trials import (
@@ -59,7 +59,10 @@ class RuntimeConformance:
 
     def test_a_session_says_what_its_bundle_says(self) -> None:
         session, manifest = self._open(), self._bundle().manifest
-        require(isinstance(session, Session), "what it opens lacks methods of a Session")
+        require(
+            isinstance(session, StreamingSession),
+            "what it opens lacks methods of a StreamingSession",
+        )
         said = {
             "geometry": manifest.geometry,
             "feature_dim": manifest.features.num_mel_bins,
@@ -191,9 +194,9 @@ class RuntimeConformance:
             fail(f"no export format names the runtime {self.runtime!r}: say which format it opens")
         return named[0]
 
-    def _open(self, num_threads: int = 1) -> Session:
+    def _open(self, num_threads: int = 1) -> StreamingSession:
         driver = load_driver("calve.runtimes", self.runtime)
-        session: Session = driver.open(self._bundle(), num_threads=num_threads)
+        session: StreamingSession = driver.open(self._bundle(), num_threads=num_threads)
         return session
 
     def _audio(self, streams: int) -> Float32Array:
@@ -213,11 +216,11 @@ class RuntimeConformance:
         shape = (streams, manifest.context_size)
         return np.random.default_rng(1).integers(0, manifest.vocab_size, shape)
 
-    def _encode(self, session: Session, audio: Float32Array) -> Float32Array:
+    def _encode(self, session: StreamingSession, audio: Float32Array) -> Float32Array:
         return self._steps(session, audio, session.init_states(len(audio)), range(_STEPS))[0]
 
     def _steps(
-        self, session: Session, audio: Float32Array, states: States, numbers: Sequence[int]
+        self, session: StreamingSession, audio: Float32Array, states: States, numbers: Sequence[int]
     ) -> tuple[Float32Array, States]:
         """The encoder frames of some steps, (N, T', D), and the states after them."""
         geometry = session.geometry

@@ -34,6 +34,7 @@ STEPS = "its_steps_have_names_of_their_own"
 NEEDS = "what_it_needs_can_be_installed"
 PRECISION = "each_precision_is_what_it_says_and_is_verified"
 TORCH = "it_answers_as_torch_does"
+OFFLINE = "it_is_for_whole_utterances_if_it_says_so"
 SMALLER = "other_precisions_take_fewer_bytes_than_fp32"
 WHOLE = "a_bundle_is_whole_and_may_be_moved"
 ALONE = "it_writes_into_its_folder_alone"
@@ -233,6 +234,15 @@ def test_a_precision_that_saves_nothing_is_found(replaced: Replaced, failures: F
     found = failures(QuickConformance)
     assert list(found) == [SMALLER]
     assert "fp16 takes" in found[SMALLER]
+
+
+def test_a_format_that_is_not_for_whole_utterances_as_it_says_is_found(
+    replaced: Replaced, failures: Failures
+) -> None:
+    assert failures(OnnxConformance, OFFLINE) == {}
+    replaced(registry().exporters, "onnx", offline=True)
+    says = "the runtime onnx does not see whole utterances"
+    assert says in failures(OnnxConformance, OFFLINE)[OFFLINE]
 
 
 @pytest.mark.parametrize(

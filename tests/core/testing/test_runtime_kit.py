@@ -197,7 +197,7 @@ def test_a_sound_runtime_passes_every_check(failures: Failures) -> None:
 @pytest.mark.parametrize(
     ("opened", "says", "expected"),
     [
-        (without_methods, "lacks methods of a Session", None),
+        (without_methods, "lacks methods of a StreamingSession", None),
         (with_attribute("blank_id", 1), "blank_id is 1, and the bundle's 0", {SAYS}),
         (with_attribute("feature_dim", 40), "feature_dim is 40", {SAYS}),
         (with_attribute("context_size", 1), "context_size is 1", {SAYS}),
