@@ -26,6 +26,7 @@ from calve_pruned_transducer.blocks import Blocks
 from calve_pruned_transducer.config import ConformerConfig
 from calve_pruned_transducer.layer import ConformerLayers
 from calve_pruned_transducer.masks import cache_mask, chunk_mask, padding_mask, random_chunk_mask
+from calve_pruned_transducer.runtime_form import RuntimeConformer
 from calve_transducer.subsampling import SUBSAMPLING_FACTOR
 
 __all__ = ["Conformer", "output_lens"]
@@ -240,6 +241,15 @@ class Conformer(nn.Module):
             "processed": states["processed"] + y_lens,
         }
         return self._output(y), y_lens, next_states
+
+    def runtime_form(self) -> RuntimeConformer:
+        """What the torch runtime steps with, if this encoder is plain (converted)."""
+        return RuntimeConformer(self)
+
+    def step_lens(self, x_lens: Tensor) -> Tensor:
+        """Output frames of one step over segments of ``x_lens`` (N,) frames, in the same dtype."""
+        y_lens = output_lens(x_lens) - 2
+        return y_lens - self.right_context if self.trims_right_context else y_lens
 
     def _encode(self, embedded: Tensor, hidden: Tensor, padding: Tensor, warmup: float) -> Tensor:
         positions = relative_positions(embedded.size(1), 0, embedded)

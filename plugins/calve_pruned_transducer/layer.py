@@ -58,7 +58,7 @@ class ConformerLayer(nn.Module):
           y, and what the attention and the convolution saw, their caches included.
         """
         share = self.feed_forward_share
-        y = x + share * self.dropout(self.feed_forward_macaron(self.norm_ff_macaron(x)))
+        y = x.add(self.dropout(self.feed_forward_macaron(self.norm_ff_macaron(x))), alpha=share)
         attended, attention_inputs = self.self_attn(
             self.norm_mha(y), positions, hidden, attention_cache
         )
@@ -67,7 +67,7 @@ class ConformerLayer(nn.Module):
             self.norm_conv(y), padding, convolution_cache
         )
         y = y + self.dropout(convolved)
-        y = y + share * self.dropout(self.feed_forward(self.norm_ff(y)))
+        y = y.add(self.dropout(self.feed_forward(self.norm_ff(y))), alpha=share)
         y = self.bypass(self.norm_final(self.balancer(y)), x, warmup)
         return y, attention_inputs, convolution_inputs
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -21,7 +21,9 @@ from calve_transducer.scaling import (
     double_swish,
 )
 
-__all__ = ["PlainBasicNorm", "PlainDoubleSwish", "to_plain"]
+__all__ = ["PlainBasicNorm", "PlainDoubleSwish", "convert_modules", "linear_layer", "to_plain"]
+
+Converters = Mapping[type[nn.Module], Callable[[Any], nn.Module]]
 
 
 class PlainBasicNorm(nn.Module):
@@ -50,19 +52,41 @@ def to_plain(module: nn.Module) -> nn.Module:
     The result computes the same and can be traced. Weights without a scale are shared with
     ``module``, the others are new.
     """
-    convert = _CONVERTERS.get(type(module))
-    plain = _shallow_copy(module) if convert is None else convert(module)
-    return plain.eval()
+    return convert_modules(module, _CONVERTERS).eval()
 
 
-def _shallow_copy(module: nn.Module) -> nn.Module:
+def convert_modules(module: nn.Module, converters: Converters) -> nn.Module:
+    """A copy of a module in which those of some types, itself included, are replaced.
+
+    Args:
+      module: Weights that no converter makes anew are shared with it.
+      converters: By type, what makes the replacement of a module.
+    """
+    convert = converters.get(type(module))
+    if convert is not None:
+        return convert(module)
     duplicate = copy.copy(module)
     duplicate._parameters = module._parameters.copy()
     duplicate._buffers = module._buffers.copy()
     duplicate._modules = {
-        name: None if child is None else to_plain(child) for name, child in module._modules.items()
+        name: None if child is None else convert_modules(child, converters)
+        for name, child in module._modules.items()
     }
     return duplicate
+
+
+def linear_layer(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A linear layer with these weights, which learns nothing.
+
+    Args:
+      weight: (outputs, inputs).
+      bias: (outputs,), if any.
+    """
+    layer = _without_storage(
+        lambda: nn.Linear(weight.size(1), weight.size(0), bias=bias is not None)
+    )
+    _assign(layer, weight, bias)
+    return layer  # type: ignore[return-value]
 
 
 def _without_storage(build: Callable[[], nn.Module]) -> nn.Module:
@@ -84,11 +108,7 @@ def _assign(layer: Any, weight: Tensor, bias: Tensor | None) -> nn.Module:
 
 @torch.no_grad()
 def _plain_linear(scaled: ScaledLinear) -> nn.Module:
-    weight, bias = scaled.scaled_parameters()
-    plain = _without_storage(
-        lambda: nn.Linear(scaled.in_features, scaled.out_features, bias=bias is not None)
-    )
-    return _assign(plain, weight, bias)
+    return linear_layer(*scaled.scaled_parameters())
 
 
 def _plain_convolution(kind: type[nn.Module]) -> Callable[[Any], nn.Module]:
@@ -147,7 +167,7 @@ def _identity(_: ActivationBalancer) -> nn.Module:
     return nn.Identity()
 
 
-_CONVERTERS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+_CONVERTERS: Converters = {
     ActivationBalancer: _identity,
     BasicNorm: _plain_norm,
     DoubleSwish: _plain_double_swish,

@@ -135,7 +135,11 @@ class TorchRuntime:
             any; by default what is fastest.
         """
         torch.set_num_threads(num_threads)
-        return TorchSession(to_plain(getattr(bundle, "model", bundle)), conventions)
+        model: Any = to_plain(getattr(bundle, "model", bundle))
+        if hasattr(model.encoder, "runtime_form"):
+            with torch.no_grad():
+                model.encoder = model.encoder.runtime_form().eval()
+        return TorchSession(model, conventions)
 
     @staticmethod
     def bind(model: Any) -> TorchSession:
