@@ -61,6 +61,8 @@ class StreamingEncoder(Protocol):
 
     One that sees more in whole utterances than step by step also has ``stream_at_once(x, x_lens)``:
     a call like that on whole utterances, of a whole number of steps, which masks the difference.
+    One that steps faster in another arrangement has ``runtime_form()``: an encoder like this one,
+    with states of its own, for whole segments; the torch runtime calls it on a plain encoder.
 
     N is the batch size, T the number of feature frames, C the feature dimension, T' the number
     of output frames, D the output dimension.

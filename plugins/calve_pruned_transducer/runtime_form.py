@@ -29,7 +29,7 @@ from calve_transducer.conversion import (
 __all__ = ["RuntimeConformer"]
 
 _STREAMS_AT_ONCE = 16
-"""Of so many streams, what the front end computes in between still fits into a processor's cache."""
+"""For so many, what the front end computes in between still fits into a processor's cache."""
 
 
 class RuntimeConformer(nn.Module):
@@ -160,7 +160,9 @@ class RuntimeAttention(nn.Module):
         content_bias, position_bias = attention.position_biases()
         self.in_proj = linear_layer(
             torch.cat((query, query, key, value)),
-            torch.cat((query_bias + content_bias, query_bias + position_bias, key_bias, value_bias)),
+            torch.cat(
+                (query_bias + content_bias, query_bias + position_bias, key_bias, value_bias)
+            ),
         )
 
     def of_zeros(self, streams: int, frames: int) -> Tensor:
@@ -244,7 +246,8 @@ class RuntimeConvolution(nn.Module):
         """
         gated = functional.glu(self.pointwise_conv1(x), dim=-1)
         seen = torch.cat((cache, gated.transpose(1, 2)), dim=2)
-        y = self.norm(self.depthwise_conv(seen).transpose(1, 2))
+        # Contiguous, or else the last layer would take each stream for a matrix of its own.
+        y = self.norm(self.depthwise_conv(seen).transpose(1, 2).contiguous())
         return self.pointwise_conv2(self.activation(y)), seen
 
 
