@@ -19,6 +19,7 @@ from calve.api import DataError
 from calve.audio import Float32Array
 from calve.protocols import Batch
 from calve_lhotse.extractor import CalveFbank
+from calve_lhotse.reasons import reason
 
 __all__ = ["PADDING", "BatchMaker", "spec_augment"]
 
@@ -90,7 +91,7 @@ class BatchMaker:
             # lhotse tries several audio back ends and storages; each fails with a type of its own.
             what = "audio" if self.on_the_fly else "features"
             raise DataError(
-                f"cannot read the {what} of an utterance: {error}",
+                f"cannot read the {what} of an utterance: {reason(error)}",
                 where=cut.id,
                 fix="prepare the corpus again",
             ) from error

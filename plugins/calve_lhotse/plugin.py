@@ -33,7 +33,7 @@ def calve_register_datasets() -> Iterable[DatasetSpec]:
             ),
             _stage("utterances", "fsdd.utterances", "join digits into connected utterances"),
             _stage("features", "fsdd.cuts", "compute 80-dimensional filter banks"),
-            _stage("lang", "fsdd.lang", "train the sentencepiece model, write tokens.txt"),
+            _stage("lang", "fsdd.lang", "train the BPE model, write tokens.txt and the lexicon"),
             _stage(
                 "validate", "fsdd.validation", "check that splits share nothing and files agree"
             ),

@@ -1,4 +1,4 @@
-"""Stage ``lang``: the sentencepiece model and the symbol table."""
+"""Stage ``lang``: the BPE model, its symbols and the lexicon."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from lhotse import SupervisionSet
 
+from calve_lhotse.stages.lang import write_lang
 from calve_lhotse.stamps import stamp_of, stamped
-from calve_lhotse.subwords import train_subwords
 
 if TYPE_CHECKING:
     from calve.protocols import Progress
@@ -19,19 +19,14 @@ __all__ = ["lang"]
 
 
 def lang(options: FsddOptions, progress: Progress) -> Mapping[str, object]:
-    """Write ``lang/{transcripts.txt,bpe.model,tokens.txt}``."""
+    """Write ``lang/``: ``bpe.model``, ``tokens.txt`` and the lexicon of the digits."""
     key = {
         "audio": stamp_of(options.data_dir / "audio", "utterances"),
         "vocab_size": options.vocab_size,
     }
     with stamped(options.data_dir / "lang", key) as output:
         if output.is_new:
-            progress.start("training the sentencepiece model")
-            transcripts = _transcripts(options.data_dir)
-            (output.folder / "transcripts.txt").write_text("".join(f"{t}\n" for t in transcripts))
-            pieces = train_subwords(transcripts, output.folder, options.vocab_size)
-            progress.finish()
-            output.report.update(transcripts=len(transcripts), symbols=pieces)
+            write_lang(output, _transcripts(options.data_dir), options.vocab_size, progress)
     return output.report
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from calve_lhotse.stages.options import ExtractionOptions
 
-@dataclass(frozen=True)
-class FsddOptions:
+__all__ = ["FsddOptions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FsddOptions(ExtractionOptions):
     """What to prepare, from where, and how much of it."""
 
     root: Path = field(
         metadata={"help": "The data set: the folder of the recordings, or its parent."}
     )
     data_dir: Path = field(default=Path("data/fsdd"), metadata={"help": "Where to write."})
-    jobs: int = field(default=2, metadata={"help": "Processes that work side by side."})
     seed: int = field(default=0, metadata={"help": "Everything random follows from it."})
     held_out_speaker: str = field(default="theo", metadata={"help": "Never heard in training."})
     train_variants: int = field(

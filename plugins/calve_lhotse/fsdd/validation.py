@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from lhotse import CutSet, qa
+from lhotse import CutSet
 
 from calve.api import DataError
-from calve.tokens import SymbolTable
 from calve_lhotse.fsdd.cuts import load_cuts
 from calve_lhotse.fsdd.recordings import SPLITS
+from calve_lhotse.stages.validation import check_cuts, check_symbols
 from calve_lhotse.stamps import stamp_of
-from calve_lhotse.subwords import MODEL_NAME, TOKENS_NAME, load_subwords
 
 if TYPE_CHECKING:
     from calve.protocols import Progress
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["validate"]
 
-_CUTS_READ_PER_SPLIT = 20
+_CUTS_BETWEEN_READS = 50
 
 
 def validate(options: FsddOptions, progress: Progress) -> Mapping[str, object]:
@@ -30,32 +29,22 @@ def validate(options: FsddOptions, progress: Progress) -> Mapping[str, object]:
     Raises:
       DataError: for the first thing that is wrong.
     """
-    stamp_of(options.data_dir / "fbank", "features")
-    stamp_of(options.data_dir / "lang", "lang")
+    folder = options.data_dir / "fbank"
+    stamp_of(folder, "features")
     progress.start("validating", len(SPLITS))
     splits = {}
     for split in SPLITS:
-        splits[split] = load_cuts(options.data_dir, split)
-        _check_cuts(split, splits[split])
+        cuts = load_cuts(options.data_dir, split)
+        check_cuts(split, cuts, folder, cuts_between_reads=_CUTS_BETWEEN_READS)
+        splits[split] = cuts
         progress.advance()
     _check_disjoint(splits, options.held_out_speaker)
-    _check_symbols(options, splits)
+    spoken = {
+        split: {cut.id: cut.supervisions[0].text for cut in cuts} for split, cuts in splits.items()
+    }
+    check_symbols(options.data_dir / "lang", spoken)
     progress.finish()
     return {"speakers": {split: len(_speakers(cuts)) for split, cuts in splits.items()}}
-
-
-def _check_cuts(split: str, cuts: CutSet) -> None:
-    """All manifests agree with themselves, and some of them with the files."""
-    step = max(1, len(cuts) // _CUTS_READ_PER_SPLIT)
-    try:
-        for index, cut in enumerate(cuts):
-            qa.validate(cut, read_data=index % step == 0)
-    except (AssertionError, OSError, ValueError) as error:
-        raise DataError(
-            f"the {split} split is damaged: {error}",
-            where=cut.id,
-            fix="remove the data directory and prepare again",
-        ) from error
 
 
 def _check_disjoint(splits: Mapping[str, CutSet], held_out_speaker: str) -> None:
@@ -69,20 +58,6 @@ def _check_disjoint(splits: Mapping[str, CutSet], held_out_speaker: str) -> None
     for split in ("train", "valid", "test"):
         if held_out_speaker in _speakers(splits[split]):
             raise DataError(f"{held_out_speaker} is heard in the {split} split")
-
-
-def _check_symbols(options: FsddOptions, splits: Mapping[str, CutSet]) -> None:
-    """No transcript needs the unknown symbol, which sherpa-ncnn drops silently."""
-    lang = options.data_dir / "lang"
-    subwords, symbols = load_subwords(lang / MODEL_NAME), SymbolTable.read(lang / TOKENS_NAME)
-    if len(subwords) != len(symbols) or symbols.unk_id != subwords.unk_id():
-        raise DataError("the sentencepiece model and tokens.txt do not belong together", where=lang)
-    transcripts = {cut.supervisions[0].text for cuts in splits.values() for cut in cuts}
-    unknown = [text for text in transcripts if symbols.unk_id in subwords.encode(text)]
-    if unknown:
-        raise DataError(
-            f"no symbols spell {unknown[0]!r}", where=lang, fix="choose a larger --vocab-size"
-        )
 
 
 def _recordings(cuts: CutSet) -> set[str]:

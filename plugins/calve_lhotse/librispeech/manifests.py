@@ -12,9 +12,9 @@ from lhotse import Recording, SupervisionSegment
 from lhotse.recipes.librispeech import parse_utterance
 
 from calve.api import DataError
-from calve.discovery import describe
 from calve_lhotse.corpus import Corpus
 from calve_lhotse.parallel import parallel_map
+from calve_lhotse.reasons import reason
 from calve_lhotse.stages.manifests import write_corpus, write_part
 from calve_lhotse.stamps import stamped
 
@@ -125,7 +125,7 @@ def _utterance(part: Path, line: TranscriptLine) -> tuple[Recording, Supervision
     except Exception as error:
         # lhotse tries several audio back ends; each fails with a type of its own.
         raise DataError(
-            f"cannot read the recording of {name}: {describe(error)}",
+            f"cannot read the recording of {name}: {reason(error)}",
             where=where,
             fix="unpack the archive again",
         ) from error

@@ -10,10 +10,10 @@ from lhotse import CutSet, Recording, RecordingSet
 from lhotse.cut import Cut
 
 from calve.api import DataError
-from calve.discovery import describe
 from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.musan.cuts import noise_path
 from calve_lhotse.parallel import parallel_map
+from calve_lhotse.reasons import reason
 from calve_lhotse.stages.features import CUTS_PER_SHARD, store_shards
 from calve_lhotse.stages.manifests import check_recordings
 from calve_lhotse.stages.storage import Archives
@@ -97,7 +97,7 @@ def _recording(path: Path) -> Recording:
     except Exception as error:
         # lhotse tries several audio back ends; each fails with a type of its own.
         raise DataError(
-            f"cannot read a recording of MUSAN: {describe(error)}",
+            f"cannot read a recording of MUSAN: {reason(error)}",
             where=path,
             fix="unpack its archive again",
         ) from error

@@ -11,8 +11,8 @@ from lhotse import CutSet, Recording, RecordingSet, SupervisionSegment, Supervis
 from lhotse.cut import MonoCut, MultiCut
 
 from calve.api import DataError
-from calve.discovery import describe
 from calve_lhotse.corpus import Corpus
+from calve_lhotse.reasons import reason
 from calve_lhotse.stages.manifests import write_corpus, write_part
 from calve_lhotse.stamps import stamped
 
@@ -140,7 +140,7 @@ def _read(kind: type, path: Path) -> Iterator[Any]:
     except Exception as error:
         # Whatever is wrong with a manifest, lhotse's readers say it in their own way.
         raise DataError(
-            f"cannot read this as a {kind.__name__}: {describe(error)}",
+            f"cannot read this as a {kind.__name__}: {reason(error)}",
             where=path,
             fix="write it again with lhotse",
         ) from error

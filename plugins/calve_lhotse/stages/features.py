@@ -12,11 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from lhotse import CutSet
+from lhotse import CutSet, RecordingSet, SupervisionSet
 from lhotse.cut import Cut
 
 from calve.parallel import ordered_map
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from calve.protocols import Progress
     from calve_lhotse.stages.options import ExtractionOptions, PreparationOptions
 
-__all__ = ["features", "store_shards"]
+__all__ = ["CUTS_PER_SHARD", "features", "store_shards", "utterances"]
 
 CUTS_PER_SHARD = 500
 
@@ -57,7 +56,7 @@ def _features_of(
         key["shar"] = [path.absolute() for path in options.shar_dir]
     with resumable(folder, key) as output:
         if output.is_new:
-            cuts = _utterances(options.data_dir, corpus, part)
+            cuts = utterances(*read_manifests(options.data_dir, corpus, part))
             output.report.update(
                 store_shards(
                     _at_speeds(cuts, speeds) if part in corpus.train else iter(cuts),
@@ -120,9 +119,8 @@ def store_shards(
     return {**report, "frames": frames} if frames else report
 
 
-def _utterances(data_dir: Path, corpus: Corpus, part: str) -> list[Cut]:
+def utterances(recordings: RecordingSet, supervisions: SupervisionSet) -> list[Cut]:
     """One cut for each supervision, in the order of their names."""
-    recordings, supervisions = read_manifests(data_dir, corpus, part)
     cuts = CutSet.from_manifests(recordings=recordings, supervisions=supervisions)
     trimmed = cuts.trim_to_supervisions(keep_overlapping=False)
     named = [_named_as_supervision(cut) for cut in trimmed]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,14 @@ from calve_graphs.preparation import prepare_graph, prepare_lang
 from calve_lhotse.corpus import Corpus
 from calve_lhotse.stages.language_model import arpa_path, arpa_words
 from calve_lhotse.stages.transcripts import training_stamps, training_transcripts
-from calve_lhotse.stamps import added, stamp_of, stamped
+from calve_lhotse.stamps import StageOutput, added, stamp_of, stamped
 from calve_lhotse.subwords import MODEL_NAME, load_subwords, train_subwords
 
 if TYPE_CHECKING:
     from calve.protocols import Progress
     from calve_lhotse.stages.options import PreparationOptions
 
-__all__ = ["graphs", "lang", "lang_folder"]
+__all__ = ["graphs", "lang", "lang_folder", "write_lang"]
 
 
 def lang_folder(data_dir: Path, vocab_size: int) -> Path:
@@ -47,18 +47,40 @@ def _lang_of(
     }
     with stamped(folder, key) as output:
         if output.is_new:
-            progress.start(f"training {size} symbols")
             lines = training_transcripts(options.data_dir, corpus)
-            symbols = train_subwords(lines, output.folder, size)
-            words = {word for line in lines for word in line.split()}
-            words.update(arpa_words(arpa_path(options.data_dir)))
-            model = load_subwords(output.folder / MODEL_NAME)
-            unspellable = prepare_lang(output.folder, model, words)
-            progress.finish()
-            output.report.update(symbols=symbols, words=len(words) - len(unspellable))
-            if unspellable:
-                output.report["words_without_spelling"] = len(unspellable)
+            write_lang(output, lines, size, progress, arpa_words(arpa_path(options.data_dir)))
     return output.report
+
+
+def write_lang(
+    output: StageOutput,
+    transcripts: Sequence[str],
+    vocab_size: int,
+    progress: Progress,
+    more_words: Iterable[str] = (),
+) -> None:
+    """Train a BPE model and write it, ``tokens.txt`` and the lexicon into a stage's output.
+
+    Args:
+      output: Where to write and report.
+      transcripts: What the model is trained on; the lexicon has all of their words.
+      vocab_size: Symbols of the model.
+      progress: Shows that something happens.
+      more_words: Further words of the lexicon.
+
+    Raises:
+      DataError: if such a model cannot be trained.
+    """
+    progress.start(f"training {vocab_size} symbols")
+    symbols = train_subwords(transcripts, output.folder, vocab_size)
+    words = {word for line in transcripts for word in line.split()} | set(more_words)
+    unspellable = prepare_lang(output.folder, load_subwords(output.folder / MODEL_NAME), words)
+    progress.finish()
+    output.report.update(
+        transcripts=len(transcripts), symbols=symbols, words=len(words) - len(unspellable)
+    )
+    if unspellable:
+        output.report["words_without_spelling"] = len(unspellable)
 
 
 def graphs(options: PreparationOptions, progress: Progress) -> Mapping[str, object]:

@@ -22,9 +22,9 @@ from lhotse.shar import ArrayTarWriter, AudioTarWriter
 from lhotse.shar.utils import to_shar_placeholder
 
 from calve.api import DataError
-from calve.discovery import describe
 from calve.files import atomic_file
 from calve_lhotse.extractor import CalveFbank
+from calve_lhotse.reasons import reason
 from calve_lhotse.shar import cuts_name, field_name, shards_name
 from calve_lhotse.stamps import StageOutput
 
@@ -65,15 +65,19 @@ class Archives:
       manifest: Name of the manifest that lists all cuts.
       final: Where the archives will be found, relative to the data directory; None if no features
         are stored at all.
+      prefix: Begins the names of the archives, where several parts share a folder.
+      audio_root: What relative paths of recordings count from; they are stored as they are.
     """
 
     folder: Path
     manifest: str
     final: Path | None
+    prefix: str = ""
+    audio_root: Path = Path()
 
     def cuts_file(self, number: int) -> Path:
         """See `Storage`."""
-        return self.folder / f"shard-{number:05d}.jsonl.gz"
+        return self.folder / f"{self.prefix}shard-{number:05d}.jsonl.gz"
 
     def write(self, shard: Shard) -> None:
         """See `Storage`."""
@@ -94,9 +98,9 @@ class Archives:
 
     def _with_features(self, shard: Shard) -> list[Cut]:
         assert self.final is not None
-        name = f"feats-{shard.number:05d}.lca"
+        name = f"{self.prefix}feats-{shard.number:05d}.lca"
         with atomic_file(self.folder / name) as temporary, LilcomChunkyWriter(temporary) as storage:
-            stored = [_with_features(cut, storage) for cut in shard.cuts]
+            stored = [_with_features(cut, storage, self.audio_root) for cut in shard.cuts]
         for cut in stored:
             cut.features = replace(cut.features, storage_path=str(self.final / name))
         return stored
@@ -173,9 +177,9 @@ def _audio_moved(cut: Cut, tar: AudioTarWriter) -> Cut:
     return replace(cut, start=0.0, recording=placeholder)
 
 
-def _with_features(cut: Cut, storage: FeaturesWriter) -> Cut:
+def _with_features(cut: Cut, storage: FeaturesWriter, audio_root: Path = Path()) -> Cut:
     with _reading(cut):
-        samples: np.ndarray = cut.load_audio()
+        samples: np.ndarray = cut.with_recording_path_prefix(audio_root).load_audio()
     manifest = CalveFbank().extract_from_samples_and_store(
         samples, storage, cut.sampling_rate, offset=cut.start, channel=cut.channel
     )
@@ -189,7 +193,7 @@ def _reading(cut: Cut) -> Iterator[None]:
     except Exception as error:
         # lhotse tries several audio back ends; each fails with a type of its own.
         raise DataError(
-            f"cannot read the audio of {cut.id}: {describe(error)}",
+            f"cannot read the audio of {cut.id}: {reason(error)}",
             where=cut.recording.sources[0].source,
             fix="fetch this recording again; what is finished will not be repeated",
         ) from error

@@ -195,7 +195,10 @@ def test_without_buckets_an_epoch_is_whole_as_well(open_split, prepared: Path) -
 def test_features_on_the_fly_are_those_that_would_have_been_stored(open_split) -> None:
     stored = list(open_split("valid", training=False))
     computed = list(open_split("valid", training=False, on_the_fly_feats=True))
-    assert_equal(computed, stored)
+    assert ids(computed) == ids(stored)
+    for one, other in zip(computed, stored, strict=True):
+        # lilcom stores multiples of 2**-5, rounded to the nearest.
+        torch.testing.assert_close(one.features, other.features, rtol=0, atol=2**-6)
 
 
 def test_without_spec_augment_training_features_are_as_stored(open_split, prepared: Path) -> None:

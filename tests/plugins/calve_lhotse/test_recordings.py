@@ -93,7 +93,7 @@ def test_an_unreadable_recording_is_named_and_nothing_is_left(
     (root / "3_lucas_6.wav").write_bytes(b"RIFF and then nothing")
     data_dir = tmp_path / "data"
     with pytest.raises(DataError, match="cannot read") as caught:
-        manifests(FsddOptions(root, data_dir), NO_PROGRESS)
+        manifests(FsddOptions(root=root, data_dir=data_dir), NO_PROGRESS)
     assert str(caught.value.where).endswith("3_lucas_6.wav")
     assert list(data_dir.iterdir()) == []
 
