@@ -336,8 +336,8 @@ class DatasetSpec:
         at a time prepares there.
       stages: In order; ``--stage`` and ``--stop-stage`` count from 0.
       cuts: ``(data_dir: Path, split: str) -> lhotse.CutSet``.
-      splits: Names that ``cuts`` takes; ``calve train`` uses "train" and "valid". None if what was
-        prepared decides; ``cuts`` then raises `DataError` for an unknown one.
+      splits: Names that ``cuts`` takes; ``calve train`` uses "train" and "valid". Empty if what was
+        prepared decides. ``cuts`` raises `DataError` for an unknown one.
       loader: A `calve.protocols.OpenLoader`.
       loader_defaults: `calve.loading.LoaderOptions` for which the corpus wants another default.
       tokens: The symbol table that preparation writes, relative to ``data_dir``.

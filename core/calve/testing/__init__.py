@@ -15,6 +15,7 @@ minor release may add checks, and the changelog names them.
 
 from __future__ import annotations
 
+from calve.testing.datasets import DatasetConformance
 from calve.testing.encoders import EncoderConformance
 from calve.testing.exporters import ExporterConformance
 from calve.testing.fsas import FsaBackendConformance
@@ -25,6 +26,7 @@ from calve.testing.runtimes import RuntimeConformance
 from calve.testing.searches import DecoderConformance
 
 __all__ = [
+    "DatasetConformance",
     "DecoderConformance",
     "EncoderConformance",
     "ExporterConformance",

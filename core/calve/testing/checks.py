@@ -7,10 +7,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from calve.config import fields_help, resolve
+from calve.pipeline import Step
 from calve.registry import Table
 from calve.specs import LazyRef
 
@@ -21,6 +22,7 @@ __all__ = [
     "check_options",
     "check_registered_once",
     "check_round_trip",
+    "check_steps",
     "fail",
     "names_of",
     "require",
@@ -114,6 +116,21 @@ def check_round_trip(config: Any) -> None:
         f"{type(config).__name__} is not the same after it was written as JSON and read again: "
         f"{again} instead of {config}",
     )
+
+
+def check_steps(kind: str, steps: Sequence[Step]) -> None:
+    """See that steps can be told apart, say what they do, and can be called."""
+    require(bool(steps), f"it has no {kind}, so it does nothing")
+    names = [step.name for step in steps]
+    repeated = {name for name in names if names.count(name) > 1 or not name.strip()}
+    require(
+        not repeated,
+        f"its {kind} are called {', '.join(map(repr, names))}: an error could not say which failed",
+    )
+    silent = [step.name for step in steps if not step.summary.strip()]
+    require(not silent, f"the {kind} {names_of(silent)} have no summary")
+    for step in steps:
+        require(callable(step.run.load()), f"{step.run.target} cannot be called")
 
 
 def names_of(names: Iterable[str]) -> str:

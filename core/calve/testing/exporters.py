@@ -25,6 +25,7 @@ from calve.testing.checks import (
     check_light_import,
     check_options,
     check_registered_once,
+    check_steps,
     fail,
     names_of,
     require,
@@ -84,18 +85,7 @@ class ExporterConformance:
                 fail(f"its options refuse {dict(chosen)}, which are to give {name}: {error.what}")
 
     def test_its_steps_have_names_of_their_own(self) -> None:
-        steps = self._spec().steps
-        require(bool(steps), "it has no steps, so it writes nothing")
-        names = [step.name for step in steps]
-        repeated = {name for name in names if names.count(name) > 1 or not name.strip()}
-        require(
-            not repeated,
-            f"steps are called {', '.join(map(repr, names))}: an error could not say which failed",
-        )
-        silent = [step.name for step in steps if not step.summary.strip()]
-        require(not silent, f"the steps {names_of(silent)} have no summary")
-        for step in steps:
-            require(callable(step.run.load()), f"{step.run.target} cannot be called")
+        check_steps("steps", self._spec().steps)
 
     def test_what_it_needs_can_be_installed(self) -> None:
         known = importlib.metadata.metadata("calve").get_all("Provides-Extra") or []

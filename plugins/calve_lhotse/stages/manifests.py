@@ -47,8 +47,11 @@ def write_part(
 
 def write_corpus(data_dir: Path, corpus: Corpus) -> None:
     """Write down which parts there are, when all of them are there."""
-    with atomic_file(Corpus.path(data_dir)) as temporary:
-        temporary.write_text(corpus.to_json(), encoding="utf-8")
+    path, text = Corpus.path(data_dir), corpus.to_json()
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def check_recordings(part: str, recordings: Iterable[Recording]) -> None:

@@ -5,7 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from calve.progress import NO_PROGRESS
 from calve_lhotse.fsdd.cuts import load_cuts
@@ -15,6 +17,13 @@ from calve_lhotse.plugin import calve_register_datasets
 
 SPEAKERS = ("george", "lucas", "theo")
 INDICES = (0, 5, 6, 7)
+PARTS_OF_OWN = {"train": "train-clean-100", "dev": "dev-clean", "test": "test-clean"}
+SECONDS_OF_NOISE = {
+    "music/fma/music-fma-0000": 23,
+    "speech/us-gov/speech-us-gov-0000": 12,
+    "noise/free-sound/noise-free-sound-0000": 7,
+    "noise/free-sound/noise-free-sound-0001": 3,
+}
 
 
 def prepare(options: FsddOptions) -> dict[str, dict]:
@@ -115,3 +124,27 @@ def prepared_librispeech(librispeech_options: LibriSpeechOptions) -> Path:
     """Its data directory, which tests only read."""
     run_stages("librispeech", librispeech_options)
     return librispeech_options.data_dir
+
+
+def write_own_manifests(prepared_librispeech: Path, folder: Path) -> Path:
+    """Manifests as a lhotse recipe leaves them, of connected digits; returns their folder."""
+    for part, source in PARTS_OF_OWN.items():
+        for kind in ("recordings", "supervisions"):
+            shutil.copyfile(
+                prepared_librispeech
+                / "manifests"
+                / source
+                / f"librispeech_{kind}_{source}.jsonl.gz",
+                folder / f"digits_{kind}_{part}.jsonl.gz",
+            )
+    return folder
+
+
+def write_noise(folder: Path) -> Path:
+    """Four recordings, laid out as MUSAN's archive unpacks; returns the folder."""
+    generator = np.random.default_rng(0)
+    for name, seconds in SECONDS_OF_NOISE.items():
+        path = folder / "musan" / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, generator.normal(scale=0.1, size=seconds * 16000), 16000)
+    return folder

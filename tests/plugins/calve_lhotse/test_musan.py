@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
 from calve.api import DataError
 from calve.loading import LoaderOptions
@@ -17,21 +16,13 @@ from calve_lhotse.musan.cuts import load_cuts, load_noise
 from calve_lhotse.musan.options import MusanOptions
 from calve_lhotse.musan.stages import features, manifests
 
-from .conftest import run_stages
-
-SECONDS = {"music/fma/music-fma-0000": 23, "speech/us-gov/speech-us-gov-0000": 12}
-NOISES = {"noise/free-sound/noise-free-sound-0000": 7, "noise/free-sound/noise-free-sound-0001": 3}
+from .conftest import run_stages, write_noise
 
 
 @pytest.fixture(scope="module")
 def musan_options(tmp_path_factory: pytest.TempPathFactory) -> MusanOptions:
     """Options for four recordings, laid out as MUSAN's archive unpacks."""
-    folder = tmp_path_factory.mktemp("musan")
-    generator = np.random.default_rng(0)
-    for name, seconds in (SECONDS | NOISES).items():
-        path = folder / "musan" / f"{name}.wav"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, generator.normal(scale=0.1, size=seconds * 16000), 16000)
+    folder = write_noise(tmp_path_factory.mktemp("musan"))
     return MusanOptions(dl_dir=folder, data_dir=folder / "data", jobs=1)
 
 

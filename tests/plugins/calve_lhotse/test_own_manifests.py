@@ -17,9 +17,7 @@ from calve_lhotse.corpus import load_batches, load_cuts
 from calve_lhotse.own_manifests.manifests import manifests
 from calve_lhotse.own_manifests.options import ManifestsOptions
 
-from .conftest import run_stages
-
-PARTS = {"train": "train-clean-100", "dev": "dev-clean", "test": "test-clean"}
+from .conftest import run_stages, write_own_manifests
 
 
 @pytest.fixture
@@ -27,16 +25,7 @@ def own(prepared_librispeech: Path, tmp_path: Path) -> Path:
     """A folder of manifests as a lhotse recipe leaves it, of connected digits."""
     folder = tmp_path / "own"
     folder.mkdir()
-    for part, source in PARTS.items():
-        for kind in ("recordings", "supervisions"):
-            shutil.copyfile(
-                prepared_librispeech
-                / "manifests"
-                / source
-                / f"librispeech_{kind}_{source}.jsonl.gz",
-                folder / f"digits_{kind}_{part}.jsonl.gz",
-            )
-    return folder
+    return write_own_manifests(prepared_librispeech, folder)
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -12,3 +13,9 @@ def infer_config(shapes):
 
 def onnx_table(config, geometry):
     return {"dim": config.dim}
+
+
+@dataclass(frozen=True)
+class HumsOptions:
+    data_dir: Path = field(default=Path("data/hums"), metadata={"help": "Where to write."})
+    train: int = field(default=12, metadata={"help": "Utterances to train on."})

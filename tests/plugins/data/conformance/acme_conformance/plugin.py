@@ -1,10 +1,12 @@
 from calve.api import (
+    DatasetSpec,
     EncoderSpec,
     LazyRef,
     MetadataWriterSpec,
     QuantizerSpec,
     RecipeSpec,
     Resource,
+    StageSpec,
     hookimpl,
 )
 
@@ -52,4 +54,22 @@ def calve_register_quantizers():
         quantize=LazyRef("acme_conformance.quantizer:quantize"),
         needs_calibration=False,
         summary="fewer different weights",
+    )
+
+
+@hookimpl
+def calve_register_datasets():
+    yield DatasetSpec(
+        name="hums",
+        options=LazyRef("acme_conformance.config:HumsOptions"),
+        stages=tuple(
+            StageSpec(name, f"make {name}", LazyRef(f"acme_conformance.corpus:{name}"))
+            for name in ("audio", "features", "symbols")
+        ),
+        cuts=LazyRef("acme_conformance.corpus:load_cuts"),
+        splits=("train", "valid"),
+        loader=LazyRef("acme_conformance.corpus:load_batches"),
+        loader_defaults={"enable_musan": False, "enable_spec_aug": False},
+        summary="noise that is said to be speech",
+        tokens="symbols/tokens.txt",
     )

@@ -1,0 +1,104 @@
+"""Preparing a corpus on small data, at once, in pieces, and with interruptions."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calve.config import resolve
+from calve.errors import DataError
+from calve.pipeline import run_steps
+from calve.progress import NO_PROGRESS
+from calve.protocols import Progress
+from calve.specs import DatasetSpec, StageSpec
+
+__all__ = ["Interrupted", "InterruptedProgress", "Prepared", "kept_corpus", "prepare", "snapshot"]
+
+Reports = Mapping[str, Mapping[str, Any]]
+
+_KEPT: dict[str, Prepared] = {}
+_folders: list[tempfile.TemporaryDirectory[str]] = []
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared corpus.
+
+    Attributes:
+      data_dir: Where it lies.
+      reports: What each stage reported.
+    """
+
+    data_dir: Path
+    reports: Reports
+
+
+class Interrupted(KeyboardInterrupt):
+    """The Ctrl-C of a person who has no patience with a test."""
+
+
+class InterruptedProgress:
+    """Progress that ends the work when it is told something for the ``number``-th time."""
+
+    def __init__(self, number: int) -> None:
+        self._left = number
+
+    def start(self, title: str, total: int | None = None) -> None:
+        self._count()
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        self._count()
+
+    def finish(self) -> None:
+        pass
+
+    def abandon(self) -> None:
+        pass
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left <= 0:
+            raise Interrupted
+
+
+def kept_corpus(spec: DatasetSpec, options: Mapping[str, Any]) -> Prepared:
+    """A corpus that is prepared once for all checks, which must not write into it."""
+    key = f"{spec} {sorted(options.items())}"
+    if key not in _KEPT:
+        # Removed when the process ends.
+        _folders.append(tempfile.TemporaryDirectory(prefix="calve-conformance-"))
+        data_dir = Path(_folders[-1].name) / "data"
+        _KEPT[key] = Prepared(data_dir, prepare(spec, options, data_dir))
+    return _KEPT[key]
+
+
+def prepare(
+    spec: DatasetSpec,
+    options: Mapping[str, Any],
+    data_dir: Path,
+    *,
+    stages: Sequence[StageSpec] | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> Reports:
+    """Run some stages, or all, as ``calve prepare`` does; what each of them reported."""
+    resolved = resolve(spec.options.load(), {**options, "data_dir": data_dir})
+    results = run_steps(
+        spec.stages if stages is None else stages,
+        resolved,
+        progress,
+        kind="stage",
+        error=DataError,
+    )
+    return {result.name: result.report for result in results}
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of every file, by which it is seen that it was written again."""
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }

@@ -1,0 +1,258 @@
+"""What every corpus promises."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
+
+from calve.config import fields_help
+from calve.discovery import describe
+from calve.errors import CalveError, DataError
+from calve.features import FeatureConfig
+from calve.registry import registry
+from calve.specs import DatasetSpec
+from calve.testing.checks import (
+    check_help,
+    check_light_import,
+    check_registered_once,
+    check_steps,
+    fail,
+    names_of,
+    require,
+)
+from calve.testing.corpora import (
+    Interrupted,
+    InterruptedProgress,
+    Prepared,
+    kept_corpus,
+    prepare,
+    snapshot,
+)
+from calve.testing.loaders import LoaderChecks
+from calve.testing.trials import leaving_nothing_behind
+
+__all__ = ["DatasetConformance"]
+
+_INTERRUPTIONS = (1, 2, 3, 10)
+"""Words about its progress after which a stage is interrupted, again and again."""
+_CUTS_READ = 3
+_NO_SPLIT = "no-such-split"
+
+
+class DatasetConformance(LoaderChecks):
+    """Tests of a corpus, prepared from a small copy of its data.
+
+    Attributes:
+      dataset: Its name.
+      options: Options of ``calve prepare``, `data_dir` excepted; where the small copy lies.
+      splits: Splits to look at; by default all that the corpus names. Needed where what was
+        prepared decides which there are.
+      transcribed: Whether it is known what is said.
+      loader_options: `calve.loading.LoaderOptions` that suit so few data.
+    """
+
+    dataset: ClassVar[str]
+    options: ClassVar[Mapping[str, Any]] = {}
+    splits: ClassVar[Sequence[str] | None] = None
+    transcribed: ClassVar[bool] = True
+
+    # What calve knows without preparing it.
+
+    def test_its_name_is_its_own(self) -> None:
+        check_registered_once(registry().datasets, self.dataset)
+
+    def test_importing_the_plugin_imports_nothing_heavy(self) -> None:
+        source = registry().datasets.source(self.dataset)
+        check_light_import(source.target, self._spec().options)
+
+    def test_its_options_explain_themselves(self) -> None:
+        options = self._spec().options.load()
+        check_help(options)
+        fields = {field.name: field for field in fields_help(options)}
+        require(
+            "data_dir" in fields and not fields["data_dir"].required,
+            f"{options.__name__} has no option data_dir with a default: where does it write?",
+        )
+
+    def test_its_stages_have_names_of_their_own(self) -> None:
+        check_steps("stages", self._spec().stages)
+
+    # How it is prepared.
+
+    def test_preparing_it_again_repeats_nothing(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="calve-conformance-") as folder:
+            data_dir = Path(folder) / "data"
+            shutil.copytree(self._kept().data_dir, data_dir, symlinks=True)
+            before = snapshot(data_dir)
+            again = prepare(self._spec(), self.options, data_dir)
+            after = snapshot(data_dir)
+        self._compare_reports(again, "when it is prepared again")
+        changed = {name for name in before | after if before.get(name) != after.get(name)}
+        require(
+            not changed,
+            f"prepared again, it writes {names_of(changed)}; a stage that is finished has nothing "
+            "to do",
+        )
+
+    def test_stage_by_stage_is_the_same_as_at_once(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="calve-conformance-") as folder:
+            reports: dict[str, Any] = {}
+            for stage in self._spec().stages:
+                reports |= prepare(self._spec(), self.options, Path(folder), stages=[stage])
+            self._compare_reports(reports, "stage by stage")
+            self._compare_files(Path(folder), "stage by stage")
+
+    def test_a_stage_before_its_turn_is_an_error_and_writes_nothing(self) -> None:
+        for stage in self._spec().stages[1:]:
+            with tempfile.TemporaryDirectory(prefix="calve-conformance-") as folder:
+                try:
+                    prepare(self._spec(), self.options, Path(folder), stages=[stage])
+                except CalveError as error:
+                    # What the pipeline makes of any other exception has a cause of that kind.
+                    require(
+                        isinstance(error.__cause__, CalveError) and bool(error.fix),
+                        f"the stage {stage.name} comes before its turn, and the error is "
+                        f"{error.what}: raise a DataError that says which stage to run first",
+                    )
+                    left = snapshot(Path(folder))
+                    require(
+                        not left, f"before its turn, the stage {stage.name} writes {names_of(left)}"
+                    )
+
+    def test_an_interrupted_preparation_goes_on_where_it_was(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="calve-conformance-") as folder:
+            reports: dict[str, Any] = {}
+            for stage in self._spec().stages:
+                for number in _INTERRUPTIONS:
+                    progress = InterruptedProgress(number)
+                    with suppress(Interrupted):
+                        prepare(
+                            self._spec(),
+                            self.options,
+                            Path(folder),
+                            stages=[stage],
+                            progress=progress,
+                        )
+                reports |= prepare(self._spec(), self.options, Path(folder), stages=[stage])
+            self._compare_reports(reports, "after interruptions")
+            self._compare_files(Path(folder), "after interruptions")
+
+    def test_it_writes_into_its_folder_alone(self) -> None:
+        with leaving_nothing_behind() as target:
+            prepare(self._spec(), self.options, target / "output")
+
+    def test_a_prepared_corpus_may_be_moved(self) -> None:
+        data_dir = self._kept().data_dir
+        moved = data_dir.rename(data_dir.with_name("moved"))
+        try:
+            for cut in self._some_with_features(moved):
+                self._check_features(cut, "moved")
+        finally:
+            moved.rename(data_dir)
+
+    # What it holds.
+
+    def test_each_split_holds_cuts_and_others_are_refused(self) -> None:
+        for split in self._splits():
+            require(any(True for _ in self._cuts(split)), f"the split {split} holds nothing")
+        try:
+            list(self._cuts(_NO_SPLIT))
+        except DataError:
+            pass
+        except Exception as error:
+            fail(f"a split that does not exist raises {type(error).__name__}, not a DataError")
+        else:
+            fail(f"it has cuts of a split {_NO_SPLIT!r}")
+        if self._spec().loader is not None:
+            missing = {"train", "valid"} - {*self._splits()}
+            require(not missing, f"training needs the splits train and valid: {names_of(missing)}")
+
+    def test_cuts_have_what_training_and_decoding_need(self) -> None:
+        expected = FeatureConfig().sample_rate
+        for split in self._splits():
+            names: set[str] = set()
+            for cut in self._cuts(split):
+                require(cut.id not in names, f"{split} holds {cut.id} twice")
+                names.add(cut.id)
+                require(
+                    cut.duration > 0 and cut.sampling_rate == expected,
+                    f"{cut.id} lasts {cut.duration} s at {cut.sampling_rate} Hz; features are "
+                    f"computed at {expected} Hz",
+                )
+                texts = [supervision.text or "" for supervision in cut.supervisions]
+                require(
+                    not self.transcribed or bool(" ".join(texts).strip()),
+                    f"nobody says what is said in {cut.id}",
+                )
+
+    def test_features_are_those_that_calve_computes(self) -> None:
+        for cut in self._some_with_features(self._kept().data_dir):
+            self._check_features(cut, "prepared")
+
+    def _spec(self) -> DatasetSpec:
+        return registry().datasets.get(self.dataset)
+
+    def _kept(self) -> Prepared:
+        return kept_corpus(self._spec(), self.options)
+
+    def _splits(self) -> Sequence[str]:
+        chosen = self._spec().splits if self.splits is None else self.splits
+        require(bool(chosen), "what was prepared decides which splits there are: name some")
+        return chosen
+
+    def _cuts(self, split: str, data_dir: Path | None = None) -> Iterator[Any]:
+        return iter(self._spec().cuts.load()(data_dir or self._kept().data_dir, split))
+
+    def _some_with_features(self, data_dir: Path) -> Iterator[Any]:
+        """The first cuts of each split, if their features are stored."""
+        for split in self._splits():
+            for cut in islice(self._cuts(split, data_dir), _CUTS_READ):
+                if cut.has_features:
+                    yield cut
+
+    def _check_features(self, cut: Any, what: str) -> None:
+        try:
+            features = cut.load_features()
+        except Exception as error:
+            fail(f"{what}, the features of {cut.id} cannot be read: {describe(error)}")
+        config = FeatureConfig()
+        # A frame each 10 ms, and whether the last one is whole is for the extractor to say.
+        frames = cut.duration * 1000 / config.frame_shift_ms
+        require(
+            features.shape[1] == config.num_mel_bins and abs(len(features) - frames) <= 2,
+            f"{what}, {cut.id} has features of the shape {features.shape}; "
+            f"{cut.duration:.2f} s are {frames:.0f} frames of {config.num_mel_bins}",
+        )
+
+    def _compare_reports(self, reports: Mapping[str, Any], when: str) -> None:
+        for stage, expected in self._kept().reports.items():
+            require(
+                reports[stage] == expected,
+                f"{when}, the stage {stage} reports {dict(reports[stage])}, and otherwise "
+                f"{dict(expected)}",
+            )
+
+    def _compare_files(self, data_dir: Path, when: str) -> None:
+        """As many files of each kind, and the same cuts in them."""
+        # Their names may be random: lhotse's are.
+        expected, found = (
+            Counter((name.split("/")[0], Path(name).suffix) for name in snapshot(folder))
+            for folder in (self._kept().data_dir, data_dir)
+        )
+        different = {"/*".join(kind) for kind in (expected - found) | (found - expected)}
+        require(
+            not different,
+            f"{when}, there are more or fewer of {names_of(different)} than otherwise",
+        )
+        for split in self._splits():
+            one, other = (
+                [(cut.id, cut.duration) for cut in self._cuts(split, folder)]
+                for folder in (self._kept().data_dir, data_dir)
+            )
+            require(one == other, f"{when}, the split {split} holds other utterances")
