@@ -141,27 +141,23 @@ class LoaderChecks:
             f"{_PROCESSES} processes get {' and '.join(map(str, counts))} batches: the one that "
             "gets more would wait for the others for ever",
         )
-        first, second = ({name for names in share for name in names} for share in shares)
+        seen = [name for share in shares for names in share for name in names]
         known = {cut.id for cut in self._cuts("train")}
+        missing = known - {*seen}
+        require(not missing, f"no process sees {len(missing)} of {len(known)} utterances")
+        repeated = len(seen) - len(known)
         require(
-            first | second == known,
-            f"no process sees {len(known - first - second)} of the utterances",
-        )
-        require(
-            len(first & second) < _PROCESSES,
-            f"both processes see {len(first & second)} of the utterances: each has a share of its "
-            "own",
+            repeated < _PROCESSES,
+            f"{repeated} of {len(known)} utterances are seen by both processes: each has a share "
+            "of its own",
         )
 
     def test_random_numbers_of_others_stay_what_they_were(self) -> None:
-        import torch
-
         loader = self._open("train", True)
-        before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[index]
+        before = _global_random_state()
         self._some(loader)
-        after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[index]
         require(
-            before[:2] == after[:2] and torch.equal(before[2], after[2]),
+            _global_random_state() == before,
             "reading batches changes the global random numbers, so training cannot be repeated: "
             "use a generator of its own",
         )
@@ -212,6 +208,13 @@ class LoaderChecks:
         if self._spec().loader is None:
             raise SkipTest("the corpus is not for training")
         return SymbolTable.read(self._kept().data_dir / self._spec().tokens)
+
+
+def _global_random_state() -> list[Any]:
+    import torch
+
+    of_numpy: Any = np.random.get_state()
+    return [random.getstate(), of_numpy[1].tolist(), torch.get_rng_state().tolist()]
 
 
 def _compare(actual: list[Batch], expected: list[Batch], what: str) -> None:

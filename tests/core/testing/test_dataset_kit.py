@@ -472,7 +472,7 @@ class OneSeed(Loader):
         (NoisyValidation, "in another epoch of validation", {VALID}),
         (StartsAnew, "after it was resumed", {RESUMED}),
         (OneMoreForTheFirst, "would wait for the others for ever", {SHARES}),
-        (SharesNothing, "both processes see 12", {SHARES}),
+        (SharesNothing, "12 of 12 utterances are seen by both processes", {SHARES}),
         (DrawsRandomNumbers, "changes the global random numbers", {RANDOM}),
         (DrawsTorchsRandomNumbers, "changes the global random numbers", {RANDOM}),
     ],
