@@ -20,10 +20,10 @@ from calve.testing.checks import (
     check_light_import,
     check_registered_once,
     check_round_trip,
-    fail,
     names_of,
     require,
 )
+from calve.testing.computations import ComputationChecks
 from calve.testing.metadata import check_table
 from calve.testing.subjects import Subject
 from calve.testing.tensors import features, lengths, run, stream
@@ -34,14 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EncoderConformance"]
 
-_CHUNKS = 5
-_STREAMS = 3
-_ATTEMPTS = 8
-_PADDING = -23.025850929940457
-"""log(1e-10), with which calve and icefall pad features."""
 
-
-class EncoderConformance:
+class EncoderConformance(ComputationChecks):
     """Tests of an encoder that a plugin registers, on a very small instance of it.
 
     Attributes:
@@ -58,8 +52,6 @@ class EncoderConformance:
     recipe: ClassVar[str | None] = None
     tiny: ClassVar[Mapping[str, Any] | None] = None
     formats: ClassVar[Sequence[str] | None] = None
-    tolerance: ClassVar[float] = 1e-4
-    without_gradient: ClassVar[Sequence[str]] = ()
 
     def whole(self, encoder: Any, x: torch.Tensor) -> torch.Tensor:
         """What streaming through ``x`` must give, from the whole utterance at once.
@@ -114,221 +106,6 @@ class EncoderConformance:
     def test_its_configuration_explains_itself_and_survives_a_file(self) -> None:
         check_help(self._subject().spec.config.load())
         check_round_trip(self._subject().config["encoder"])
-
-    # What it computes.
-
-    def test_lengths_count_what_it_returns(self) -> None:
-        import torch
-
-        encoder = self._encoder()
-        geometry: StreamingGeometry = encoder.geometry
-        shortest = geometry.segment + geometry.shift
-        counted = {}
-        for frames in range(shortest, shortest + 2 * geometry.subsampling_factor + 1):
-            y, y_lens = run(encoder, features(encoder, 1, frames))
-            require(
-                y.shape == (1, int(y_lens[0]), encoder.output_dim),
-                f"for {frames} feature frames it returns the shape {tuple(y.shape)} and says that "
-                f"there are {int(y_lens[0])} frames of {encoder.output_dim} numbers",
-            )
-            require(
-                y_lens.dtype == torch.int64, f"it counts frames in {y_lens.dtype}, not in int64"
-            )
-            counted[frames] = y.size(1)
-        for frames in range(shortest, shortest + geometry.subsampling_factor + 1):
-            later = counted[frames + geometry.subsampling_factor]
-            require(
-                later == counted[frames] + 1,
-                f"{geometry.subsampling_factor} feature frames more than {frames} give "
-                f"{later - counted[frames]} output frames more, not one: is the geometry's "
-                "subsampling_factor right?",
-            )
-
-    def test_a_step_gives_the_frames_that_its_geometry_says(self) -> None:
-        import torch
-
-        encoder = self._encoder()
-        geometry: StreamingGeometry = encoder.geometry
-        x = features(encoder, 1, geometry.segment)
-        for dtype in (torch.int64, torch.float32):
-            with torch.no_grad():
-                y, y_lens, _ = encoder.stream(x, lengths(x).to(dtype), encoder.init_states(1))
-            require(
-                y.shape == (1, geometry.output_frames, encoder.output_dim),
-                f"a step over {geometry.segment} feature frames returns the shape "
-                f"{tuple(y.shape)}; its geometry says {geometry.output_frames} frames of "
-                f"{encoder.output_dim} numbers",
-            )
-            require(
-                y_lens.tolist() == [geometry.output_frames] and y_lens.dtype == dtype,
-                f"a step says {y_lens.tolist()} in {y_lens.dtype} for {geometry.output_frames} "
-                f"frames counted in {dtype}",
-            )
-
-    def test_padding_does_not_change_an_utterance(self) -> None:
-        encoder = self._encoder()
-        geometry: StreamingGeometry = encoder.geometry
-        longest = geometry.overlap + 6 * geometry.shift
-        for missing in range(1, 2 * geometry.subsampling_factor + 1):
-            if self.sees_padding(longest - missing):
-                continue
-            alone = features(encoder, 1, longest - missing)
-            expected, lens = run(encoder, alone)
-            kept = int(lens[0])
-            noise = 10 * features(encoder, 1, longest, seed=missing)
-            for padding in (noise * 0 + _PADDING, noise):
-                batch = padding.repeat(2, 1, 1)
-                batch[0, : alone.size(1)] = alone[0]
-                y, y_lens = run(encoder, batch, [alone.size(1), longest])
-                require(
-                    int(y_lens[0]) == int(lens[0]),
-                    f"an utterance of {alone.size(1)} frames has {int(lens[0])} output frames "
-                    f"alone and {int(y_lens[0])} in a batch",
-                )
-                self._compare(
-                    y[0, :kept],
-                    expected[0, :kept],
-                    f"an utterance of {alone.size(1)} frames, padded to {longest} in a batch",
-                )
-
-    def test_utterances_of_a_batch_do_not_see_each_other(self) -> None:
-        encoder = self._encoder()
-        geometry: StreamingGeometry = encoder.geometry
-        batch = features(encoder, _STREAMS, geometry.overlap + 4 * geometry.shift)
-        together, _ = run(encoder, batch)
-        for row in range(_STREAMS):
-            alone, _ = run(encoder, batch[row : row + 1])
-            self._compare(together[row], alone[0], "an utterance in a batch")
-
-    def test_streams_of_a_batch_do_not_see_each_other(self) -> None:
-        encoder = self._encoder()
-        geometry: StreamingGeometry = encoder.geometry
-        batch = features(encoder, _STREAMS, geometry.overlap + 3 * geometry.shift)
-        together, states = stream(encoder, batch, geometry)
-        for row in range(_STREAMS):
-            alone, own = stream(encoder, batch[row : row + 1], geometry)
-            self._compare(together[row], alone[0], "a stream in a batch")
-            for name, state in states.items():
-                self._compare(
-                    state.select(encoder.state_batch_axis, row),
-                    own[name].select(encoder.state_batch_axis, 0),
-                    f"the state {name!r} of a stream in a batch",
-                )
-
-    def test_step_by_step_gives_what_the_whole_utterance_gives(self) -> None:
-        import torch
-
-        encoder = self._encoder()
-        geometry: StreamingGeometry = encoder.geometry
-        shifts = (1, 2, 3) if geometry.dynamic else (1,)
-        for times in shifts:
-            longer = geometry.with_chunk_ms(times * geometry.chunk_ms)
-            x = features(encoder, 2, longer.overlap + _CHUNKS * longer.shift)
-            streamed, _ = stream(encoder, x, longer)
-            with torch.no_grad():
-                whole = self.whole(encoder, x)
-            require(
-                whole.size(1) >= streamed.size(1),
-                f"{_CHUNKS} steps give {streamed.size(1)} frames, the whole utterance "
-                f"{whole.size(1)}",
-            )
-            self._compare(
-                streamed,
-                whole[:, : streamed.size(1)],
-                f"{_CHUNKS} steps of {longer.shift} frames, against the whole utterance",
-            )
-
-    def test_states_keep_their_names_shapes_and_order(self) -> None:
-        import torch
-
-        encoder = self._encoder()
-        geometry: StreamingGeometry = encoder.geometry
-        for streams in (1, _STREAMS):
-            before = encoder.init_states(streams)
-            self._check_first_states(encoder, before, streams)
-            shapes = {name: (state.shape, state.dtype) for name, state in before.items()}
-            x = features(encoder, streams, geometry.segment)
-            with torch.no_grad():
-                _, _, after = encoder.stream(x, lengths(x), before)
-            require(
-                list(shapes) == list(after),
-                f"the states are {list(shapes)}, and after a step {list(after)}",
-            )
-            for name, (shape, dtype) in shapes.items():
-                require(
-                    (after[name].shape, after[name].dtype) == (shape, dtype),
-                    f"the state {name!r} is {tuple(shape)} {dtype}, and after a step "
-                    f"{tuple(after[name].shape)} {after[name].dtype}",
-                )
-
-    def test_a_step_leaves_its_inputs_alone(self) -> None:
-        import torch
-
-        encoder = self._encoder()
-        geometry: StreamingGeometry = encoder.geometry
-        x = features(encoder, 1, geometry.segment)
-        with torch.no_grad():
-            _, _, states = encoder.stream(x, lengths(x), encoder.init_states(1))
-            inputs = {"features": x, **states}
-            copies = {name: tensor.clone() for name, tensor in inputs.items()}
-            encoder.stream(x, lengths(x), states)
-        changed = [name for name, one in inputs.items() if not torch.equal(one, copies[name])]
-        require(not changed, f"a step writes into what it was given: {names_of(changed)}")
-
-    def test_it_answers_the_same_every_time(self) -> None:
-        import torch
-
-        encoder = self._encoder()
-        geometry: StreamingGeometry = encoder.geometry
-        x = features(encoder, 2, geometry.overlap + 3 * geometry.shift)
-        before = torch.random.get_rng_state()
-        answers = [(run(encoder, x)[0], stream(encoder, x, geometry)[0]) for _ in range(2)]
-        require(
-            torch.equal(before, torch.random.get_rng_state()),
-            "in eval mode it draws random numbers",
-        )
-        for first, second in zip(*answers, strict=True):
-            require(
-                torch.equal(first, second), "in eval mode it answers differently the second time"
-            )
-        again = self._encoder()
-        require(
-            torch.equal(answers[0][0], run(again, x)[0]),
-            "built twice from the same seed, it is another encoder: does it draw random numbers "
-            "that torch does not know of?",
-        )
-        other, _ = run(encoder, features(encoder, 2, x.size(1), seed=1))
-        require(
-            not torch.allclose(answers[0][0], other), "its answer does not depend on what it hears"
-        )
-
-    def test_gradients_reach_every_parameter(self) -> None:
-        import torch
-
-        encoder = self._encoder().train()
-        geometry: StreamingGeometry = encoder.geometry
-        parameters = dict(encoder.named_parameters())
-        frames = geometry.overlap + 6 * geometry.shift
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            # More than once, because a layer may be left out at random in training.
-            for attempt in range(_ATTEMPTS):
-                x = features(encoder, 2, frames, seed=attempt)
-                y, _ = encoder(x, lengths(x))
-                (y * torch.randn_like(y)).sum().backward()
-        dead = [
-            name
-            for name, one in parameters.items()
-            if one.requires_grad and (one.grad is None or not one.grad.any())
-        ]
-        unexpected = sorted(set(dead) - set(self.without_gradient))
-        require(not unexpected, f"no gradient reaches {', '.join(unexpected)}")
-        infinite = [
-            name
-            for name, one in parameters.items()
-            if one.grad is not None and not one.grad.isfinite().all()
-        ]
-        require(not infinite, f"the gradient of {names_of(infinite)} is not finite")
 
     # What becomes of it.
 
@@ -408,32 +185,6 @@ class EncoderConformance:
             return self.formats
         # An encoder that is not registered is for a test to find, not for pytest's collection.
         return self._subject().spec.formats if self.encoder in registry().encoders else ()
-
-    def _check_first_states(
-        self, encoder: Any, states: Mapping[str, torch.Tensor], streams: int
-    ) -> None:
-        import torch
-
-        axis: int = encoder.state_batch_axis
-        for name, state in states.items():
-            require(
-                state.dtype == torch.float32,
-                f"the state {name!r} is {state.dtype}: runtimes carry float32",
-            )
-            require(
-                state.dim() > axis and state.size(axis) == streams,
-                f"the state {name!r} of {streams} streams has the shape {tuple(state.shape)}: "
-                f"axis {axis} must count the streams",
-            )
-            require(not state.any(), f"the state {name!r} is not zero at the start of a stream")
-
-    def _compare(self, actual: torch.Tensor, expected: torch.Tensor, what: str) -> None:
-        if actual.shape != expected.shape:
-            fail(f"{what}: the shape is {tuple(actual.shape)}, not {tuple(expected.shape)}")
-        error = float((actual - expected).abs().max())
-        allowed = self.tolerance * max(1.0, float(expected.abs().max()))
-        # NaN, which no comparison is true of, is refused too.
-        require(error <= allowed, f"{what}: off by {error:.1e}, {allowed:.1e} is allowed")
 
 
 def _field_names(cls: type) -> set[str]:

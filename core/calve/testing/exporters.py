@@ -10,7 +10,6 @@ from typing import ClassVar
 from unittest import SkipTest, mock
 
 from calve.bundle import GOLDEN_FILE, MANIFEST_FILE, Bundle
-from calve.capabilities import runtimes_of
 from calve.claims import claimed_clients
 from calve.config import resolve
 from calve.discovery import load_driver
@@ -162,7 +161,7 @@ class ExporterConformance:
 
     def test_an_export_that_fails_leaves_nothing(self) -> None:
         table = registry().exporters
-        failing = _with_another_step(self._spec())
+        failing = replace(self._spec(), steps=(*self._spec().steps, _REFUSAL))
         others = table.get
         with leaving_nothing_behind() as target:
             with mock.patch.object(
@@ -267,12 +266,8 @@ class ExporterConformance:
     def _runtimes(self) -> list[str]:
         """Names by which lint must know who is to run the bundle."""
         encoder = registry().recipes.get(self._recipe()).encoder
-        claimed = [client.name for client in claimed_clients(encoder, self.format)]
-        return [
-            name
-            for name in runtimes_of(self._spec())
-            if name == self._spec().runtime or name in claimed
-        ]
+        claimed = claimed_clients(encoder, self.format)
+        return [self._spec().runtime, *(client.name for client in claimed)]
 
     def _lint(self, folder: Path, runtime: str | None) -> list[Finding]:
         findings: list[Finding] = self._spec().lint.load()(folder, runtime)
@@ -306,10 +301,6 @@ class ExporterConformance:
 def refuse_to_go_on(workspace: ExportWorkspace) -> None:
     """The export step that the kit lets fail."""
     raise OSError("refused on purpose")
-
-
-def _with_another_step(spec: ExporterSpec) -> ExporterSpec:
-    return replace(spec, steps=(*spec.steps, _REFUSAL))
 
 
 def _empty(path: Path) -> None:
