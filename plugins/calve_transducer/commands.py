@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +13,9 @@ from calve.cli.options import RecipeGroup, json_option, recipe_options
 from calve.cli.output import print_json, print_table
 from calve.progress import console_progress
 from calve.specs import RecipeSpec
+
+if TYPE_CHECKING:
+    from calve_transducer.fsa_benchmark import FsaRow
 
 __all__ = ["bench_loss", "bench_search", "bench_training", "plot"]
 
@@ -176,12 +180,18 @@ def plot(exp_dir: Path, output: Path | None) -> None:
     show_default=True,
     help="How many are searched at once; may be given several times.",
 )
+@click.option(
+    "--against",
+    metavar="BACKEND",
+    help="Compare fast_beam_search on calve's own FSA backend with this one, e.g. k2-elsewhere.",
+)
 @click.option("--num-threads", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True)
 @json_option
 def bench_search(
     methods: tuple[str, ...],
     utterances: tuple[int, ...],
+    against: str | None,
     num_threads: int,
     runs: int,
     as_json: bool,
@@ -191,17 +201,28 @@ def bench_search(
     The model is random, with 500 symbols and 512 dimensions; an utterance is 10 s long, 250 encoder
     frames, and about every sixth of them emits a symbol. All methods see the same; they run in
     turns. "outside" is the share of the time that does not pass in decoder and joiner.
+
+    With --against, the same search also runs on two FSA backends in turns, which must find the same
+    tokens. Of each, "FSA ms" is what walking through the graph takes and "outside ms" all that
+    does not pass in decoder and joiner, both in CPU time.
     """
+    from calve_transducer.fsa_benchmark import benchmark_fsa_backends
     from calve_transducer.search_benchmark import benchmark_searches
 
+    how: dict[str, Any] = {"num_threads": num_threads, "runs": runs}
+    fsa_rows = []
+    if against is not None:
+        fsa_rows = benchmark_fsa_backends(
+            "calve", against, utterances, **how, progress=console_progress()
+        )
     rows = benchmark_searches(
         [(method, count) for count in utterances for method in methods],
-        num_threads=num_threads,
-        runs=runs,
+        **how,
         progress=console_progress(),
     )
     if as_json:
-        print_json({"num_threads": num_threads, "runs": runs, "rows": [asdict(r) for r in rows]})
+        found = {"rows": rows, "fsa_rows": fsa_rows}
+        print_json({**how, **{key: list(map(asdict, value)) for key, value in found.items()}})
         return
     columns = ["method", "utterances", "ms", "fastest ms", "outside %", "emitting %", "score"]
     table = [
@@ -217,3 +238,22 @@ def bench_search(
         for row in rows
     ]
     print_table(columns, table)
+    if fsa_rows:
+        click.echo()
+        _print_fsa_rows(fsa_rows, f"{against}'s FSA")
+
+
+def _print_fsa_rows(rows: Sequence[FsaRow], theirs: str) -> None:
+    columns = ["backend", "utterances", "FSA ms", "outside ms"]
+    table = [
+        [
+            row.backend,
+            row.utterances,
+            f"{row.milliseconds:.0f}",
+            f"{row.outside:.0f}",
+            f"{row.ratio:.2f}",
+            f"{row.outside_ratio:.2f}",
+        ]
+        for row in rows
+    ]
+    print_table([*columns, f"FSA / {theirs}", f"outside / {theirs}"], table)

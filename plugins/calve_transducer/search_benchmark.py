@@ -14,13 +14,14 @@ import torch
 from numpy.typing import NDArray
 
 from calve.progress import NO_PROGRESS
-from calve.protocols import Progress, Search, Session
+from calve.protocols import Progress, Search
 from calve.registry import registry
 from calve.searching import make_search
 from calve_transducer.conversion import to_plain
 from calve_transducer.decoder import StatelessDecoder
 from calve_transducer.joiner import Joiner
 from calve_transducer.runtime import TorchSession
+from calve_transducer.timing import Clock, TimedSession
 
 __all__ = ["Problem", "SearchRow", "benchmark_searches", "make_problem"]
 
@@ -160,14 +161,15 @@ class _Job:
 
     def run(self) -> None:
         """Once more; the search is made anew, so that nothing is remembered."""
-        session = _TimedSession(self.problem.session)
+        networks = Clock()
+        session: Any = TimedSession(self.problem.session, networks)
         search: Search = make_search(self.method, session, **self._options)
         streams = [search.start() for _ in self.problem.utterances]
         before = time.perf_counter()
         search.advance(streams, self.problem.utterances)
         results = [search.result(stream) for stream in streams]
         self._seconds.append(time.perf_counter() - before)
-        self._in_networks.append(session.seconds)
+        self._in_networks.append(networks.seconds)
         tokens = sum(len(result.tokens) for result in results)
         self._found = (tokens, sum(result.score for result in results))
 
@@ -185,26 +187,3 @@ class _Job:
             emitting=tokens / sum(map(len, self.problem.utterances)),
             score=score / count,
         )
-
-
-class _TimedSession:
-    """A session that adds up the seconds in its networks."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.seconds = 0.0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
-
-    def decode_context(self, contexts: NDArray[np.int64]) -> Float32Array:
-        before = time.perf_counter()
-        decoder_out = self._session.decode_context(contexts)
-        self.seconds += time.perf_counter() - before
-        return decoder_out
-
-    def join(self, encoder_out: Float32Array, decoder_out: Float32Array) -> Float32Array:
-        before = time.perf_counter()
-        logits = self._session.join(encoder_out, decoder_out)
-        self.seconds += time.perf_counter() - before
-        return logits

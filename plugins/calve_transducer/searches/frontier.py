@@ -138,9 +138,9 @@ def walk_frame(
             if rows[stream, place] < 0:
                 continue
             probs = log_probs[rows[stream, place]]
-            first, last = _arcs_leaving(graph, old[place])
+            context, tail, first, last = _where(graph, limits, old[place])
             for arc in range(first - 1, last):
-                key, gain, early = _follow(graph, limits, old[place], arc, first, probs)
+                key, gain, early = _follow(graph, old[place], context, tail, arc, first, probs)
                 if old_scores[place] + early < floor:
                     continue
                 found = table[_slot(table, new, key)]
@@ -178,9 +178,9 @@ def _best_states(
         if rows[place] < 0:
             continue
         probs = log_probs[rows[place]]
-        first, last = _arcs_leaving(graph, old[place])
+        context, tail, first, last = _where(graph, limits, old[place])
         for arc in range(first - 1, last):
-            key, gain, early = _follow(graph, limits, old[place], arc, first, probs)
+            key, gain, early = _follow(graph, old[place], context, tail, arc, first, probs)
             reached = old_scores[place] + gain
             if reached < worst or old_scores[place] + early < floor:
                 continue
@@ -247,14 +247,26 @@ def _best(keys: Int64Array, scores: Float64Array, count: int) -> Any:
 
 
 @compiled
-def _arcs_leaving(graph: GraphArrays, key: int) -> Any:
-    state = key % (len(graph.arc_splits) - 1)
-    return graph.arc_splits[state], graph.arc_splits[state + 1]
+def _where(graph: GraphArrays, limits: Limits, key: int) -> Any:
+    """What the arcs that leave a state have in common; divisions are slow.
+
+    Returns:
+      The context, the context that follows without its last symbol, and where the state's arcs are.
+    """
+    context, state = divmod(key, len(graph.arc_splits) - 1)
+    tail = context % limits.num_tails * limits.vocab_size
+    return context, tail, graph.arc_splits[state], graph.arc_splits[state + 1]
 
 
 @compiled
 def _follow(
-    graph: GraphArrays, limits: Limits, key: int, arc: int, first: int, log_probs: Float32Array
+    graph: GraphArrays,
+    key: int,
+    context: int,
+    tail: int,
+    arc: int,
+    first: int,
+    log_probs: Float32Array,
 ) -> Any:
     """Where an arc leads to, what it adds to the score, and what the first pruning sees of that.
 
@@ -264,13 +276,12 @@ def _follow(
     if arc < first:
         return key, np.float64(log_probs[0]), np.inf
     num_states = len(graph.arc_splits) - 1
-    context, label, score = key // num_states, graph.label[arc], np.float64(graph.score[arc])
+    label, score = graph.label[arc], np.float64(graph.score[arc])
     if label <= 0:
         early = score if label == _FINAL else np.inf
         return context * num_states + graph.destination[arc], score + log_probs[0], early
-    context = context % limits.num_tails * limits.vocab_size + label
     gain = score + log_probs[label]
-    return context * num_states + graph.destination[arc], gain, gain
+    return (tail + label) * num_states + graph.destination[arc], gain, gain
 
 
 @compiled

@@ -1,0 +1,173 @@
+"""What FSA backends take of the same search on the same made-up encoder output, in turns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+
+from calve.api import CalveError, FsaBackend
+from calve.progress import NO_PROGRESS
+from calve.protocols import FsaWalk, Hypothesis, Progress
+from calve.searching import make_search
+from calve_transducer.search_benchmark import Problem, make_problem
+from calve_transducer.timing import Clock, TimedSession
+
+__all__ = ["FsaRow", "benchmark_fsa_backends"]
+
+
+@dataclass(frozen=True)
+class FsaRow:
+    """All runs on one backend. Times are CPU times, which other work on the machine disturbs less.
+
+    Attributes:
+      backend: A driver in ``calve.fsa_backends``.
+      utterances: How many were searched at once.
+      milliseconds: What the backend took, median over the runs.
+      outside: What all took but decoder and joiner, in milliseconds; median over the runs.
+      ratio: Median, over the turns, of ``milliseconds`` by the second backend's.
+      outside_ratio: Median, over the turns, of ``outside`` by the second backend's
+        ``milliseconds``.
+    """
+
+    backend: str
+    utterances: int
+    milliseconds: float
+    outside: float
+    ratio: float
+    outside_ratio: float
+
+
+def benchmark_fsa_backends(
+    backend: str,
+    against: str,
+    utterances: Sequence[int],
+    *,
+    num_threads: int = 1,
+    runs: int = 5,
+    progress: Progress = NO_PROGRESS,
+) -> list[FsaRow]:
+    """Measure `fast_beam_search` on two FSA backends.
+
+    Args:
+      backend, against: Drivers in ``calve.fsa_backends``.
+      utterances: How many utterances of 10 s are searched at once.
+      num_threads: CPU threads for the networks.
+      runs: Turns; each backend runs once in each, after one turn that is not counted.
+      progress: Where to say how far it is.
+
+    Raises:
+      PluginError: if a backend is unknown.
+      CalveError: if one fails, or finds other tokens than the other one.
+    """
+    backends = (backend, against)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        progress.start("compare FSA backends", total=2 * len(utterances) * (runs + 1))
+        rows: list[FsaRow] = []
+        for count in utterances:
+            problem = make_problem(count)
+            turns: list[tuple[_Run, ...]] = []
+            for _ in range(runs + 1):
+                turn = []
+                for name in backends:
+                    turn.append(_search(problem, name))
+                    progress.advance(note=f"{name}, {count} utterances")
+                _check_tokens(backends, *(run.found for run in turn))
+                turns.append(tuple(turn))
+            rows += _rows(backends, count, turns[1:])
+        progress.finish()
+    finally:
+        torch.set_num_threads(threads)
+    return rows
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One search: CPU seconds of the backend, those outside the networks, and what was found."""
+
+    backend: float
+    outside: float
+    found: list[Hypothesis]
+
+
+def _search(problem: Problem, name: str) -> _Run:
+    networks, walking = Clock(time.process_time), Clock(time.process_time)
+    session: Any = TimedSession(problem.session, networks)
+    search: Any = make_search("fast_beam_search", session, fsa_backend=name)
+    backend = search.walker
+    search.walker = _TimedBackend(backend, walking)
+    before, before_elsewhere = time.process_time(), _seconds_elsewhere(backend)
+    streams = [search.start() for _ in problem.utterances]
+    search.advance(streams, problem.utterances)
+    found = [search.result(stream) for stream in streams]
+    here = time.process_time() - before - networks.seconds
+    elsewhere = _seconds_elsewhere(backend) - before_elsewhere
+    # What talks to a backend in another process is no part of it.
+    taken = elsewhere or walking.seconds
+    return _Run(taken, here - walking.seconds + taken, found)
+
+
+def _seconds_elsewhere(backend: FsaBackend) -> float:
+    """CPU time that a backend says it has taken in another process."""
+    return getattr(backend, "seconds", 0.0)
+
+
+def _check_tokens(
+    names: Sequence[str], ours: Sequence[Hypothesis], theirs: Sequence[Hypothesis]
+) -> None:
+    for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        if one.tokens != other.tokens:
+            raise CalveError(
+                f"{names[0]} finds {one.tokens}, {names[1]} {other.tokens}",
+                where=f"utterance {number}",
+                fix="a backend that finds something else cannot be compared: see its conformance "
+                "tests",
+            )
+
+
+def _rows(names: Sequence[str], utterances: int, turns: Sequence[tuple[_Run, ...]]) -> list[FsaRow]:
+    rows = []
+    for place, name in enumerate(names):
+        runs = [turn[place] for turn in turns]
+        others = [turn[1] for turn in turns]
+        pairs = list(zip(runs, others, strict=True))
+        rows.append(
+            FsaRow(
+                backend=name,
+                utterances=utterances,
+                milliseconds=1000 * median(run.backend for run in runs),
+                outside=1000 * median(run.outside for run in runs),
+                ratio=median(run.backend / other.backend for run, other in pairs),
+                outside_ratio=median(run.outside / other.backend for run, other in pairs),
+            )
+        )
+    return rows
+
+
+class _TimedBackend:
+    """An FSA backend that is timed, and so are its walks."""
+
+    def __init__(self, backend: FsaBackend, clock: Clock) -> None:
+        self._backend = backend
+        self._clock = clock
+        self.start = clock.of(backend.start)
+        self.lattice = clock.of(backend.lattice)
+
+    def walk(self, streams: Sequence[Any]) -> _TimedWalk:
+        """Take streams on together."""
+        return _TimedWalk(self._clock.of(self._backend.walk)(streams), self._clock)
+
+
+class _TimedWalk:
+    """A walk that is timed."""
+
+    def __init__(self, walk: FsaWalk, clock: Clock) -> None:
+        self.contexts = clock.of(walk.contexts)
+        self.advance = clock.of(walk.advance)
+        self.finish = clock.of(walk.finish)
