@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +22,9 @@ __all__ = ["Failure", "Utterance", "batches_by_duration", "load_each", "read_utt
 
 Float32Array = NDArray[np.float32]
 Loaded = TypeVar("Loaded")
+
+_REASON = 160
+"""Characters of a library's complaint that are shown."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def _reading(
     except CalveError:
         raise
     except Exception as error:
-        reason = " ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+        reason = shorten(f"{type(error).__name__} {error}", _REASON, placeholder=" ...")
         raise raised(f"cannot read the {what}: {reason}", where=where) from error
 
 

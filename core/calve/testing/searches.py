@@ -166,6 +166,20 @@ class DecoderConformance:
             return
         fail("the networks answer with NaN, and it goes on as if nothing had happened")
 
+    def test_it_goes_on_in_the_context_that_it_is_told(self) -> None:
+        if "context" not in registry().searches.get(self.decoder).stream_options:
+            return
+        session = SpellingSession()
+        search = make_search(self.decoder, session, **self.options)
+        stream = search.start(**self.stream_options, context=[9, 3])
+        search.advance([stream], [session.frames((3, 3, 0, 5, 0, 0))])
+        found = search.result(stream)
+        require(
+            list(found.tokens) == [5],
+            f"after the symbols 9 and 3, a rest of 3 and then 5 are said, and it finds "
+            f"{found.tokens}",
+        )
+
     def _make(self, session: Any) -> Search:
         return make_search(self.decoder, session, **self.options)
 

@@ -103,6 +103,11 @@ class NeedsStreams(GreedySearch):
         super().advance(streams, encoder_out)
 
 
+class ForgetsTheContext(GreedySearch):
+    def start(self, context=()):
+        return super().start()
+
+
 @dataclass(frozen=True)
 class Silent:
     max_sym_per_frame: int = 1
@@ -123,16 +128,17 @@ COMING = "streams_come_and_go"
 RESULT = "asking_for_the_result_changes_nothing"
 FRAMES = "it_leaves_encoder_frames_alone"
 NAN = "nan_is_an_error"
+CONTEXT = "it_goes_on_in_the_context_that_it_is_told"
 
 # search, the checks that fail (what one of them says), no other
 BROKEN_SEARCHES = [
-    ("Deaf", "are said, and it finds []", {PLAIN}),
+    ("Deaf", "are said, and it finds []", {PLAIN, CONTEXT}),
     ("OneFrameLate", "and it finds [3, ", {PLAIN, FORM}),
-    ("KeepsBlanks", "are blanks", {PLAIN, FORM, EMPTY}),
+    ("KeepsBlanks", "are blanks", {PLAIN, FORM, EMPTY, CONTEXT}),
     ("ForgetsTimestamps", "tokens have 0 timestamps", {PLAIN, FORM}),
     ("CountsWrongly", "a score is nan", {FORM, PIECES, STREAMS, COMING, RESULT}),
     ("SpeaksFirst", "without frames it finds [1]", {FORM, EMPTY}),
-    ("StartsAgain", "frames in pieces of", {PIECES, COMING, RESULT}),
+    ("StartsAgain", "frames in pieces of", {PIECES, COMING, RESULT, CONTEXT}),
     ("MixesStreams", "of three", {COMING}),
     ("SharesTheScore", "the score is", {STREAMS, COMING}),
     ("GivesItsOwnLists", "often asked for", {RESULT}),
@@ -143,6 +149,7 @@ BROKEN_SEARCHES = [
     ),
     ("BearsNan", "as if nothing had happened", {NAN}),
     ("NeedsStreams", "IndexError", {EMPTY}),
+    ("ForgetsTheContext", "it finds [3, 5]", {CONTEXT}),
 ]
 
 
