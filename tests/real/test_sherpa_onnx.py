@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sherpa_onnx
 
 from calve.api import BundleError, Conventions
+from calve.audio import read_audio
 from calve.bundle import Bundle
 from calve.discovery import load_driver
+from calve.endpointing import EndpointRules
 from calve.exporting import export
 from calve.metadata import write_metadata
+from calve.methods import GREEDY
 from calve.models import load
 from calve.recognizers import transcribe
 from calve.scoring import total_errors
+from calve.streaming import StreamDecoder, Variant
 from calve.transcription import Recognizer
+from calve.utterances import Utterance
 from calve.verification import FAILED, verify
 from calve_onnx import sherpa
 from calve_onnx.lint import lint
@@ -107,6 +115,52 @@ def test_verify_asks_sherpa_onnx(talkative_bundle: Callable[[str], Bundle], prec
     checks = {check.name: check for check in verify(talkative_bundle(precision).path)}
     assert FAILED not in {check.outcome for check in checks.values()}
     assert "hears the same: 'word" in checks["sherpa-onnx"].detail
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        EndpointRules(rule2_min_trailing_silence=0.15),
+        EndpointRules(rule1_min_trailing_silence=0.22, rule2_min_trailing_silence=9.0),
+        EndpointRules(rule3_min_utterance_length=0.49),
+    ],
+    ids=["rule 2", "rule 1", "rule 3"],
+)
+def test_an_utterance_ends_where_it_ends_in_sherpa_onnx(
+    talkative_bundle: Callable[[str], Bundle], demo_recordings: list[Path], rules: EndpointRules
+) -> None:
+    bundle = talkative_bundle("fp32")
+    recognizer = sherpa_onnx.OnlineRecognizer.from_transducer(
+        **{name: str(bundle.path / f"{name}.onnx") for name in ("encoder", "decoder", "joiner")},
+        tokens=str(bundle.path / "tokens.txt"),
+        enable_endpoint_detection=True,
+        **asdict(rules),
+    )
+    theirs = [_cut_by_sherpa(recognizer, path) for path in demo_recordings]
+    session = bundle.runtime()
+    variant = Variant(GREEDY.search(session, bundle.symbols), rules, GREEDY.stream_options)
+    for path, (ends, text) in zip(demo_recordings, theirs, strict=True):
+        decoder = StreamDecoder(session, bundle.symbols, {"": variant}, tail_padding_frames=0)
+        run = decoder.decode([Utterance.of_audio(path.name, read_audio(path, 16000), "")])[""]
+        (found,) = run.decoded.utterances
+        assert (run.endpoints.total(), found.hypothesis.replace(" ", "")) == (ends, text)
+    assert sum(ends for ends, _ in theirs) > 10
+
+
+def _cut_by_sherpa(recognizer: Any, path: Path) -> tuple[int, str]:
+    """How often an utterance ended, and all that was found, without spaces."""
+    audio = read_audio(path, 16000)
+    stream, ends, texts = recognizer.create_stream(), 0, []
+    stream.accept_waveform(audio.sample_rate, audio.samples)
+    stream.input_finished()
+    while recognizer.is_ready(stream):
+        recognizer.decode_stream(stream)
+        if recognizer.is_endpoint(stream):
+            texts.append(recognizer.get_result(stream))
+            recognizer.reset(stream)
+            ends += 1
+    texts.append(recognizer.get_result(stream))
+    return ends, "".join(texts).replace(" ", "")
 
 
 def test_longer_steps_give_the_same_text(
