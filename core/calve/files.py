@@ -8,13 +8,21 @@ import math
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from calve.errors import CalveError, ConfigError
 
-__all__ = ["atomic_dir", "atomic_file", "file_sha256", "replace_dir", "size_text"]
+__all__ = [
+    "atomic_dir",
+    "atomic_file",
+    "check_writable",
+    "file_sha256",
+    "replace_dir",
+    "size_text",
+]
 
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
@@ -85,6 +93,24 @@ def _written_beside(target: Path, overwrite: bool) -> Iterator[Path]:
         ) from error
     finally:
         _remove(temporary)
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder if need be, before hours are spent on what is to go into it.
+
+    Raises:
+      CalveError: if nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise CalveError(
+            f"cannot write into the folder: {os.strerror(error.errno or errno.EIO)}",
+            where=folder,
+            fix="free some space or choose another place",
+        ) from error
 
 
 def file_sha256(path: Path) -> str:

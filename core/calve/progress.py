@@ -62,8 +62,10 @@ class _Lines:
         self._last_line = now
         share = f"{self._done}"
         if self._total:
+            share = f"{self._done}/{self._total}"
+        if self._total and self._done:
             left = (now - self._started) / self._done * max(self._total - self._done, 0)
-            share = f"{self._done}/{self._total} ({_duration(left)} left)"
+            share += f" ({_duration(left)} left)"
         click.echo(f"{self._title}: {share} {note}".rstrip(), err=True)
 
     def finish(self) -> None:

@@ -9,7 +9,7 @@ import stat
 import pytest
 
 from calve.errors import CalveError, ConfigError
-from calve.files import atomic_dir, atomic_file, size_text
+from calve.files import atomic_dir, atomic_file, check_writable, size_text
 
 EXCEPTIONS = [RuntimeError("x"), KeyboardInterrupt(), SystemExit(1)]
 
@@ -129,6 +129,16 @@ def test_a_place_that_is_no_directory_is_a_clear_error(tmp_path, writer):
     (tmp_path / "file").write_text("x")
     with pytest.raises(CalveError, match="cannot write the output"):
         _enter(writer(tmp_path / "file" / "inside" / "out"))
+
+
+def test_a_folder_is_made_and_tried_before_the_work(tmp_path):
+    check_writable(tmp_path / "new" / "folder")
+    assert _names(tmp_path / "new" / "folder") == []
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "folder"):
+        with pytest.raises(CalveError, match="cannot write into the folder") as caught:
+            check_writable(place)
+        assert caught.value.where == str(place)
 
 
 def test_an_input_that_is_missing_is_not_blamed_on_the_output(tmp_path):

@@ -40,14 +40,17 @@ def test_long_work_says_now_and_then_how_far_it_is(monkeypatch, capsys):
     monkeypatch.setattr("calve.progress.time.monotonic", lambda: next(clock))
     progress = console_progress()
     progress.start("train", 100)
+    progress.advance(0)
+    progress.advance(0)
     for _ in range(4):
         progress.advance(note="loss 1.2")
     progress.finish()
     assert capsys.readouterr().err.splitlines() == [
         "train ...",
-        "train: 2/100 (16:20 left) loss 1.2",
-        "train: 4/100 (16:00 left) loss 1.2",
-        "train: done in 50.0 s",
+        "train: 0/100",
+        "train: 2/100 (32:40 left) loss 1.2",
+        "train: 4/100 (24:00 left) loss 1.2",
+        "train: done in 70.0 s",
     ]
 
 

@@ -28,6 +28,7 @@ from calve.decoding import (
 )
 from calve.decoding_jobs import Job, OfflineResult, run_job
 from calve.errors import ConfigError
+from calve.files import check_writable
 from calve.methods import Method, with_and_without_hotwords
 from calve.parallel import ordered_map
 from calve.progress import console_progress
@@ -113,6 +114,8 @@ def _decode_command(recipe: RecipeSpec) -> click.Command:
             for one in models
         ]
         _check(plan, bundle_dir, strict=strict)
+        if res_dir is not None:
+            check_writable(res_dir)
         rows = list(_checkpoint_rows(plan, jobs, dask))
         if bundle_dir is not None:
             bundle = BundleModel(bundle_dir, num_threads)

@@ -18,6 +18,7 @@ from calve.config import option_name, resolve, value_text
 from calve.decoding import MAX_DURATION, Decoded
 from calve.endpointing import EndpointRules
 from calve.errors import ConfigError
+from calve.files import check_writable
 from calve.methods import Method, with_and_without_hotwords
 from calve.progress import console_progress
 from calve.sources import BundleModel, Model, Split
@@ -101,6 +102,8 @@ def _streaming_decode_command(recipe: RecipeSpec) -> click.Command:
         )
         # The checkpoints of one experiment were trained alike.
         check_steps(streaming[0].steps(chunk_size), strict=strict)
+        if res_dir is not None:
+            check_writable(res_dir)
         endpoints = resolve(EndpointRules, rules) if endpointing or rules else None
         hotwords = hotwords_to_report(methods, streaming[0])
         methods = with_and_without_hotwords(methods)

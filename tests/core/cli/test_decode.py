@@ -153,6 +153,20 @@ def sweep(goldens: Path, tokens: Path, data_dir: Path, res_dir: Path, *arguments
     )
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
+    goldens: Path,
+    few_tokens: Path,
+    data_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    (tmp_path / "file").touch()
+    assert sweep(goldens, few_tokens, data_dir, tmp_path / "file" / "res", "--epoch", 3) == 1
+    complaint = capsys.readouterr().err
+    assert "cannot write into the folder" in complaint
+    assert "epoch-3" not in complaint
+
+
 def test_a_sweep_is_ranked_and_drawn_and_resumes_where_it_stopped(
     goldens: Path,
     few_tokens: Path,
