@@ -168,7 +168,7 @@ class QuantizerConformance:
         refusal = ExportError("refused on purpose")
         with leaving_nothing_behind() as target:
             # After the networks are written, before calve looks at them.
-            with mock.patch("calve.quantization.observe", side_effect=refusal):
+            with mock.patch("calve.golden.Golden.observe_again", side_effect=refusal):
                 try:
                     self._run(self._source(), target / "output", self.options)
                 except ExportError as error:
