@@ -135,7 +135,7 @@ def try_export(
         tempfile.TemporaryDirectory(prefix="calve-export-") as scratch,
     ):
         loaded = load(recipe, checkpoint, overrides)
-        streams = _streams(loaded.model.encoder, exporter, streaming)
+        streams = _whether_to_stream(loaded.model.encoder, exporter, streaming)
         if strict and streams:
             config = asdict(loaded.config["encoder"])
             check_trained_for(loaded.encoder.name, config, loaded.model.encoder.geometry)
@@ -296,8 +296,8 @@ def _usable_exporter(format_name: str) -> ExporterSpec:
     return exporter
 
 
-def _streams(encoder: Any, exporter: ExporterSpec, wanted: bool | None) -> bool:
-    """Whether the bundle is to stream: as it is wanted, else if the encoder can.
+def _whether_to_stream(encoder: Any, exporter: ExporterSpec, wanted: bool | None) -> bool:
+    """As it is wanted; else whether the encoder can.
 
     Raises:
       ConfigError: if the encoder cannot stream and must, also because the format is for nothing
