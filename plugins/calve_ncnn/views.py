@@ -50,11 +50,11 @@ class EncoderView(nn.Module):
 class CountlessEncoderView(EncoderView):
     """The same for segments of one length, without frame counts: states begin at in1 and out1."""
 
+    segment: Tensor
+
     def __init__(self, encoder: Any) -> None:
         super().__init__(encoder)
         self.register_buffer("segment", torch.tensor([float(encoder.geometry.segment)]))
-
-    segment: Tensor
 
     def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         y, _, *next_states = super().forward(x, self.segment, *states)
