@@ -93,7 +93,7 @@ class BatchMaker:
             raise DataError(
                 f"cannot read the {what} of an utterance: {reason(error)}",
                 where=cut.id,
-                fix="prepare the corpus again",
+                fix="run stage `validate` of `calve prepare`: it says what to make again",
             ) from error
         if features is None:
             raise DataError(

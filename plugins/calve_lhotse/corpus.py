@@ -195,10 +195,14 @@ def load_batches(
         if training and options.enable_musan
         else None,
     )
+
+    def open_cuts(epoch: int) -> CutSet:
+        seed = options.seed + epoch if training else None
+        return load_parts(data_dir, corpus, parts, shuffle_seed=seed)
+
+    open_cuts(0)  # what is missing is said now, before anything is written for a run
     return CutBatches(
-        lambda epoch: load_parts(
-            data_dir, corpus, parts, shuffle_seed=options.seed + epoch if training else None
-        ),
+        open_cuts,
         maker,
         options,
         shuffle=training,

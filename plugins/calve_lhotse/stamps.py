@@ -37,12 +37,17 @@ class StageOutput:
     report: dict[str, Any] = field(default_factory=dict)
 
     def claim(self, folders: Iterable[Path]) -> None:
-        """Make ``folders``, outside of `folder`, a part of this output: they go when it goes."""
-        names = [str(folder) for folder in folders]
-        with atomic_file(self.folder / _ELSEWHERE) as temporary:
-            temporary.write_text(json.dumps(names) + "\n", encoding="utf-8")
-        for name in names:
-            Path(name).mkdir(parents=True, exist_ok=True)
+        """Make ``folders``, outside of `folder`, a part of this output: they go when it goes.
+
+        They are emptied, unless an interrupted stage filled them that this one continues.
+        """
+        claimed = [*folders]
+        if not _claimed(self.folder):
+            _remove(*claimed)
+            with atomic_file(self.folder / _ELSEWHERE) as temporary:
+                temporary.write_text(json.dumps([*map(str, claimed)]) + "\n", encoding="utf-8")
+        for folder in claimed:
+            folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager

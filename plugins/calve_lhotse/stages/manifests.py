@@ -54,11 +54,11 @@ def write_corpus(data_dir: Path, corpus: Corpus) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def check_recordings(part: str, recordings: Iterable[Recording]) -> None:
+def check_recordings(part: str, recordings: Sequence[Recording]) -> None:
     """All recordings must be at the rate that features are computed at.
 
     Raises:
-      DataError: if one is not, or there is none.
+      DataError: if one is not, or there is none; names the first.
     """
     rates = Counter(recording.sampling_rate for recording in recordings)
     expected = FeatureConfig().sample_rate
@@ -66,8 +66,10 @@ def check_recordings(part: str, recordings: Iterable[Recording]) -> None:
         raise DataError(f"{part} has no recordings")
     if {*rates} != {expected}:
         found = ", ".join(f"{count} at {rate} Hz" for rate, count in sorted(rates.items()))
+        first = next(one.id for one in recordings if one.sampling_rate != expected)
         raise DataError(
             f"{part} has recordings that are not at {expected} Hz: {found}",
+            where=f"recording {first}",
             fix=f"resample them to {expected} Hz, and make the manifests again",
         )
 
@@ -95,4 +97,7 @@ def check_supervisions(part: str, supervisions: Iterable[SupervisionSegment]) ->
             )
         seen.add(supervision.id)
     if not seen:
-        raise DataError(f"{part} has no utterances")
+        raise DataError(
+            f"{part} has no utterances",
+            fix="leave this part out, or give it transcripts",
+        )

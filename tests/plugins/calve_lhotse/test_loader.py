@@ -252,7 +252,7 @@ def test_unreadable_features_name_the_utterance(
     with pytest.raises(DataError, match="cannot read the features") as caught:
         list(loader)
     assert caught.value.where in {cut.id for cut in cuts}
-    assert caught.value.fix == "prepare the corpus again"
+    assert "stage `validate`" in caught.value.fix
 
 
 def test_cuts_without_features_ask_for_on_the_fly_features(prepared: Path) -> None:

@@ -180,7 +180,8 @@ def test_mixed_sampling_rates_are_refused(own_options: ManifestsOptions, own: Pa
         own / "digits_recordings_dev.jsonl.gz",
         lambda items: [items[0].resample(8000), *items[1:]],
     )
-    refused(own_options, "dev has recordings that are not at 16000 Hz")
+    complaint = refused(own_options, "dev has recordings that are not at 16000 Hz")
+    assert str(complaint.where).startswith("recording ")
 
 
 def test_supervisions_of_nothing_are_refused(own_options: ManifestsOptions, own: Path) -> None:

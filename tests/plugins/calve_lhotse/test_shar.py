@@ -23,6 +23,7 @@ from calve_lhotse.librispeech.options import LibriSpeechOptions
 from calve_lhotse.loader import CutBatches
 from calve_lhotse.stages import features as features_stage
 from calve_lhotse.stages.features import features
+from calve_lhotse.stages.storage import Shard, SharFolders
 from calve_lhotse.stages.validation import validate
 
 from .test_loader import assert_equal, ids
@@ -276,6 +277,59 @@ def test_shards_that_are_replaced_are_removed(
     assert load_cuts(tmp_path / "data", TRAIN).to_eager()
 
 
+def test_shards_are_made_again_when_their_list_is_gone(
+    librispeech_options: LibriSpeechOptions, tmp_path: Path
+) -> None:
+    options = replace(
+        librispeech_options,
+        data_dir=tmp_path / "data",
+        shar_dir=(tmp_path / "shar",),
+        speed_factors=(),
+    )
+    manifests(options, NO_PROGRESS)
+    features(options, NO_PROGRESS)
+    tar = first_tar(options, TRAIN)
+    tar.write_bytes(b"damaged")
+    shutil.rmtree(tmp_path / "data" / "fbank" / TRAIN)
+    features(options, NO_PROGRESS)
+    assert len([cut.load_features() for cut in load_cuts(options.data_dir, TRAIN)]) == 30
+
+
+def test_interrupted_shards_are_kept(
+    librispeech_options: LibriSpeechOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = replace(
+        librispeech_options,
+        data_dir=tmp_path / "data",
+        shar_dir=(tmp_path / "shar",),
+        speed_factors=(),
+    )
+    manifests(options, NO_PROGRESS)
+    written: list[int] = []
+    write = SharFolders.write
+
+    def interrupted(self: SharFolders, shard: Shard) -> None:
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(shard.number)
+        write(self, shard)
+
+    monkeypatch.setattr(SharFolders, "write", interrupted)
+    with shards_of(7), pytest.raises(KeyboardInterrupt):
+        features(options, NO_PROGRESS)
+    assert written == [0, 1, 2]
+
+    def counted(self: SharFolders, shard: Shard) -> None:
+        written.append(shard.number)
+        write(self, shard)
+
+    monkeypatch.setattr(SharFolders, "write", counted)
+    with shards_of(7):
+        features(options, NO_PROGRESS)
+    assert written[:5] == [0, 1, 2, 3, 4]
+    assert len(load_cuts(options.data_dir, TRAIN).to_eager()) == 30
+
+
 @pytest.fixture
 def damaged(with_features: LibriSpeechOptions, tmp_path: Path) -> LibriSpeechOptions:
     """A copy that a test may damage."""
@@ -315,8 +369,9 @@ def test_a_missing_tar_file_names_the_utterance(damaged: LibriSpeechOptions) -> 
 
 def test_a_missing_shard_says_what_to_do(damaged: LibriSpeechOptions) -> None:
     shutil.rmtree(damaged.shar_dir[1])
+    options = LoaderOptions(enable_musan=False)
     with pytest.raises(DataError, match="a shard is missing") as caught:
-        load_cuts(damaged.data_dir, TRAIN)
+        load_batches(damaged.data_dir, "train", options, training=True)
     assert "disk-2" in str(caught.value.where)
     assert "mount its disk" in str(caught.value.fix)
 
