@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from lhotse import CutSet
 
 from calve.api import DataError
+from calve.checkpoint import read_checkpoint
 from calve.features import compute_fbank
 from calve.loading import WHOLE, LoaderOptions, Share
 from calve.progress import NO_PROGRESS
@@ -27,6 +30,7 @@ from calve_lhotse.stages.storage import Shard, SharFolders
 from calve_lhotse.stages.validation import validate
 
 from .test_loader import assert_equal, ids
+from .test_training import train, wait_for
 
 TRAIN = "train-clean-100"
 LILCOM_ROUNDING = 2**-6
@@ -242,6 +246,35 @@ def test_decoding_reads_features_and_audio(
         np.testing.assert_array_equal(features, compute_fbank(other.audio(16000).samples))
 
 
+@pytest.mark.slow
+def test_a_run_that_is_killed_goes_on_bit_for_bit(
+    with_features: LibriSpeechOptions, tmp_path: Path
+) -> None:
+    options = ("--num-epochs", "1", "--num-workers", "1", "--enable-musan", "0")
+
+    def start(name: str, *more: str) -> subprocess.Popen[str]:
+        exp_dir = tmp_path / name
+        return train(with_features.data_dir, exp_dir, *options, *more, corpus="librispeech")
+
+    def finish(process: subprocess.Popen[str]) -> None:
+        said = process.communicate(timeout=240)[1]
+        assert process.returncode == 0, said
+
+    finish(start("undisturbed"))
+    killed = start("killed")
+    wait_for(tmp_path / "killed" / "checkpoint-4.pt")
+    killed.kill()
+    killed.communicate(timeout=60)
+    assert not (tmp_path / "killed" / "epoch-1.pt").exists()
+    finish(start("killed", "--resume", "1"))
+    models = [
+        read_checkpoint(tmp_path / name / "epoch-1.pt")["model"]
+        for name in ("undisturbed", "killed")
+    ]
+    for name, weight in models[0].items():
+        assert torch.equal(weight, models[1][name]), name
+
+
 def test_preparing_again_writes_nothing(with_features: LibriSpeechOptions) -> None:
     def times() -> list[int]:
         return [
@@ -256,55 +289,43 @@ def test_preparing_again_writes_nothing(with_features: LibriSpeechOptions) -> No
     assert times() == before
 
 
-def prepared_twice(options: LibriSpeechOptions, tmp_path: Path, **changes: object) -> Path:
-    """Prepare features as Shar and then otherwise; where the Shar was."""
+@pytest.fixture
+def fresh(librispeech_options: LibriSpeechOptions, tmp_path: Path) -> LibriSpeechOptions:
+    """Options for Shar of a test's own, at one speed; manifests are there."""
     options = replace(
-        options, data_dir=tmp_path / "data", shar_dir=(tmp_path / "shar",), speed_factors=()
+        librispeech_options,
+        data_dir=tmp_path / "data",
+        shar_dir=(tmp_path / "shar",),
+        speed_factors=(),
     )
     manifests(options, NO_PROGRESS)
-    features(options, NO_PROGRESS)
-    first = folder_in(tmp_path / "shar", TRAIN)
-    assert first.is_dir()
-    features(replace(options, **changes), NO_PROGRESS)
-    return first
+    return options
 
 
 @pytest.mark.parametrize("changes", [{"speed_factors": (1.1,)}, {"shar_dir": ()}])
 def test_shards_that_are_replaced_are_removed(
-    librispeech_options: LibriSpeechOptions, tmp_path: Path, changes: dict[str, object]
+    fresh: LibriSpeechOptions, changes: dict[str, object]
 ) -> None:
-    assert not prepared_twice(librispeech_options, tmp_path, **changes).exists()
-    assert load_cuts(tmp_path / "data", TRAIN).to_eager()
+    features(fresh, NO_PROGRESS)
+    first = folder_in(fresh.shar_dir[0], TRAIN)
+    assert first.is_dir()
+    features(replace(fresh, **changes), NO_PROGRESS)
+    assert not first.exists()
+    assert load_cuts(fresh.data_dir, TRAIN).to_eager()
 
 
-def test_shards_are_made_again_when_their_list_is_gone(
-    librispeech_options: LibriSpeechOptions, tmp_path: Path
-) -> None:
-    options = replace(
-        librispeech_options,
-        data_dir=tmp_path / "data",
-        shar_dir=(tmp_path / "shar",),
-        speed_factors=(),
-    )
-    manifests(options, NO_PROGRESS)
-    features(options, NO_PROGRESS)
-    tar = first_tar(options, TRAIN)
+def test_shards_are_made_again_when_their_list_is_gone(fresh: LibriSpeechOptions) -> None:
+    features(fresh, NO_PROGRESS)
+    tar = first_tar(fresh, TRAIN)
     tar.write_bytes(b"damaged")
-    shutil.rmtree(tmp_path / "data" / "fbank" / TRAIN)
-    features(options, NO_PROGRESS)
-    assert len([cut.load_features() for cut in load_cuts(options.data_dir, TRAIN)]) == 30
+    shutil.rmtree(fresh.data_dir / "fbank" / TRAIN)
+    features(fresh, NO_PROGRESS)
+    assert len([cut.load_features() for cut in load_cuts(fresh.data_dir, TRAIN)]) == 30
 
 
 def test_interrupted_shards_are_kept(
-    librispeech_options: LibriSpeechOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh: LibriSpeechOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = replace(
-        librispeech_options,
-        data_dir=tmp_path / "data",
-        shar_dir=(tmp_path / "shar",),
-        speed_factors=(),
-    )
-    manifests(options, NO_PROGRESS)
     written: list[int] = []
     write = SharFolders.write
 
@@ -316,7 +337,7 @@ def test_interrupted_shards_are_kept(
 
     monkeypatch.setattr(SharFolders, "write", interrupted)
     with shards_of(7), pytest.raises(KeyboardInterrupt):
-        features(options, NO_PROGRESS)
+        features(fresh, NO_PROGRESS)
     assert written == [0, 1, 2]
 
     def counted(self: SharFolders, shard: Shard) -> None:
@@ -325,9 +346,9 @@ def test_interrupted_shards_are_kept(
 
     monkeypatch.setattr(SharFolders, "write", counted)
     with shards_of(7):
-        features(options, NO_PROGRESS)
+        features(fresh, NO_PROGRESS)
     assert written[:5] == [0, 1, 2, 3, 4]
-    assert len(load_cuts(options.data_dir, TRAIN).to_eager()) == 30
+    assert len(load_cuts(fresh.data_dir, TRAIN).to_eager()) == 30
 
 
 @pytest.fixture

@@ -21,8 +21,10 @@ SMALL = (
 )
 
 
-def train(data_dir: Path, exp_dir: Path, *options: str) -> subprocess.Popen[str]:
-    command = ["train", "lstm_transducer_stateless2", "--corpus", "fsdd"]
+def train(
+    data_dir: Path, exp_dir: Path, *options: str, corpus: str = "fsdd"
+) -> subprocess.Popen[str]:
+    command = ["train", "lstm_transducer_stateless2", "--corpus", corpus]
     folders = ["--data-dir", str(data_dir), "--exp-dir", str(exp_dir)]
     return subprocess.Popen(
         [sys.executable, "-m", "calve", *command, *folders, *SMALL, *options],
