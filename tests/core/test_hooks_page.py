@@ -8,11 +8,13 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from calve import api, hookspecs, specs
-from calve.discovery import Discovery, PluginSource
+from calve.discovery import Discovery, PluginSource, load_driver
 from calve.host import REGISTRATION_HOOKS, Host
+from calve_graphs.graph import FINAL_LABEL, trivial_graph
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "hooks.md").read_text(encoding="utf-8")
 HOOKS = [name for name in vars(hookspecs) if name.startswith("calve_")]
@@ -105,3 +107,17 @@ def test_every_method_of_an_fsa_backend_is_there(protocol):
     (table,) = re.findall(rf"^\| `{protocol.__name__}` \|.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
     methods = [f"`{name}`" for name in vars(protocol) if not name.startswith("_")]
     assert [row[0] for row in rows(table)] == methods
+
+
+def test_the_example_of_an_fsa_backend_runs():
+    (example,) = re.findall(r"```python\n(.*?)```", PAGE.split("\n## Drivers\n")[1], re.DOTALL)
+    graph = trivial_graph(500)
+    names = {
+        "np": np,
+        "MyWalker": load_driver("calve.fsa_backends", "calve"),
+        "log_probs_of": lambda _, owners, __: np.zeros((len(owners), 500), np.float32),
+        **{name: getattr(graph, name) for name in ("arc_splits", "destination", "label", "score")},
+    }
+    exec(example, names)
+    assert names["num_states"] > 10
+    assert graph.label[names["graph_arc"][-1]] == FINAL_LABEL

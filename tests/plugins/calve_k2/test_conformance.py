@@ -1,4 +1,4 @@
-"""k2's walker in the conformance kit, run in k2's own environment."""
+"""k2's walker, and a search on it, in the conformance kit; both run in k2's own environment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from calve.testing import FsaBackendConformance
+from calve.testing import DecoderConformance, FsaBackendConformance
 
 
 @pytest.fixture(autouse=True)
@@ -16,3 +16,8 @@ def k2_is_elsewhere(k2_python: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 class TestK2Walker(FsaBackendConformance):
     backend = "k2-elsewhere"
+
+
+class TestFastBeamSearchOnK2(DecoderConformance):
+    decoder = "fast_beam_search"
+    options = {"fsa_backend": "k2-elsewhere"}  # noqa: RUF012

@@ -27,6 +27,15 @@ class TestFastBeamSearch(DecoderConformance):
     decoder = "fast_beam_search"
 
 
+class TestFastBeamSearchNbest(DecoderConformance):
+    decoder = "fast_beam_search_nbest"
+
+
+class TestFastBeamSearchNbestOracle(DecoderConformance):
+    decoder = "fast_beam_search_nbest_oracle"
+    stream_options = {"ref_text": [3, 5, 3, 9, 4, 7]}  # noqa: RUF012
+
+
 class TestTorchLoss(LossBackendConformance):
     backend = "torch"
 

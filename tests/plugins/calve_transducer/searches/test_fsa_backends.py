@@ -49,6 +49,7 @@ def hypotheses(
     return [search.result(stream) for stream in streams]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allow_partial", [False, True])
 @pytest.mark.parametrize("suffix", ["", "_LG", "_nbest", "_nbest_LG", "_nbest_oracle"])
 def test_k2_finds_what_calve_finds(
