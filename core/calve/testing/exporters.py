@@ -53,8 +53,8 @@ class ExporterConformance:
 
     Attributes:
       format: Its name.
-      recipe: A recipe whose encoder claims the format; by default the first that is registered. Its
-        tiny model must be large enough that weights take most of the bytes.
+      recipe: One for whose encoder the format is claimed; by default the first of them.
+        Its tiny model must be large enough that weights take most of the bytes.
     """
 
     format: ClassVar[str]

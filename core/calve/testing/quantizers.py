@@ -43,7 +43,7 @@ class QuantizerConformance:
     Attributes:
       format: Format of the bundles that it takes.
       scheme: Its name.
-      recipe: A recipe whose encoder claims the format; by default the first that is registered.
+      recipe: One for whose encoder the format is claimed; by default the first of them.
       options: Its options; the recordings, if it needs any, must be here.
       largest_error: Of the encoder's output, relative to the output's root mean square.
     """

@@ -39,7 +39,7 @@ class RuntimeConformance:
     Attributes:
       runtime: Its name.
       format: Format of the bundles that it opens; by default the first that names it.
-      recipe: A recipe whose encoder claims the format; by default the first that is registered.
+      recipe: One for whose encoder the format is claimed; by default the first of them.
       needs_torch: Whether it runs the networks with torch; others must do without.
       tolerance: Largest difference between two ways to the same numbers, relative to the largest
         of them if that is above 1.

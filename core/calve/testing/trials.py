@@ -15,6 +15,7 @@ from typing import Any
 from unittest import mock
 
 from calve.bundle import GOLDEN_FILE, TOKENS_FILE, Bundle
+from calve.claims import claimed_formats
 from calve.exporting import try_export
 from calve.registry import registry
 from calve.specs import ExporterSpec
@@ -49,17 +50,16 @@ for check in check_bundle(Bundle.open(sys.argv[1])):
 
 
 def recipe_for(format_name: str, chosen: str | None = None) -> str:
-    """A recipe whose encoder claims a format: ``chosen``, or the first that is registered."""
+    """A recipe for whose encoder a format is claimed: ``chosen``, or the first registered."""
     claiming = [
         recipe.name
         for recipe in registry().recipes
-        if chosen in (None, recipe.name)
-        and format_name in registry().encoders.get(recipe.encoder).formats
+        if chosen in (None, recipe.name) and format_name in claimed_formats(recipe.encoder)
     ]
     if not claiming:
         fail(
-            f"no encoder claims the format {format_name!r}, so nothing can be tried: name a recipe "
-            "whose encoder has it in EncoderSpec.formats"
+            f"the format {format_name!r} is claimed for no encoder, so nothing can be tried: name "
+            "encoders in ExporterSpec.encoders, or the format in an EncoderSpec"
         )
     return claiming[0]
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from calve.testing import ExporterConformance, QuantizerConformance, RuntimeConformance
 
 
+@pytest.mark.slow
 class TestNcnn(ExporterConformance):
     format = "ncnn"
 
