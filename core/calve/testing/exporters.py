@@ -6,7 +6,7 @@ import importlib.metadata
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from unittest import SkipTest, mock
 
 from calve.bundle import GOLDEN_FILE, MANIFEST_FILE, Bundle
@@ -14,7 +14,6 @@ from calve.claims import claimed_clients
 from calve.config import resolve
 from calve.discovery import load_driver
 from calve.errors import CalveError, ConfigError, ExportError
-from calve.exporting import try_export
 from calve.golden import Golden
 from calve.parity import LIMITS, compare, observe
 from calve.protocols import ExportWorkspace, Finding, MetadataStore
@@ -31,6 +30,7 @@ from calve.testing.checks import (
 )
 from calve.testing.trials import (
     copy_of,
+    export_tiny,
     kept_bundle,
     leaving_nothing_behind,
     recipe_for,
@@ -245,19 +245,8 @@ class ExporterConformance:
         first = next(iter(self._spec().precisions))
         return kept_bundle(self._recipe(), self.format, precision or first)
 
-    def _export(self, output: Path, *, streaming: bool = True) -> Bundle:
-        model = tiny_model(self._recipe())
-        with tempfile.TemporaryDirectory(prefix="calve-conformance-") as folder:
-            checkpoint, tokens = model.write(Path(folder))
-            return try_export(
-                model.recipe,
-                checkpoint=checkpoint,
-                tokens=tokens,
-                output=output,
-                format=self.format,
-                streaming=streaming,
-                overrides=model.options,
-            )
+    def _export(self, output: Path, **options: Any) -> Bundle:
+        return export_tiny(self._recipe(), self.format, output, **options)
 
     def _size(self, precision: str) -> int:
         bundle = self._bundle(precision)

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from calve.tiny import TinyModel, make_tiny_model
 __all__ = [
     "check_without_torch",
     "copy_of",
+    "export_tiny",
     "exported",
     "kept_bundle",
     "leaving_nothing_behind",
@@ -70,19 +71,34 @@ def tiny_model(recipe: str) -> TinyModel:
     return make_tiny_model(recipe)
 
 
-@contextmanager
-def exported(
-    recipe: str, format_name: str, options: Mapping[str, Any] | None = None
-) -> Iterator[Bundle]:
-    """A bundle of a tiny random model, there for the ``with`` block.
+def export_tiny(recipe: str, format_name: str, output: Path, **options: Any) -> Bundle:
+    """Export the tiny model of a recipe.
 
     Args:
       recipe: Name of a registered recipe.
       format_name: Name of an export format, claimed or not.
-      options: The format's options.
+      output: Folder to create.
+      options: What else `calve.exporting.try_export` takes.
     """
+    model = tiny_model(recipe)
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
-        yield _export(recipe, format_name, Path(folder), options or {})
+        checkpoint, tokens = model.write(Path(folder))
+        return try_export(
+            recipe,
+            checkpoint=checkpoint,
+            tokens=tokens,
+            output=output,
+            format=format_name,
+            overrides=model.options,
+            **options,
+        )
+
+
+@contextmanager
+def exported(recipe: str, format_name: str) -> Iterator[Bundle]:
+    """A bundle of a tiny random model, there for the ``with`` block."""
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
+        yield export_tiny(recipe, format_name, Path(folder) / "bundle")
 
 
 def kept_bundle(recipe: str, format_name: str, precision: str) -> Bundle:
@@ -93,27 +109,14 @@ def kept_bundle(recipe: str, format_name: str, precision: str) -> Bundle:
 @functools.cache
 def _kept_bundle(recipe: str, exporter: ExporterSpec, precision: str) -> Bundle:
     folder = Path(tempfile.mkdtemp(dir=_kept_folder().name))
-    return _export(recipe, exporter.format, folder, exporter.precisions[precision])
+    options = exporter.precisions[precision]
+    return export_tiny(recipe, exporter.format, folder / "bundle", **options)
 
 
 @functools.cache
 def _kept_folder() -> tempfile.TemporaryDirectory[str]:
     """Removed when the process ends."""
     return tempfile.TemporaryDirectory(prefix=_PREFIX)
-
-
-def _export(recipe: str, format_name: str, folder: Path, options: Mapping[str, Any]) -> Bundle:
-    model = tiny_model(recipe)
-    checkpoint, tokens = model.write(folder)
-    return try_export(
-        recipe,
-        checkpoint=checkpoint,
-        tokens=tokens,
-        output=folder / "bundle",
-        format=format_name,
-        overrides=model.options,
-        **options,
-    )
 
 
 def copy_of(bundle: Bundle, folder: Path) -> Bundle:

@@ -442,18 +442,8 @@ class SharesNothing(Loader):
 
 class OneSeed(Loader):
     @classmethod
-    def open(
-        cls,
-        data_dir: Path,
-        split: str,
-        options: Any,
-        *,
-        training: bool,
-        share: Share = WHOLE,
-    ) -> Loader:
-        return super().open(
-            data_dir, split, replace(options, seed=42), training=training, share=share
-        )
+    def open(cls, data_dir: Path, split: str, options: Any, **others: Any) -> Loader:
+        return super().open(data_dir, split, replace(options, seed=42), **others)
 
 
 @pytest.mark.parametrize(
