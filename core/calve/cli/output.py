@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from calve.scoring import Score
+    from calve.scoring import DecodedUtterance, Score
 
-__all__ = ["print_json", "print_table", "score_json", "score_text", "warn"]
+__all__ = ["hotwords_text", "print_json", "print_table", "score_json", "score_text", "warn"]
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
@@ -46,6 +46,17 @@ def score_text(score: Score) -> str:
         f"{rate}: {counts.substitutions} substitutions, {counts.insertions} insertions, "
         f"{counts.deletions} deletions in {counts.reference_words} {score.unit}s; "
         f"{counts.wrong_utterances} of {counts.utterances} utterances have errors"
+    )
+
+
+def hotwords_text(utterances: Sequence[DecodedUtterance], hotwords: Sequence[str]) -> str:
+    """How many hotwords were recognised, in one line."""
+    from calve.hotwords import HotwordCounts, count_hotwords
+
+    total = sum(count_hotwords(utterances, hotwords).values(), HotwordCounts())
+    return (
+        f"hotwords: {total.recognised} of {total.said} recognised, "
+        f"{total.false_alarms} false alarms"
     )
 
 

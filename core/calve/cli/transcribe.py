@@ -10,6 +10,7 @@ import click
 
 from calve.checkpoint import CheckpointChoice
 from calve.cli.decoding_options import (
+    hotwords_to_report,
     method_option,
     num_threads_option,
     simulate_streaming_option,
@@ -21,11 +22,12 @@ from calve.cli.options import (
     optional_checkpoint_options,
     strict_option,
 )
-from calve.cli.output import print_json, score_text
+from calve.cli.output import hotwords_text, print_json, score_text
 from calve.cli.recognizers import bundle_recognizer, checkpoint_recognizer
 from calve.config import option_name
 from calve.error_files import ResultFiles, write_results
 from calve.errors import AudioError, ConfigError, DataError
+from calve.files import check_writable
 from calve.methods import Method
 from calve.recognizers import AnyRecognizer
 from calve.recordings import read_transcripts, transcript_of
@@ -134,6 +136,9 @@ def transcribe(
             simulate_streaming=simulate_streaming,
             strict=strict,
         )
+    hotwords = hotwords_to_report([method], source)
+    if res_dir is not None:
+        check_writable(res_dir)
     transcripts = []
     for transcript in _readable(recognizer, recordings):
         _print(transcript, as_json)
@@ -145,9 +150,11 @@ def transcribe(
         found = score(decoded, unit)
         # In JSON mode, stdout holds one object for each recording and nothing else.
         click.echo(score_text(found), err=as_json)
+        if hotwords:
+            click.echo(hotwords_text(decoded, hotwords), err=as_json)
         if res_dir is not None:
             files = ResultFiles.named(res_dir, source.name, method.name)
-            write_results(files, f"{source.name} {method.name}", decoded, found)
+            write_results(files, f"{source.name} {method.name}", decoded, found, hotwords)
             click.echo(f"{files.page} shows every error", err=True)
     if not complete:
         ctx.exit(1)

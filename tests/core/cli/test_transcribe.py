@@ -251,6 +251,22 @@ def test_characters_can_be_counted_and_json_stays_alone_on_stdout(
     assert "in 8 characters" in captured.err
 
 
+def test_with_a_reference_hotwords_are_counted(
+    golden_bundle: Bundle, recordings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    hotwords, reference = tmp_path / "hotwords.txt", tmp_path / "said.txt"
+    hotwords.write_text("▁word7 :30\n", encoding="utf-8")
+    reference.write_text("mono word7\nstereo other\n")
+    method = ("--decoding-method", "modified_beam_search", "--hotwords-file", hotwords)
+    arguments = (*recordings, *method, "--reference", reference, "--res-dir", tmp_path)
+    assert transcribe(golden_bundle.path, *arguments) == 0
+    (line,) = (one for one in capsys.readouterr().out.splitlines() if one.startswith("hotwords"))
+    kept = (tmp_path / "hotwords-bundle-modified_beam_search.txt").read_text().splitlines()
+    said, recognised, false_alarms = kept[1].split("\t")[1:]
+    assert line == f"hotwords: {recognised} of {said} recognised, {false_alarms} false alarms"
+    assert (int(said), int(recognised), int(false_alarms) > 10) == (1, 1, True)
+
+
 def test_a_recording_without_reference_is_reported_and_not_counted(
     golden_bundle: Bundle,
     recordings: list[str],
