@@ -17,7 +17,7 @@ from calve.specs import RecipeSpec
 if TYPE_CHECKING:
     from calve_transducer.fsa_benchmark import FsaRow
 
-__all__ = ["bench_loss", "bench_search", "bench_training", "plot"]
+__all__ = ["bench_loss", "bench_search", "bench_streaming", "bench_training", "plot"]
 
 
 @click.command("bench-loss")
@@ -257,3 +257,88 @@ def _print_fsa_rows(rows: Sequence[FsaRow], theirs: str) -> None:
         for row in rows
     ]
     print_table([*columns, f"FSA / {theirs}", f"outside / {theirs}"], table)
+
+
+def _bench_streaming_command(recipe: RecipeSpec) -> click.Command:
+    @click.command(recipe.name, help=_BENCH_STREAMING_HELP.format(recipe=recipe.name))
+    @click.option(
+        "--num-decode-streams",
+        "streams",
+        type=click.IntRange(min=1),
+        multiple=True,
+        default=(1, 50),
+        show_default=True,
+        help="Streams side by side; may be given several times.",
+    )
+    @click.option(
+        "--seconds",
+        type=click.FloatRange(min=1.0),
+        default=10.0,
+        show_default=True,
+        help="Length of a stream.",
+    )
+    @click.option(
+        "--decoding-method", "method", metavar="NAME", default="greedy_search", show_default=True
+    )
+    @click.option("--num-threads", type=click.IntRange(min=1), default=1, show_default=True)
+    @click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True)
+    @recipe_options(recipe)
+    @json_option
+    def command(
+        streams: tuple[int, ...],
+        seconds: float,
+        method: str,
+        num_threads: int,
+        runs: int,
+        encoder: dict[str, Any],
+        model: dict[str, Any],
+        as_json: bool,
+    ) -> None:
+        from calve_transducer.streaming_benchmark import benchmark_streaming
+
+        rows = benchmark_streaming(
+            recipe.name,
+            {"encoder": encoder, "model": model},
+            streams=streams,
+            method=method,
+            seconds=seconds,
+            num_threads=num_threads,
+            runs=runs,
+            progress=console_progress(),
+        )
+        if as_json:
+            print_json(
+                {"num_threads": num_threads, "runs": runs, "rows": [asdict(r) for r in rows]}
+            )
+            return
+        table = [
+            [
+                row.streams,
+                f"{row.throughput:.1f}",
+                f"{row.fastest:.1f}",
+                f"{row.step_p50_ms:.1f}",
+                f"{100 * row.encoder:.1f}",
+                f"{100 * row.outside:.1f}",
+                f"{100 * row.emitting:.1f}",
+            ]
+            for row in rows
+        ]
+        columns = ["streams", "audio s/s", "fastest", "p50 ms", "encoder %", "outside %"]
+        print_table([*columns, "emitting %"], table)
+
+    return command
+
+
+_BENCH_STREAMING_HELP = """Measure how fast {recipe} streams in torch, on noise.
+
+The model is random, and emits a symbol on about every sixth frame. Features are there already; all
+streams begin and end together. "audio s/s" is how many seconds of audio are decoded in a second,
+"p50 ms" how long a chunk waits for its result, "outside %" the share of the time that does not pass
+in encoder, decoder and joiner.
+"""
+
+bench_streaming = RecipeGroup(
+    "bench-streaming",
+    make_command=_bench_streaming_command,
+    help="Measure how fast a recipe's model streams on the torch runtime, on noise.",
+)

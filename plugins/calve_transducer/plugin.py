@@ -87,3 +87,8 @@ def calve_register_commands() -> Iterator[CommandSpec]:
         command=LazyRef("calve_transducer.commands:bench_search"),
         short_help="Measure the speed of the decoding methods.",
     )
+    yield CommandSpec(
+        name="bench-streaming",
+        command=LazyRef("calve_transducer.commands:bench_streaming"),
+        short_help="Measure how fast a model streams on the torch runtime.",
+    )

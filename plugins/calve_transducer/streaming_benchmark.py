@@ -1,0 +1,200 @@
+"""A random model streaming through noise: how fast it is, and where the time goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calve.audio import Audio
+from calve.features import FeatureConfig, compute_fbank
+from calve.models import ModelBuilder
+from calve.progress import NO_PROGRESS
+from calve.protocols import Progress, Search, Session
+from calve.registry import registry
+from calve.searching import make_search
+from calve.streaming import StreamDecoder, StreamingRun, Variant
+from calve.tokens import SymbolTable
+from calve.utterances import Utterance
+from calve_transducer.runtime import TorchRuntime, TorchSession
+from calve_transducer.timing import Clock, TimedSession
+
+__all__ = ["StreamingRow", "benchmark_streaming"]
+
+Float32Array = NDArray[np.float32]
+
+_EMITTING = 0.17
+"""Share of frames that emit a symbol: that of English speech and 500 word pieces."""
+
+_LARGEST_BIAS = 50.0
+_HALVINGS = 20
+
+
+@dataclass(frozen=True)
+class StreamingRow:
+    """All runs with one number of streams.
+
+    Attributes:
+      streams: How many ran side by side.
+      throughput: Seconds of audio decoded per second, median over the runs.
+      fastest: In the fastest of them.
+      step_p50_ms: Median time of a chunk, in milliseconds, over the steps of all runs.
+      encoder: Share of the time that passed in the encoder, median over the runs.
+      outside: Share that passed outside encoder, decoder and joiner.
+      emitting: Symbols found for each frame.
+    """
+
+    streams: int
+    throughput: float
+    fastest: float
+    step_p50_ms: float
+    encoder: float
+    outside: float
+    emitting: float
+
+
+def benchmark_streaming(
+    recipe: str,
+    options: Mapping[str, Mapping[str, Any]],
+    *,
+    streams: Sequence[int] = (1, 50),
+    method: str = "greedy_search",
+    seconds: float = 10.0,
+    num_threads: int = 1,
+    runs: int = 3,
+    progress: Progress = NO_PROGRESS,
+) -> list[StreamingRow]:
+    """Stream noise through a new model on the torch runtime.
+
+    Reading audio and computing features is not counted. The weights are random; the blank's bias
+    is such that greedy search emits a symbol in about every sixth frame.
+
+    Args:
+      recipe: Name of the recipe.
+      options: Of its encoder and model, by table.
+      streams: Numbers of streams to measure; each stream is one recording.
+      method: Decoding method.
+      seconds: Length of each recording.
+      num_threads: Threads of torch.
+      runs: Turns; each number of streams runs once in each, after one that is not counted.
+      progress: Where to say how far it is.
+
+    Raises:
+      ConfigError: if the options are impossible, or the model cannot stream.
+      PluginError: if the recipe or the method is unknown.
+    """
+    registry().searches.get(method)
+    builder = ModelBuilder(recipe)
+    threads = torch.get_num_threads()
+    torch.manual_seed(0)
+    try:
+        model = builder.build(builder.resolve(options)).eval()
+        session = TorchRuntime.open(model, num_threads=num_threads)
+        _let_blanks_win(session)
+        jobs = [_Job(session, method, count, seconds) for count in streams]
+        progress.start("measure", total=len(jobs) * (runs + 1))
+        for _ in range(runs + 1):
+            for job in jobs:
+                job.run()
+                progress.advance()
+        progress.finish()
+    finally:
+        torch.set_num_threads(threads)
+    return [job.row() for job in jobs]
+
+
+def _noise(count: int, seconds: float, sample_rate: int) -> Float32Array:
+    shape = (count, round(seconds * sample_rate))
+    return 0.1 * np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+
+
+@torch.no_grad()
+def _let_blanks_win(session: TorchSession) -> None:
+    """Change the blank's bias so that greedy search finds symbols in `_EMITTING` of the frames."""
+    config = FeatureConfig(num_mel_bins=session.feature_dim)
+    frames = _encode(
+        session, [compute_fbank(one, config) for one in _noise(4, 10.0, config.sample_rate)]
+    )
+    lowest, highest = -_LARGEST_BIAS, _LARGEST_BIAS
+    for _ in range(_HALVINGS):
+        penalty = (lowest + highest) / 2
+        search: Search = make_search("greedy_search", session, blank_penalty=penalty)
+        streams = [search.start() for _ in frames]
+        search.advance(streams, frames)
+        found = sum(len(search.result(stream).tokens) for stream in streams)
+        if found > _EMITTING * sum(map(len, frames)):
+            highest = penalty
+        else:
+            lowest = penalty
+    session.model.joiner.output_linear.bias[session.blank_id] -= penalty
+
+
+def _encode(session: Session, features: Sequence[Float32Array]) -> list[Float32Array]:
+    """The encoder's frames of recordings of equal length."""
+    segment, shift = session.geometry.segment, session.geometry.shift
+    stacked, states = np.stack(features), session.init_states(len(features))
+    chunks = []
+    for start in range(0, stacked.shape[1] - segment + 1, shift):
+        chunk = np.ascontiguousarray(stacked[:, start : start + segment])
+        encoder_out, states = session.encode_chunk(chunk, states)
+        chunks.append(encoder_out)
+    return list(np.concatenate(chunks, axis=1))
+
+
+class _Job:
+    """One number of streams, and what became of its runs."""
+
+    def __init__(self, session: Session, method: str, streams: int, seconds: float) -> None:
+        self._session = session
+        self._method = method
+        self._streams = streams
+        # Each symbol is a word, so that they can be counted.
+        words = (f"▁{number}" for number in range(1, session.vocab_size))
+        self._symbols = SymbolTable(("<blk>", *words))
+        sample_rate = FeatureConfig(num_mel_bins=session.feature_dim).sample_rate
+        self._recordings = [
+            Utterance.of_audio(str(number), Audio(samples, sample_rate, seconds), text="")
+            for number, samples in enumerate(_noise(streams, seconds, sample_rate))
+        ]
+        self._runs: list[StreamingRun] = []
+        self._encoder: list[float] = []
+        self._outside: list[float] = []
+
+    def run(self) -> None:
+        """Once more; the search is made anew, so that nothing is remembered."""
+        encoder, others = Clock(), Clock()
+        session: Any = TimedSession(self._session, others)
+        session.encode_chunk = encoder.of(self._session.encode_chunk)
+        search: Search = make_search(self._method, session)
+        decoder = StreamDecoder(
+            session,
+            self._symbols,
+            {self._method: Variant(search)},
+            num_streams=self._streams,
+            tail_padding_frames=0,
+        )
+        run = decoder.decode(self._recordings)[self._method]
+        self._runs.append(run)
+        self._encoder.append(encoder.seconds / run.busy_seconds)
+        self._outside.append(1 - (encoder.seconds + others.seconds) / run.busy_seconds)
+
+    def row(self) -> StreamingRow:
+        """All runs but the first."""
+        runs = self._runs[1:]
+        throughput = [run.audio_seconds / run.busy_seconds for run in runs]
+        frames = runs[0].audio_seconds * 1000 / self._session.geometry.frame_ms
+        symbols = sum(len(one.hypothesis.split()) for one in runs[0].decoded.utterances)
+        return StreamingRow(
+            streams=self._streams,
+            throughput=median(throughput),
+            fastest=max(throughput),
+            step_p50_ms=1000 * median(one for run in runs for one in run.step_seconds),
+            encoder=median(self._encoder[1:]),
+            outside=median(self._outside[1:]),
+            emitting=symbols / frames,
+        )
