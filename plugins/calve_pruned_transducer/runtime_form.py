@@ -17,14 +17,17 @@ from torch.nn import functional
 
 from calve.api import StreamingGeometry
 from calve_pruned_transducer.attention import RelativePositionAttention, relative_positions
+from calve_pruned_transducer.blocks import PlainSubsampling
 from calve_pruned_transducer.convolution import ConvolutionModule
 from calve_pruned_transducer.masks import cache_mask
 from calve_transducer.conversion import (
+    Converters,
     PlainBasicNorm,
     PlainDoubleSwish,
     convert_modules,
     linear_layer,
 )
+from calve_transducer.subsampling import SUBSAMPLING_FACTOR, ConvSubsampling
 
 __all__ = ["RuntimeConformer"]
 
@@ -53,8 +56,8 @@ class RuntimeConformer(nn.Module):
         self.geometry: StreamingGeometry = encoder.geometry
         self.feature_dim: int = encoder.feature_dim
         self.output_dim: int = encoder.output_dim
-        self.encoder_embed = convert_modules(encoder.encoder_embed, _RUNTIME_MODULES)
-        self.layers: Any = convert_modules(encoder.encoder.layers, _RUNTIME_MODULES)
+        self.encoder_embed = _runtime_module(encoder.encoder_embed)
+        self.layers: Any = _runtime_module(encoder.encoder.layers)
         self.state_batch_axis = {
             **{f"attention.{index}": 1 for index in range(len(self.layers))},
             **{f"convolution.{index}": 0 for index in range(len(self.layers))},
@@ -105,7 +108,8 @@ class RuntimeConformer(nn.Module):
         embedded = self._embed(x)
         size, left_context = embedded.size(1), states["attention.0"].size(2)
         kept = size - encoder.right_context
-        hidden = cache_mask(processed[0], left_context)
+        unfilled = cache_mask(processed[0], left_context)
+        hidden = unfilled if unfilled.any() else None
         positions = self._position_keys(embedded, left_context)
         y = embedded * encoder.input_scale if encoder.input_scale != 1.0 else embedded
         attention, convolution = [], []
@@ -128,7 +132,7 @@ class RuntimeConformer(nn.Module):
 
     def _embed(self, x: Tensor) -> Tensor:
         """(N, T, C) -> (N, S, D)."""
-        parts = [self.encoder_embed(part)[:, 1:-1] for part in x.split(_STREAMS_AT_ONCE)]
+        parts = [self.encoder_embed(part) for part in x.split(_STREAMS_AT_ONCE)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _position_keys(self, embedded: Tensor, left_context: int) -> list[Tensor]:
@@ -176,14 +180,14 @@ class RuntimeAttention(nn.Module):
         return keys.reshape(len(keys), self.nhead, -1).permute(1, 2, 0).contiguous()
 
     def forward(
-        self, x: Tensor, positions: Tensor, hidden: Tensor, cache: Tensor
+        self, x: Tensor, positions: Tensor, hidden: Tensor | None, cache: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Let every new frame look at every frame that is not hidden.
 
         Args:
           x: (N, S, D).
           positions: (H, D / H, K + S - 1) from `position_keys`; K is S and the cached frames.
-          hidden: (N, K - S) bool, cached frames that are not there.
+          hidden: (N, K - S) bool, cached frames that are not there; None if all are.
           cache: (2 H, N, K - S, D / H), keys and values of the frames in front of ``x``.
 
         Returns:
@@ -198,8 +202,9 @@ class RuntimeAttention(nn.Module):
         scores = torch.baddbmm(
             _by_key(by_distance, frames), by_content.flatten(0, 1), key.transpose(1, 2)
         )
-        cached_scores = scores.view(nhead, streams, frames, -1)[..., : cache.size(2)]
-        cached_scores.masked_fill_(hidden.unsqueeze(1), -6e4)
+        if hidden is not None:
+            cached_scores = scores.view(nhead, streams, frames, -1)[..., : cache.size(2)]
+            cached_scores.masked_fill_(hidden.unsqueeze(1), -6e4)
         attended = torch.bmm(scores.softmax(dim=-1), value).view(nhead, streams, frames, -1)
         return self.out_proj(attended.permute(1, 2, 0, 3).flatten(2)), seen
 
@@ -228,9 +233,10 @@ class RuntimeConvolution(nn.Module):
     def __init__(self, module: ConvolutionModule) -> None:
         super().__init__()
         self.pointwise_conv1 = _pointwise(module.pointwise_conv1)
-        self.depthwise_conv = module.depthwise_conv
-        self.norm = module.norm
-        self.activation = convert_modules(module.activation, _RUNTIME_MODULES)
+        self.depthwise_conv, *after = _runtime_sequence(
+            nn.Sequential(module.depthwise_conv, module.norm, module.activation)
+        )
+        self.after_depthwise = nn.Sequential(*after)
         self.pointwise_conv2 = _pointwise(module.pointwise_conv2)
 
     def forward(self, x: Tensor, padding: None, cache: Tensor) -> tuple[Tensor, Tensor]:
@@ -247,15 +253,43 @@ class RuntimeConvolution(nn.Module):
         gated = functional.glu(self.pointwise_conv1(x), dim=-1)
         seen = torch.cat((cache, gated.transpose(1, 2)), dim=2)
         # Contiguous, or else the last layer would take each stream for a matrix of its own.
-        y = self.norm(self.depthwise_conv(seen).transpose(1, 2).contiguous())
-        return self.pointwise_conv2(self.activation(y)), seen
+        y = self.after_depthwise(self.depthwise_conv(seen).transpose(1, 2).contiguous())
+        return self.pointwise_conv2(y), seen
+
+
+class RuntimeSubsampling(nn.Module):
+    """A convolutional front end in the middle of an utterance.
+
+    The first and the last frame that the front end gives are not computed, and so no padding in
+    time is needed. The channels of a place in time and frequency are side by side in memory.
+
+    Args:
+      front_end: What it computes, a `ConvSubsampling` or a `PlainSubsampling`.
+    """
+
+    def __init__(self, front_end: Any) -> None:
+        super().__init__()
+        self.conv: Any = _runtime_module(front_end.conv)
+        time_padding, frequency_padding = self.conv[0].padding
+        self.conv[0].padding = (0, frequency_padding)
+        self.cut = SUBSAMPLING_FACTOR - time_padding
+        weight = front_end.out.weight.detach().unflatten(1, (self.conv[-2].out_channels, -1))
+        self.out = linear_layer(weight.transpose(1, 2).flatten(1), front_end.out.bias)
+        self.out_norm = _runtime_module(getattr(front_end, "out_norm", nn.Identity()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, T, C) -> (N, (T - 3) // 4 - 2, D)."""
+        y = self.conv(x[:, self.cut : -self.cut].unsqueeze(1))
+        y = self.out(y.permute(0, 2, 3, 1).flatten(2))
+        return self.out_norm(y)  # type: ignore[no-any-return]
 
 
 class RuntimeDoubleSwish(nn.Module):
-    """`PlainDoubleSwish` with one new tensor instead of three."""
+    """`PlainDoubleSwish` of one more than it is given, with one new tensor instead of three."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x - 1.0).sigmoid_().mul_(x)
+        gate = torch.sigmoid(x)
+        return gate.addcmul_(gate, x)
 
 
 class RuntimeBasicNorm(nn.Module):
@@ -285,10 +319,41 @@ def _states(
     }
 
 
-_RUNTIME_MODULES = {
+def _runtime_module(module: nn.Module) -> nn.Module:
+    return convert_modules(module, _RUNTIME_MODULES)
+
+
+def _runtime_sequence(sequence: nn.Sequential) -> nn.Sequential:
+    """Without what does nothing, and with less in front of a double swish."""
+    modules = [one for one in sequence if not isinstance(one, (nn.Identity, nn.Dropout))]
+    for index, module in enumerate(modules):
+        if isinstance(module, PlainDoubleSwish):
+            modules[index - 1] = _one_less(modules[index - 1])
+            modules[index] = RuntimeDoubleSwish()
+    return nn.Sequential(*map(_runtime_module, modules))
+
+
+def _one_less(layer: Any) -> nn.Module:
+    duplicate: Any = convert_modules(layer, {})
+    duplicate.bias = nn.Parameter(layer.bias.detach() - 1.0, requires_grad=False)
+    return duplicate  # type: ignore[no-any-return]
+
+
+def _channels_last(convolution: nn.Conv2d) -> nn.Module:
+    duplicate = convert_modules(convolution, {})
+    # Not `contiguous`: with one input channel the weight is that already, and says nothing.
+    weight = convolution.weight.detach().clone(memory_format=torch.channels_last)
+    duplicate.weight = nn.Parameter(weight, requires_grad=False)
+    return duplicate
+
+
+_RUNTIME_MODULES: Converters = {
+    ConvSubsampling: RuntimeSubsampling,
     ConvolutionModule: RuntimeConvolution,
     PlainBasicNorm: lambda norm: RuntimeBasicNorm(norm.eps),
-    PlainDoubleSwish: lambda _: RuntimeDoubleSwish(),
+    PlainSubsampling: RuntimeSubsampling,
     RelativePositionAttention: RuntimeAttention,
+    nn.Conv2d: _channels_last,
+    nn.Sequential: _runtime_sequence,
     nn.SiLU: lambda _: nn.SiLU(inplace=True),
 }

@@ -21,7 +21,14 @@ from calve_transducer.scaling import (
     double_swish,
 )
 
-__all__ = ["PlainBasicNorm", "PlainDoubleSwish", "convert_modules", "linear_layer", "to_plain"]
+__all__ = [
+    "Converters",
+    "PlainBasicNorm",
+    "PlainDoubleSwish",
+    "convert_modules",
+    "linear_layer",
+    "to_plain",
+]
 
 Converters = Mapping[type[nn.Module], Callable[[Any], nn.Module]]
 
