@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -60,7 +61,8 @@ class StreamingRun:
       endpoints: How often each rule ended an utterance within a recording.
       step_seconds: Time of every step of all streams together, encoder and search.
       step_streams: Streams in each step.
-      busy_seconds: Time of all steps; of the slowest group where there are several.
+      busy_seconds: Time of all steps, and of states that come and go between them; of the slowest
+        group where there are several.
       audio_seconds: Of the recordings that were decoded.
       feature_seconds: Time that reading and computing features took, not counted in the steps.
     """
@@ -163,8 +165,9 @@ class StreamDecoder:
         while True:
             entering = list(islice(waiting, self._num_streams - len(active)))
             if entering:
-                fresh = self._session.init_states(len(entering))
-                states = self._session.join_states([states, fresh]) if active else fresh
+                with _busy(runs):
+                    fresh = self._session.init_states(len(entering))
+                    states = self._session.join_states([states, fresh]) if active else fresh
                 active.extend(entering)
             if not active:
                 return runs
@@ -173,7 +176,8 @@ class StreamDecoder:
             if len(staying) < len(active):
                 progress.advance(len(active) - len(staying))
                 self._finish([stream for stream in active if stream.ended], runs)
-                states = self._session.select_states(states, staying) if staying else None
+                with _busy(runs):
+                    states = self._session.select_states(states, staying) if staying else None
                 active = [active[row] for row in staying]
 
     def _streams(
@@ -278,6 +282,15 @@ def _advance(search: Search, pairs: Sequence[tuple[_Found, Float32Array]]) -> No
             return
         for pair in pairs:
             _advance(search, [pair])
+
+
+@contextmanager
+def _busy(runs: Mapping[str, StreamingRun]) -> Iterator[None]:
+    """Count the time of work that all runs share."""
+    started = time.perf_counter()
+    yield
+    for run in runs.values():
+        run.busy_seconds += time.perf_counter() - started
 
 
 class _Found:
