@@ -33,15 +33,18 @@ def features(options: FsddOptions, progress: Progress) -> Mapping[str, object]:
     }
     with resumable(options.data_dir / _FOLDER, key) as output:
         if output.is_new:
-            for split in SPLITS:
-                cuts = utterances(*_read_manifests(options.data_dir, split))
-                storage = Archives(
+            storages = {
+                split: Archives(
                     output.folder.absolute(),
                     _cuts_name(split),
                     final=Path(_FOLDER),
                     prefix=f"{split}-",
                     audio_root=options.data_dir.absolute(),
                 )
+                for split in SPLITS
+            }
+            for split, storage in storages.items():
+                cuts = utterances(*_read_manifests(options.data_dir, split))
                 output.report[split] = store_shards(
                     cuts,
                     storage,
@@ -50,6 +53,9 @@ def features(options: FsddOptions, progress: Progress) -> Mapping[str, object]:
                     title=f"{split}: computing features",
                     total=len(cuts),
                 )
+            # All in the end: a run that is killed before finds every shard that it wrote.
+            for storage in storages.values():
+                storage.finish()
     return output.report
 
 

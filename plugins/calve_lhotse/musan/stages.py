@@ -74,20 +74,19 @@ def features(options: MusanOptions, progress: Progress) -> Mapping[str, object]:
     with resumable(path.parent, key) as output:
         if output.is_new:
             pieces = _pieces(options.data_dir)
+            final = path.parent.relative_to(options.data_dir)
+            storage = Archives(output.folder.absolute(), path.name, final)
             output.report.update(
                 store_shards(
                     pieces,
-                    Archives(
-                        output.folder.absolute(),
-                        path.name,
-                        path.parent.relative_to(options.data_dir),
-                    ),
+                    storage,
                     options,
                     progress=progress,
                     title="computing features",
                     total=len(pieces),
                 )
             )
+            storage.finish()
     return output.report
 
 

@@ -57,16 +57,18 @@ def _features_of(
     with resumable(folder, key) as output:
         if output.is_new:
             cuts = utterances(*read_manifests(options.data_dir, corpus, part))
+            storage = _storage(options, corpus, part, output)
             output.report.update(
                 store_shards(
                     _at_speeds(cuts, speeds) if part in corpus.train else iter(cuts),
-                    _storage(options, corpus, part, output),
+                    storage,
                     options,
                     progress=progress,
                     title=f"{part}: computing features",
                     total=len(cuts) * (1 + len(speeds)),
                 )
             )
+            storage.finish()
     return output.report
 
 
@@ -92,7 +94,7 @@ def store_shards(
     title: str,
     total: int,
 ) -> dict[str, object]:
-    """Put cuts, and what is stored with them, into shards.
+    """Put cuts, and what is stored with them, into shards; the caller finishes the storage.
 
     Args:
       cuts: In the order that the manifest shall have.
@@ -107,14 +109,12 @@ def store_shards(
       DataError: if a cut cannot be read; names it.
     """
     progress.start(title, total)
-    hours, frames, count, shards = 0.0, 0, 0, 0
+    hours, frames, count = 0.0, 0, 0
     work = partial(_store_shard, storage)
     for made in ordered_map(work, _shards(cuts), jobs=options.jobs, dask=options.dask):
         hours, frames, count = hours + made["hours"], frames + made["frames"], count + made["cuts"]
-        shards += 1
         progress.advance(made["cuts"])
     progress.finish()
-    storage.finish(shards)
     report: dict[str, object] = {"cuts": count, "hours": round(hours, 3)}
     return {**report, "frames": frames} if frames else report
 

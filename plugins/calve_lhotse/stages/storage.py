@@ -52,8 +52,8 @@ class Storage(Protocol):
           DataError: if the audio of a cut cannot be read; names it.
         """
 
-    def finish(self, count: int) -> None:
-        """Make of ``count`` shards what `calve_lhotse.corpus` reads."""
+    def finish(self) -> None:
+        """When all shards are written, make of them what `calve_lhotse.corpus` reads."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ class Archives:
         with atomic_file(self.cuts_file(shard.number)) as temporary:
             CutSet.from_cuts(cuts).to_file(temporary)
 
-    def finish(self, count: int) -> None:
+    def finish(self) -> None:
         """See `Storage`."""
-        pieces = [self.cuts_file(number) for number in range(count)]
+        pieces = sorted(self.folder.glob(f"{self.prefix}shard-*.jsonl.gz"))
         with atomic_file(self.folder / self.manifest) as temporary, temporary.open("wb") as joined:
             for piece in pieces:  # gzip files one after the other are a gzip file
                 with piece.open("rb") as stream:
@@ -148,11 +148,12 @@ class SharFolders:
         with atomic_file(cuts_file) as temporary:
             CutSet.from_cuts(cuts).to_file(temporary)
 
-    def finish(self, count: int) -> None:
+    def finish(self) -> None:
         """See `Storage`."""
-        shards = [str(self.cuts_file(number)) for number in range(count)]
+        shards = {path.name: str(path) for folder in self.folders for path in folder.glob("cuts.*")}
+        in_order = [shards[name] for name in sorted(shards)]
         with atomic_file(self.listing) as temporary:
-            temporary.write_text(json.dumps(shards, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(in_order, indent=2) + "\n", encoding="utf-8")
         for folder in self.folders:
             _remove_unfinished(folder)
 

@@ -17,6 +17,7 @@ from calve_lhotse.fsdd.cuts import features, load_cuts
 from calve_lhotse.fsdd.options import FsddOptions
 from calve_lhotse.fsdd.recordings import SPLITS, manifests, read_manifests
 from calve_lhotse.fsdd.validation import validate
+from calve_lhotse.stages.storage import Archives, Shard
 from calve_lhotse.synthesis import installed_synthesisers
 
 from .conftest import prepare
@@ -176,6 +177,28 @@ def test_a_lost_output_is_made_again(fresh: FsddOptions) -> None:
     prepare(fresh)
     after = modified(fresh.data_dir)
     assert {name for name in FOLDERS if after[name] != before[name]} == {"audio"}
+
+
+def test_interrupted_features_of_one_split_keep_those_of_others(
+    fresh: FsddOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    write = Archives.write
+
+    def interrupted(self: Archives, shard: Shard) -> None:
+        if self.prefix == "test-" and "test-" not in written:
+            written.append(self.prefix)
+            raise KeyboardInterrupt
+        written.append(self.prefix)
+        write(self, shard)
+
+    monkeypatch.setattr(Archives, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(fresh)
+    prepare(fresh)
+    assert written == ["train-", "valid-", "test-", "test-", "heldout-"]
+    for split in SPLITS:
+        assert load_cuts(fresh.data_dir, split)[0].load_features().shape[1] == 80
 
 
 def test_a_stage_whose_input_is_missing_names_the_stage_to_run(fresh: FsddOptions) -> None:
