@@ -368,6 +368,9 @@ class FsaBackend(Protocol):
     3. of these, those in the best contexts, at most ``max_contexts``; a context is as good as its
        best state.
 
+    A backend that works in another process may have an attribute ``seconds``, the CPU time that it
+    has taken there, which ``calve bench-search --against`` reads.
+
     Args:
       arc_splits: (G + 1,) int32; the arcs of state s are ``arc_splits[s] : arc_splits[s + 1]``.
       destination: (A,) int32, states that the arcs lead to.

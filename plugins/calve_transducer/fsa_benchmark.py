@@ -114,7 +114,7 @@ def _search(problem: Problem, name: str) -> _Run:
 
 
 def _seconds_elsewhere(backend: FsaBackend) -> float:
-    """CPU time that a backend says it has taken in another process."""
+    """CPU time that a backend says it has taken in another process, see `FsaBackend`."""
     return getattr(backend, "seconds", 0.0)
 
 
