@@ -138,6 +138,7 @@ def test_a_broken_step_fails_the_checks_of_what_is_broken(
     expected: set[str],
 ) -> None:
     monkeypatch.setenv("ELSEWHERE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # what a broken step writes there must not stay
     replaced(registry().exporters, "state-dict", steps=(step(name),))
     found = failures(QuickConformance)
     assert set(found) == expected, found
