@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest import SkipTest, mock
@@ -15,9 +16,10 @@ from calve.bundle import GOLDEN_FILE, Bundle, record_files
 from calve.claims import claimed_clients
 from calve.errors import CalveError, ExportError
 from calve.golden import Golden
+from calve.protocols import QuantizationWorkspace, Quantizer
 from calve.quantization import QuantizationReport, quantize
 from calve.registry import registry
-from calve.specs import QuantizerSpec
+from calve.specs import LazyRef, QuantizerSpec
 from calve.testing.checks import (
     check_light_import,
     check_options,
@@ -35,6 +37,23 @@ from calve.testing.trials import (
 from calve.verification import FAILED, check_bundle, check_client
 
 __all__ = ["QuantizerConformance"]
+
+
+_REFUSAL = "refused on purpose"
+
+
+@dataclass(frozen=True)
+class _Refusing(LazyRef):
+    """A reference to a quantiser that fails when its work is done."""
+
+    def load(self) -> Quantizer:
+        quantizer: Quantizer = super().load()
+
+        def refuse(workspace: QuantizationWorkspace) -> QuantizationReport:
+            quantizer(workspace)
+            raise ExportError(_REFUSAL)
+
+        return refuse
 
 
 class QuantizerConformance:
@@ -165,14 +184,19 @@ class QuantizerConformance:
             self._run(self._source(), target / "output", self.options)
 
     def test_one_that_fails_leaves_nothing(self) -> None:
-        refusal = ExportError("refused on purpose")
+        table = registry().quantizers
+        failing = replace(self._spec(), quantize=_Refusing(self._spec().quantize.target))
+        others = table.get
         with leaving_nothing_behind() as target:
-            # After the networks are written, before calve looks at them.
-            with mock.patch("calve.golden.Golden.observe_again", side_effect=refusal):
+            with mock.patch.object(
+                table,
+                "get",
+                lambda key: failing if key == (self.format, self.scheme) else others(key),
+            ):
                 try:
                     self._run(self._source(), target / "output", self.options)
-                except ExportError as error:
-                    require(error is refusal, f"it fails: {error.what}")
+                except CalveError as error:
+                    require(error.what == _REFUSAL, f"it fails: {error.what}")
             require(not (target / "output").exists(), "a failure leaves its output")
 
     def _spec(self) -> QuantizerSpec:
