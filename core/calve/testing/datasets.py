@@ -11,10 +11,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from calve.config import fields_help
 from calve.discovery import describe
 from calve.errors import CalveError, DataError
-from calve.features import FeatureConfig
+from calve.features import FeatureConfig, compute_fbank
 from calve.registry import registry
 from calve.specs import DatasetSpec
 from calve.testing.checks import (
@@ -39,10 +42,14 @@ from calve.testing.trials import leaving_nothing_behind
 
 __all__ = ["DatasetConformance"]
 
+Float32Array = NDArray[np.float32]
+
 _INTERRUPTIONS = (1, 2, 3, 10)
 """Words about its progress after which a stage is interrupted, again and again."""
 _CUTS_READ = 3
 _NO_SPLIT = "no-such-split"
+_ROUNDING = 0.05
+"""What a compressed archive may change in a feature; lilcom keeps multiples of 1/32."""
 
 
 class DatasetConformance(LoaderChecks):
@@ -193,7 +200,16 @@ class DatasetConformance(LoaderChecks):
 
     def test_features_are_those_that_calve_computes(self) -> None:
         for cut in self._some_with_features(self._kept().data_dir):
-            self._check_features(cut, "prepared")
+            stored = self._check_features(cut, "prepared")
+            computed = compute_fbank(np.ascontiguousarray(cut.load_audio()[0]))
+            close = stored.shape == computed.shape and np.allclose(
+                stored, computed, rtol=0, atol=_ROUNDING
+            )
+            require(
+                close,
+                f"the features of {cut.id} are not those that calve computes of its audio: take "
+                "them from calve.features.compute_fbank",
+            )
 
     def _spec(self) -> DatasetSpec:
         return registry().datasets.get(self.dataset)
@@ -216,9 +232,9 @@ class DatasetConformance(LoaderChecks):
                 if cut.has_features:
                     yield cut
 
-    def _check_features(self, cut: Any, what: str) -> None:
+    def _check_features(self, cut: Any, what: str) -> Float32Array:
         try:
-            features = cut.load_features()
+            features: Float32Array = cut.load_features()
         except Exception as error:
             fail(f"{what}, the features of {cut.id} cannot be read: {describe(error)}")
         config = FeatureConfig()
@@ -229,6 +245,7 @@ class DatasetConformance(LoaderChecks):
             f"{what}, {cut.id} has features of the shape {features.shape}; "
             f"{cut.duration:.2f} s are {frames:.0f} frames of {config.num_mel_bins}",
         )
+        return features
 
     def _compare_reports(self, reports: Mapping[str, Any], when: str) -> None:
         for stage, expected in self._kept().reports.items():

@@ -210,17 +210,17 @@ def with_cuts(change: Callable[[list[Any]], list[Any]]) -> Callable[..., Any]:
     return load_cuts
 
 
-class FewBands:
-    """A cut with half of the bands."""
+class OtherFeatures:
+    """A cut whose features are changed."""
 
-    def __init__(self, cut: Any) -> None:
-        self._cut = cut
+    def __init__(self, cut: Any, change: Callable[[Any], Any]) -> None:
+        self._cut, self._change = cut, change
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cut, name)
 
     def load_features(self) -> Any:
-        return self._cut.load_features()[:, :40]
+        return self._change(self._cut.load_features())
 
 
 def mute(cut: Any) -> Any:
@@ -230,7 +230,8 @@ def mute(cut: Any) -> Any:
 twice_the_same = with_cuts(lambda cuts: [*cuts, cuts[0]])
 at_eight_kilohertz = with_cuts(lambda cuts: [cut.resample(8000) for cut in cuts])
 without_transcripts = with_cuts(lambda cuts: [mute(cut) for cut in cuts])
-with_few_bands = with_cuts(lambda cuts: [FewBands(cut) for cut in cuts])
+with_few_bands = with_cuts(lambda cuts: [OtherFeatures(cut, lambda x: x[:, :40]) for cut in cuts])
+louder = with_cuts(lambda cuts: [OtherFeatures(cut, lambda x: x + 1) for cut in cuts])
 with_nothing = with_cuts(lambda cuts: [])
 
 
@@ -250,6 +251,7 @@ def stumbling_over_a_split(data_dir: Path, split: str) -> Any:
         ("at_eight_kilohertz", CUTS, "at 8000 Hz"),
         ("without_transcripts", CUTS, "nobody says what is said"),
         ("with_few_bands", FEATURES, "frames of 80"),
+        ("louder", FEATURES, "not those that calve computes of its audio"),
         ("with_nothing", SPLITS, "the split train holds nothing"),
         ("of_every_split", SPLITS, "it has cuts of a split 'no-such-split'"),
         ("stumbling_over_a_split", SPLITS, "raises KeyError, not a DataError"),
