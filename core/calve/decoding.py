@@ -192,7 +192,11 @@ class OfflineRecognizer:
 
 
 class WholeUtterances:
-    """An encoder that sees whole utterances, as in icefall's ``decode.py``."""
+    """An encoder that sees whole utterances, as in icefall's ``decode.py``.
+
+    Args:
+      session: The networks.
+    """
 
     def __init__(self, session: OfflineSession) -> None:
         self.initial_symbol = session.offline_initial_symbol

@@ -297,3 +297,29 @@ def test_a_bundle_for_whole_utterances_is_decoded_in_them(
     ]
     for in_torch, in_bundle in (rows[:2], rows[2:]):
         assert {**in_torch, "runtime": "torchscript"} == in_bundle
+
+
+def test_an_exported_pretrained_pt_is_decoded_as_epoch_999(
+    offline_checkpoint: Path,
+    golden_tokens: Path,
+    data_dir: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+):
+    """As icefall's users do it: a link, and no averaging."""
+    conformer = "pruned_transducer_stateless5"
+    trained = ("--checkpoint", offline_checkpoint, "--tokens", golden_tokens)
+    arguments = ["export", conformer, *trained, "--format", "state-dict"]
+    output = tmp_path / "exp"
+    assert run([*map(str, arguments), "--output", str(output)]) == 0
+    (output / "epoch-999.pt").symlink_to("pretrained.pt")
+    capfd.readouterr()
+    corpus = ("--corpus", "fsdd", "--data-dir", data_dir, "--res-dir", tmp_path / "res", "--json")
+    epoch = ("--exp-dir", output, "--epoch", 999, "--avg", 1, "--use-averaged-model", 0)
+    found = []
+    for model in (trained, (*epoch, "--tokens", golden_tokens)):
+        assert decode(*model, *corpus, recipe=conformer) == 0
+        (row,) = json.loads(capfd.readouterr().out)
+        found.append({key: value for key, value in row.items() if key != "model"})
+    assert found[0] == found[1]
+    assert found[0]["mode"] == "whole utterances"
