@@ -13,8 +13,9 @@ EXAMPLES = REPOSITORY / "docs" / "examples"
 MODULES = sorted(EXAMPLES.glob("*/src/*/*.py"))
 TESTS = sorted(EXAMPLES.glob("*/tests/*.py"))
 OWN = {path.name for path in EXAMPLES.glob("*/src/*")}
-PUBLIC = {"calve.api", "calve.protocols", "calve.testing"}
+PUBLIC = {"calve.api", "calve.protocols", "calve.states", "calve.testing"}
 GRU = EXAMPLES / "calve-gru-transducer"
+TORCH_EXPORT = EXAMPLES / "calve-torch-export"
 CONV_EMFORMER = EXAMPLES / "calve-conv-emformer-transducer"
 RECORDING = REPOSITORY / "plugins/calve_transducer/digits/recordings/espeak-american-man.wav"
 
@@ -123,3 +124,23 @@ def test_a_conv_emformer_goes_from_recordings_to_sherpa_ncnn(
         assert ours["duration"] > 1
     report = calve("decode", recipe, *checkpoint, *corpus, "--bundle", "trained")
     assert "WER" in report
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_installed_export_format_passes_its_own_tests(environment: Environment) -> None:
+    assert "ok" in environment.calve("plugins", "check", "torch_export")
+    tests = TORCH_EXPORT / "tests"
+    environment.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", tests)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("recipe", ["lstm_transducer_stateless2", "pruned_transducer_stateless5"])
+def test_what_the_export_format_claims_of_calves_encoders_is_true(
+    environment: Environment, recipe: str
+) -> None:
+    choice = ("--recipe", recipe, "--format", "torch-export", "--json")
+    cells = json.loads(environment.calve("plugins", "matrix", *choice))
+    assert cells
+    assert all(cell["claimed"] and cell["outcome"] == "passed" for cell in cells)

@@ -15,8 +15,6 @@ from calve_lhotse.fsdd.options import FsddOptions
 from calve_lhotse.librispeech.options import LibriSpeechOptions
 from calve_lhotse.plugin import calve_register_datasets
 
-SPEAKERS = ("george", "lucas", "theo")
-INDICES = (0, 5, 6, 7)
 PARTS_OF_OWN = {"train": "train-clean-100", "dev": "dev-clean", "test": "test-clean"}
 SECONDS_OF_NOISE = {
     "music/fma/music-fma-0000": 23,
@@ -38,23 +36,10 @@ def run_stages(name: str, options: Any) -> dict[str, dict]:
 
 
 @pytest.fixture(scope="session")
-def few_recordings(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve recordings of every digit: three speakers, four indices."""
-    folder = tmp_path_factory.mktemp("fsdd") / "recordings"
-    folder.mkdir()
-    for speaker in SPEAKERS:
-        for index in INDICES:
-            for digit in range(10):
-                name = f"{digit}_{speaker}_{index}.wav"
-                shutil.copyfile(shared_data / "fsdd" / "recordings" / name, folder / name)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def options(few_recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> FsddOptions:
+def options(few_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> FsddOptions:
     """Options of a corpus that takes two seconds to prepare."""
     return FsddOptions(
-        root=few_recordings,
+        root=few_digits,
         data_dir=tmp_path_factory.mktemp("prepared") / "fsdd",
         jobs=1,
         train_variants=3,

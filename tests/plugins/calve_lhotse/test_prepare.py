@@ -160,10 +160,10 @@ def test_a_changed_option_redoes_what_depends_on_it(
 
 
 def test_recordings_that_moved_are_read_from_their_new_place(
-    fresh: FsddOptions, few_recordings: Path, tmp_path: Path
+    fresh: FsddOptions, few_digits: Path, tmp_path: Path
 ) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
-    shutil.copytree(few_recordings, old)
+    shutil.copytree(few_digits, old)
     manifests(replace(fresh, root=old), NO_PROGRESS)
     old.rename(new)
     manifests(replace(fresh, root=new), NO_PROGRESS)

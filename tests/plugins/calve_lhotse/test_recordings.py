@@ -33,9 +33,9 @@ def names(speakers: str, indices: range) -> list[str]:
     return [f"{digit}_{s}_{i}.wav" for s in speakers for i in indices for digit in (0, 9)]
 
 
-def test_recordings_are_found_in_the_folder_or_under_its_parent(few_recordings: Path) -> None:
-    found = find_recordings(few_recordings)
-    assert found == find_recordings(few_recordings.parent)
+def test_recordings_are_found_in_the_folder_or_under_its_parent(few_digits: Path) -> None:
+    found = find_recordings(few_digits)
+    assert found == find_recordings(few_digits.parent)
     assert Counter(recording.word for recording in found)["seven"] == 12
     assert {recording.speaker for recording in found} == {"george", "lucas", "theo"}
 
@@ -85,10 +85,10 @@ def test_a_foreign_file_name_is_an_error_naming_it(folder, name: str) -> None:
 
 
 def test_an_unreadable_recording_is_named_and_nothing_is_left(
-    folder, tmp_path: Path, few_recordings: Path
+    folder, tmp_path: Path, few_digits: Path
 ) -> None:
-    root = folder(*(path.name for path in few_recordings.iterdir()))
-    for path in few_recordings.iterdir():
+    root = folder(*(path.name for path in few_digits.iterdir()))
+    for path in few_digits.iterdir():
         (root / path.name).write_bytes(path.read_bytes())
     (root / "3_lucas_6.wav").write_bytes(b"RIFF and then nothing")
     data_dir = tmp_path / "data"

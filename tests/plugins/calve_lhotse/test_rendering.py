@@ -12,12 +12,12 @@ from calve_lhotse.fsdd.rendering import join, render, room_tone
 
 
 @pytest.fixture
-def plan(few_recordings: Path) -> UtterancePlan:
+def plan(few_digits: Path) -> UtterancePlan:
     return UtterancePlan(
         id="an-utterance",
         speaker="lucas",
         text="four two",
-        pieces=(few_recordings / "4_lucas_0.wav", few_recordings / "2_lucas_6.wav"),
+        pieces=(few_digits / "4_lucas_0.wav", few_digits / "2_lucas_6.wav"),
         babble=(),
         perturbed=False,
         synthetic=False,
@@ -75,8 +75,8 @@ def test_perturbed_utterances_never_clip_and_differ_by_seed(
     np.testing.assert_array_equal(rendered[3], render(perturbed, 3))
 
 
-def test_babble_is_heard_in_the_pauses(plan: UtterancePlan, few_recordings: Path) -> None:
-    background = tuple(few_recordings / f"{digit}_george_6.wav" for digit in range(8))
+def test_babble_is_heard_in_the_pauses(plan: UtterancePlan, few_digits: Path) -> None:
+    background = tuple(few_digits / f"{digit}_george_6.wav" for digit in range(8))
     quiet = render(replace(plan, perturbed=True, babble=()), seed=5)
     noisy = render(replace(plan, perturbed=True, babble=background), seed=5)
     assert len(quiet) > 0

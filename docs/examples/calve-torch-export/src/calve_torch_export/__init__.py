@@ -1,0 +1,1 @@
+"""The export format torch-export for calve: programs of torch.export, and their runtime."""
