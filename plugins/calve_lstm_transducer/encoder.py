@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from calve.api import StreamingGeometry
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_transducer.combine import LayerBypass, RandomCombine, auxiliary_layers
+from calve_transducer.dropout import Dropout
 from calve_transducer.scaling import (
     ActivationBalancer,
     BasicNorm,
@@ -50,14 +51,14 @@ class LstmEncoderLayer(nn.Module):
             ScaledLinear(config.encoder_dim, config.dim_feedforward),
             ActivationBalancer(channel_dim=-1),
             DoubleSwish(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             ScaledLinear(config.dim_feedforward, config.encoder_dim, initial_scale=0.25),
         )
         self.norm_final = BasicNorm()
         self.balancer = ActivationBalancer(
             channel_dim=-1, min_positive=0.45, max_positive=0.55, max_abs=6.0
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.bypass = LayerBypass(config.layer_dropout)
 
     def forward(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from calve_pruned_transducer.config import ConformerConfig
 from calve_transducer.combine import LayerBypass
+from calve_transducer.dropout import Dropout
 from calve_transducer.scaling import (
     ActivationBalancer,
     BasicNorm,
@@ -102,7 +103,7 @@ def _plain_feed_forward(config: ConformerConfig) -> nn.Module:
     return nn.Sequential(
         nn.Linear(config.encoder_dim, config.dim_feedforward),
         nn.SiLU(),
-        nn.Dropout(config.dropout),
+        Dropout(config.dropout),
         nn.Linear(config.dim_feedforward, config.encoder_dim),
     )
 
@@ -112,7 +113,7 @@ def _reworked_feed_forward(config: ConformerConfig) -> nn.Module:
         ScaledLinear(config.encoder_dim, config.dim_feedforward),
         ActivationBalancer(channel_dim=-1),
         DoubleSwish(),
-        nn.Dropout(config.dropout),
+        Dropout(config.dropout),
         ScaledLinear(config.dim_feedforward, config.encoder_dim, initial_scale=0.25),
     )
 

@@ -27,6 +27,7 @@ from calve_pruned_transducer.config import ConformerConfig
 from calve_pruned_transducer.layer import ConformerLayers
 from calve_pruned_transducer.masks import cache_mask, chunk_mask, padding_mask, random_chunk_mask
 from calve_pruned_transducer.runtime_form import RuntimeConformer
+from calve_transducer.dropout import Dropout
 from calve_transducer.subsampling import SUBSAMPLING_FACTOR
 
 __all__ = ["Conformer", "output_lens"]
@@ -71,7 +72,7 @@ class Conformer(nn.Module):
         self.right_context = config.right_context
         self.encoder_embed: Any = blocks.front_end(config)
         self.input_scale = dim**0.5 if blocks.scaled_input else 1.0
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.encoder = ConformerLayers(config, blocks)
         self.encoder_output_layer: nn.Module = nn.Identity()
         self.after_norm = blocks.norm(dim)
@@ -79,7 +80,7 @@ class Conformer(nn.Module):
     def add_output_layer(self, output_dim: int) -> None:
         """Let the encoder give ``output_dim`` values per frame, by one more linear layer."""
         self.encoder_output_layer = nn.Sequential(
-            nn.Dropout(self.dropout.p), nn.Linear(self.encoder_dim, output_dim)
+            Dropout(self.dropout.p), nn.Linear(self.encoder_dim, output_dim)
         )
         self.output_dim = output_dim
 

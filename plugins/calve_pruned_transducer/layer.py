@@ -10,6 +10,7 @@ from calve_pruned_transducer.blocks import Blocks
 from calve_pruned_transducer.config import ConformerConfig
 from calve_pruned_transducer.convolution import ConvolutionModule
 from calve_transducer.combine import RandomCombine, auxiliary_layers
+from calve_transducer.dropout import Dropout
 
 __all__ = ["ConformerLayer", "ConformerLayers"]
 
@@ -39,7 +40,7 @@ class ConformerLayer(nn.Module):
         self.balancer = blocks.balancer(
             channel_dim=-1, min_positive=0.45, max_positive=0.55, max_abs=6.0
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.bypass = blocks.bypass(config)
 
     def forward(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from calve_transducer.dropout import Dropout
 from calve_transducer.scaling import (
     ActivationBalancer,
     BasicNorm,
@@ -170,6 +171,10 @@ def _plain_double_swish(_: DoubleSwish) -> nn.Module:
     return PlainDoubleSwish()
 
 
+def _plain_dropout(dropout: Dropout) -> nn.Module:
+    return nn.Dropout(dropout.p)
+
+
 def _identity(_: ActivationBalancer) -> nn.Module:
     return nn.Identity()
 
@@ -178,6 +183,7 @@ _CONVERTERS: Converters = {
     ActivationBalancer: _identity,
     BasicNorm: _plain_norm,
     DoubleSwish: _plain_double_swish,
+    Dropout: _plain_dropout,
     ScaledConv1d: _plain_convolution(nn.Conv1d),
     ScaledConv2d: _plain_convolution(nn.Conv2d),
     ScaledEmbedding: _plain_embedding,

@@ -297,14 +297,15 @@ class _Balance(torch.autograd.Function):
         mean_abs = x.abs().mean(dim=dims, keepdim=True)
         too_small = (mean_abs < balancer.min_abs).to(x.dtype)
         too_large = (mean_abs > balancer.max_abs).to(x.dtype)
-        ctx.save_for_backward(positive, factor, (too_small - too_large) * max_factor)
+        growth = (too_small - too_large) * max_factor
+        ctx.save_for_backward(positive, factor + growth, factor - growth)
         return x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        positive, factor, growth = ctx.saved_tensors
-        outwards = positive.to(grad.dtype) * 2.0 - 1.0
-        return grad - grad.abs() * (factor + growth * outwards), None, None
+        positive, factor_above, factor_below = ctx.saved_tensors
+        factor = torch.where(positive, factor_above, factor_below)
+        return torch.addcmul(grad, grad.abs(), factor, value=-1.0), None, None
 
 
 class ActivationBalancer(nn.Module):
@@ -359,19 +360,21 @@ def double_swish(x: Tensor) -> Tensor:
 
 
 class _DoubleSwish(torch.autograd.Function):
-    """`double_swish` that keeps only its input for backward."""
+    """`double_swish` that keeps only its slope for backward."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return double_swish(x)
+        gate = (x - 1.0).sigmoid_()
+        y = x * gate
+        if ctx.needs_input_grad[0]:
+            # The slope, gate + y - gate * y, in one pass over memory.
+            ctx.save_for_backward(torch.lerp(y, y.new_ones(()), gate))
+        return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        gate = torch.sigmoid(x - 1.0)
-        derivative: Tensor = gate + x * gate * (1.0 - gate)
-        return grad * derivative
+        (slope,) = ctx.saved_tensors
+        return grad * slope
 
 
 class DoubleSwish(nn.Module):

@@ -74,7 +74,9 @@ class TrainingState:
     def __init__(
         self, model: nn.Module, loader: BatchLoader, config: TrainingConfig, processes: Processes
     ) -> None:
-        self.model = model
+        # On a CPU, convolutions are faster where the channels of a place lie side by side.
+        on_cpu = processes.device.type == "cpu"
+        self.model = model.to(memory_format=torch.channels_last) if on_cpu else model
         self.loader = loader
         self.processes = processes
         self.precision = MixedPrecision(config, processes.device)
