@@ -214,17 +214,17 @@ class _PickLogProbs(torch.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, index: Tensor, termination_symbol: int
     ) -> tuple[Tensor, Tensor]:
-        log_probs = logits.log_softmax(dim=3)
-        px = log_probs.gather(3, index.unsqueeze(3)).squeeze(3)
-        py = log_probs[..., termination_symbol].clone()
-        ctx.save_for_backward(log_probs, index)
+        normalizers = logits.logsumexp(dim=3)
+        px = logits.gather(3, index.unsqueeze(3)).squeeze(3) - normalizers
+        py = logits[..., termination_symbol] - normalizers
+        ctx.save_for_backward(logits, normalizers, index)
         ctx.termination_symbol = termination_symbol
         return px, py
 
     @staticmethod
     def backward(ctx: Any, px_grad: Tensor, py_grad: Tensor) -> tuple[Tensor, None, None]:
-        log_probs, index = ctx.saved_tensors
-        grad = log_probs.exp().mul_(-(px_grad + py_grad).unsqueeze(3))
+        logits, normalizers, index = ctx.saved_tensors
+        grad = (logits - normalizers.unsqueeze(3)).exp_().mul_(-(px_grad + py_grad).unsqueeze(3))
         grad.scatter_add_(3, index.unsqueeze(3), px_grad.unsqueeze(3))
         grad[..., ctx.termination_symbol] += py_grad
         return grad, None, None
