@@ -14,16 +14,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lhotse import CutSet, RecordingSet, SupervisionSet
+from lhotse.cut import Cut
 
 from calve.api import ConfigError, DataError
 from calve.loading import WHOLE, LoaderOptions, Share
 from calve_lhotse.batches import BatchMaker, spec_augment
 from calve_lhotse.loader import CutBatches
 from calve_lhotse.musan.cuts import load_noise
+from calve_lhotse.sections import CutFiles, read_section
 from calve_lhotse.shar import open_shards, read_shards, shards_name
 from calve_lhotse.subwords import MODEL_NAME, load_subwords
 
@@ -36,8 +39,6 @@ __all__ = [
     "manifest_paths",
     "read_manifests",
 ]
-
-_MUX_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -138,32 +139,40 @@ def load_cuts(data_dir: Path, split: str) -> CutSet:
 
 
 def load_parts(
-    data_dir: Path, corpus: Corpus, parts: tuple[str, ...], shuffle_seed: int | None = None
+    data_dir: Path,
+    corpus: Corpus,
+    parts: tuple[str, ...],
+    shuffle_seed: int | None = None,
+    first: int = 0,
+    count: int | None = None,
 ) -> CutSet:
     """The cuts of these parts; see `load_cuts`.
 
     Args:
       data_dir, corpus, parts: Which ones.
       shuffle_seed: Decides the order of the shards of those parts that are stored as Shar.
+      first: Number of the first cut.
+      count: How many at most; None for all that follow.
     """
-    sets, sizes = [], []
+    files = []
     for part in parts:
         path = cuts_path(data_dir, corpus, part)
         listing = path.with_name(shards_name(corpus.name, part))
         if listing.is_file():
-            shards = read_shards(listing)
-            sets.append(open_shards(shards, shuffle_seed))
-            sizes.append(sum(shard.stat().st_size for shard in shards))
+            files.append(open_shards(read_shards(listing), shuffle_seed))
         elif path.is_file():
-            sets.append(CutSet.from_jsonl_lazy(path).with_features_path_prefix(data_dir))
-            sizes.append(path.stat().st_size)
+            files.append(CutFiles([path], partial(_with_features_in, data_dir)))
         else:
             raise DataError(
                 f"the cuts of {part} have not been prepared",
                 where=path,
                 fix="run stage `features` of `calve prepare`",
             )
-    return CutSet.mux(*sets, weights=sizes, seed=_MUX_SEED) if len(sets) > 1 else sets[0]
+    return read_section(files, first, count)
+
+
+def _with_features_in(data_dir: Path, cut: Cut, path: Path) -> Cut:
+    return cut.with_features_path_prefix(data_dir)
 
 
 def load_batches(
@@ -196,13 +205,13 @@ def load_batches(
         else None,
     )
 
-    def open_cuts(epoch: int) -> CutSet:
+    def open_section(epoch: int, first: int, count: int | None) -> CutSet:
         seed = options.seed + epoch if training else None
-        return load_parts(data_dir, corpus, parts, shuffle_seed=seed)
+        return load_parts(data_dir, corpus, parts, seed, first, count)
 
-    open_cuts(0)  # what is missing is said now, before anything is written for a run
+    open_section(0, 0, 0)  # what is missing is said now, before anything is written for a run
     return CutBatches(
-        open_cuts,
+        open_section,
         maker,
         options,
         shuffle=training,

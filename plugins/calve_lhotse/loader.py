@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
+from dataclasses import asdict, dataclass
+from itertools import count, islice
 from typing import Any
 
 import torch
@@ -23,42 +25,58 @@ from calve_lhotse.batches import BatchMaker
 __all__ = ["CutBatches"]
 
 _CUTS_PER_BUCKET = 100
+_CUTS_PER_SECTION = 50_000
 
 Job = tuple[CutSet, tuple[int, ...]]
 """The cuts of one batch, and the seed of everything random in it."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """After so many batches of a section of an epoch."""
+
+    section: int
+    batches: int
 
 
 class CutBatches:
     """A `calve.protocols.BatchLoader` over lhotse cuts.
 
     Batch k of epoch n depends on the options, n, k and the share alone, so a resumed run sees
-    what an uninterrupted one would have seen, whatever the number of worker processes.
+    what an uninterrupted one would have seen, whatever the number of worker processes. The cuts of
+    an epoch are sampled in sections, each by itself, so a run that continues late in an epoch
+    samples one section again, at most, instead of all that came before.
 
     Args:
-      open_cuts: ``(epoch) -> CutSet``: the utterances, read from the disk as they are needed or
-        held in memory. They come in the same order whenever the epoch is the same.
+      open_section: ``(epoch, first, count) -> CutSet``: the utterances from number ``first`` on, at
+        most ``count``, all if that is None; read from the disk as they are needed or held in
+        memory. They come in the same order whenever the epoch is the same.
       maker: Makes a batch of cuts.
       options: ``max_duration`` is in seconds; one long utterance may exceed it a little.
       shuffle: Whether the order differs from epoch to epoch.
       share: Of several processes, which one this is.
+      cuts_per_section: The last batches of a section are less full, and those of a bucket come
+        from one section.
     """
 
     def __init__(
         self,
-        open_cuts: Callable[[int], CutSet],
+        open_section: Callable[[int, int, int | None], CutSet],
         maker: BatchMaker,
         options: LoaderOptions,
         *,
         shuffle: bool,
         share: Share = WHOLE,
+        cuts_per_section: int = _CUTS_PER_SECTION,
     ) -> None:
-        self._open_cuts = open_cuts
+        self._open_section = open_section
         self._maker = maker
         self._options = options
         self._shuffle = shuffle
         self._share = share
+        self._cuts_per_section = cuts_per_section
         self._epoch = 0
-        self._consumed = 0
+        self._place = _Place(section=0, batches=0)
 
     def __iter__(self) -> Iterator[Batch]:
         """The rest of the current epoch.
@@ -67,45 +85,57 @@ class CutBatches:
           DataError: if an utterance cannot be read.
           CalveError: if a worker process dies.
         """
+        # Where each job leads; workers are given jobs ahead of the batches that are handed out.
+        places: deque[_Place] = deque()
         with _worker_deaths_explained():
-            for made in self._loader(islice(self._jobs(), self._consumed, None)):
+            for made in self._loader(self._jobs(places)):
                 if isinstance(made, CalveError):
                     raise made
-                self._consumed += 1
+                self._place = places.popleft()
                 yield made
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the first batch of an epoch."""
         self._epoch = epoch
-        self._consumed = 0
+        self._place = _Place(section=0, batches=0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where we are: the epoch, and how many of its batches were handed out."""
-        return {"epoch": self._epoch, "batches": self._consumed}
+        """Where we are: the epoch, its section, and how many batches of that were handed out."""
+        return {"epoch": self._epoch, **asdict(self._place)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go where `state_dict` was taken; batches before it are counted off, not made."""
+        """Go where `state_dict` was taken.
+
+        Batches of the same section before it are counted off, not made.
+        """
         self._epoch = int(state["epoch"])
-        self._consumed = int(state["batches"])
+        self._place = _Place(int(state.get("section", 0)), int(state["batches"]))
 
     def largest_batches(self) -> Iterator[Batch]:
         """Batches of the current epoch that need most memory, each in another respect.
 
         The place in the epoch stays what it is.
         """
-        sampler = self._sampler()
-        sampler.set_epoch(self._epoch)
-        largest, _ = find_pessimistic_batches(sampler)
+        largest, _ = find_pessimistic_batches(
+            self._sampler(self._open_section(self._epoch, 0, None))
+        )
         for cuts in {tuple(cuts.ids): cuts for cuts in largest.values()}.values():
             yield self._maker.make(cuts, (self._options.seed, self._epoch, 0))
 
-    def _jobs(self) -> Iterator[Job]:
-        sampler = self._sampler()
-        sampler.set_epoch(self._epoch)
-        for step, cuts in enumerate(sampler):
-            # The number of the batch among those of all processes.
-            number = step * self._share.world_size + self._share.rank
-            yield cuts, (self._options.seed, self._epoch, number)
+    def _jobs(self, places: deque[_Place]) -> Iterator[Job]:
+        """What is left of the epoch; ``places`` receives where we are when a job is done."""
+        for section in count(self._place.section):
+            first = section * self._cuts_per_section
+            cuts = self._open_section(self._epoch, first, self._cuts_per_section)
+            if next(iter(cuts), None) is None:
+                return
+            done = self._place.batches if section == self._place.section else 0
+            batches = enumerate(self._sampler(cuts))
+            for step, batch in islice(batches, done, None):
+                places.append(_Place(section, step + 1))
+                # The number of the batch among those of all processes.
+                number = step * self._share.world_size + self._share.rank
+                yield batch, (self._options.seed, self._epoch, section, number)
 
     def _loader(self, jobs: Iterable[Job]) -> Iterable[Batch | CalveError]:
         workers = self._options.num_workers
@@ -121,8 +151,7 @@ class CutBatches:
             generator=torch.Generator(),
         )
 
-    def _sampler(self) -> CutSampler:
-        cuts = self._open_cuts(self._epoch)
+    def _sampler(self, cuts: CutSet) -> CutSampler:
         settings: dict[str, Any] = {
             "max_duration": self._options.max_duration,
             "shuffle": self._shuffle,
@@ -134,16 +163,21 @@ class CutBatches:
         with warnings.catch_warnings():
             # lhotse would rather have lazy cuts, to save memory that small corpora do not need.
             warnings.filterwarnings("ignore", message="You are using Dynamic")
-            if not self._options.bucketing_sampler:
-                return DynamicCutSampler(cuts, **settings)
-            # `sync_buckets` stays on: without it, lhotse 1.33 ends an epoch at the first bucket
-            # that is empty, whatever the others still hold.
-            return DynamicBucketingSampler(cuts, num_buckets=self._num_buckets(cuts), **settings)
+            sampler: CutSampler
+            buckets = self._num_buckets(cuts) if self._options.bucketing_sampler else 1
+            if buckets > 1:
+                # `sync_buckets` stays on: without it, lhotse 1.33 ends an epoch at the first
+                # bucket that is empty, whatever the others still hold.
+                sampler = DynamicBucketingSampler(cuts, num_buckets=buckets, **settings)
+            else:
+                sampler = DynamicCutSampler(cuts, **settings)
+        sampler.set_epoch(self._epoch)
+        return sampler
 
     def _num_buckets(self, cuts: CutSet) -> int:
         most = self._options.num_buckets
         enough = sum(1 for _ in islice(cuts, most * _CUTS_PER_BUCKET))
-        return max(enough // _CUTS_PER_BUCKET, 2)
+        return max(enough // _CUTS_PER_BUCKET, min(enough, 2))
 
 
 class _Making(Dataset[Any]):

@@ -2,13 +2,14 @@
 
 lhotse's own iterator reads the tar files from front to back, together with the cuts. A sampler's
 buffer then holds the data of thousands of cuts, and a run that continues in the middle of an epoch
-reads what it skips. Here the iterator is given the cuts alone, and whoever makes a batch, a worker
+reads what it skips. Here the cuts alone are read in sequence, and whoever makes a batch, a worker
 process mostly, reads the members of the tar files that it needs.
 """
 
 from __future__ import annotations
 
 import json
+import random
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +18,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from lhotse import AudioSource, CutSet
+from lhotse import AudioSource
 from lhotse.cut import Cut
 from lhotse.features.io import FeaturesReader, get_reader, register_reader
 
 from calve.api import DataError
+from calve_lhotse.sections import CutFiles
 
 __all__ = ["cuts_name", "field_name", "open_shards", "read_shards", "shards_name"]
 
@@ -67,26 +69,20 @@ def read_shards(listing: Path) -> list[Path]:
     return shards
 
 
-def open_shards(shards: Sequence[Path], shuffle_seed: int | None = None) -> CutSet:
-    """The cuts of these shards, read as they are iterated over; their data are not read.
+def open_shards(shards: Sequence[Path], shuffle_seed: int | None = None) -> CutFiles:
+    """The cuts of these shards; their data are not read.
 
     Args:
       shards: Files of cuts, each in one folder with its tar files.
       shuffle_seed: Decides the order of the shards; None keeps that of ``shards``.
     """
-    cuts = CutSet.from_shar(
-        fields={"cuts": shards},
-        shuffle_shards=shuffle_seed is not None,
-        stateful_shuffle=False,
-        seed=shuffle_seed or 0,
-    )
-    return cuts.map(_with_data_in_place)
+    if shuffle_seed is not None:
+        shards = random.Random(shuffle_seed).sample(shards, len(shards))
+    return CutFiles(shards, _with_data_in_place)
 
 
-def _with_data_in_place(cut: Cut) -> Cut:
-    """``cut`` with features and audio that are read from their tar files."""
-    shard = Path(cut.custom.pop("shard_origin"))
-    del cut.custom["shar_epoch"]
+def _with_data_in_place(cut: Cut, shard: Path) -> Cut:
+    """``cut`` with features and audio that are read from the tar files of its shard."""
     if cut.has_features and cut.features.storage_type == "shar":
         cut.features = replace(
             cut.features,

@@ -11,6 +11,7 @@ from calve.loading import WHOLE, LoaderOptions, Share
 from calve_lhotse.batches import BatchMaker
 from calve_lhotse.fsdd.cuts import load_cuts
 from calve_lhotse.loader import CutBatches
+from calve_lhotse.sections import section_of
 from calve_lhotse.subwords import MODEL_NAME, load_subwords
 
 __all__ = ["load_batches"]
@@ -40,7 +41,13 @@ def load_batches(
         on_the_fly=options.on_the_fly_feats,
         masks=_masks(options) if training and options.enable_spec_aug else None,
     )
-    return CutBatches(lambda epoch: cuts, maker, options, shuffle=training, share=share)
+    return CutBatches(
+        lambda epoch, first, count: section_of(cuts, first, count),
+        maker,
+        options,
+        shuffle=training,
+        share=share,
+    )
 
 
 def _masks(options: LoaderOptions) -> SpecAugment:

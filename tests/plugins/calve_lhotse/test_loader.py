@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from math import log
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lhotse import CutSet
 from lhotse.cut import Cut
 
 from calve.api import CalveError, ConfigError, DataError
@@ -21,6 +23,7 @@ from calve_lhotse.batches import BatchMaker
 from calve_lhotse.fsdd.batches import load_batches
 from calve_lhotse.fsdd.cuts import load_cuts
 from calve_lhotse.loader import CutBatches
+from calve_lhotse.sections import section_of
 from calve_lhotse.subwords import load_subwords
 
 OPTIONS = LoaderOptions(
@@ -37,6 +40,10 @@ def open_split(prepared: Path):
         return load_batches(prepared, split, chosen, training=training, share=share)
 
     return open_split
+
+
+def sections_of(cuts: CutSet) -> Callable[[int, int, int | None], CutSet]:
+    return lambda epoch, first, count: section_of(cuts, first, count)
 
 
 def ids(batches: list[Batch]) -> list[str]:
@@ -136,7 +143,7 @@ def test_a_resumed_loader_goes_on_bit_for_bit(open_split, consumed: int) -> None
 def test_the_state_is_plain_numbers(open_split) -> None:
     loader = open_split()
     list(islice(loader, 2))
-    assert loader.state_dict() == {"epoch": 0, "batches": 2}
+    assert loader.state_dict() == {"epoch": 0, "section": 0, "batches": 2}
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
@@ -154,14 +161,14 @@ def test_worker_processes_change_nothing(open_split) -> None:
     expected = list(open_split(seed=3))
     loader = open_split(seed=3, num_workers=2)
     assert_equal(list(loader), expected)
-    loader.load_state_dict({"epoch": 0, "batches": 2})
+    loader.load_state_dict({"epoch": 0, "section": 0, "batches": 2})
     assert_equal(list(loader), expected[2:])
 
 
 def test_batches_that_workers_made_ahead_do_not_count_as_consumed(open_split) -> None:
     loader = open_split(num_workers=2)
     list(islice(loader, 1))
-    assert loader.state_dict() == {"epoch": 0, "batches": 1}
+    assert loader.state_dict() == {"epoch": 0, "section": 0, "batches": 1}
 
 
 def test_several_processes_share_an_epoch_in_steps_of_similar_length(
@@ -181,7 +188,7 @@ def test_several_processes_share_an_epoch_in_steps_of_similar_length(
 def test_a_share_is_augmented_in_its_own_way_and_resumes_bit_for_bit(open_split) -> None:
     loader = open_split(share=Share(1, 2))
     batches = list(loader)
-    loader.load_state_dict({"epoch": 0, "batches": 2})
+    loader.load_state_dict({"epoch": 0, "section": 0, "batches": 2})
     assert_equal(list(loader), batches[2:])
     other = list(open_split(share=Share(0, 2)))
     assert not {*ids(batches)} & {*ids(other)}
@@ -248,7 +255,7 @@ def test_unreadable_features_name_the_utterance(
         cut.features = replace(cut.features, storage_path="/no")
     maker = BatchMaker(load_subwords(prepared / "lang" / "bpe.model"))
     options = replace(OPTIONS, num_workers=num_workers)
-    loader = CutBatches(lambda epoch: cuts, maker, options, shuffle=False)
+    loader = CutBatches(sections_of(cuts), maker, options, shuffle=False)
     with pytest.raises(DataError, match="cannot read the features") as caught:
         list(loader)
     assert caught.value.where in {cut.id for cut in cuts}
@@ -285,7 +292,9 @@ def test_a_worker_that_dies_is_a_message(prepared: Path) -> None:
 
     maker = Dying(load_subwords(prepared / "lang" / "bpe.model"))
     cuts = load_cuts(prepared, "valid")
-    loader = CutBatches(lambda epoch: cuts, maker, replace(OPTIONS, num_workers=1), shuffle=False)
+    loader = CutBatches(
+        partial(section_of, cuts), maker, replace(OPTIONS, num_workers=1), shuffle=False
+    )
     with pytest.raises(CalveError, match="a process that makes batches died") as caught:
         list(loader)
     assert "--num-workers" in caught.value.fix

@@ -1,0 +1,138 @@
+"""Epochs in sections, on cuts that are only lines: nothing here has audio or features."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from lhotse import CutSet, MonoCut
+
+from calve.loading import LoaderOptions, Share
+from calve_lhotse import sections
+from calve_lhotse.loader import CutBatches
+from calve_lhotse.sections import CutFiles, read_section, section_of
+
+CUTS = 4001
+SECTION = 500
+"""The last section holds a single cut."""
+
+
+class Names:
+    """Stands for a `BatchMaker`: a batch is the names of its cuts, and its seed."""
+
+    @staticmethod
+    def make(cuts: CutSet, seed: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        return tuple(cut.id for cut in cuts), seed
+
+
+def cut(number: int, duration: float) -> MonoCut:
+    return MonoCut(id=f"cut-{number}", start=0.0, duration=duration, channel=0)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    lengths = random.Random(0)
+    path = tmp_path_factory.mktemp("cuts") / "cuts.jsonl.gz"
+    cuts = [cut(number, round(lengths.uniform(1.0, 17.0), 2)) for number in range(CUTS)]
+    CutSet.from_cuts(cuts).to_file(path)
+    return path
+
+
+@pytest.fixture
+def made_of_lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the cuts that lines were made into, while the test runs."""
+    names: list[str] = []
+
+    def deserialize(fields: dict[str, str]) -> MonoCut:
+        names.append(fields["id"])
+        return MonoCut.from_dict(fields)
+
+    monkeypatch.setattr(sections, "deserialize_item", deserialize)
+    return names
+
+
+def as_it_is(path: Path) -> CutFiles:
+    return CutFiles([path], lambda cut, _: cut)
+
+
+def loader(manifest: Path, share: Share | None = None, **options: bool) -> CutBatches:
+    return CutBatches(
+        lambda epoch, first, count: read_section([as_it_is(manifest)], first, count),
+        Names(),
+        LoaderOptions(max_duration=100.0, num_workers=0, **options),
+        shuffle=True,
+        share=share or Share(),
+        cuts_per_section=SECTION,
+    )
+
+
+@pytest.mark.parametrize("bucketing", [True, False])
+def test_an_epoch_of_many_sections_holds_every_cut_once(manifest: Path, bucketing: bool) -> None:
+    batches = list(loader(manifest, bucketing_sampler=bucketing))
+    names = [name for batch, _ in batches for name in batch]
+    assert sorted(names) == sorted(f"cut-{number}" for number in range(CUTS))
+    assert len({seed for _, seed in batches}) == len(batches)
+
+
+@pytest.mark.parametrize("bucketing", [True, False])
+@pytest.mark.parametrize("share", [Share(), Share(1, 2)])
+def test_continuing_in_any_section_goes_on_with_the_same_batches(
+    manifest: Path, bucketing: bool, share: Share
+) -> None:
+    whole = loader(manifest, share, bucketing_sampler=bucketing)
+    whole.set_epoch(3)
+    places, batches = [], []
+    for batch in whole:
+        places.append(whole.state_dict())
+        batches.append(batch)
+    for index in random.Random(0).sample(range(len(places)), 12):
+        resumed = loader(manifest, share, bucketing_sampler=bucketing)
+        resumed.load_state_dict(places[index])
+        following = list(islice(resumed, 3))
+        assert following == batches[index + 1 : index + 4]
+
+
+def test_continuing_late_in_an_epoch_costs_no_more_than_continuing_early(
+    manifest: Path, made_of_lines: list[str]
+) -> None:
+    whole = loader(manifest)
+    places = []
+    for _ in whole:
+        places.append(whole.state_dict())
+    late = [place for place in places if place["section"] == CUTS // SECTION - 1][-1]
+    del made_of_lines[:]
+    resumed = loader(manifest)
+    resumed.load_state_dict(late)
+    assert [len(names) for names, _ in resumed] == [1]
+    # To see that there are any, to count them, to choose buckets, and to fill these.
+    assert len(made_of_lines) <= 4 * (SECTION + 1)
+    assert {*made_of_lines} == {f"cut-{number}" for number in range(CUTS - SECTION - 1, CUTS)}
+
+
+def test_several_files_take_turns_and_sections_are_pieces_of_that_order(
+    manifest: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.jsonl.gz"
+    with gzip.open(other, "wt") as file:
+        for number in range(CUTS, CUTS + 600):
+            file.write(json.dumps(cut(number, 2.0).to_dict()) + "\n")
+    whole = [cut.id for cut in read_section([as_it_is(manifest), as_it_is(other)])]
+    assert len({*whole}) == CUTS + 600
+    pieces = [
+        [c.id for c in read_section([as_it_is(manifest), as_it_is(other)], at, 700)]
+        for at in range(0, 5000, 700)
+    ]
+    assert [name for piece in pieces for name in piece] == whole
+    early = sum(int(name.removeprefix("cut-")) >= CUTS for name in whole[:1000])
+    assert 50 < early < 250
+
+
+def test_a_section_of_cuts_in_memory_is_the_same_as_one_of_lines(manifest: Path) -> None:
+    cuts = read_section([as_it_is(manifest)]).to_eager()
+    for first, count in ((0, 10), (3990, 20), (CUTS, 5), (20, None)):
+        names = [cut.id for cut in section_of(cuts, first, count)]
+        assert names == [cut.id for cut in read_section([as_it_is(manifest)], first, count)]
