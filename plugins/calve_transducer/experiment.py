@@ -7,7 +7,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -198,17 +198,27 @@ def _plain(options: Any) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(options), default=str))  # type: ignore[no-any-return]
 
 
-def _fixed_options(options: Any) -> list[str]:
-    """The options that must be the same when a run is continued; all but those marked otherwise."""
-    return [field.name for field in fields(options) if field.metadata.get("fixed", True)]
+def _fixed_options(options: Any) -> dict[str, Any]:
+    """The options that must be the same when a run is continued, with their defaults.
+
+    These are all but those marked otherwise.
+    """
+    return {
+        field.name: None if field.default is MISSING else field.default
+        for field in fields(options)
+        if field.metadata.get("fixed", True)
+    }
 
 
 def _differences(
-    saved: Mapping[str, Any], current: Mapping[str, Any], fixed: Mapping[str, list[str]]
+    saved: Mapping[str, Any], current: Mapping[str, Any], fixed: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
-    """ "name was A, is B" for each option that must not change."""
+    """ "name was A, is B" for each option that must not change.
+
+    A run that is older than an option was trained with its default.
+    """
     pairs = [("recipe", saved.get("recipe"), current["recipe"])]
-    for table, names in fixed.items():
-        before = saved[table]
-        pairs += [(name, before.get(name), current[table].get(name)) for name in names]
+    for table, defaults in fixed.items():
+        before = {**defaults, **saved[table]}
+        pairs += [(name, before[name], current[table].get(name)) for name in defaults]
     return [f"{name} was {before!r}, is {now!r}" for name, before, now in pairs if before != now]

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from calve_transducer.scaled_adam import ScaledAdam
+
 __all__ = ["Eden", "Eve", "make_optimizer"]
 
 _BETAS = (0.9, 0.98)
@@ -18,11 +20,14 @@ def make_optimizer(name: str, model: nn.Module, lr: float) -> torch.optim.Optimi
     """The optimiser that ``--optimizer-type`` names, for all parameters of a model.
 
     Args:
-      name: "eve" or "adamw"; the latter decays matrices, and neither biases nor scales.
+      name: "eve", "scaled_adam" or "adamw"; the last decays matrices, and neither biases nor
+        scales.
       lr: Learning rate at the start.
     """
     if name == "eve":
         return Eve(model.parameters(), lr=lr)
+    if name == "scaled_adam":
+        return ScaledAdam(model.parameters(), lr=lr)
     matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     groups = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
@@ -122,19 +127,26 @@ class Eve(torch.optim.Optimizer):
 class Eden:
     """A learning rate that falls smoothly with the batch and with the epoch.
 
-    It is ``lr * (1 + (batch / lr_batches)^2)^-0.25 * (1 + (epoch / lr_epochs)^2)^-0.25``.
+    It is ``lr * (1 + (batch / lr_batches)^2)^-0.25 * (1 + (epoch / lr_epochs)^2)^-0.25``, and rises
+    from half of that to all of it over the first ``warmup_batches``.
     Call `step_batch` before each step of the optimiser and `step_epoch` before each epoch.
 
     Args:
       optimizer: Its groups' learning rates are set; the present ones are the base.
       lr_batches: Number of batches after which the rate begins to fall noticeably.
       lr_epochs: The same in epochs.
+      warmup_batches: See above; 0 for none.
     """
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, lr_batches: float, lr_epochs: float
+        self,
+        optimizer: torch.optim.Optimizer,
+        lr_batches: float,
+        lr_epochs: float,
+        warmup_batches: int = 0,
     ) -> None:
         self.optimizer = optimizer
+        self.warmup_batches = warmup_batches
         self.lr_batches = lr_batches
         self.lr_epochs = lr_epochs
         self.epoch = 0
@@ -157,6 +169,8 @@ class Eden:
         """The learning rate of each parameter group."""
         factor = (1 + (self.batch / self.lr_batches) ** 2) ** -0.25
         factor *= (1 + (self.epoch / self.lr_epochs) ** 2) ** -0.25
+        if self.batch < self.warmup_batches:
+            factor *= 0.5 + 0.5 * self.batch / self.warmup_batches
         return [base * factor for base in self.base_lrs]
 
     def state_dict(self) -> dict[str, Any]:

@@ -40,12 +40,17 @@ class TrainingConfig:
         fixed=False,
     )
     seed: int = _option(42, "Seed of initialisation, data order, augmentation and dropout.")
-    optimizer_type: Literal["eve", "adamw"] = _option(
-        "eve", "eve is icefall's, for scaled layers; adamw is torch's, for any encoder."
+    optimizer_type: Literal["eve", "scaled_adam", "adamw"] = _option(
+        "eve",
+        "eve is icefall's, for scaled layers; scaled_adam (Zipformer's) and adamw (torch's) are "
+        "for any encoder.",
     )
     initial_lr: float = _option(0.003, "Learning rate at the start.")
     lr_batches: float = _option(5000.0, "Batches until the learning rate falls noticeably.")
     lr_epochs: float = _option(10.0, "Epochs until the learning rate falls noticeably.")
+    lr_warmup_batches: int = _option(
+        0, "Batches over which the learning rate rises from half to all of what it would be."
+    )
     model_warm_step: int = _option(
         3000, "Batches during which only the simple loss trains, on gradually opened layers."
     )
@@ -90,7 +95,8 @@ class TrainingConfig:
         for name in ("initial_lr", "lr_batches", "lr_epochs"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be positive")
-
+        if self.lr_warmup_batches < 0:
+            raise ConfigError(f"lr_warmup_batches is {self.lr_warmup_batches}; 0 is the least")
         if not 0.0 <= self.blank_start_share <= 1.0:
             raise ConfigError(f"blank_start_share is {self.blank_start_share}, not a share of 1")
         if self.use_fp16 and self.use_bf16:

@@ -83,7 +83,9 @@ class TrainingState:
         # In float64, so that the average of a million batches loses nothing.
         self.model_avg = copy.deepcopy(model).double()
         self.optimizer = make_optimizer(config.optimizer_type, model, config.initial_lr)
-        self.scheduler = Eden(self.optimizer, config.lr_batches, config.lr_epochs)
+        self.scheduler = Eden(
+            self.optimizer, config.lr_batches, config.lr_epochs, config.lr_warmup_batches
+        )
         self.numbers = TrainingNumbers()
         self._seed = config.seed
         self._average_period = config.average_period

@@ -259,6 +259,30 @@ def test_a_model_alone_cannot_be_continued_from(
         train_hums(tmp_path, num_epochs=3, save_every_n=6, start_epoch=2)
 
 
+def test_an_option_that_is_newer_than_the_run_has_been_its_default(
+    finished: tuple[Path, Metrics], tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0], tmp_path / "exp")
+    path = tmp_path / "exp" / "config.json"
+    saved = json.loads(path.read_text())
+    del saved["training"]["lr_warmup_batches"]
+    path.write_text(json.dumps(saved))
+    with pytest.raises(ConfigError, match="lr_warmup_batches was 0, is 7"):
+        train_hums(tmp_path / "exp", num_epochs=3, start_batch=24, lr_warmup_batches=7)
+    assert train_hums(tmp_path / "exp", num_epochs=3, start_batch=24) != {}
+
+
+def test_scaled_adam_learns_and_continues_exactly(tmp_path: Path) -> None:
+    options = {"optimizer_type": "scaled_adam", "initial_lr": 0.045, "lr_warmup_batches": 6}
+    metrics = train_hums(tmp_path, num_epochs=3, save_every_n=20, **options)
+    rates = [metrics[step]["learning_rate"] for step in range(1, 7)]
+    assert rates == sorted(rates)
+    assert rates[0] == pytest.approx(0.045 * (0.5 + 0.5 / 6), rel=1e-3)
+    assert metrics[3 * BATCHES_PER_EPOCH]["valid_loss"] < 0.8 * metrics[1]["loss"]
+    resumed = train_hums(tmp_path, num_epochs=3, save_every_n=20, start_batch=20, **options)
+    assert resumed == {step: found for step, found in metrics.items() if step > 20}
+
+
 def test_adamw_learns_too(tmp_path: Path) -> None:
     metrics = train_hums(tmp_path, num_epochs=3, optimizer_type="adamw", initial_lr=0.01)
     assert metrics[3 * BATCHES_PER_EPOCH]["valid_loss"] < 0.8 * metrics[1]["loss"]
