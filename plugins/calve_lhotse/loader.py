@@ -116,9 +116,8 @@ class CutBatches:
 
         The place in the epoch stays what it is.
         """
-        largest, _ = find_pessimistic_batches(
-            self._sampler(self._open_section(self._epoch, 0, None))
-        )
+        whole_epoch = self._open_section(self._epoch, 0, None)
+        largest, _ = find_pessimistic_batches(self._sampler(whole_epoch))
         for cuts in {tuple(cuts.ids): cuts for cuts in largest.values()}.values():
             yield self._maker.make(cuts, (self._options.seed, self._epoch, 0))
 

@@ -292,9 +292,8 @@ def test_a_worker_that_dies_is_a_message(prepared: Path) -> None:
 
     maker = Dying(load_subwords(prepared / "lang" / "bpe.model"))
     cuts = load_cuts(prepared, "valid")
-    loader = CutBatches(
-        partial(section_of, cuts), maker, replace(OPTIONS, num_workers=1), shuffle=False
-    )
+    options = replace(OPTIONS, num_workers=1)
+    loader = CutBatches(sections_of(cuts), maker, options, shuffle=False)
     with pytest.raises(CalveError, match="a process that makes batches died") as caught:
         list(loader)
     assert "--num-workers" in caught.value.fix

@@ -120,13 +120,11 @@ def test_several_files_take_turns_and_sections_are_pieces_of_that_order(
     with gzip.open(other, "wt") as file:
         for number in range(CUTS, CUTS + 600):
             file.write(json.dumps(cut(number, 2.0).to_dict()) + "\n")
-    whole = [cut.id for cut in read_section([as_it_is(manifest), as_it_is(other)])]
+    parts = [as_it_is(manifest), as_it_is(other)]
+    whole = [cut.id for cut in read_section(parts)]
     assert len({*whole}) == CUTS + 600
-    pieces = [
-        [c.id for c in read_section([as_it_is(manifest), as_it_is(other)], at, 700)]
-        for at in range(0, 5000, 700)
-    ]
-    assert [name for piece in pieces for name in piece] == whole
+    pieces = [read_section(parts, first, 700) for first in range(0, 5000, 700)]
+    assert [cut.id for piece in pieces for cut in piece] == whole
     early = sum(int(name.removeprefix("cut-")) >= CUTS for name in whole[:1000])
     assert 50 < early < 250
 
