@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,12 @@ class LoaderOptions:
 
     max_duration: float = _option(200.0, "Seconds of audio in a batch, before padding.")
     seed: int = _option(42, "Seed of initialisation, data order, augmentation and dropout.")
+    shortest_utterance: float = _option(
+        0.0, "Seconds; shorter utterances are not trained on. icefall takes 1 for LibriSpeech."
+    )
+    longest_utterance: float = _option(
+        0.0, "Seconds; longer utterances are not trained on. 0 for no limit; icefall takes 20."
+    )
     bucketing_sampler: bool = _option(
         True, "Put utterances of similar length into a batch; otherwise any that come together."
     )
@@ -67,6 +74,12 @@ class LoaderOptions:
     def __post_init__(self) -> None:
         if self.max_duration <= 0:
             raise ConfigError(f"max_duration is {self.max_duration}; it must be positive")
+        if not 0 <= self.shortest_utterance <= (self.longest_utterance or math.inf):
+            raise ConfigError(
+                f"no utterance lasts at least {self.shortest_utterance:g} s and at most "
+                f"{self.longest_utterance:g} s",
+                where="--shortest-utterance, --longest-utterance",
+            )
         if self.num_buckets < 2:
             raise ConfigError(f"num_buckets is {self.num_buckets}; it must be at least 2")
         if self.num_workers < 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from lhotse import CutSet
+from lhotse.cut import Cut
 from lhotse.dataset import DynamicBucketingSampler, DynamicCutSampler
 from lhotse.dataset.sampling.base import CutSampler
 from lhotse.dataset.sampling.utils import find_pessimistic_batches
@@ -116,7 +118,7 @@ class CutBatches:
 
         The place in the epoch stays what it is.
         """
-        whole_epoch = self._open_section(self._epoch, 0, None)
+        whole_epoch = self._open_section(self._epoch, 0, None).filter(self._is_trained_on)
         largest, _ = find_pessimistic_batches(self._sampler(whole_epoch))
         for cuts in {tuple(cuts.ids): cuts for cuts in largest.values()}.values():
             yield self._maker.make(cuts, (self._options.seed, self._epoch, 0))
@@ -128,6 +130,8 @@ class CutBatches:
             cuts = self._open_section(self._epoch, first, self._cuts_per_section)
             if next(iter(cuts), None) is None:
                 return
+            if self._shuffle:
+                cuts = cuts.filter(self._is_trained_on)
             done = self._place.batches if section == self._place.section else 0
             batches = enumerate(self._sampler(cuts))
             for step, batch in islice(batches, done, None):
@@ -172,6 +176,10 @@ class CutBatches:
                 sampler = DynamicCutSampler(cuts, **settings)
         sampler.set_epoch(self._epoch)
         return sampler
+
+    def _is_trained_on(self, cut: Cut) -> bool:
+        longest = self._options.longest_utterance or math.inf
+        return bool(self._options.shortest_utterance <= cut.duration <= longest)
 
     def _num_buckets(self, cuts: CutSet) -> int:
         most = self._options.num_buckets

@@ -62,6 +62,7 @@ def calve_register_datasets() -> Iterable[DatasetSpec]:
             *("dev-clean", "dev-other", "test-clean", "test-other"),
         ),
         loader=LazyRef("calve_lhotse.corpus:load_batches"),
+        loader_defaults={"shortest_utterance": 1.0, "longest_utterance": 20.0},
         summary="LibriSpeech, 960 hours of read English books",
     )
     yield DatasetSpec(

@@ -120,8 +120,7 @@ class Trainer:
                 batches = self._train_one_epoch(stop)
                 self._batches_per_epoch = None if mid_epoch else batches
                 mid_epoch = False
-                valid = validate(self._state, self._run.valid, self._config, self._losses)
-                self._finish_epoch(valid)
+                self._finish_epoch(self._validate())
         except BaseException:
             self._run.progress.abandon()
             raise
@@ -147,6 +146,8 @@ class Trainer:
                 }
                 self._report({**metrics, **since_log.per_frame(), **speed})
                 since_log, log_time = LossTotals(), time.monotonic()
+            if step % config.valid_interval == 0:
+                self._validate()
             (stopping,) = self._processes.sums(stop.is_set())
             if step % config.save_every_n == 0 or stopping:
                 self._save_batch_file()
@@ -158,6 +159,14 @@ class Trainer:
                 raise KeyboardInterrupt
         self._run.progress.finish()
         return batches
+
+    def _validate(self) -> LossTotals:
+        valid = validate(self._state, self._run.valid, self._config, self._losses)
+        numbers, found = self._state.numbers, _valid_losses(valid)
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+        LOGGER.info("epoch %d, batch %d: %s", numbers.cur_epoch, numbers.batch_idx_train, shown)
+        self._publish("epoch", found)
+        return valid
 
     def _batches(self) -> Iterator[Batch]:
         """The rest of the epoch, as long as every process has a batch."""
@@ -244,19 +253,17 @@ class Trainer:
         path = self._experiment.epoch_file(numbers.cur_epoch)
         self._save(path)
         self._copy_if_best(path)
-        metrics = {f"valid_{name}": value for name, value in valid.per_frame().items()}
-        metrics["epoch_loss"] = losses["train"]
         LOGGER.info(
-            "epoch %d ended: %s; best validation loss %.4g in epoch %d; "
+            "epoch %d ended: training loss %.4g; best validation loss %.4g in epoch %d; "
             "so far %d batches skipped, %d utterances left out",
             numbers.cur_epoch,
-            ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()),
+            losses["train"],
             numbers.best_valid_loss,
             numbers.best_valid_epoch,
             numbers.skipped_batches,
             numbers.dropped_utterances,
         )
-        self._publish("epoch", metrics)
+        self._publish("epoch", {"epoch_loss": losses["train"]})
 
     def _copy_if_best(self, epoch_file: Path) -> None:
         """Copy the file of the epoch that has just ended to ``best-*.pt``.
@@ -269,6 +276,10 @@ class Trainer:
         for name in ("train", "valid"):
             if getattr(numbers, f"best_{name}_epoch") == numbers.cur_epoch:
                 self._experiment.copy_as(epoch_file, f"best-{name}-loss.pt")
+
+
+def _valid_losses(totals: LossTotals) -> dict[str, float]:
+    return {f"valid_{name}": value for name, value in totals.per_frame().items()}
 
 
 def _note(metrics: Mapping[str, float], utterances_per_second: float) -> str:

@@ -79,6 +79,9 @@ class TrainingConfig:
     average_period: int = _option(100, "Batches between updates of the running model average.")
     save_every_n: int = _option(4000, "Batches between checkpoint-N.pt files.", fixed=False)
     keep_last_k: int = _option(20, "How many checkpoint-N.pt files to keep.", fixed=False)
+    valid_interval: int = _option(
+        3000, "Batches between validations, besides the one after each epoch.", fixed=False
+    )
     log_interval: int = _option(50, "Batches between log lines.", fixed=False)
     num_threads: int = _option(0, "CPU threads; 0 leaves torch's choice.", fixed=False)
     device: str = _option(
@@ -88,7 +91,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in (
             *("num_epochs", "start_epoch", "prune_range", "average_period", "keep_last_k"),
-            *("save_every_n", "log_interval", "model_warm_step", "world_size"),
+            *("save_every_n", "valid_interval", "log_interval", "model_warm_step", "world_size"),
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from calve_transducer.processes import Processes
 from calve_transducer.training_config import TrainingConfig
 from calve_transducer.training_metrics import LossTotals
 
-__all__ = ["TrainingNumbers", "TrainingState"]
+__all__ = ["TrainingNumbers", "TrainingState", "random_state_kept"]
 
 
 _SEEDS_PER_PROCESS = 1_000_003
@@ -162,6 +163,16 @@ class TrainingState:
             self.precision.scaler.load_state_dict(content["grad_scaler"])
         self.numbers = TrainingNumbers.from_entries(content)
         _set_random_states(content["rng"][self.processes.rank])
+
+
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """After the block, the random generators go on as if it had not been."""
+    states = _random_states()
+    try:
+        yield
+    finally:
+        _set_random_states(states)
 
 
 def _random_states() -> dict[str, Any]:

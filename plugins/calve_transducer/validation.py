@@ -9,7 +9,7 @@ from calve.protocols import BatchLoader, LossBackend
 from calve_transducer.experiment import LOGGER
 from calve_transducer.training_config import TrainingConfig
 from calve_transducer.training_metrics import LossTotals
-from calve_transducer.training_state import TrainingState
+from calve_transducer.training_state import TrainingState, random_state_kept
 from calve_transducer.training_step import BadBatchError, alignable, compute_loss
 
 __all__ = ["validate"]
@@ -21,11 +21,24 @@ def validate(
 ) -> LossTotals:
     """Losses over a whole loader, with the pruned loss in full, whatever the warm-up.
 
-    Each process goes through its own share; the totals are those of all.
+    Each process goes through its own share; the totals are those of all. Random generators are left
+    as they were, so training is the same however often it is validated.
 
     Raises:
       CalveError: if no utterance can be aligned.
     """
+    with random_state_kept():
+        own = _own_losses(state, loader, config, losses)
+    totals = LossTotals.from_entries(state.processes.sums(*own.entries()))
+    if not totals.utterances:
+        raise CalveError("no utterance of the validation data can be aligned")
+    return totals
+
+
+def _own_losses(
+    state: TrainingState, loader: BatchLoader, config: TrainingConfig, losses: LossBackend
+) -> LossTotals:
+    """Those of this process' share."""
     model = state.model.eval()
     loader.set_epoch(0)
     own = LossTotals()
@@ -39,7 +52,4 @@ def validate(
             LOGGER.warning("left out of validation: %s", bad)
             continue
         own.add(found)
-    totals = LossTotals.from_entries(state.processes.sums(*own.entries()))
-    if not totals.utterances:
-        raise CalveError("no utterance of the validation data can be aligned")
-    return totals
+    return own

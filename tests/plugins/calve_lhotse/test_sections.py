@@ -59,7 +59,7 @@ def as_it_is(path: Path) -> CutFiles:
     return CutFiles([path], lambda cut, _: cut)
 
 
-def loader(manifest: Path, share: Share | None = None, **options: bool) -> CutBatches:
+def loader(manifest: Path, share: Share | None = None, **options: float) -> CutBatches:
     return CutBatches(
         lambda epoch, first, count: read_section([as_it_is(manifest)], first, count),
         Names(),
@@ -68,6 +68,20 @@ def loader(manifest: Path, share: Share | None = None, **options: bool) -> CutBa
         share=share or Share(),
         cuts_per_section=SECTION,
     )
+
+
+def test_utterances_that_are_too_short_or_too_long_are_not_trained_on(manifest: Path) -> None:
+    lasting = {cut.id: cut.duration for cut in read_section([as_it_is(manifest)])}
+    batches = loader(manifest, shortest_utterance=2.0, longest_utterance=12.5)
+    seen = [name for names, _ in batches for name in names]
+    wanted = [name for name, duration in lasting.items() if 2.0 <= duration <= 12.5]
+    assert sorted(seen) == sorted(wanted)
+    assert len(wanted) < CUTS
+
+
+@pytest.mark.parametrize("shortest", [17.5, 60.0])
+def test_an_epoch_without_any_utterance_is_empty(manifest: Path, shortest: float) -> None:
+    assert list(loader(manifest, shortest_utterance=shortest)) == []
 
 
 @pytest.mark.parametrize("bucketing", [True, False])

@@ -283,6 +283,17 @@ def test_scaled_adam_learns_and_continues_exactly(tmp_path: Path) -> None:
     assert resumed == {step: found for step, found in metrics.items() if step > 20}
 
 
+def test_validating_more_often_changes_nothing_else(
+    finished: tuple[Path, Metrics], tmp_path: Path
+) -> None:
+    often = train_hums(tmp_path, num_epochs=3, save_every_n=6, valid_interval=3)
+    validated = [step for step in often if "valid_loss" in often[step]]
+    ends = [BATCHES_PER_EPOCH * epoch for epoch in (1, 2, 3)]
+    assert validated == sorted({*range(3, 3 * BATCHES_PER_EPOCH + 1, 3), *ends})
+    for step, metrics in finished[1].items():
+        assert metrics.items() <= often[step].items()
+
+
 def test_adamw_learns_too(tmp_path: Path) -> None:
     metrics = train_hums(tmp_path, num_epochs=3, optimizer_type="adamw", initial_lr=0.01)
     assert metrics[3 * BATCHES_PER_EPOCH]["valid_loss"] < 0.8 * metrics[1]["loss"]
