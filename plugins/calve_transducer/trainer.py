@@ -118,6 +118,11 @@ class Trainer:
                 if not mid_epoch:
                     self._state.begin_epoch(epoch)
                 batches = self._train_one_epoch(stop)
+                if not batches and not mid_epoch:
+                    raise CalveError(
+                        "there is no utterance to train on",
+                        fix="see what was prepared, and --shortest-utterance, --longest-utterance",
+                    )
                 self._batches_per_epoch = None if mid_epoch else batches
                 mid_epoch = False
                 self._finish_epoch(self._validate())

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from hum_training import (
     BATCHES_PER_EPOCH,
     RECIPE,
+    Hums,
     Metrics,
     hum_run,
     read_metrics,
@@ -278,7 +280,9 @@ def test_scaled_adam_learns_and_continues_exactly(tmp_path: Path) -> None:
     rates = [metrics[step]["learning_rate"] for step in range(1, 7)]
     assert rates == sorted(rates)
     assert rates[0] == pytest.approx(0.045 * (0.5 + 0.5 / 6), rel=1e-3)
-    assert metrics[3 * BATCHES_PER_EPOCH]["valid_loss"] < 0.8 * metrics[1]["loss"]
+    valid = [metrics[step]["valid_simple_loss"] for step in (8, 16, 24)]
+    assert valid == sorted(valid, reverse=True)
+    assert valid[-1] < 0.5 * metrics[1]["simple_loss"]
     resumed = train_hums(tmp_path, num_epochs=3, save_every_n=20, start_batch=20, **options)
     assert resumed == {step: found for step, found in metrics.items() if step > 20}
 
@@ -292,6 +296,16 @@ def test_validating_more_often_changes_nothing_else(
     assert validated == sorted({*range(3, 3 * BATCHES_PER_EPOCH + 1, 3), *ends})
     for step, metrics in finished[1].items():
         assert metrics.items() <= often[step].items()
+
+
+def test_an_epoch_of_nothing_is_an_error_and_leaves_no_checkpoint(tmp_path: Path) -> None:
+    class Nothing(Hums):
+        def __iter__(self) -> Iterator[Batch]:
+            return iter(())
+
+    with pytest.raises(CalveError, match="no utterance to train on"):
+        train(replace(hum_run(tmp_path), train=Nothing()))
+    assert not list(tmp_path.glob("*.pt"))
 
 
 def test_adamw_learns_too(tmp_path: Path) -> None:
