@@ -13,6 +13,7 @@ from calve.tokens import SymbolTable
 from calve_lhotse.batches import BatchMaker
 from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.loader import CutBatches
+from calve_lhotse.sections import section_of
 from calve_lhotse.stamps import stamp_of, stamped
 
 WORDS = ("low", "high")
@@ -72,7 +73,11 @@ def load_cuts(data_dir, split):
 def load_batches(data_dir, split, options, *, training, share=WHOLE):
     cuts = load_cuts(data_dir, split)
     return CutBatches(
-        lambda epoch: cuts, BatchMaker(_Words()), options, shuffle=training, share=share
+        lambda epoch, first, count: section_of(cuts, first, count),
+        BatchMaker(_Words()),
+        options,
+        shuffle=training,
+        share=share,
     )
 
 
