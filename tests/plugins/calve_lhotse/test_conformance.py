@@ -38,6 +38,14 @@ def small_librispeech(librispeech_options: LibriSpeechOptions) -> Mapping[str, A
 
 
 @pytest.fixture(scope="session")
+def shar_of_audio(
+    small_librispeech: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, Any]:
+    shar_dir = (tmp_path_factory.mktemp("shar"),)
+    return {**small_librispeech, "shar_dir": shar_dir, "store_features": False}
+
+
+@pytest.fixture(scope="session")
 def own(prepared_librispeech: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
     folder = write_own_manifests(prepared_librispeech, tmp_path_factory.mktemp("own"))
     parts = {"train": ("train",), "valid": ("dev",), "test": ("test",)}
@@ -62,6 +70,15 @@ class TestLibriSpeech(_FromFixtures):
     splits = ("train", "valid", "train-clean-100", "dev-clean", "test-clean")
     loader_options: ClassVar[Mapping[str, Any]] = {
         **{"max_duration": 20, "num_buckets": 2, "enable_musan": False},
+    }
+
+
+@pytest.mark.slow
+class TestSharOfAudio(TestLibriSpeech):
+    fixture = "shar_of_audio"
+    loader_options: ClassVar[Mapping[str, Any]] = {
+        **TestLibriSpeech.loader_options,
+        "on_the_fly_feats": True,
     }
 
 
