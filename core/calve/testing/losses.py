@@ -106,9 +106,10 @@ class LossBackendConformance:
             blanks = py_grad[row, : len(symbols) + 1, :frames].sum(0)
             emitted = px_grad[row, : len(symbols), :frames].sum(1)
             for sums, what in ((blanks, "by a blank every frame"), (emitted, "every symbol")):
+                shown = [round(one, 3) for one in sums.tolist()]
                 require(
                     bool(((sums - 1).abs() < _TOLERANCE).all()),
-                    f"alignments leave {what} once; the probabilities add up to {sums.tolist()}",
+                    f"alignments leave {what} once; the probabilities add up to {shown}",
                 )
 
     def test_ranges_are_connected_and_reach_the_end(self) -> None:
