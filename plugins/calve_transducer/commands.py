@@ -125,7 +125,10 @@ def _bench_training_command(recipe: RecipeSpec) -> click.Command:
         if as_json:
             print_json({"num_threads": num_threads, "batch_size": batch_size, **asdict(found)})
             return
-        click.echo(f"{found.parameters:,} parameters, {batch_size / found.total:.1f} utterances/s")
+        click.echo(
+            f"{found.parameters:,} parameters, {batch_size / found.total:.1f} utterances/s, "
+            f"{found.processor:.3f} s of processor time a step"
+        )
         parts = {**found.seconds, "step": found.total}
         print_table(
             ["part", "ms", "%"],

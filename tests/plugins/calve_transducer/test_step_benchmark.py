@@ -40,6 +40,7 @@ def test_the_parts_of_a_step_add_up() -> None:
     assert tuple(found["seconds"]) == PARTS
     assert all(seconds > 0 for seconds in found["seconds"].values())
     assert sum(found["seconds"].values()) == pytest.approx(found["total"])
+    assert found["processor"] > 0
 
 
 def test_a_larger_encoder_takes_a_larger_share() -> None:
