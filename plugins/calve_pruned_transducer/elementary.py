@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from calve_pruned_transducer.attention import RelativePositionAttention, relative_positions
 from calve_pruned_transducer.convolution import ConvolutionModule
+from calve_transducer.conversion import linear_layer, pointwise_layer
 
 __all__ = ["ElementaryConformer"]
 
@@ -37,9 +38,9 @@ class ElementaryAttention(nn.Module):
         weights = attention.in_proj.weight.detach().chunk(3)
         biases = attention.in_proj.bias.detach().chunk(3)
         scaling = attention.scaling
-        self.query = _linear(weights[0] * scaling, biases[0] * scaling)
-        self.key = _linear(weights[1], biases[1])
-        self.value = _linear(weights[2], biases[2])
+        self.query = linear_layer(weights[0] * scaling, biases[0] * scaling)
+        self.key = linear_layer(weights[1], biases[1])
+        self.value = linear_layer(weights[2], biases[2])
         self.linear_pos = attention.linear_pos
         self.out_proj = attention.out_proj
         content_bias, position_bias = attention.position_biases()
@@ -99,11 +100,11 @@ class ElementaryConvolution(nn.Module):
 
     def __init__(self, module: ConvolutionModule) -> None:
         super().__init__()
-        self.pointwise_conv1 = _pointwise(module.pointwise_conv1)
+        self.pointwise_conv1 = pointwise_layer(module.pointwise_conv1)
         self.depthwise_conv = module.depthwise_conv
         self.norm = module.norm
         self.activation = module.activation
-        self.pointwise_conv2 = _pointwise(module.pointwise_conv2)
+        self.pointwise_conv2 = pointwise_layer(module.pointwise_conv2)
 
     def gate(self, x: Tensor) -> Tensor:
         """(N, S, D) -> (N, S, D), what the depthwise convolution sees."""
@@ -232,20 +233,6 @@ class ElementaryConformer(nn.Module):
             x = x[:, :kept]
         y: Tensor = self.encoder_output_layer(self.after_norm(x))
         return y, next_attention, next_convolution
-
-
-def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    with torch.device("meta"):
-        linear = nn.Linear(weight.size(1), weight.size(0), bias=bias is not None)
-    linear.weight = _frozen(weight)
-    if bias is not None:
-        linear.bias = _frozen(bias)
-    return linear
-
-
-def _pointwise(convolution: Any) -> nn.Linear:
-    """A convolution of kernel size 1 as a linear layer on (N, T, D)."""
-    return _linear(convolution.weight.squeeze(-1), convolution.bias)
 
 
 def _frozen(tensor: Tensor) -> nn.Parameter:

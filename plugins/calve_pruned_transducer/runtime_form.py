@@ -26,13 +26,14 @@ from calve_transducer.conversion import (
     PlainDoubleSwish,
     convert_modules,
     linear_layer,
+    pointwise_layer,
 )
 from calve_transducer.subsampling import SUBSAMPLING_FACTOR, ConvSubsampling
 
 __all__ = ["RuntimeConformer"]
 
 _STREAMS_AT_ONCE = 16
-"""For so many, what the front end computes in between still fits into a processor's cache."""
+"""Of so many, what the front end computes in between still fits into a processor's cache."""
 
 
 class RuntimeConformer(nn.Module):
@@ -232,12 +233,12 @@ class RuntimeConvolution(nn.Module):
 
     def __init__(self, module: ConvolutionModule) -> None:
         super().__init__()
-        self.pointwise_conv1 = _pointwise(module.pointwise_conv1)
+        self.pointwise_conv1 = pointwise_layer(module.pointwise_conv1)
         self.depthwise_conv, *after = _runtime_sequence(
             nn.Sequential(module.depthwise_conv, module.norm, module.activation)
         )
         self.after_depthwise = nn.Sequential(*after)
-        self.pointwise_conv2 = _pointwise(module.pointwise_conv2)
+        self.pointwise_conv2 = pointwise_layer(module.pointwise_conv2)
 
     def forward(self, x: Tensor, padding: None, cache: Tensor) -> tuple[Tensor, Tensor]:
         """Mix neighbouring frames.
@@ -304,11 +305,6 @@ class RuntimeBasicNorm(nn.Module):
         return x * norm.square_().div_(x.size(-1)).add_(self.eps).rsqrt_()
 
 
-def _pointwise(convolution: Any) -> nn.Linear:
-    """A convolution of kernel size 1 as a linear layer on (N, T, D)."""
-    return linear_layer(convolution.weight.squeeze(-1), convolution.bias)
-
-
 def _states(
     attention: list[Tensor], convolution: list[Tensor], processed: Tensor
 ) -> dict[str, Tensor]:
@@ -324,7 +320,7 @@ def _runtime_module(module: nn.Module) -> nn.Module:
 
 
 def _runtime_sequence(sequence: nn.Sequential) -> nn.Sequential:
-    """Without what does nothing, and with less in front of a double swish."""
+    """Without what does nothing; what a double swish takes off is taken off the bias before it."""
     modules = [one for one in sequence if not isinstance(one, (nn.Identity, nn.Dropout))]
     for index, module in enumerate(modules):
         if isinstance(module, PlainDoubleSwish):
@@ -334,6 +330,7 @@ def _runtime_sequence(sequence: nn.Sequential) -> nn.Sequential:
 
 
 def _one_less(layer: Any) -> nn.Module:
+    """A layer that gives one less."""
     duplicate: Any = convert_modules(layer, {})
     duplicate.bias = nn.Parameter(layer.bias.detach() - 1.0, requires_grad=False)
     return duplicate  # type: ignore[no-any-return]

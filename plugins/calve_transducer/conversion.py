@@ -28,6 +28,7 @@ __all__ = [
     "PlainDoubleSwish",
     "convert_modules",
     "linear_layer",
+    "pointwise_layer",
     "to_plain",
 ]
 
@@ -95,6 +96,11 @@ def linear_layer(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     )
     _assign(layer, weight, bias)
     return layer  # type: ignore[return-value]
+
+
+def pointwise_layer(convolution: Any) -> nn.Linear:
+    """A one-dimensional convolution of kernel size 1 as a linear layer on (N, T, C)."""
+    return linear_layer(convolution.weight.squeeze(-1), convolution.bias)
 
 
 def _without_storage(build: Callable[[], nn.Module]) -> nn.Module:
