@@ -85,7 +85,8 @@ def benchmark_streaming(
       progress: Where to say how far it is.
 
     Raises:
-      ConfigError: if the options are impossible, or the model cannot stream.
+      ConfigError: if the options are impossible, the model cannot stream, or the method needs more
+        than a model.
       PluginError: if the recipe or the method is unknown.
     """
     registry().searches.get(method)
@@ -95,6 +96,7 @@ def benchmark_streaming(
     try:
         model = builder.build(builder.resolve(options)).eval()
         session = TorchRuntime.open(model, num_threads=num_threads)
+        make_search(method, session)  # Says what the method lacks, if anything.
         _let_blanks_win(session)
         jobs = [_Job(session, method, count, seconds) for count in streams]
         progress.start("measure", total=len(jobs) * (runs + 1))

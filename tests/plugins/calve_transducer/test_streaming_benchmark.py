@@ -55,6 +55,8 @@ def test_a_larger_encoder_takes_a_larger_share() -> None:
 def test_what_is_impossible_is_said_before_anything_is_measured() -> None:
     with pytest.raises(PluginError, match="no decoding method 'gredy_search'"):
         benchmark_streaming(RECIPE, OPTIONS, method="gredy_search", runs=10**9)
+    with pytest.raises(ConfigError, match="needs a value for LG"):
+        benchmark_streaming(RECIPE, OPTIONS, method="fast_beam_search_LG", runs=10**9)
     with pytest.raises(ConfigError, match="cannot stream"):
         benchmark_streaming(
             RECIPE, OPTIONS | {"encoder": SMALL | {"causal_convolution": False}}, runs=10**9
