@@ -152,7 +152,7 @@ class Trainer:
                 self._report({**metrics, **since_log.per_frame(), **speed})
                 since_log, log_time = LossTotals(), time.monotonic()
             if step % config.valid_interval == 0:
-                self._validate()
+                self._report_validation(_valid_losses(self._validate()))
             (stopping,) = self._processes.sums(stop.is_set())
             if step % config.save_every_n == 0 or stopping:
                 self._save_batch_file()
@@ -166,12 +166,7 @@ class Trainer:
         return batches
 
     def _validate(self) -> LossTotals:
-        valid = validate(self._state, self._run.valid, self._config, self._losses)
-        numbers, found = self._state.numbers, _valid_losses(valid)
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
-        LOGGER.info("epoch %d, batch %d: %s", numbers.cur_epoch, numbers.batch_idx_train, shown)
-        self._publish("epoch", found)
-        return valid
+        return validate(self._state, self._run.valid, self._config, self._losses)
 
     def _batches(self) -> Iterator[Batch]:
         """The rest of the epoch, as long as every process has a batch."""
@@ -221,10 +216,17 @@ class Trainer:
             )
 
     def _report(self, metrics: Mapping[str, float]) -> None:
+        self._log(metrics)
+        self._publish("train", metrics)
+
+    def _report_validation(self, metrics: Mapping[str, float]) -> None:
+        self._log(metrics)
+        self._publish("epoch", metrics)
+
+    def _log(self, metrics: Mapping[str, float]) -> None:
         numbers = self._state.numbers
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         LOGGER.info("epoch %d, batch %d: %s", numbers.cur_epoch, numbers.batch_idx_train, shown)
-        self._publish("train", metrics)
 
     def _publish(self, group: str, metrics: Mapping[str, float]) -> None:
         """Tell TensorBoard and whoever listens; of several processes, one does."""
@@ -258,6 +260,7 @@ class Trainer:
         path = self._experiment.epoch_file(numbers.cur_epoch)
         self._save(path)
         self._copy_if_best(path)
+        self._report_validation({**_valid_losses(valid), "epoch_loss": losses["train"]})
         LOGGER.info(
             "epoch %d ended: training loss %.4g; best validation loss %.4g in epoch %d; "
             "so far %d batches skipped, %d utterances left out",
@@ -268,7 +271,6 @@ class Trainer:
             numbers.skipped_batches,
             numbers.dropped_utterances,
         )
-        self._publish("epoch", {"epoch_loss": losses["train"]})
 
     def _copy_if_best(self, epoch_file: Path) -> None:
         """Copy the file of the epoch that has just ended to ``best-*.pt``.
