@@ -26,14 +26,14 @@ class StageOutput:
 
     Attributes:
       folder: The finished folder, or the temporary one to fill if `is_new`.
-      is_new: Whether the stage must run.
       digest: Stands for everything that determines the content.
+      is_new: Whether the stage must run.
       report: What the stage made; read back from the stamp if it need not run.
     """
 
     folder: Path
-    is_new: bool
     digest: str
+    is_new: bool
     report: dict[str, Any] = field(default_factory=dict)
 
     def claim(self, folders: Iterable[Path]) -> None:
@@ -59,12 +59,11 @@ def stamped(folder: Path, key: Mapping[str, object]) -> Iterator[StageOutput]:
     no trace and is simply run again.
     """
     digest = _digest(key)
-    stamp = _read_stamp(folder / _STAMP)
-    if stamp is not None and stamp["digest"] == digest:
-        yield StageOutput(folder, False, digest, report=stamp["report"])
+    if finished := _finished(folder, folder / _STAMP, digest):
+        yield finished
         return
     with atomic_dir(folder, overwrite=True) as temporary:
-        output = StageOutput(temporary, True, digest)
+        output = StageOutput(temporary, digest, is_new=True)
         yield output
         _write_stamp(temporary / _STAMP, digest, output.report)
 
@@ -78,12 +77,11 @@ def added(folder: Path, name: str, key: Mapping[str, object]) -> Iterator[StageO
     """
     digest = _digest(key)
     path = folder / f"{name}-{_STAMP}"
-    stamp = _read_stamp(path)
-    if stamp is not None and stamp["digest"] == digest:
-        yield StageOutput(folder, False, digest, report=stamp["report"])
+    if finished := _finished(folder, path, digest):
+        yield finished
         return
     path.unlink(missing_ok=True)
-    output = StageOutput(folder, True, digest)
+    output = StageOutput(folder, digest, is_new=True)
     yield output
     _write_stamp(path, digest, output.report)
 
@@ -96,16 +94,15 @@ def resumable(folder: Path, key: Mapping[str, object]) -> Iterator[StageOutput]:
     the same; the stage must leave nothing half-written in it, and skip what it finds.
     """
     digest = _digest(key)
-    stamp = _read_stamp(folder / _STAMP)
-    if stamp is not None and stamp["digest"] == digest:
-        yield StageOutput(folder, False, digest, report=stamp["report"])
+    if finished := _finished(folder, folder / _STAMP, digest):
+        yield finished
         return
     temporary = folder.with_name(f".{folder.name}.{digest}")
     for stale in folder.parent.glob(f".{folder.name}.*"):
         if stale != temporary:
             _remove(stale, *_claimed(stale))
     temporary.mkdir(parents=True, exist_ok=True)
-    output = StageOutput(temporary, True, digest)
+    output = StageOutput(temporary, digest, is_new=True)
     yield output
     _write_stamp(temporary / _STAMP, digest, output.report)
     replaced = _claimed(folder) - _claimed(temporary)
@@ -127,6 +124,14 @@ def stamp_of(folder: Path, stage: str) -> str:
             fix="start from an earlier --stage",
         )
     return str(stamp["digest"])
+
+
+def _finished(folder: Path, stamp_path: Path, digest: str) -> StageOutput | None:
+    """What a stage made there, if it is what the digest stands for."""
+    stamp = _read_stamp(stamp_path)
+    if stamp is None or stamp["digest"] != digest:
+        return None
+    return StageOutput(folder, digest, is_new=False, report=stamp["report"])
 
 
 def _claimed(folder: Path) -> set[Path]:

@@ -81,7 +81,7 @@ class Archives:
 
     def write(self, shard: Shard) -> None:
         """See `Storage`."""
-        cuts = list(shard.cuts) if self.final is None else self._with_features(shard)
+        cuts = list(shard.cuts) if self.final is None else self._write_archive(shard)
         with atomic_file(self.cuts_file(shard.number)) as temporary:
             CutSet.from_cuts(cuts).to_file(temporary)
 
@@ -96,7 +96,8 @@ class Archives:
             piece.unlink()
         _remove_unfinished(self.folder)
 
-    def _with_features(self, shard: Shard) -> list[Cut]:
+    def _write_archive(self, shard: Shard) -> list[Cut]:
+        """The features of a shard; returns its cuts, which know where they will be."""
         assert self.final is not None
         name = f"{self.prefix}feats-{shard.number:05d}.lca"
         with atomic_file(self.folder / name) as temporary, LilcomChunkyWriter(temporary) as storage:
@@ -179,6 +180,7 @@ def _audio_moved(cut: Cut, tar: AudioTarWriter) -> Cut:
 
 
 def _with_features(cut: Cut, storage: FeaturesWriter, audio_root: Path = Path()) -> Cut:
+    """``cut`` with its features, which are computed and put into ``storage``."""
     with _reading(cut):
         samples: np.ndarray = cut.with_recording_path_prefix(audio_root).load_audio()
     manifest = CalveFbank().extract_from_samples_and_store(

@@ -16,11 +16,12 @@ from lhotse import CutSet
 
 from calve.api import DataError
 from calve.checkpoint import read_checkpoint
-from calve.features import compute_fbank
+from calve.features import FeatureConfig, compute_fbank
 from calve.loading import WHOLE, LoaderOptions, Share
 from calve.progress import NO_PROGRESS
 from calve.utterances import read_utterances
-from calve_lhotse.corpus import load_batches, load_cuts
+from calve_lhotse import shar
+from calve_lhotse.corpus import Corpus, load_batches, load_cuts, load_parts
 from calve_lhotse.librispeech.manifests import manifests
 from calve_lhotse.librispeech.options import LibriSpeechOptions
 from calve_lhotse.loader import CutBatches
@@ -121,9 +122,9 @@ def test_features_in_shar_are_those_of_the_audio(
 ) -> None:
     for part in (TRAIN, "dev-clean", "test-clean"):
         stored = load_cuts(prepared_librispeech, part).to_eager()
-        shar = load_cuts(with_features.data_dir, part).to_eager()
-        assert [cut.id for cut in shar] == [cut.id for cut in stored]
-        for one, other in zip(shar, stored, strict=True):
+        in_shar = load_cuts(with_features.data_dir, part).to_eager()
+        assert [cut.id for cut in in_shar] == [cut.id for cut in stored]
+        for one, other in zip(in_shar, stored, strict=True):
             assert one.supervisions == other.supervisions
             expected = compute_fbank(other.load_audio()[0])
             np.testing.assert_allclose(one.load_features(), expected, atol=LILCOM_ROUNDING)
@@ -177,8 +178,6 @@ def test_an_epoch_holds_every_utterance_once_and_in_another_order(open_train: Op
 
 
 def test_shards_come_in_another_order_in_every_epoch(with_features: LibriSpeechOptions) -> None:
-    from calve_lhotse.corpus import Corpus, load_parts
-
     corpus = Corpus.read(with_features.data_dir)
     orders = [
         [cut.id for cut in load_parts(with_features.data_dir, corpus, (TRAIN,), seed)]
@@ -205,8 +204,6 @@ def test_a_resumed_loader_goes_on_bit_for_bit(open_train: OpenTrain, share: Shar
 def test_what_was_consumed_is_not_read_again(
     open_train: OpenTrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from calve_lhotse import shar
-
     loader = open_train()
     loader.load_state_dict({"epoch": 0, "batches": 3})
     read: list[str] = []
@@ -235,8 +232,6 @@ def test_two_processes_see_everything_once(open_train: OpenTrain) -> None:
 def test_decoding_reads_features_and_audio(
     with_features: LibriSpeechOptions, with_audio: LibriSpeechOptions
 ) -> None:
-    from calve.features import FeatureConfig
-
     stored = read_utterances("librispeech", with_features.data_dir, "test-clean")
     heard = read_utterances("librispeech", with_audio.data_dir, "test-clean")
     assert [one.text for one in stored] == [one.text for one in heard]
