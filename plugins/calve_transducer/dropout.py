@@ -11,7 +11,7 @@ _LEVELS = 2**16
 
 
 class Dropout(nn.Dropout):
-    """`torch.nn.Dropout` that draws its masks in eighths of the time on a CPU.
+    """`torch.nn.Dropout` that draws its masks in an eighth of the time on a CPU.
 
     There torch draws one random number after the other, each wide enough for four elements of a
     mask. The probability is a multiple of 2**-16 here, ``p`` being rounded.

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-import torch
-
 from calve.api import CalveError, FsaBackend
 from calve.progress import NO_PROGRESS
 from calve.protocols import FsaWalk, Hypothesis, Progress
 from calve.searching import make_search
 from calve_transducer.search_benchmark import Problem, make_problem
-from calve_transducer.timing import Clock, TimedSession
+from calve_transducer.timing import Clock, TimedSession, torch_threads
 
 __all__ = ["FsaRow", "benchmark_fsa_backends"]
 
@@ -65,11 +63,9 @@ def benchmark_fsa_backends(
       CalveError: if one fails, or finds other tokens than the other one.
     """
     backends = (backend, against)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(num_threads)
-    try:
+    rows: list[FsaRow] = []
+    with torch_threads(num_threads):
         progress.start("compare FSA backends", total=2 * len(utterances) * (runs + 1))
-        rows: list[FsaRow] = []
         for count in utterances:
             problem = make_problem(count)
             turns: list[tuple[_Run, ...]] = []
@@ -82,8 +78,6 @@ def benchmark_fsa_backends(
                 turns.append(tuple(turn))
             rows += _rows(backends, count, turns[1:])
         progress.finish()
-    finally:
-        torch.set_num_threads(threads)
     return rows
 
 

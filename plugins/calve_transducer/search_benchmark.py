@@ -21,15 +21,17 @@ from calve_transducer.conversion import to_plain
 from calve_transducer.decoder import StatelessDecoder
 from calve_transducer.joiner import Joiner
 from calve_transducer.runtime import TorchSession
-from calve_transducer.timing import Clock, TimedSession
+from calve_transducer.timing import Clock, TimedSession, torch_threads
 
-__all__ = ["Problem", "SearchRow", "benchmark_searches", "make_problem"]
+__all__ = ["EMITTING", "Problem", "SearchRow", "benchmark_searches", "make_problem"]
 
 Float32Array = NDArray[np.float32]
 
+EMITTING = 0.17
+"""Share of frames that emit a symbol: that of English speech and 500 word pieces."""
+
 _VOCAB_SIZE = 500
 _DIM = 512
-_EMITTING = 0.17
 _SAID, _RIVAL, _NOISE = 0.55, 0.5, 0.3
 """How loud a frame says its own symbol, another one (at most), and nothing in particular."""
 _CONTEXT_WEIGHT = 0.3
@@ -100,7 +102,7 @@ def make_problem(utterances: int, frames: int = 250, seed: int = 0) -> Problem:
 
 
 def _utterance(directions: Float32Array, frames: int, random: np.random.Generator) -> Float32Array:
-    emits = random.random(frames) < _EMITTING
+    emits = random.random(frames) < EMITTING
     said = np.where(emits, random.integers(1, _VOCAB_SIZE, frames), 0)
     other = random.integers(1, _VOCAB_SIZE, frames)
     rival = np.where(emits & (random.random(frames) < 0.5), 0, other)
@@ -133,9 +135,7 @@ def benchmark_searches(
     """
     for method, _ in jobs:
         registry().searches.get(method)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(num_threads)
-    try:
+    with torch_threads(num_threads):
         measured = [_Job(method, count, (options or {}).get(method, {})) for method, count in jobs]
         progress.start("measure", total=len(measured) * (runs + 1))
         for _ in range(runs + 1):
@@ -143,8 +143,6 @@ def benchmark_searches(
                 job.run()
                 progress.advance(note=f"{job.method}, {len(job.problem.utterances)} utterances")
         progress.finish()
-    finally:
-        torch.set_num_threads(threads)
     return [job.row() for job in measured]
 
 

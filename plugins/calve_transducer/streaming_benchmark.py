@@ -22,14 +22,12 @@ from calve.streaming import StreamDecoder, StreamingRun, Variant
 from calve.tokens import SymbolTable
 from calve.utterances import Utterance
 from calve_transducer.runtime import TorchRuntime, TorchSession
-from calve_transducer.timing import Clock, TimedSession
+from calve_transducer.search_benchmark import EMITTING
+from calve_transducer.timing import Clock, TimedSession, torch_threads
 
 __all__ = ["StreamingRow", "benchmark_streaming"]
 
 Float32Array = NDArray[np.float32]
-
-_EMITTING = 0.17
-"""Share of frames that emit a symbol: that of English speech and 500 word pieces."""
 
 _LARGEST_BIAS = 50.0
 _HALVINGS = 20
@@ -91,9 +89,8 @@ def benchmark_streaming(
     """
     registry().searches.get(method)
     builder = ModelBuilder(recipe)
-    threads = torch.get_num_threads()
     torch.manual_seed(0)
-    try:
+    with torch_threads(num_threads):
         model = builder.build(builder.resolve(options)).eval()
         session = TorchRuntime.open(model, num_threads=num_threads)
         make_search(method, session)  # Says what the method lacks, if anything.
@@ -105,8 +102,6 @@ def benchmark_streaming(
                 job.run()
                 progress.advance()
         progress.finish()
-    finally:
-        torch.set_num_threads(threads)
     return [job.row() for job in jobs]
 
 
@@ -117,7 +112,7 @@ def _noise(count: int, seconds: float, sample_rate: int) -> Float32Array:
 
 @torch.no_grad()
 def _let_blanks_win(session: TorchSession) -> None:
-    """Change the blank's bias so that greedy search finds symbols in `_EMITTING` of the frames."""
+    """Change the blank's bias so that greedy search finds symbols in `EMITTING` of the frames."""
     config = FeatureConfig(num_mel_bins=session.feature_dim)
     frames = _encode(
         session, [compute_fbank(one, config) for one in _noise(4, 10.0, config.sample_rate)]
@@ -129,7 +124,7 @@ def _let_blanks_win(session: TorchSession) -> None:
         streams = [search.start() for _ in frames]
         search.advance(streams, frames)
         found = sum(len(search.result(stream).tokens) for stream in streams)
-        if found > _EMITTING * sum(map(len, frames)):
+        if found > EMITTING * sum(map(len, frames)):
             highest = penalty
         else:
             lowest = penalty

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import torch
 
 from calve.protocols import Session
 
-__all__ = ["Clock", "TimedSession"]
+__all__ = ["Clock", "TimedSession", "torch_threads"]
 
 
 class Clock:
@@ -48,3 +51,14 @@ class TimedSession:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Inside the block, torch has so many CPU threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
