@@ -35,7 +35,8 @@ _HINT = "make an environment of Python 3.9 with k2==1.23.2, torch==1.12.1 and nu
 class K2Elsewhere:
     """A `calve.protocols.FsaBackend`: `calve_k2.walking.K2Walker` in a child process.
 
-    Takes what that takes.
+    Args:
+      graph, options: As the walker there takes them.
 
     Raises:
       ConfigError: if ``CALVE_K2_PYTHON`` names no Python.
