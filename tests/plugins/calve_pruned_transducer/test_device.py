@@ -7,40 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch.testing import assert_close
 
 from calve.errors import ConfigError
-from calve_pruned_transducer.builders import plain_conformer, reworked_conformer
-from calve_pruned_transducer.config import ConformerConfig
+from calve_pruned_transducer.builders import reworked_conformer
 from calve_pruned_transducer.device import device_form
 from calve_pruned_transducer.elementary import ElementaryConformer
 from calve_transducer.conversion import to_plain
 
-SIZES: dict[str, Any] = {
-    "num_encoder_layers": 3,
-    "encoder_dim": 16,
-    "nhead": 2,
-    "dim_feedforward": 24,
-    "cnn_module_kernel": 5,
-    "feature_dim": 20,
-    "causal_convolution": True,
-}
-BUILDERS = (plain_conformer, reworked_conformer)
+from .conftest import BUILDERS, SIZES, close, conformer
+
 CHUNKS = 12
-
-
-def close(actual: Any, expected: Any) -> None:
-    assert_close(actual, expected, rtol=0.0, atol=1e-5)
-
-
-def conformer(build: Callable[..., Any], **options: Any) -> Any:
-    """A plain conformer with nothing left at zero."""
-    torch.manual_seed(0)
-    encoder = build(ConformerConfig(**{**SIZES, **options})).eval()
-    with torch.no_grad():
-        for parameter in encoder.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return to_plain(encoder)
 
 
 def by_layer(states: dict[str, torch.Tensor], name: str, layers: int) -> torch.Tensor:

@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import pad
-from torch.testing import assert_close
 
 from calve.errors import ConfigError
 from calve_pruned_transducer.attention import relative_positions
@@ -21,21 +20,9 @@ from calve_pruned_transducer.encoder import output_lens
 from calve_pruned_transducer.masks import padding_mask
 from calve_transducer.conversion import to_plain
 
+from .conftest import BUILDERS, SIZES, close
+
 LOG_EPSILON = math.log(1e-10)
-SIZES: dict[str, Any] = {
-    "num_encoder_layers": 2,
-    "encoder_dim": 16,
-    "nhead": 2,
-    "dim_feedforward": 24,
-    "cnn_module_kernel": 5,
-    "feature_dim": 20,
-    "causal_convolution": True,
-}
-BUILDERS = (plain_conformer, reworked_conformer)
-
-
-def close(actual: Any, expected: Any) -> None:
-    assert_close(actual, expected, rtol=0.0, atol=1e-5)
 
 
 def close_rows(actual: Any, expected: Any, lens: torch.Tensor) -> None:

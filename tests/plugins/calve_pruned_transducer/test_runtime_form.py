@@ -8,25 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.testing import assert_close
 
 from calve.errors import ConfigError
 from calve.states import join_states, select_states
 from calve_pruned_transducer.builders import plain_conformer, reworked_conformer
-from calve_pruned_transducer.config import ConformerConfig
 from calve_transducer.conversion import to_plain
 from calve_transducer.runtime import TorchRuntime
 
-SIZES: dict[str, Any] = {
-    "num_encoder_layers": 3,
-    "encoder_dim": 16,
-    "nhead": 2,
-    "dim_feedforward": 24,
-    "cnn_module_kernel": 5,
-    "feature_dim": 20,
-    "causal_convolution": True,
-}
-BUILDERS = (plain_conformer, reworked_conformer)
+from .conftest import BUILDERS, SIZES, close, conformer
+
 GEOMETRIES = [(4, 8, 0), (1, 1, 0), (5, 3, 1), (3, 16, 4), (5, 0, 1)]
 
 
@@ -34,19 +24,6 @@ GEOMETRIES = [(4, 8, 0), (1, 1, 0), (5, 3, 1), (3, 16, 4), (5, 0, 1)]
 def _without_gradients() -> Any:
     with torch.no_grad():
         yield
-
-
-def close(actual: Any, expected: Any) -> None:
-    assert_close(actual, expected, rtol=0.0, atol=1e-5)
-
-
-def conformer(build: Callable[..., Any], **options: Any) -> Any:
-    """A plain conformer with nothing left at zero."""
-    torch.manual_seed(0)
-    encoder = build(ConformerConfig(**{**SIZES, **options})).eval()
-    for parameter in encoder.parameters():
-        parameter.add_(0.1 * torch.randn_like(parameter))
-    return to_plain(encoder)
 
 
 def steps(encoder: Any, x: torch.Tensor, segment: int, shift: int) -> torch.Tensor:

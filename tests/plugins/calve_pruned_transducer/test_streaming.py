@@ -22,21 +22,9 @@ from calve_pruned_transducer.encoder import output_lens
 from calve_transducer.conversion import to_plain
 from calve_transducer.runtime import TorchRuntime
 
+from .conftest import BUILDERS, SIZES, close
+
 LOG_EPSILON = math.log(1e-10)
-SIZES: dict[str, Any] = {
-    "num_encoder_layers": 2,
-    "encoder_dim": 16,
-    "nhead": 2,
-    "dim_feedforward": 24,
-    "cnn_module_kernel": 5,
-    "feature_dim": 20,
-    "causal_convolution": True,
-}
-BUILDERS = (plain_conformer, reworked_conformer)
-
-
-def close(actual: Any, expected: Any) -> None:
-    assert_close(actual, expected, rtol=0.0, atol=1e-5)
 
 
 @dataclass(frozen=True)
