@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from calve.config import fields_help, option_name, resolve
+from calve.config import ConfigField, fields_help, option_name, resolve
 from calve.errors import ConfigError
 from calve.protocols import Search, Session
 from calve.registry import registry
@@ -46,9 +46,15 @@ class Method:
         for option in fields_help(cls):
             value = getattr(chosen, option.name)
             if option.required or value != option.default:
-                text = value.stem if isinstance(value, Path) else str(value)
-                parts.append(f"{option.name}_{_UNFIT_FOR_NAMES.sub('-', text)}")
+                parts += self._in_words(option, value)
         return "_".join(parts)
+
+    def _in_words(self, option: ConfigField, value: Any) -> list[str]:
+        text = value.stem if isinstance(value, Path) else str(value)
+        words = [option.name, _UNFIT_FOR_NAMES.sub("-", text)]
+        # The name of fast_beam_search_LG holds what it requires, which most files are called, too.
+        said = option.required and self.name.endswith(f"_{option.name}")
+        return [word for word in words if word != option.name] if said else words
 
     @property
     def stream_options(self) -> tuple[str, ...]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from calve.errors import ConfigError, PluginError
@@ -13,6 +16,25 @@ def test_a_method_is_called_by_its_name_and_what_is_not_default():
     assert Method("greedy_search", {"max_sym_per_frame": 1}).key == "greedy_search"
     several = Method("greedy_search", {"max_sym_per_frame": 3})
     assert several.key == "greedy_search_max_sym_per_frame_3"
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "key"),
+    [
+        ("fast_beam_search_LG", {"LG": Path("lang/LG.npz")}, "fast_beam_search_LG"),
+        ("fast_beam_search_LG", {"LG": Path("3gram.npz")}, "fast_beam_search_LG_3gram"),
+        (
+            "fast_beam_search_nbest_LG",
+            {"LG": Path("LG.npz"), "num_paths": 20},
+            "fast_beam_search_nbest_LG_num_paths_20",
+        ),
+        ("modified_beam_search", {"beam": 8}, "modified_beam_search_beam_8"),
+    ],
+)
+def test_what_the_methods_name_says_is_not_said_again(
+    method: str, options: dict[str, Any], key: str
+):
+    assert Method(method, options).key == key
 
 
 def test_each_method_gets_the_options_that_it_has():
