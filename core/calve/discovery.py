@@ -16,7 +16,7 @@ import importlib.metadata
 import os
 import sys
 from collections.abc import Collection, Mapping
-from contextlib import redirect_stdout, suppress
+from contextlib import AbstractContextManager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from stevedore.extension import ExtensionManager
 from calve.errors import CalveError, PluginError
 from calve.requirements import facts_of, unmet_requirement
 from calve.suggest import did_you_mean
-from calve.waiting import delays_explained
+from calve.waiting import driver_delays_explained, plugin_delays_explained
 
 __all__ = [
     "PLUGINS",
@@ -231,12 +231,15 @@ class _Guarded(_AnyExtensionManager):
             if unmet is not None:
                 raise _LoadError(Problem(source, "requirements", unmet))
             # Results of commands belong on stdout, and nothing else.
-            with redirect_stdout(sys.stderr), delays_explained("importing", source):
+            with redirect_stdout(sys.stderr), self._delays_explained(source):
                 return super()._load_one_plugin(ep, *args, **kwargs)
         except (KeyboardInterrupt, _LoadError):
             raise
         except BaseException as error:
             raise _LoadError(Problem(source, "load", describe(error), error)) from error
+
+    def _delays_explained(self, source: PluginSource) -> AbstractContextManager[None]:
+        return plugin_delays_explained("importing", source)
 
 
 class _PluginManager(_Guarded):
@@ -275,6 +278,9 @@ class _Driver(_Guarded, _AnyDriverManager):
             for entry_point in super().list_entry_points()
             if entry_point.name in self._names and not _is_disabled(_source_of(entry_point))
         ]
+
+    def _delays_explained(self, source: PluginSource) -> AbstractContextManager[None]:
+        return driver_delays_explained(self.namespace, source)
 
 
 def _entry_points(group: str) -> tuple[list[importlib.metadata.EntryPoint], list[Problem]]:

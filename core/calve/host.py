@@ -15,7 +15,7 @@ import pluggy
 from calve import hookspecs, specs
 from calve.discovery import Discovery, PluginSource, Problem, describe
 from calve.suggest import did_you_mean
-from calve.waiting import delays_explained
+from calve.waiting import plugin_delays_explained
 
 __all__ = ["REGISTRATION_HOOKS", "Host"]
 
@@ -71,7 +71,7 @@ class Host:
         """Call a registration hook plugin by plugin and yield the specs that it returned."""
         for source, module in self._implementers(hook):
             try:
-                with delays_explained(f"calling {hook} of", source):
+                with plugin_delays_explained(f"calling {hook} of", source):
                     registered = _checked(hook, self._call(hook, module))
             except KeyboardInterrupt:
                 raise

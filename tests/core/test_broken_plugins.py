@@ -158,7 +158,7 @@ class TestEveryHookOfOnePluginFails:
 
 
 class TestHanging:
-    """A plugin that never returns is named while calve waits for it."""
+    """A plugin or driver that never returns is named while calve waits for it."""
 
     SOON = "from calve import waiting; waiting.PATIENCE = 0.5; "
     MAIN = SOON + "from calve.cli import main; main()"
@@ -171,10 +171,21 @@ class TestHanging:
         [
             ("hangs_at_import", MAIN, "importing plugin", "hangs_at_import"),
             ("hangs_in_a_hook", MAIN, "calling calve_register_encoders of", "hangs_in_a_hook"),
-            ("drivers", DRIVER, "importing plugin", "hanging"),
         ],
     )
     def test_it_is_named_once_with_the_way_out_and_ctrl_c_ends_it(self, fake, script, action, name):
+        line = self._line_while_it_hangs(fake, script)
+        assert f"still {action}" in line
+        assert f"{name!r} of acme-" in line
+        assert f"CALVE_DISABLE_PLUGINS={name} or --no-plugins leaves it out" in line
+
+    def test_a_driver_is_named_and_that_no_other_command_waits_for_it(self):
+        line = self._line_while_it_hangs("drivers", self.DRIVER)
+        assert "still importing the driver 'hanging' of calve.runtimes (acme-drivers 1.0)" in line
+        assert "only commands that use it wait for it" in line
+        assert "leaves it out" not in line
+
+    def _line_while_it_hangs(self, fake, script):
         with subprocess.Popen(
             [sys.executable, "-c", script, "hello"],
             env=os.environ | {"PYTHONPATH": str(DATA / fake)},
@@ -184,11 +195,9 @@ class TestHanging:
             line = child.stderr.readline()
             child.send_signal(signal.SIGINT)
             _, rest = child.communicate(timeout=20)
-        assert f"still {action}" in line
-        assert f"{name!r} of acme-" in line
-        assert f"CALVE_DISABLE_PLUGINS={name} or --no-plugins leaves it out" in line
         assert "still" not in rest
         assert child.returncode != 0
+        return line
 
     def test_one_that_does_not_is_not_named(self, run_python):
         script = "from calve.cli import run; run(['hello']); import time; time.sleep(1)"
