@@ -169,7 +169,7 @@ class Conformer(nn.Module):
             raise ConfigError(
                 "this conformer cannot stream: its convolutions see future frames",
                 fix="train it with --causal-convolution 1; if it was, and the checkpoint does not "
-                "say so, give that option again",
+                "say so, give that option again, or its answers are wrong",
             )
 
     def init_states(self, batch_size: int) -> dict[str, Tensor]:

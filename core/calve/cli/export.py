@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from calve.bundle import Bundle
+from calve.bundle import Bundle, BundleManifest
 from calve.checkpoint import CheckpointChoice
 from calve.cli.options import (
     RecipeGroup,
@@ -19,21 +19,17 @@ from calve.cli.options import (
     strict_option,
 )
 from calve.cli.output import print_json, print_table, warn
+from calve.config import resolve
 from calve.exporting import export as run_export
 from calve.files import size_text
 from calve.parity import ParityReport
 from calve.progress import console_progress
 from calve.registry import registry
 from calve.specs import RecipeSpec
+from calve.states import streaming_obstacle
 from calve.training_range import untrained
 
 __all__ = ["export", "print_summary"]
-
-
-_NOT_STREAMING = (
-    "the bundle is for whole utterances, because the encoder cannot stream: --streaming-model 1 "
-    "says why, and --streaming-model 0 that it is meant"
-)
 
 
 def _export_command(recipe: RecipeSpec) -> click.Command:
@@ -104,7 +100,7 @@ def _export_command(recipe: RecipeSpec) -> click.Command:
         if manifest.streaming:
             warn(untrained(manifest.encoder, manifest.config["encoder"], manifest.geometry))
         elif streaming_model is None:
-            warn([_NOT_STREAMING])
+            warn([_why_not_streaming(manifest)])
 
     return command
 
@@ -114,6 +110,18 @@ export = RecipeGroup(
     make_command=_export_command,
     help="Turn a checkpoint into a bundle for a device, checked against torch step by step.",
 )
+
+
+def _why_not_streaming(manifest: BundleManifest) -> str:
+    """Why a bundle is for whole utterances though nobody asked for that."""
+    spec = registry().encoders.get(manifest.encoder)
+    config = resolve(spec.config.load(), manifest.config["encoder"])
+    obstacle = streaming_obstacle(spec.build.load()(config))
+    assert obstacle is not None
+    return (
+        "the bundle is for whole utterances; if that is meant, say --streaming-model 0: "
+        f"{obstacle.format_message()}"
+    )
 
 
 def _summary(bundle: Bundle) -> dict[str, Any]:
