@@ -8,7 +8,8 @@ import click
 
 from calve.checkpoint import CheckpointChoice, load_state_dict
 from calve.checkpoint_io import save_model
-from calve.cli.options import checkpoint_options, json_option
+from calve.cli.checkpoint_options import checkpoint_options
+from calve.cli.options import json_option
 from calve.cli.output import print_json
 from calve.files import size_text
 

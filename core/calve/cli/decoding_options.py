@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from calve.checkpoint import BUILTIN_PREFIX, CheckpointChoice
+from calve.cli.checkpoint_options import checkpoint_sweep_options
 from calve.cli.options import (
     Decorator,
     Function,
-    checkpoint_sweep_options,
     corpus_options,
     dataclass_options,
     decorated,

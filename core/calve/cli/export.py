@@ -9,9 +9,9 @@ import click
 
 from calve.bundle import Bundle, BundleManifest
 from calve.checkpoint import CheckpointChoice
+from calve.cli.checkpoint_options import checkpoint_options
 from calve.cli.options import (
     RecipeGroup,
-    checkpoint_options,
     dataclass_options,
     json_option,
     loadable_options,

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from calve.checkpoint import CheckpointChoice
+from calve.cli.checkpoint_options import optional_checkpoint_options
 from calve.cli.decoding_options import (
     hotwords_to_report,
     method_option,
@@ -16,12 +17,7 @@ from calve.cli.decoding_options import (
     simulate_streaming_option,
     unit_option,
 )
-from calve.cli.options import (
-    encoder_options,
-    json_option,
-    optional_checkpoint_options,
-    strict_option,
-)
+from calve.cli.options import encoder_options, json_option, strict_option
 from calve.cli.output import hotwords_text, print_json, score_text
 from calve.cli.recognizers import bundle_recognizer, checkpoint_recognizer
 from calve.config import option_name

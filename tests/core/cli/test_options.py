@@ -10,10 +10,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from calve.checkpoint import CheckpointChoice
 from calve.cli.options import (
     RecipeGroup,
-    checkpoint_options,
     dataclass_options,
     json_option,
     loadable_options,
@@ -146,20 +144,6 @@ def test_a_field_that_two_classes_share_is_one_option(seen):
     assert _invoke(run, "--num-layers", "4", "--other", "y").exit_code == 0
     assert seen == {"num_layers": 4, "other": "y"}
     assert _invoke(run, "--help").output.count("--num-layers") == 1
-
-
-def test_checkpoint_options_make_a_choice(seen):
-    @click.command()
-    @checkpoint_options
-    def run(checkpoint):
-        seen["choice"] = checkpoint
-
-    assert _invoke(run, "--checkpoint", "builtin:x").exit_code == 0
-    assert seen["choice"] == CheckpointChoice(checkpoint="builtin:x")
-    arguments = ("--exp-dir", "e", "--iter", "400", "--avg", "2", "--use-averaged-model", "0")
-    assert _invoke(run, *arguments).exit_code == 0
-    assert (seen["choice"].iter, seen["choice"].avg) == (400, 2)
-    assert seen["choice"].use_averaged_model is False
 
 
 def test_a_format_whose_options_cannot_be_imported_costs_a_line(capsys):

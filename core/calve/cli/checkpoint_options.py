@@ -1,0 +1,120 @@
+"""Options that choose checkpoints."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from typing import Any
+
+import click
+
+from calve.cli.options import Decorator, Function, decorated
+
+__all__ = ["checkpoint_options", "checkpoint_sweep_options", "optional_checkpoint_options"]
+
+
+class IntegerList(click.ParamType):  # type: ignore[type-arg]  # not generic in older click
+    """Whole numbers separated by commas."""
+
+    name = "integer,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(dict.fromkeys(int(part) for part in value.split(",")))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 20,25", param, ctx)
+
+
+def _checkpoint_options(number: Any) -> tuple[Decorator, ...]:
+    return (
+        click.option(
+            "--checkpoint",
+            metavar="FILE",
+            help="One checkpoint file, or builtin:NAME for one that comes with a recipe.",
+        ),
+        click.option(
+            "--exp-dir",
+            type=click.Path(file_okay=False),
+            help="Experiment folder with epoch-N.pt and checkpoint-N.pt; instead of --checkpoint.",
+        ),
+        click.option("--epoch", type=number, help="Use epoch-N.pt of --exp-dir."),
+        click.option(
+            "--iter",
+            type=number,
+            help="Use checkpoint-N.pt of --exp-dir, and nothing newer than it.",
+        ),
+        click.option(
+            "--avg", type=number, help="Average this many checkpoints, ending with the chosen."
+        ),
+        click.option(
+            "--use-averaged-model",
+            type=click.BOOL,
+            metavar="[boolean]",
+            help="Average through the model_avg that training kept in the checkpoints.",
+        ),
+    )
+
+
+_CHOICE = ("checkpoint", "exp_dir", "epoch", "iter", "avg", "use_averaged_model")
+
+
+def _given_choice(kwargs: dict[str, Any]) -> dict[str, Any]:
+    values = {name: kwargs.pop(name) for name in _CHOICE}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def checkpoint_options(function: Function) -> Function:
+    """Options that choose a checkpoint; the command gets a `CheckpointChoice` as ``checkpoint``."""
+
+    @functools.wraps(function)
+    def collect(*args: Any, **kwargs: Any) -> Any:
+        from calve.checkpoint import CheckpointChoice
+
+        return function(*args, checkpoint=CheckpointChoice(**_given_choice(kwargs)), **kwargs)
+
+    return decorated(collect, _checkpoint_options(int))
+
+
+def optional_checkpoint_options(function: Function) -> Function:
+    """As `checkpoint_options`, but the command gets None if no checkpoint was chosen at all."""
+
+    @functools.wraps(function)
+    def collect(*args: Any, **kwargs: Any) -> Any:
+        from calve.checkpoint import CheckpointChoice
+
+        given = _given_choice(kwargs)
+        checkpoint = CheckpointChoice(**given) if given else None
+        return function(*args, checkpoint=checkpoint, **kwargs)
+
+    return decorated(collect, _checkpoint_options(int))
+
+
+def checkpoint_sweep_options(function: Function) -> Function:
+    """As `checkpoint_options`, but ``--epoch``, ``--iter`` and ``--avg`` may be lists.
+
+    The command gets all combinations as ``checkpoints``; none if no checkpoint was chosen at all.
+    """
+
+    @functools.wraps(function)
+    def collect(*args: Any, **kwargs: Any) -> Any:
+        from calve.checkpoint import CheckpointChoice
+
+        given = _given_choice(kwargs)
+        lists = {name: given.pop(name) for name in ("epoch", "iter", "avg") if name in given}
+        if "epoch" in lists and "iter" in lists:
+            raise click.UsageError("--epoch and --iter exclude one another")
+        combinations = (
+            dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())
+        )
+        checkpoints = (
+            [CheckpointChoice(**given, **numbers) for numbers in combinations]
+            if given or lists
+            else []
+        )
+        return function(*args, checkpoints=checkpoints, **kwargs)
+
+    return decorated(collect, _checkpoint_options(IntegerList()))
