@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,13 @@ from calve.pipeline import run_steps
 from calve.progress import NO_PROGRESS
 from calve.protocols import Progress
 from calve.specs import DatasetSpec, StageSpec
+from calve.testing.folders import kept_folder
 
 __all__ = ["Interrupted", "InterruptedProgress", "Prepared", "kept_corpus", "prepare", "snapshot"]
 
 Reports = Mapping[str, Mapping[str, Any]]
 
-_KEPT: dict[str, Prepared] = {}
-_folders: list[tempfile.TemporaryDirectory[str]] = []
+_kept: dict[str, Prepared] = {}
 
 
 @dataclass(frozen=True)
@@ -67,12 +66,10 @@ class InterruptedProgress:
 def kept_corpus(spec: DatasetSpec, options: Mapping[str, Any]) -> Prepared:
     """A corpus that is prepared once for all checks, which must not write into it."""
     key = f"{spec} {sorted(options.items())}"
-    if key not in _KEPT:
-        # Removed when the process ends.
-        _folders.append(tempfile.TemporaryDirectory(prefix="calve-conformance-"))
-        data_dir = Path(_folders[-1].name) / "data"
-        _KEPT[key] = Prepared(data_dir, prepare(spec, options, data_dir))
-    return _KEPT[key]
+    if key not in _kept:
+        data_dir = kept_folder() / "data"
+        _kept[key] = Prepared(data_dir, prepare(spec, options, data_dir))
+    return _kept[key]
 
 
 def prepare(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -37,8 +36,8 @@ from calve.testing.corpora import (
     prepare,
     snapshot,
 )
+from calve.testing.folders import leaving_nothing_behind, temporary_folder
 from calve.testing.loaders import LoaderChecks
-from calve.testing.trials import leaving_nothing_behind
 
 __all__ = ["DatasetConformance"]
 
@@ -93,8 +92,8 @@ class DatasetConformance(LoaderChecks):
     # How it is prepared.
 
     def test_preparing_it_again_repeats_nothing(self) -> None:
-        with tempfile.TemporaryDirectory(prefix="calve-conformance-") as folder:
-            data_dir = Path(folder) / "data"
+        with temporary_folder() as folder:
+            data_dir = folder / "data"
             shutil.copytree(self._kept().data_dir, data_dir, symlinks=True)
             before = snapshot(data_dir)
             again = prepare(self._spec(), self.options, data_dir)
@@ -108,18 +107,18 @@ class DatasetConformance(LoaderChecks):
         )
 
     def test_stage_by_stage_is_the_same_as_at_once(self) -> None:
-        with tempfile.TemporaryDirectory(prefix="calve-conformance-") as folder:
+        with temporary_folder() as folder:
             reports: dict[str, Any] = {}
             for stage in self._spec().stages:
-                reports |= prepare(self._spec(), self.options, Path(folder), stages=[stage])
+                reports |= prepare(self._spec(), self.options, folder, stages=[stage])
             self._compare_reports(reports, "stage by stage")
-            self._compare_files(Path(folder), "stage by stage")
+            self._compare_files(folder, "stage by stage")
 
     def test_a_stage_before_its_turn_is_an_error_and_writes_nothing(self) -> None:
         for stage in self._spec().stages[1:]:
-            with tempfile.TemporaryDirectory(prefix="calve-conformance-") as folder:
+            with temporary_folder() as folder:
                 try:
-                    prepare(self._spec(), self.options, Path(folder), stages=[stage])
+                    prepare(self._spec(), self.options, folder, stages=[stage])
                 except CalveError as error:
                     # What the pipeline makes of any other exception has a cause of that kind.
                     require(
@@ -127,13 +126,13 @@ class DatasetConformance(LoaderChecks):
                         f"the stage {stage.name} comes before its turn, and the error is "
                         f"{error.what}: raise a DataError that says which stage to run first",
                     )
-                    left = snapshot(Path(folder))
+                    left = snapshot(folder)
                     require(
                         not left, f"before its turn, the stage {stage.name} writes {names_of(left)}"
                     )
 
     def test_an_interrupted_preparation_goes_on_where_it_was(self) -> None:
-        with tempfile.TemporaryDirectory(prefix="calve-conformance-") as folder:
+        with temporary_folder() as folder:
             reports: dict[str, Any] = {}
             for stage in self._spec().stages:
                 for number in _INTERRUPTIONS:
@@ -142,13 +141,13 @@ class DatasetConformance(LoaderChecks):
                         prepare(
                             self._spec(),
                             self.options,
-                            Path(folder),
+                            folder,
                             stages=[stage],
                             progress=progress,
                         )
-                reports |= prepare(self._spec(), self.options, Path(folder), stages=[stage])
+                reports |= prepare(self._spec(), self.options, folder, stages=[stage])
             self._compare_reports(reports, "after interruptions")
-            self._compare_files(Path(folder), "after interruptions")
+            self._compare_files(folder, "after interruptions")
 
     def test_it_writes_into_its_folder_alone(self) -> None:
         with leaving_nothing_behind() as target:

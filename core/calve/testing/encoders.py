@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from unittest import SkipTest
 
@@ -24,6 +22,7 @@ from calve.testing.checks import (
     require,
 )
 from calve.testing.computations import ComputationChecks
+from calve.testing.folders import temporary_folder
 from calve.testing.metadata import check_table
 from calve.testing.subjects import Subject
 from calve.testing.tensors import features, lengths, run, stream
@@ -128,8 +127,8 @@ class EncoderConformance(ComputationChecks):
             for name, value in asdict(table).items()
             if value is not None
         }
-        with tempfile.TemporaryDirectory(prefix="calve-conformance-") as folder:
-            path = Path(folder) / "epoch-1.pt"
+        with temporary_folder() as folder:
+            path = folder / "epoch-1.pt"
             torch.save({"model": model.state_dict(), **options}, path)
             loaded = load(builder.recipe.name, path)
         require(

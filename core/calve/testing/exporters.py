@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,11 +27,11 @@ from calve.testing.checks import (
     names_of,
     require,
 )
+from calve.testing.folders import leaving_nothing_behind, temporary_folder
 from calve.testing.trials import (
     copy_of,
     export_tiny,
     kept_bundle,
-    leaving_nothing_behind,
     recipe_for,
     tiny_model,
     weight_files,
@@ -130,8 +129,8 @@ class ExporterConformance:
     def test_it_is_for_whole_utterances_if_it_says_so(self) -> None:
         if not self._spec().offline:
             raise SkipTest(f"the format {self.format} is for streaming alone")
-        with tempfile.TemporaryDirectory(prefix="calve-conformance-") as folder:
-            bundle = self._export(Path(folder) / "offline", streaming=False)
+        with temporary_folder() as folder:
+            bundle = self._export(folder / "offline", streaming=False)
             for check in check_bundle(bundle):
                 require(
                     check.outcome != FAILED, f"in whole utterances, {check.name}: {check.detail}"
@@ -146,10 +145,10 @@ class ExporterConformance:
             require(size < full, f"{precision} takes {size} bytes, and fp32 {full}")
 
     def test_a_bundle_is_whole_and_may_be_moved(self) -> None:
-        with tempfile.TemporaryDirectory(prefix="calve-conformance-") as folder:
-            made = self._export(Path(folder) / "made")
-            moved = copy_of(made, Path(folder) / "moved")
-            made.path.rename(Path(folder) / "away")
+        with temporary_folder() as folder:
+            made = self._export(folder / "made")
+            moved = copy_of(made, folder / "moved")
+            made.path.rename(folder / "away")
             links = [path.name for path in moved.path.rglob("*") if path.is_symlink()]
             require(not links, f"the bundle holds links: {names_of(links)}; copy what they name")
             for check in check_bundle(moved):
@@ -211,10 +210,10 @@ class ExporterConformance:
     def test_its_metadata_are_read_as_they_were_written(self) -> None:
         if self._spec().metadata is None:
             raise SkipTest(f"the format {self.format} has no metadata")
-        with working_copy(self._bundle()) as bundle, tempfile.TemporaryDirectory() as empty:
+        with working_copy(self._bundle()) as bundle, temporary_folder() as empty:
             store, table = self._store(), bundle.manifest.metadata
             require(store.recognises(bundle.path), "it does not recognise its own bundle")
-            require(not store.recognises(Path(empty)), "it recognises an empty folder")
+            require(not store.recognises(empty), "it recognises an empty folder")
             require(
                 store.read(bundle.path) == table,
                 f"{table} was stamped, and {store.read(bundle.path)} is read",

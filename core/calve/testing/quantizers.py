@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,9 +26,9 @@ from calve.testing.checks import (
     names_of,
     require,
 )
+from calve.testing.folders import leaving_nothing_behind, temporary_folder
 from calve.testing.trials import (
     kept_bundle,
-    leaving_nothing_behind,
     recipe_for,
     weight_files,
     working_copy,
@@ -180,11 +179,12 @@ class QuantizerConformance:
         require(not changed, f"it changes the bundle that it is given: {names_of(changed)}")
 
     def test_it_writes_into_its_folder_alone(self) -> None:
+        source = self._source()
         with leaving_nothing_behind() as target:
-            self._run(self._source(), target / "output", self.options)
+            self._run(source, target / "output", self.options)
 
     def test_one_that_fails_leaves_nothing(self) -> None:
-        table = registry().quantizers
+        source, table = self._source(), registry().quantizers
         failing = replace(self._spec(), quantize=_Refusing(self._spec().quantize.target))
         others = table.get
         with leaving_nothing_behind() as target:
@@ -194,7 +194,7 @@ class QuantizerConformance:
                 lambda key: failing if key == (self.format, self.scheme) else others(key),
             ):
                 try:
-                    self._run(self._source(), target / "output", self.options)
+                    self._run(source, target / "output", self.options)
                 except CalveError as error:
                     require(error.what == _REFUSAL, f"it fails: {error.what}")
             require(not (target / "output").exists(), "a failure leaves its output")
@@ -213,9 +213,9 @@ class QuantizerConformance:
     ) -> Iterator[tuple[Bundle, QuantizationReport]]:
         """A quantised bundle and the report, there for the ``with`` block."""
         chosen = self.options if options is None else options
-        with tempfile.TemporaryDirectory(prefix="calve-conformance-") as folder:
-            report = self._run(source or self._source(), Path(folder) / "bundle", chosen)
-            yield Bundle.open(Path(folder) / "bundle"), report
+        with temporary_folder() as folder:
+            report = self._run(source or self._source(), folder / "bundle", chosen)
+            yield Bundle.open(folder / "bundle"), report
 
     def _run(self, source: Bundle, output: Path, options: Mapping[str, Any]) -> QuantizationReport:
         return quantize(source.path, output=output, scheme=self.scheme, **options)

@@ -7,19 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from calve.bundle import GOLDEN_FILE, TOKENS_FILE, Bundle
 from calve.claims import claimed_formats
 from calve.exporting import try_export
 from calve.registry import registry
 from calve.specs import ExporterSpec
-from calve.testing.checks import fail, names_of, require
+from calve.testing.checks import fail, require
+from calve.testing.folders import kept_folder, temporary_folder
 from calve.tiny import TinyModel, make_tiny_model
 
 __all__ = [
@@ -28,14 +27,12 @@ __all__ = [
     "export_tiny",
     "exported",
     "kept_bundle",
-    "leaving_nothing_behind",
     "recipe_for",
     "tiny_model",
     "weight_files",
     "working_copy",
 ]
 
-_PREFIX = "calve-conformance-"
 _TIME_LIMIT = 120.0
 
 _VERIFY = """
@@ -81,8 +78,8 @@ def export_tiny(recipe: str, format_name: str, output: Path, **options: Any) -> 
       options: What else `calve.exporting.try_export` takes.
     """
     model = tiny_model(recipe)
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
-        checkpoint, tokens = model.write(Path(folder))
+    with temporary_folder() as folder:
+        checkpoint, tokens = model.write(folder)
         return try_export(
             recipe,
             checkpoint=checkpoint,
@@ -97,8 +94,8 @@ def export_tiny(recipe: str, format_name: str, output: Path, **options: Any) -> 
 @contextmanager
 def exported(recipe: str, format_name: str) -> Iterator[Bundle]:
     """A bundle of a tiny random model, there for the ``with`` block."""
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
-        yield export_tiny(recipe, format_name, Path(folder) / "bundle")
+    with temporary_folder() as folder:
+        yield export_tiny(recipe, format_name, folder / "bundle")
 
 
 def kept_bundle(recipe: str, format_name: str, precision: str) -> Bundle:
@@ -108,15 +105,8 @@ def kept_bundle(recipe: str, format_name: str, precision: str) -> Bundle:
 
 @functools.cache
 def _kept_bundle(recipe: str, exporter: ExporterSpec, precision: str) -> Bundle:
-    folder = Path(tempfile.mkdtemp(dir=_kept_folder().name))
     options = exporter.precisions[precision]
-    return export_tiny(recipe, exporter.format, folder / "bundle", **options)
-
-
-@functools.cache
-def _kept_folder() -> tempfile.TemporaryDirectory[str]:
-    """Removed when the process ends."""
-    return tempfile.TemporaryDirectory(prefix=_PREFIX)
+    return export_tiny(recipe, exporter.format, kept_folder() / "bundle", **options)
 
 
 def copy_of(bundle: Bundle, folder: Path) -> Bundle:
@@ -127,8 +117,8 @@ def copy_of(bundle: Bundle, folder: Path) -> Bundle:
 @contextmanager
 def working_copy(bundle: Bundle) -> Iterator[Bundle]:
     """A copy that may be broken, there for the ``with`` block."""
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
-        yield copy_of(bundle, Path(folder) / "bundle")
+    with temporary_folder() as folder:
+        yield copy_of(bundle, folder / "bundle")
 
 
 def weight_files(bundle: Bundle) -> list[str]:
@@ -150,30 +140,3 @@ def check_without_torch(bundle: Bundle) -> None:
         "where torch is not installed the bundle does not work; its runtime must not import "
         f"torch:\n{child.stdout}{child.stderr}",
     )
-
-
-@contextmanager
-def leaving_nothing_behind() -> Iterator[Path]:
-    """A folder for the output of the block, which must write nowhere else that we can see.
-
-    Nothing may be left in the working directory and in the folder for temporary files, nor beside
-    the output, which is to be called "output".
-    """
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
-        place = Path(folder)
-        for name in ("work", "temporary", "target"):
-            (place / name).mkdir()
-        before = Path.cwd()
-        os.chdir(place / "work")
-        try:
-            with mock.patch.object(tempfile, "tempdir", str(place / "temporary")):
-                yield place / "target"
-        finally:
-            os.chdir(before)
-        for name, where in (
-            ("work", "in the working directory"),
-            ("temporary", "among temporary files"),
-            ("target", "beside the output"),
-        ):
-            left = {path.name for path in (place / name).iterdir()} - {"output"}
-            require(not left, f"it leaves {names_of(left)} {where}")
