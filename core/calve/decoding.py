@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from calve.audio import read_audio
 from calve.bundle import FLUSH_FRAMES, Bundle, tail_padding
 from calve.errors import AudioError, CalveError, DataError
-from calve.features import FeatureConfig, compute_fbank
+from calve.features import PADDING, FeatureConfig, compute_fbank
 from calve.geometry import StreamingGeometry
 from calve.methods import GREEDY, Method
 from calve.progress import NO_PROGRESS
@@ -53,9 +53,6 @@ MAX_DURATION = 600.0
 
 WHOLE_UTTERANCES = "whole utterances"
 """How an encoder sees the audio that does not stream, in tables and messages."""
-
-_LOG_EPSILON = math.log(1e-10)
-"""With which icefall pads batches of features."""
 
 
 @dataclass
@@ -214,7 +211,7 @@ class WholeUtterances:
         lengths = np.array([len(matrix) + padding for matrix in matrices])
         # No encoder can work on less than this.
         longest = max(lengths.max(), geometry.overlap + geometry.subsampling_factor)
-        features = stack_features(matrices, longest, _LOG_EPSILON)
+        features = stack_features(matrices, longest, PADDING)
         encoder_out, output_lengths = self._session.encode(features, lengths)
         return _valid(encoder_out, output_lengths.tolist())
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 
 import kaldi_native_fbank as knf
@@ -16,9 +17,12 @@ from numpy.typing import NDArray
 
 from calve.errors import AudioError
 
-__all__ = ["FeatureConfig", "StreamingFbank", "compute_fbank"]
+__all__ = ["PADDING", "FeatureConfig", "StreamingFbank", "compute_fbank"]
 
 Float32Array = NDArray[np.float32]
+
+PADDING = math.log(1e-10)
+"""With which icefall pads the features of utterances in a batch."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ Float32Array = NDArray[np.float32]
 _SECONDS = 3.0
 _FULL_SCALE = 32768
 _OUTPUT = "output:"
-_WHOLE_UTTERANCES = 0
+_NO_CHUNKS = 0
 """In place of milliseconds per chunk."""
 
 
@@ -73,7 +73,7 @@ class Golden:
             "sample_rate": self.sample_rate,
             "pcm": self.pcm,
             "features": self.features,
-            "chunk_ms": self.observation.chunk_ms or _WHOLE_UTTERANCES,
+            "chunk_ms": self.observation.chunk_ms or _NO_CHUNKS,
             "chunks": self.observation.chunks,
             "tokens": np.array(self.observation.tokens, dtype=np.int64),
         }

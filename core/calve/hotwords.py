@@ -50,15 +50,20 @@ def read_hotwords(path: Path) -> list[tuple[str, float | None]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the hotwords: {error}", where=path) from error
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise DataError(f"cannot read the hotwords: {reason}", where=path) from error
     phrases = []
     for number, line in enumerate(lines, start=1):
         words = line.split()
-        score = _number(words.pop()) if words and words[-1].startswith(":") else None
-        if score is not None and not math.isfinite(score):
-            raise DataError(f"{line!r} does not end in a score", where=f"{path}, line {number}")
+        boost = _number(words.pop()) if words and words[-1].startswith(":") else None
+        if boost is not None and not math.isfinite(boost):
+            raise DataError(
+                f"{line!r} does not end in a score",
+                where=f"{path}, line {number}",
+                fix="write a phrase, and behind it :SCORE if it has one of its own",
+            )
         if words:
-            phrases.append((" ".join(words), score))
+            phrases.append((" ".join(words), boost))
     if not phrases:
         raise DataError("the file holds no hotword", where=path, fix="write one phrase a line")
     return phrases

@@ -13,12 +13,12 @@ from calve.methods import GREEDY, Method
 from calve.searching import DEFAULT_SEARCH
 from calve.transcription import Recognizer, Transcript
 
-__all__ = ["AnyRecognizer", "bundle_recognizer", "transcribe"]
+__all__ = ["AnyRecognizer", "open_recognizer", "transcribe"]
 
 AnyRecognizer: TypeAlias = Recognizer | OfflineRecognizer
 
 
-def bundle_recognizer(
+def open_recognizer(
     bundle: Bundle, method: Method = GREEDY, *, chunk_ms: int | None = None, num_threads: int = 1
 ) -> AnyRecognizer:
     """Load a bundle to recognise what it is made for.
@@ -77,5 +77,5 @@ def transcribe(
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     method = Method(search, search_options or {})
-    recognizer = bundle_recognizer(opened, method, chunk_ms=chunk_ms, num_threads=num_threads)
+    recognizer = open_recognizer(opened, method, chunk_ms=chunk_ms, num_threads=num_threads)
     return map(recognizer.transcribe, paths)

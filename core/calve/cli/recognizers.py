@@ -14,8 +14,7 @@ from calve.cli.decoding_options import check_steps, has_chunk_size
 from calve.decoding import OfflineRecognizer
 from calve.methods import Method
 from calve.models import ModelBuilder, recipe_of
-from calve.recognizers import AnyRecognizer
-from calve.recognizers import bundle_recognizer as open_bundle_recognizer
+from calve.recognizers import AnyRecognizer, open_recognizer
 from calve.registry import registry
 from calve.sources import BundleModel, Model, Opened
 from calve.states import streaming_obstacle
@@ -36,9 +35,7 @@ def bundle_recognizer(
       BundleError, ConfigError, PluginError: if it cannot be used so.
     """
     bundle = Bundle.open(source.path)
-    recognizer = open_bundle_recognizer(
-        bundle, method, chunk_ms=chunk_ms, num_threads=source.num_threads
-    )
+    recognizer = open_recognizer(bundle, method, chunk_ms=chunk_ms, num_threads=source.num_threads)
     if isinstance(recognizer, Recognizer):
         manifest = bundle.manifest
         steps = (manifest.encoder, manifest.config["encoder"], recognizer.geometry)

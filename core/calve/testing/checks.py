@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
+import numpy as np
+
 from calve.config import fields_help, resolve
 from calve.pipeline import Step
 from calve.registry import Table
@@ -17,6 +19,7 @@ from calve.specs import LazyRef
 
 __all__ = [
     "HEAVY",
+    "check_close",
     "check_help",
     "check_light_import",
     "check_options",
@@ -131,6 +134,24 @@ def check_steps(kind: str, steps: Sequence[Step]) -> None:
     require(not silent, f"the {kind} {names_of(silent)} have no summary")
     for step in steps:
         require(callable(step.run.load()), f"{step.run.target} cannot be called")
+
+
+def check_close(actual: Any, expected: Any, what: str, *, tolerance: float) -> None:
+    """See that two arrays or tensors have one shape and nearly the same numbers.
+
+    Args:
+      actual: What the plugin gives.
+      expected: What it must give.
+      what: What is compared, for the message.
+      tolerance: Largest difference, relative to the largest expected number if that is above 1.
+    """
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    if actual.shape != expected.shape:
+        fail(f"{what}: the shape is {actual.shape}, not {expected.shape}")
+    error = float(np.abs(actual - expected).max())
+    allowed = tolerance * max(1.0, float(np.abs(expected).max()))
+    # NaN, which no comparison is true of, is refused too.
+    require(error <= allowed, f"{what}: off by {error:.1e}, {allowed:.1e} is allowed")
 
 
 def names_of(names: Iterable[str]) -> str:

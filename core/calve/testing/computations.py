@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from calve.features import PADDING
 from calve.geometry import StreamingGeometry
-from calve.testing.checks import fail, names_of, require
+from calve.testing.checks import check_close, names_of, require
 from calve.testing.tensors import features, lengths, run, stream
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ __all__ = ["ComputationChecks"]
 _CHUNKS = 5
 _STREAMS = 3
 _ATTEMPTS = 8
-_PADDING = -23.025850929940457
-"""log(1e-10), with which calve and icefall pad features."""
 
 
 class ComputationChecks:
@@ -86,7 +85,7 @@ class ComputationChecks:
             expected, lens = run(encoder, alone)
             kept = int(lens[0])
             noise = 10 * features(encoder, 1, longest, seed=missing)
-            for padding in (noise * 0 + _PADDING, noise):
+            for padding in (noise * 0 + PADDING, noise):
                 batch = padding.repeat(2, 1, 1)
                 batch[0, : alone.size(1)] = alone[0]
                 y, y_lens = run(encoder, batch, [alone.size(1), longest])
@@ -270,9 +269,4 @@ class ComputationChecks:
             require(not state.any(), f"the state {name!r} is not zero at the start of a stream")
 
     def _compare(self, actual: torch.Tensor, expected: torch.Tensor, what: str) -> None:
-        if actual.shape != expected.shape:
-            fail(f"{what}: the shape is {tuple(actual.shape)}, not {tuple(expected.shape)}")
-        error = float((actual - expected).abs().max())
-        allowed = self.tolerance * max(1.0, float(expected.abs().max()))
-        # NaN, which no comparison is true of, is refused too.
-        require(error <= allowed, f"{what}: off by {error:.1e}, {allowed:.1e} is allowed")
+        check_close(actual, expected, what, tolerance=self.tolerance)

@@ -7,14 +7,13 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
-from math import log
 from typing import TYPE_CHECKING, Any, ClassVar
 from unittest import SkipTest
 
 import numpy as np
 
 from calve.config import resolve
-from calve.features import FeatureConfig
+from calve.features import PADDING, FeatureConfig
 from calve.loading import WHOLE, LoaderOptions, Share
 from calve.protocols import Batch, BatchLoader
 from calve.testing.checks import fail, require
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LoaderChecks"]
 
-_PADDING = log(1e-10)
 _BATCHES = 3
 _PROCESSES = 2
 
@@ -61,8 +59,8 @@ class LoaderChecks:
                 )
                 for row, length in zip(batch.features, batch.feature_lens.tolist(), strict=True):
                     require(
-                        bool((row[length:] - _PADDING).abs().lt(1e-3).all()),
-                        f"an utterance is not padded with log(1e-10) = {_PADDING:.2f}",
+                        bool((row[length:] - PADDING).abs().lt(1e-3).all()),
+                        f"an utterance is not padded with log(1e-10) = {PADDING:.2f}",
                     )
 
     def test_transcripts_are_spelled_in_symbols(self) -> None:

@@ -14,7 +14,7 @@ from calve.discovery import load_driver
 from calve.errors import CalveError, PluginError
 from calve.protocols import States, StreamingSession
 from calve.registry import registry
-from calve.testing.checks import fail, require
+from calve.testing.checks import check_close, fail, require
 from calve.testing.trials import (
     check_without_torch,
     kept_bundle,
@@ -233,13 +233,7 @@ class RuntimeConformance:
         return np.concatenate(outputs, axis=1), states
 
     def _compare(self, actual: Float32Array, expected: Float32Array, what: str) -> None:
-        require(
-            actual.shape == expected.shape,
-            f"{what}: the shape is {actual.shape}, not {expected.shape}",
-        )
-        error = float(np.abs(actual - expected).max())
-        allowed = self.tolerance * max(1.0, float(np.abs(expected).max()))
-        require(error <= allowed, f"{what}: off by {error:.1e}, {allowed:.1e} is allowed")
+        check_close(actual, expected, what, tolerance=self.tolerance)
 
 
 def _check_array(name: str, array: Float32Array, shape: tuple[int, ...]) -> None:
