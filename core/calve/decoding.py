@@ -124,21 +124,21 @@ def decode_offline(
     """
     view = _Stream(session) if simulate_streaming else WholeUtterances(session)
     searches = [method.search(session, symbols, view.initial_symbol) for method in methods]
-    decoded = {method.key: Decoded() for method in methods}
+    results = [Decoded() for _ in methods]
     for batch in batches_by_duration(utterances, max_duration):
         loaded, failures = load_each(batch, view.features)
         encoder_out = view.encode([matrix for _, matrix in loaded]) if loaded else []
-        for method, search in zip(methods, searches, strict=True):
+        for method, search, decoded in zip(methods, searches, results, strict=True):
             told = [
                 {"ref_text": utterance.text} if method.needs_reference else {}
                 for utterance, _ in loaded
             ]
             outcomes = _hypotheses(search, encoder_out, told)
-            decoded[method.key].failures.extend(failures)
+            decoded.failures.extend(failures)
             for (utterance, _), outcome in zip(loaded, outcomes, strict=True):
-                decoded[method.key].add(utterance, outcome, symbols, session.geometry)
+                decoded.add(utterance, outcome, symbols, session.geometry)
         progress.advance(len(batch))
-    return decoded
+    return {method.key: decoded for method, decoded in zip(methods, results, strict=True)}
 
 
 class OfflineRecognizer:
