@@ -168,18 +168,21 @@ def loud() -> Utterance:
     return Utterance.of_audio("loud", Audio(samples, SAMPLE_RATE, 1.0), "")
 
 
+class Fragile(TorchSession):
+    """The encoder answers a loud stream with one number; by default it overflows, as in float16."""
+
+    answer = np.inf
+
+    def encode_chunk(self, features: Any, states: Any) -> Any:
+        encoder_out, states = super().encode_chunk(features, states)
+        encoder_out = encoder_out.copy()
+        encoder_out[features.max(axis=(1, 2)) > 12] = self.answer
+        return encoder_out, states
+
+
 def test_a_stream_on_which_the_encoder_fails_leaves_and_the_others_go_on(
     lstm: TorchSession, utterances: list[Utterance], loud: Utterance
 ):
-    class Fragile(TorchSession):
-        """Overflows in a loud stream, as float16 does."""
-
-        def encode_chunk(self, features: Any, states: Any) -> Any:
-            encoder_out, states = super().encode_chunk(features, states)
-            encoder_out = encoder_out.copy()
-            encoder_out[features.max(axis=(1, 2)) > 12] = np.inf
-            return encoder_out, states
-
     found = run(Fragile(lstm.model), [*utterances[:5], loud, *utterances[5:]], num_streams=3)
     assert [one.name for one in found.decoded.failures] == ["loud"]
     assert texts(found) == texts(run(lstm, utterances))
@@ -188,21 +191,17 @@ def test_a_stream_on_which_the_encoder_fails_leaves_and_the_others_go_on(
 def test_a_stream_on_which_a_search_fails_leaves_and_the_others_go_on(
     lstm: TorchSession, utterances: list[Utterance], loud: Utterance
 ):
-    class Fragile(TorchSession):
+    class FragileJoiner(Fragile):
         """The joiner answers a loud stream with NaN."""
 
-        def encode_chunk(self, features: Any, states: Any) -> Any:
-            encoder_out, states = super().encode_chunk(features, states)
-            encoder_out = encoder_out.copy()
-            encoder_out[features.max(axis=(1, 2)) > 12] = 1e6
-            return encoder_out, states
+        answer = 1e6
 
         def join(self, encoder_out: Any, decoder_out: Any) -> Any:
             logits = super().join(encoder_out, decoder_out).copy()
-            logits[encoder_out[:, 0] == 1e6] = np.nan
+            logits[encoder_out[:, 0] == self.answer] = np.nan
             return logits
 
-    session = Fragile(lstm.model)
+    session = FragileJoiner(lstm.model)
     methods = [GREEDY, Method("modified_beam_search"), Method("fast_beam_search")]
     variants = {one.key: Variant(one.search(session, SYMBOLS)) for one in methods}
     decoder = StreamDecoder(session, SYMBOLS, variants, num_streams=3)

@@ -122,7 +122,10 @@ class ExporterConformance:
                 precision=precision,
             )
             try:
-                report.check_quantized() if precision == "int8" else report.check()
+                if precision == "int8":
+                    report.check_quantized()
+                else:
+                    report.check()
             except ExportError as error:
                 fail(f"{precision}: {error.what}")
 
