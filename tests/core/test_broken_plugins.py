@@ -160,7 +160,9 @@ class TestEveryHookOfOnePluginFails:
 class TestHanging:
     """A plugin or driver that never returns is named while calve waits for it."""
 
-    SOON = "from calve import waiting; waiting.PATIENCE = 0.5; "
+    # Where the tests run in the background, Ctrl-C is ignored.
+    CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    SOON = CTRL_C + "from calve import waiting; waiting.PATIENCE = 0.5; "
     MAIN = SOON + "from calve.cli import main; main()"
     DRIVER = SOON + (
         "from calve.discovery import load_driver; load_driver('calve.runtimes', 'hanging')"
@@ -194,7 +196,10 @@ class TestHanging:
         ) as child:
             line = child.stderr.readline()
             child.send_signal(signal.SIGINT)
-            _, rest = child.communicate(timeout=20)
+            try:
+                _, rest = child.communicate(timeout=20)
+            finally:
+                child.kill()
         assert "still" not in rest
         assert child.returncode != 0
         return line
