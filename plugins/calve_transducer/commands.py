@@ -16,6 +16,8 @@ from calve.specs import RecipeSpec
 
 if TYPE_CHECKING:
     from calve_transducer.fsa_benchmark import FsaRow
+    from calve_transducer.search_benchmark import SearchRow
+    from calve_transducer.streaming_benchmark import StreamingRow
 
 __all__ = ["bench_loss", "bench_search", "bench_streaming", "bench_training", "plot"]
 
@@ -227,6 +229,13 @@ def bench_search(
         found = {"rows": rows, "fsa_rows": fsa_rows}
         print_json({**how, **{key: list(map(asdict, value)) for key, value in found.items()}})
         return
+    _print_search_rows(rows)
+    if fsa_rows:
+        click.echo()
+        _print_fsa_rows(fsa_rows, f"{against}'s FSA")
+
+
+def _print_search_rows(rows: Sequence[SearchRow]) -> None:
     columns = ["method", "utterances", "ms", "fastest ms", "outside %", "emitting %", "score"]
     table = [
         [
@@ -241,9 +250,6 @@ def bench_search(
         for row in rows
     ]
     print_table(columns, table)
-    if fsa_rows:
-        click.echo()
-        _print_fsa_rows(fsa_rows, f"{against}'s FSA")
 
 
 def _print_fsa_rows(rows: Sequence[FsaRow], theirs: str) -> None:
@@ -310,26 +316,29 @@ def _bench_streaming_command(recipe: RecipeSpec) -> click.Command:
             progress=console_progress(),
         )
         if as_json:
-            print_json(
-                {"num_threads": num_threads, "runs": runs, "rows": [asdict(r) for r in rows]}
-            )
+            how = {"num_threads": num_threads, "runs": runs}
+            print_json({**how, "rows": [asdict(row) for row in rows]})
             return
-        table = [
-            [
-                row.streams,
-                f"{row.throughput:.1f}",
-                f"{row.fastest:.1f}",
-                f"{row.step_p50_ms:.1f}",
-                f"{100 * row.encoder:.1f}",
-                f"{100 * row.outside:.1f}",
-                f"{100 * row.emitting:.1f}",
-            ]
-            for row in rows
-        ]
-        columns = ["streams", "audio s/s", "fastest", "p50 ms", "encoder %", "outside %"]
-        print_table([*columns, "emitting %"], table)
+        _print_streaming_rows(rows)
 
     return command
+
+
+def _print_streaming_rows(rows: Sequence[StreamingRow]) -> None:
+    columns = ["streams", "audio s/s", "fastest", "p50 ms", "encoder %", "outside %", "emitting %"]
+    table = [
+        [
+            row.streams,
+            f"{row.throughput:.1f}",
+            f"{row.fastest:.1f}",
+            f"{row.step_p50_ms:.1f}",
+            f"{100 * row.encoder:.1f}",
+            f"{100 * row.outside:.1f}",
+            f"{100 * row.emitting:.1f}",
+        ]
+        for row in rows
+    ]
+    print_table(columns, table)
 
 
 _BENCH_STREAMING_HELP = """Measure how fast {recipe} streams in torch, on noise.
