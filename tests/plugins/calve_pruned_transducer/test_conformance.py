@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from calve.testing import EncoderConformance
+from calve.testing import EncoderConformance, MetadataWriterConformance
 
 
 def attended_in_chunks(encoder: Any, x: torch.Tensor) -> torch.Tensor:
@@ -50,3 +50,22 @@ class TestPlainConformer(EncoderConformance):
         self, format_name: str
     ) -> None:
         super().test_a_claimed_format_works_and_only_claimed_clients_open_it(format_name)
+
+
+class _Metadata(MetadataWriterConformance):
+    """Both generations have the same writers."""
+
+    encoder = "conformer"
+    recipe = "pruned_transducer_stateless5"
+
+
+class TestNcnnMetadata(_Metadata):
+    format = "ncnn"
+
+
+class TestOnnxMetadata(_Metadata):
+    format = "onnx"
+
+
+class TestScriptMetadata(_Metadata):
+    format = "jit-script"
