@@ -88,7 +88,7 @@ def test_a_format_that_the_encoder_does_not_claim_is_refused(
     monkeypatch.setattr(encoders, "get", lambda name: shy)
     with pytest.raises(ConfigError, match="cannot be exported to ncnn") as caught:
         export(**job)
-    assert caught.value.fix == "formats that it claims: onnx, jit-trace"
+    assert caught.value.fix == "formats that are claimed for it: onnx, jit-trace"
     assert nothing_is_left_of(job)
 
 
