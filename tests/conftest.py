@@ -43,7 +43,8 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def few_digits(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve recordings of every digit, from which the corpus ``fsdd`` can be prepared."""
-    folder = tmp_path_factory.mktemp("few_digits")
+    folder = tmp_path_factory.mktemp("few_digits") / "recordings"
+    folder.mkdir()
     for speaker in ("george", "lucas", "theo"):
         for index in (0, 5, 6, 7):
             for digit in range(10):
