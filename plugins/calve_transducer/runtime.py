@@ -123,7 +123,7 @@ class TorchRuntime:
 
     @staticmethod
     def open(
-        bundle: Any, *, num_threads: int = 1, conventions: Conventions = _FASTEST
+        bundle: Any, *, num_threads: int = 1, conventions: Conventions | None = None
     ) -> TorchSession:
         """A session on a copy of a live model with its scaled layers folded.
 
@@ -132,14 +132,16 @@ class TorchRuntime:
             `calve.models.LoadedModel`.
           num_threads: Threads of torch; torch has one number for the whole process.
           conventions: How the networks share the work: those of the runtime to compare with, if
-            any; by default what is fastest.
+            any, and then the encoder keeps its states as it exports them; None for what is fastest.
         """
         torch.set_num_threads(num_threads)
         model: Any = to_plain(getattr(bundle, "model", bundle))
+        if conventions is not None:
+            return TorchSession(model, conventions)
         if hasattr(model.encoder, "runtime_form"):
             with torch.no_grad():
                 model.encoder = model.encoder.runtime_form().eval()
-        return TorchSession(model, conventions)
+        return TorchSession(model)
 
     @staticmethod
     def bind(model: Any) -> TorchSession:
