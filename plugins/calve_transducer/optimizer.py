@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from calve_transducer.adam import GroupOptimizer, means_and_denominators
 from calve_transducer.scaled_adam import ScaledAdam
 
 __all__ = ["Eden", "Eve", "make_optimizer"]
@@ -34,7 +35,7 @@ def make_optimizer(name: str, model: nn.Module, lr: float) -> torch.optim.Optimi
     return torch.optim.AdamW(groups, lr=lr, betas=_BETAS)
 
 
-class Eve(torch.optim.Optimizer):
+class Eve(GroupOptimizer):
     """Adam for scaled layers: weight decay works only on weights that have grown too large.
 
     A tensor of more than one element shrinks by the factor ``1 - weight_decay`` in each step in
@@ -68,36 +69,12 @@ class Eve(torch.optim.Optimizer):
         }
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Update all parameters that have a gradient, whole lists of them at a time."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if parameters:
-                self._update(parameters, group)
-        return loss
-
     def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         states = [self._counted_state(parameter) for parameter in parameters]
         grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        means = [state["exp_avg"] for state in states]
-        squares = [state["exp_avg_sq"] for state in states]
-        beta1, beta2 = group["betas"]
-        torch._foreach_lerp_(means, grads, 1.0 - beta1)
-        torch._foreach_mul_(squares, beta2)
-        torch._foreach_addcmul_(squares, grads, grads, 1.0 - beta2)
-
-        denominators = torch._foreach_sqrt(squares)
-        torch._foreach_mul_(
-            denominators, [(1 - beta2 ** state["step"]) ** -0.5 for state in states]
-        )
-        torch._foreach_add_(denominators, group["eps"])
-
+        means, denominators = means_and_denominators(grads, states, group)
         self._decay_large_weights([p for p in parameters if p.numel() > 1], group)
+        beta1, _ = group["betas"]
         step_sizes = [-group["lr"] / (1 - beta1 ** state["step"]) for state in states]
         torch._foreach_addcdiv_(parameters, means, denominators, step_sizes)
         scalars = [parameter for parameter in parameters if parameter.numel() == 1]

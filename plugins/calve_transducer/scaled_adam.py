@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from calve_transducer.adam import GroupOptimizer, means_and_denominators
 
 __all__ = ["ScaledAdam"]
 
@@ -16,7 +18,7 @@ _LARGEST_SCALE_STEP = 0.1
 _NORMS_BEFORE_CLIPPING = 10
 
 
-class ScaledAdam(torch.optim.Optimizer):
+class ScaledAdam(GroupOptimizer):
     """Adam whose steps are as large as the tensor that they change, and that learns how large.
 
     A tensor takes Adam's step times its root mean square, so the learning rate is the relative
@@ -68,21 +70,7 @@ class ScaledAdam(torch.optim.Optimizer):
             # In the group, so that it is saved with it.
             group["recent_norms"] = []
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Update all parameters that have a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if parameters:
-                self._update(parameters, group)
-        return loss
-
     def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        """Change the parameters of one group."""
         states = [self._counted_state(parameter) for parameter in parameters]
         rms = _root_mean_squares(parameters)
         sizes = [
@@ -141,15 +129,8 @@ def _directions(
     grads: list[Tensor], states: Sequence[dict[str, Any]], name: str, group: dict[str, Any]
 ) -> list[Tensor]:
     """Adam's directions; moves the running means ``name`` and ``name_sq`` on."""
-    means = [state[name] for state in states]
-    squares = [state[f"{name}_sq"] for state in states]
-    beta1, beta2 = group["betas"]
-    torch._foreach_lerp_(means, grads, 1.0 - beta1)
-    torch._foreach_mul_(squares, beta2)
-    torch._foreach_addcmul_(squares, grads, grads, 1.0 - beta2)
-    denominators = torch._foreach_sqrt(squares)
-    torch._foreach_mul_(denominators, [(1 - beta2 ** state["step"]) ** -0.5 for state in states])
-    torch._foreach_add_(denominators, group["eps"])
+    means, denominators = means_and_denominators(grads, states, group, name)
+    beta1, _ = group["betas"]
     directions = list(torch._foreach_div(means, denominators))
     torch._foreach_mul_(directions, [1 / (1 - beta1 ** state["step"]) for state in states])
     return directions
