@@ -22,7 +22,7 @@ __all__ = ["PADDING", "FeatureConfig", "StreamingFbank", "compute_fbank"]
 Float32Array = NDArray[np.float32]
 
 PADDING = math.log(1e-10)
-"""With which icefall pads the features of utterances in a batch."""
+"""With which icefall pads the features of a batch; an utterance's last output frame may see it."""
 
 
 @dataclass(frozen=True)

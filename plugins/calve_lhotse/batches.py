@@ -6,7 +6,6 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import log
 
 import numpy as np
 import torch
@@ -17,14 +16,12 @@ from sentencepiece import SentencePieceProcessor
 
 from calve.api import DataError
 from calve.audio import Float32Array
+from calve.features import PADDING
 from calve.protocols import Batch
 from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.reasons import reason
 
-__all__ = ["PADDING", "BatchMaker", "spec_augment"]
-
-PADDING = log(1e-10)
-"""What icefall pads features with; its encoders do not mask the last frame."""
+__all__ = ["BatchMaker", "spec_augment"]
 
 _NOISE_SHARE = 0.5
 _NOISE_SNR_DB = (10, 20)
