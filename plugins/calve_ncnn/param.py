@@ -222,7 +222,11 @@ class ParamFile:
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
-            raise BundleError(f"cannot read the network: {error.strerror}", where=path) from error
+            raise BundleError(
+                f"cannot read the network: {error.strerror}",
+                where=path,
+                fix="export the bundle again",
+            ) from error
         except UnicodeDecodeError as error:
             raise ParamError(
                 "not a text file; ncnn's binary param format is not supported",

@@ -112,7 +112,9 @@ def read_weights(path: Path) -> NDArray[np.uint8]:
     try:
         return np.memmap(path, np.uint8, mode="r") if path.stat().st_size else np.zeros(0, np.uint8)
     except OSError as error:
-        raise BundleError(f"cannot read the weights: {error.strerror}", where=path) from error
+        raise BundleError(
+            f"cannot read the weights: {error.strerror}", where=path, fix="export the bundle again"
+        ) from error
 
 
 def read_tensors(

@@ -25,7 +25,9 @@ def find_network(bundle_dir: Path, network: str) -> Path:
     """
     found = sorted(bundle_dir.glob(f"{network}*.onnx"))
     if not found:
-        raise BundleError(f"{network}*.onnx is missing", where=bundle_dir)
+        raise BundleError(
+            f"{network}*.onnx is missing", where=bundle_dir, fix="export the bundle again"
+        )
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         raise BundleError(

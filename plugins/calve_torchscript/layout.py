@@ -16,6 +16,7 @@ __all__ = [
     "WEIGHTS_FILE",
     "load_networks",
     "network_path",
+    "present",
     "save_module",
 ]
 
@@ -27,6 +28,17 @@ NETWORKS = ("encoder", "decoder", "joiner")
 def network_path(bundle_dir: Path, network: str) -> Path:
     """The file of one network, under icefall's name."""
     return bundle_dir / f"{network}_jit_trace.pt"
+
+
+def present(path: Path) -> Path:
+    """``path``, which is to be loaded.
+
+    Raises:
+      BundleError: if it is no file.
+    """
+    if not path.is_file():
+        raise BundleError("the file is missing", where=path, fix="export the bundle again")
+    return path
 
 
 def save_module(module: Any, path: Path) -> None:
@@ -57,10 +69,8 @@ def load_networks(bundle_dir: Path) -> dict[str, Any]:
 
 
 def _load(path: Path) -> Any:
-    if not path.is_file():
-        raise BundleError("the file is missing", where=path, fix="export the bundle again")
     try:
-        return torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
+        return torch.jit.load(present(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         raise BundleError(
             f"torch {torch.__version__} cannot load the file: {str(error).strip().splitlines()[0]}",

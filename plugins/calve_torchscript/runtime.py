@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from calve.api import BundleError
+from calve.api import BundleError, CheckpointError
 from calve.bundle import Bundle
 from calve.checkpoint import CheckpointChoice
 from calve.discovery import load_driver
 from calve.models import load
 from calve.protocols import LiveSession, OfflineSession, StreamingSession
-from calve_torchscript.layout import WEIGHTS_FILE, load_networks
+from calve_torchscript.layout import WEIGHTS_FILE, load_networks, present
 from calve_torchscript.sessions import (
     INTERFACES,
     STATES_REPORT,
@@ -88,12 +88,19 @@ class StateDictRuntime:
         """Build the model of the bundle's recipe and load its weights.
 
         Raises:
-          CheckpointError: if the weights cannot be read or do not fit.
+          BundleError: if the weights are missing, cannot be read or do not fit.
           PluginError: if the recipe is not installed.
         """
-        manifest = bundle.manifest
-        checkpoint = CheckpointChoice(checkpoint=str(bundle.path / WEIGHTS_FILE))
-        loaded = load(manifest.recipe, checkpoint, manifest.config)
+        manifest, weights = bundle.manifest, present(bundle.path / WEIGHTS_FILE)
+        try:
+            checkpoint = CheckpointChoice(checkpoint=str(weights))
+            loaded = load(manifest.recipe, checkpoint, manifest.config)
+        except CheckpointError as error:
+            raise BundleError(
+                f"cannot load the weights: {error.what}",
+                where=weights,
+                fix="copy or export the bundle again",
+            ) from error
         session: LiveSession = load_driver("calve.runtimes", "torch").open(
             loaded, num_threads=num_threads
         )

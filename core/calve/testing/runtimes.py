@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from calve.bundle import Bundle
 from calve.discovery import load_driver
-from calve.errors import CalveError, PluginError
+from calve.errors import BundleError, PluginError
 from calve.protocols import States, StreamingSession
 from calve.registry import registry
 from calve.testing.checks import check_close, fail, require
@@ -171,7 +171,11 @@ class RuntimeConformance:
                 (bundle.path / name).unlink()
                 try:
                     load_driver("calve.runtimes", self.runtime).open(bundle)
-                except CalveError:
+                except BundleError as error:
+                    require(
+                        bool(error.where and error.fix),
+                        f"without {name} it does not say where, and what to do: {error.what}",
+                    )
                     continue
                 except Exception as error:
                     fail(f"without {name} it raises {type(error).__name__}, not a BundleError")

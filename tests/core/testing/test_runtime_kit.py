@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from calve.api import BundleError, CheckpointError
 from calve.testing import RuntimeConformance
 from calve.testing.trials import kept_bundle
 from calve_torchscript.runtime import StateDictRuntime
@@ -186,6 +187,18 @@ def raises_what_it_gets(sound: Any, bundle: Any, num_threads: int) -> Any:
     return sound(bundle, num_threads=num_threads)
 
 
+def lets_an_error_through(sound: Any, bundle: Any, num_threads: int) -> Any:
+    if not (bundle.path / "pretrained.pt").exists():
+        raise CheckpointError("there is no such checkpoint file")
+    return sound(bundle, num_threads=num_threads)
+
+
+def leaves_its_user_alone(sound: Any, bundle: Any, num_threads: int) -> Any:
+    if not (bundle.path / "pretrained.pt").exists():
+        raise BundleError("a file is missing")
+    return sound(bundle, num_threads=num_threads)
+
+
 def opens_anything(sound: Any, bundle: Any, num_threads: int) -> Any:
     return sound(kept_bundle(RECIPE, "state-dict", "fp32"), num_threads=num_threads)
 
@@ -221,6 +234,8 @@ def test_a_sound_runtime_passes_every_check(failures: Failures) -> None:
         (opens_differently, "a bundle that is opened twice", {SAME, THREADS}),
         (adds_threads, "with two threads", {THREADS}),
         (raises_what_it_gets, "FileNotFoundError, not a BundleError", {LACKS}),
+        (lets_an_error_through, "CheckpointError, not a BundleError", {LACKS}),
+        (leaves_its_user_alone, "does not say where, and what to do: a file", {LACKS}),
         (opens_anything, "it opens a bundle without pretrained.pt", {LACKS}),
     ],
 )

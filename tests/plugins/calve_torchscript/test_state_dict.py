@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from calve.api import BundleError
 from calve.bundle import Bundle
 from calve.checkpoint import CheckpointChoice
 from calve.models import load_model
 from calve.verification import PASSED, verify
 from calve_torchscript.layout import WEIGHTS_FILE
 from calve_torchscript.lint import lint_weights
+from calve_torchscript.runtime import StateDictRuntime
 
 RECIPES = (
     "lstm_transducer_stateless2",
@@ -83,17 +85,45 @@ def test_verify_rebuilds_the_model_from_the_bundle_alone(
 
 
 @pytest.mark.parametrize(
-    ("content", "code"), [(None, "file"), (b"no checkpoint", "file"), ({"weights": {}}, "model")]
+    ("content", "says"),
+    [
+        (None, "the file is missing"),
+        (b"no checkpoint", "cannot load the weights: this is no checkpoint"),
+        (
+            {"model": {"weight": torch.zeros(1)}},
+            "cannot load the weights: the checkpoint.s entries do not fit",
+        ),
+    ],
 )
-def test_lint_names_a_file_that_holds_no_model(
-    copy_of: Callable[[str], Path], content: object, code: str
+def test_the_runtime_says_what_is_wrong_with_a_bundle(
+    copy_of: Callable[[str], Path], content: object, says: str
 ) -> None:
-    path = copy_of("state-dict") / WEIGHTS_FILE
+    bundle = Bundle.open(copy_of("state-dict"))
+    replace_weights(bundle.path, content)
+    with pytest.raises(BundleError, match=says) as refused:
+        StateDictRuntime.open(bundle)
+    assert refused.value.where == str(bundle.path / WEIGHTS_FILE)
+    assert "export the bundle again" in str(refused.value.fix)
+
+
+def replace_weights(bundle_dir: Path, content: object) -> Path:
+    """Write ``content`` into the bundle's file of weights; None removes it."""
+    path = bundle_dir / WEIGHTS_FILE
     if content is None:
         path.unlink()
     elif isinstance(content, bytes):
         path.write_bytes(content)
     else:
         torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "code"), [(None, "file"), (b"no checkpoint", "file"), ({"weights": {}}, "model")]
+)
+def test_lint_names_a_file_that_holds_no_model(
+    copy_of: Callable[[str], Path], content: object, code: str
+) -> None:
+    path = replace_weights(copy_of("state-dict"), content)
     (finding,) = lint_weights(path.parent)
     assert (finding.code, finding.where) == (code, str(path))
