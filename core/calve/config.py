@@ -39,6 +39,8 @@ _TYPE_WORDS: dict[Any, str] = {
     type(None): "none",
     Any: "anything",
 }
+_TYPED_WORDS = _TYPE_WORDS | {bool: "0 or 1"}
+"""The same for what is typed as an option."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def parse_text(text: str, annotation: Any) -> Any:
         return Path(text)
     else:
         return text
-    raise ValueError(f"{text!r} is not {_article(_type_name(annotation))}")
+    raise ValueError(f"{text!r} is not {_article(_type_name(annotation, _TYPED_WORDS))}")
 
 
 def option_name(field_name: str) -> str:
@@ -191,7 +193,8 @@ def _parse_union(text: str, arguments: tuple[Any, ...]) -> Any:
                 return parse_text(text, argument)
         except ValueError:
             continue
-    raise ValueError(f"{text!r} is not {' or '.join(_type_name(a) for a in arguments)}")
+    expected = " or ".join(_type_name(argument, _TYPED_WORDS) for argument in arguments)
+    raise ValueError(f"{text!r} is not {expected}")
 
 
 def _fit(value: Any, annotation: Any, where: str) -> Any:
@@ -239,20 +242,20 @@ def _item_types(annotation: Any, count: int) -> tuple[Any, ...]:
     return arguments
 
 
-def _type_name(annotation: Any) -> str:
+def _type_name(annotation: Any, names: Mapping[Any, str] = _TYPE_WORDS) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if _is_union(origin):
-        return " or ".join(_type_name(argument) for argument in arguments)
+        return " or ".join(_type_name(argument, names) for argument in arguments)
     if origin is typing.Literal:
         return "one of " + ", ".join(str(argument) for argument in arguments)
     if origin in (tuple, list):
-        words = [_type_name(a) for a in arguments if a is not Ellipsis]
+        words = [_type_name(a, names) for a in arguments if a is not Ellipsis]
         return f"list of {', '.join(words)}"
-    return _TYPE_WORDS.get(annotation) or str(getattr(annotation, "__name__", annotation))
+    return names.get(annotation) or str(getattr(annotation, "__name__", annotation))
 
 
 def _article(words: str) -> str:
-    if words.startswith("one of"):
+    if words.startswith(("one of", "0")):
         return words
     return f"an {words}" if words[0] in "aeiou" else f"a {words}"
 

@@ -133,6 +133,7 @@ def test_texts_are_read_as_their_type(text, annotation, value):
         ("1.5", int),
         ("x", float),
         ("maybe", bool),
+        ("maybe", bool | None),
         ("none", int),
         ("x", int | None),
         ("1,x", tuple[int, ...]),

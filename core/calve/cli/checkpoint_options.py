@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from calve.cli.options import Decorator, Function, decorated
+from calve.cli.options import BOOLEAN, Decorator, Function, decorated
 
 __all__ = ["checkpoint_options", "checkpoint_sweep_options", "optional_checkpoint_options"]
 
@@ -52,8 +52,7 @@ def _checkpoint_options(number: Any) -> tuple[Decorator, ...]:
         ),
         click.option(
             "--use-averaged-model",
-            type=click.BOOL,
-            metavar="[boolean]",
+            type=BOOLEAN,
             help="Average through the model_avg that training kept in the checkpoints.",
         ),
     )

@@ -12,6 +12,7 @@ import click
 from calve.checkpoint import BUILTIN_PREFIX, CheckpointChoice
 from calve.cli.checkpoint_options import checkpoint_sweep_options
 from calve.cli.options import (
+    BOOLEAN,
     Decorator,
     Function,
     corpus_options,
@@ -235,10 +236,9 @@ num_threads_option = click.option(
 
 simulate_streaming_option = click.option(
     "--simulate-streaming",
-    type=click.BOOL,
+    type=BOOLEAN,
     is_flag=False,
-    flag_value="true",
+    flag_value="1",
     default=False,
-    metavar="[0|1]",
-    help="Mask attention to what a streaming encoder sees.",
+    help="Mask attention to what a streaming encoder sees.  [default: 0]",
 )

@@ -11,6 +11,7 @@ from calve.bundle import Bundle, BundleManifest
 from calve.checkpoint import CheckpointChoice
 from calve.cli.checkpoint_options import checkpoint_options
 from calve.cli.options import (
+    BOOLEAN,
     RecipeGroup,
     dataclass_options,
     json_option,
@@ -57,8 +58,7 @@ def _export_command(recipe: RecipeSpec) -> click.Command:
     @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
     @click.option(
         "--streaming-model",
-        type=click.BOOL,
-        metavar="[0|1]",
+        type=BOOLEAN,
         help="Whether the bundle streams; with 0 it is for whole utterances.  [default: 1 if the "
         "encoder can]",
     )

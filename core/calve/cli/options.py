@@ -13,12 +13,13 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from calve.config import ConfigField, fields_help, load_toml, parse_text
+from calve.config import ConfigField, fields_help, load_toml, parse_text, value_text
 from calve.errors import PluginError
 from calve.registry import registry
 from calve.specs import ExporterSpec, QuantizerSpec, RecipeSpec
 
 __all__ = [
+    "BOOLEAN",
     "RecipeGroup",
     "corpus_options",
     "dataclass_options",
@@ -36,11 +37,11 @@ Decorator = Callable[[Function], Function]
 
 
 class FieldType(click.ParamType):  # type: ignore[type-arg]  # not generic in older click
-    """The click type of a field of a configuration dataclass."""
+    """The click type of what a configuration dataclass holds in a field."""
 
-    def __init__(self, field: ConfigField) -> None:
-        self.name = field.type_name
-        self._annotation = field.annotation
+    def __init__(self, name: str, annotation: Any) -> None:
+        self.name = name
+        self._annotation = annotation
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
@@ -52,6 +53,10 @@ class FieldType(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         return _metavar(self._annotation)
+
+
+BOOLEAN = FieldType("boolean", bool)
+"""For options that are not a field's: they take, and say, the same as those that are."""
 
 
 def _metavar(annotation: Any) -> str:
@@ -103,13 +108,16 @@ def dataclass_options(
 def _options_of(field: ConfigField, key: str) -> list[Decorator]:
     flag = field.name.replace("_", "-")
     help_text = field.help if field.required else f"{field.help}  [default: {field.default}]"
-    parameter = _parameter(key, field.name)
+    parameter, value_type = (
+        _parameter(key, field.name),
+        FieldType(field.type_name, field.annotation),
+    )
     if field.annotation is not bool:
         return [
             click.option(
                 f"--{flag}",
                 parameter,
-                type=FieldType(field),
+                type=value_type,
                 multiple=_is_list(field),
                 help=help_text.strip(),
             )
@@ -119,9 +127,9 @@ def _options_of(field: ConfigField, key: str) -> list[Decorator]:
         click.option(
             f"--{flag}",
             parameter,
-            type=FieldType(field),
+            type=value_type,
             is_flag=False,
-            flag_value="true",
+            flag_value="1",
             default=None,
             help=f"{help_text}  [or --no-{flag}]".strip(),
         ),
@@ -132,7 +140,7 @@ def _merged(fields: Sequence[ConfigField]) -> ConfigField:
     """One field for all of a name; its default is text for people."""
     annotations = dict.fromkeys(field.annotation for field in fields)
     helps = dict.fromkeys(field.help for field in fields)
-    defaults = dict.fromkeys(_shown(field) for field in fields)
+    defaults = dict.fromkeys(value_text(field.default) or "none" for field in fields)
     return replace(
         fields[0],
         annotation=functools.reduce(operator.or_, annotations),
@@ -165,14 +173,6 @@ def _given(kwargs: dict[str, Any], key: str, fields: Mapping[str, ConfigField]) 
             flag = name.replace("_", "-")
             raise click.UsageError(f"--{flag} and --no-{flag} contradict one another")
     return given
-
-
-def _shown(field: ConfigField) -> str:
-    if isinstance(field.default, (tuple, list)):
-        return ",".join(map(str, field.default)) or "none"
-    if field.default is None or isinstance(field.default, bool):
-        return str(field.default).lower()
-    return str(field.default)
 
 
 def loadable_options(specs: Iterable[ExporterSpec | QuantizerSpec]) -> list[type]:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from calve.cli.options import (
+    BOOLEAN,
     RecipeGroup,
     dataclass_options,
     json_option,
@@ -82,7 +83,7 @@ def test_a_command_receives_only_what_was_given(command, seen, arguments, given)
     ("arguments", "message"),
     [
         (["--num-layers", "four"], "'--num-layers': 'four' is not an integer"),
-        (["--causal", "maybe"], "'--causal': 'maybe' is not a boolean"),
+        (["--causal", "maybe"], "'--causal': 'maybe' is not 0 or 1"),
         (["--mode", "medium"], "'--mode': 'medium' is not one of fast, slow"),
         (["--channels", "1,x"], "'--channels': 'x' is not an integer"),
         (["--causal", "--no-causal"], "--causal and --no-causal contradict one another"),
@@ -99,12 +100,25 @@ def test_help_shows_type_default_and_text_of_each_field(command):
     shown = " ".join(_invoke(command, "--help").output.split())
     for words in (
         "--num-layers INT How many layers. [default: 12]",
-        "--causal [0|1] See no future. [default: false] [or --no-causal]",
+        "--causal [0|1] See no future. [default: 0] [or --no-causal]",
         "--channels INT,... [default: 8,32]",
         "--mode [fast|slow] [default: fast]",
         "--folder PATH [default: none]",
     ):
         assert words in shown
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", True), ("0", False), ("false", False)])
+def test_an_option_of_the_command_itself_speaks_of_booleans_as_a_fields_does(seen, text, value):
+    @click.command()
+    @click.option("--streaming", type=BOOLEAN)
+    def run(streaming):
+        seen.update(streaming=streaming)
+
+    assert _invoke(run, "--streaming", text).exit_code == 0
+    assert seen == {"streaming": value}
+    assert "--streaming [0|1]" in _invoke(run, "--help").output
+    assert "'--streaming': 'maybe' is not 0 or 1" in _invoke(run, "--streaming", "maybe").output
 
 
 def test_a_field_that_differs_between_classes_takes_and_shows_what_each_means(seen):
