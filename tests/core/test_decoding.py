@@ -11,58 +11,32 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import torch
+from small_models import SAMPLE_RATE, SYMBOLS, noise, small_conformer, small_lstm
 
 from calve.audio import Audio
 from calve.bundle import FLUSH_FRAMES, Bundle
 from calve.decoding import Decoded, OfflineRecognizer, decode_offline, transcribe_with_client
 from calve.features import compute_fbank
 from calve.methods import GREEDY, Method
-from calve.models import ModelBuilder
 from calve.registry import registry
 from calve.streaming import StreamDecoder, Variant
 from calve.tokens import SymbolTable
 from calve.transcription import Recognizer
 from calve.utterances import Utterance
 from calve_graphs.graph import DecodingGraph
-from calve_lstm_transducer.config import LstmEncoderConfig
-from calve_lstm_transducer.encoder import LstmEncoder
-from calve_transducer.config import TransducerConfig
-from calve_transducer.model import Transducer
 from calve_transducer.runtime import TorchRuntime, TorchSession
 
-SYMBOLS = SymbolTable(("<blk>", "<sos/eos>", "<unk>", *(f"▁w{i}" for i in range(17))))
-SAMPLE_RATE = 16000
 PADDING = math.log(1e-10)
 
 
 @pytest.fixture(scope="module")
 def lstm() -> TorchSession:
-    torch.manual_seed(7)
-    encoder = LstmEncoder(LstmEncoderConfig(2, encoder_dim=32, rnn_hidden_size=48))
-    config = TransducerConfig(len(SYMBOLS), decoder_dim=32, joiner_dim=32)
-    return TorchRuntime.open(Transducer(encoder, config).eval())
+    return TorchRuntime.open(small_lstm())
 
 
 @pytest.fixture(scope="module")
 def conformer() -> TorchSession:
-    torch.manual_seed(7)
-    builder = ModelBuilder("pruned_transducer_stateless5")
-    encoder = {"num_encoder_layers": 2, "encoder_dim": 32, "nhead": 2, "dim_feedforward": 32}
-    streaming = {"causal_convolution": True, "decode_chunk_size": 4, "left_context": 8}
-    model = {"vocab_size": len(SYMBOLS), "decoder_dim": 32, "joiner_dim": 32}
-    config = builder.resolve({"encoder": encoder | streaming, "model": model})
-    built = builder.build(config).eval()
-    with torch.no_grad():
-        # Sharpened until it speaks, and differently in different frames.
-        for parameter in built.joiner.output_linear.parameters():
-            parameter.mul_(8.0)
-    return TorchRuntime.open(built)
-
-
-def noise(number: int, samples: int, text: str | None = "") -> Utterance:
-    pcm = np.random.default_rng(number).normal(scale=0.1, size=samples).astype(np.float32)
-    return Utterance.of_audio(f"noise-{number}", Audio(pcm, SAMPLE_RATE, samples / 16000), text)
+    return TorchRuntime.open(small_conformer("pruned_transducer_stateless5"))
 
 
 @pytest.fixture(scope="module")
@@ -291,4 +265,4 @@ def test_the_real_client_hears_what_the_bundles_runtime_hears(golden_bundle: Bun
         client, golden_bundle, [utterances[0], unsaid, *utterances[1:]]
     )
     assert [one.hypothesis for one in decoded.utterances] == ours
-    assert [one.name for one in decoded.failures] == ["noise-3"]
+    assert [one.name for one in decoded.failures] == ["noise-03"]

@@ -8,58 +8,30 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from small_models import SAMPLE_RATE, SYMBOLS, noise, small_conformer, small_lstm
 
 from calve.audio import Audio
 from calve.bundle import Bundle
 from calve.endpointing import EndpointRules
 from calve.methods import GREEDY, Method
-from calve.models import ModelBuilder
 from calve.protocols import Session
 from calve.streaming import StreamDecoder, StreamingRun, Variant
-from calve.tokens import SymbolTable
 from calve.transcription import Recognizer
 from calve.utterances import Utterance
-from calve_lstm_transducer.config import LstmEncoderConfig
-from calve_lstm_transducer.encoder import LstmEncoder
-from calve_transducer.config import TransducerConfig
-from calve_transducer.model import Transducer
 from calve_transducer.runtime import TorchRuntime, TorchSession
-
-SYMBOLS = SymbolTable(("<blk>", "▁<sos/eos>", "<unk>", *(f"▁w{i}" for i in range(17))))
-SAMPLE_RATE = 16000
 
 
 @pytest.fixture(scope="module")
 def lstm() -> TorchSession:
-    torch.manual_seed(7)
-    encoder = LstmEncoder(LstmEncoderConfig(2, encoder_dim=32, rnn_hidden_size=48))
-    config = TransducerConfig(len(SYMBOLS), decoder_dim=32, joiner_dim=32)
-    return TorchRuntime.open(Transducer(encoder, config).eval())
+    return TorchRuntime.open(small_lstm())
 
 
 @pytest.fixture(scope="module", params=["pruned_transducer_stateless", "2", "right context"])
 def conformer(request: pytest.FixtureRequest) -> TorchSession:
-    torch.manual_seed(7)
     recipe = "pruned_transducer_stateless"
-    builder = ModelBuilder(f"{recipe}2" if request.param == "2" else recipe)
-    encoder = {"num_encoder_layers": 2, "encoder_dim": 32, "nhead": 2, "dim_feedforward": 32}
-    right = 2 if request.param == "right context" else 0
-    streaming = {"decode_chunk_size": 4, "left_context": 8, "right_context": right}
-    model = {"vocab_size": len(SYMBOLS), "decoder_dim": 32, "joiner_dim": 32}
-    config = builder.resolve(
-        {"encoder": encoder | streaming | {"causal_convolution": True}, "model": model}
-    )
-    built = builder.build(config).eval()
-    with torch.no_grad():
-        for parameter in built.joiner.output_linear.parameters():
-            parameter.mul_(8.0)
-    return TorchRuntime.open(built)
-
-
-def noise(number: int, samples: int, text: str | None = "") -> Utterance:
-    pcm = np.random.default_rng(number).normal(scale=0.1, size=samples).astype(np.float32)
-    return Utterance.of_audio(f"noise-{number:02}", Audio(pcm, SAMPLE_RATE, samples / 16000), text)
+    if request.param == "right context":
+        return TorchRuntime.open(small_conformer(recipe, right_context=2))
+    return TorchRuntime.open(small_conformer(f"{recipe}2" if request.param == "2" else recipe))
 
 
 @pytest.fixture(scope="module")

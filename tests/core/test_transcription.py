@@ -12,32 +12,22 @@ import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_models import SAMPLE_RATE, SYMBOLS, small_lstm
 
 from calve.audio import Audio
 from calve.bundle import tail_padding
 from calve.errors import AudioError, ConfigError, PluginError
 from calve.features import FeatureConfig, compute_fbank
 from calve.geometry import StreamingGeometry
-from calve.tokens import SymbolTable
 from calve.transcription import Recognizer
-from calve_lstm_transducer.config import LstmEncoderConfig
-from calve_lstm_transducer.encoder import LstmEncoder
-from calve_transducer.config import TransducerConfig
-from calve_transducer.model import Transducer
 from calve_transducer.runtime import TorchRuntime, TorchSession
 from calve_transducer.searches.greedy import GreedySearch
-
-SYMBOLS = SymbolTable(("<blk>", "<sos/eos>", "<unk>", *(f"▁w{i}" for i in range(17))))
-SAMPLE_RATE = 16000
 
 
 @pytest.fixture(scope="module")
 def session() -> TorchSession:
     """A small random model whose joiner is sharpened until it speaks."""
-    torch.manual_seed(7)
-    encoder = LstmEncoder(LstmEncoderConfig(2, encoder_dim=32, rnn_hidden_size=48))
-    config = TransducerConfig(len(SYMBOLS), decoder_dim=32, joiner_dim=32)
-    model = Transducer(encoder, config).eval()
+    model = small_lstm()
     with torch.no_grad():
         for parameter in model.joiner.parameters():
             parameter.mul_(1.5)
