@@ -43,6 +43,15 @@ def test_each_method_gets_the_options_that_it_has():
     ]
 
 
+def test_an_option_goes_to_every_method_that_has_it_and_to_no_other():
+    chosen = choose_methods(["greedy_search", "modified_beam_search", "beam_search"], {"beam": 8})
+    assert chosen == [
+        Method("greedy_search"),
+        Method("modified_beam_search", {"beam": 8}),
+        Method("beam_search", {"beam": 8}),
+    ]
+
+
 def test_an_unknown_method_is_refused_with_a_suggestion():
     with pytest.raises(PluginError, match="gready_search") as caught:
         choose_methods(["gready_search"], {})

@@ -159,7 +159,10 @@ def _methods_option(function: Function) -> Function:
         names = [name.strip() for name in decoding_method.split(",")]
         return function(*args, methods=choose_methods(names, search), **kwargs)
 
-    return decorated(collect, _search_options("NAME,...", "One or several"))
+    return decorated(
+        collect,
+        _search_options("NAME,...", "One or several of {}; an option goes to each that has it."),
+    )
 
 
 def method_option(function: Function) -> Function:
@@ -175,17 +178,17 @@ def method_option(function: Function) -> Function:
             )
         return function(*args, method=method, **kwargs)
 
-    return decorated(collect, _search_options("NAME", "One"))
+    return decorated(collect, _search_options("NAME", "One of {}."))
 
 
-def _search_options(metavar: str, how_many: str) -> tuple[Decorator, ...]:
+def _search_options(metavar: str, help_text: str) -> tuple[Decorator, ...]:
     known = ", ".join(spec.name for spec in registry().searches)
     names = click.option(
         "--decoding-method",
         default=DEFAULT_SEARCH,
         show_default=True,
         metavar=metavar,
-        help=f"{how_many} of {known}.",
+        help=help_text.format(known),
     )
     classes = [spec.options.load() for spec in registry().searches]
     return names, dataclass_options(*classes, key="search")
