@@ -10,7 +10,7 @@ CONFORMER := $(RECIPE) --checkpoint builtin:digits-conformer
 SPLITS := --corpus fsdd --split test --split heldout
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint format docs compat wer clean
+.PHONY: help install demo test test-fast lint format docs pictures compat wer clean
 
 help: ## Show this list.
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ lint: install ## ruff, mypy --strict on core, import-linter.
 
 docs: install ## The documentation as a site, in site/; a warning is an error.
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs site
+
+pictures: install ## The pictures in docs/images that are drawn from the code.
+	$(BIN)/python docs/images/draw.py
 
 format: install ## Let ruff format everything.
 	$(BIN)/ruff check --fix .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,13 @@ def _imported(path: Path) -> set[str]:
 def test_they_import_only_the_public_api(path: Path) -> None:
     of_calve = {name for name in _imported(path) if name.startswith(("calve", "."))}
     assert {name for name in of_calve if name.split(".")[0] not in OWN} <= PUBLIC
+
+
+def test_the_page_on_encoders_shows_the_gru_encoder_as_it_is() -> None:
+    page = (REPOSITORY / "docs/write-an-encoder.md").read_text("utf-8")
+    (shown,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+    module = (GRU / "src/calve_gru_transducer/encoder.py").read_text("utf-8")
+    assert module.endswith(f"\n\n{shown}")
 
 
 def test_the_gru_encoder_is_no_more_than_120_lines_of_code() -> None:

@@ -1,0 +1,220 @@
+"""Draws what the pictures can take from the code: ``make pictures``; ``flow.svg`` is hand-made."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from calve.config import load_toml
+from calve_lstm_transducer.encoder import LstmEncoder
+from calve_pruned_transducer.masks import chunk_mask
+
+__all__ = ["PICTURES", "main"]
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parents[1] / "pyproject.toml"
+
+STYLE = """\
+<defs>
+<marker id="a" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">
+<path d="M0 0L10 5L0 10z" fill="#3d5a6c"/></marker>
+<marker id="h" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">
+<path d="M0 0L10 5L0 10z" fill="#b3541e"/></marker>
+<style>
+.page { fill: #ffffff }
+.box { fill: #eef5f9; stroke: #3d5a6c; stroke-width: 1.3 }
+.ice { fill: #d3ebf7; stroke: #1f6f9f; stroke-width: 1.8 }
+.yours { fill: #ffffff; stroke: #b3541e; stroke-width: 1.3; stroke-dasharray: 5 3 }
+.own { fill: #5aa9d6 }
+.past { fill: #cbe6f4 }
+.none { fill: #f4f6f7 }
+.word { fill: #102a38; text-anchor: middle; font-weight: 600; font-size: 13px }
+.note { fill: #4b6472; text-anchor: middle; font-size: 11.5px }
+.side { fill: #4b6472; font-size: 12px }
+.flow { stroke: #3d5a6c; stroke-width: 1.5; fill: none; marker-end: url(#a) }
+.hook { stroke: #b3541e; stroke-width: 1.5; fill: none; stroke-dasharray: 5 3; marker-end: url(#h) }
+.hooks { fill: #b3541e; font-size: 12px; font-style: italic }
+</style>
+</defs>"""
+
+NOTES = {
+    "your package": "encoders, formats, corpora, …",
+    "calve": "contracts, plugins, checkpoints, bundles, command line, conformance kit",
+    "calve_graphs": "lexicon, G, LG",
+    "calve_transducer": "layers, losses, trainer, searches",
+    "calve_lstm_transducer": "one recipe: the LSTM",
+    "calve_pruned_transducer": "four recipes: the conformer",
+    "calve_ncnn": "format, int8, sherpa-ncnn",
+    "calve_onnx": "format, sherpa-onnx",
+    "calve_torchscript": "formats that torch loads",
+    "calve_k2": "losses and FSAs by k2",
+    "calve_lhotse": "corpora, loaders",
+}
+"""What a package is for."""
+
+HOOKS = ("core finds", "packages by", "entry points", "and calls", "their hooks")
+
+
+def main() -> int:
+    """Write all pictures beside this file."""
+    for name, draw in PICTURES.items():
+        (HERE / name).write_text(draw(), encoding="utf-8")
+    return 0
+
+
+def packages() -> str:
+    """Which package may import which, as import-linter checks it, and who calls whom."""
+    (contract,) = (
+        one
+        for one in load_toml(PROJECT)["tool"]["importlinter"]["contracts"]
+        if one["type"] == "layers"
+    )
+    left, top, gap, wide, row = 118, 20, 10, 640, 60
+    third = (wide - 2 * gap) / 3
+    parts = _box(left, top, third, "yours", "your package")
+    heights = []
+    for layer in contract["layers"]:
+        names = layer.split(" | ")
+        kind = "ice" if names == ["calve"] else "box"
+        width = wide if names == ["calve"] else third
+        heights.append(top)
+        for first in range(0, len(names), 3):
+            shown = names[first : first + 3]
+            x = left + wide - len(shown) * (width + gap) + gap
+            for column, name in enumerate(shown):
+                parts += _box(x + column * (width + gap), top, width, kind, name)
+            top += row
+        top += 22
+    parts += [
+        f'<path class="flow" d="M{left + wide + 22} 24V{top - 36}"/>',
+        *_lines("side", left + wide + 30, 110, "imports", "go down", "only"),
+        *(
+            f'<path class="hook" d="M{left} {heights[-1] + 25}H94V{y + 25}H{left - 3}"/>'
+            for y in heights[:2]
+        ),
+        *_lines("hooks", 8, heights[-2] - 30, *HOOKS),
+    ]
+    return _picture(left + wide + 86, top - 14, "Which package may import which", parts)
+
+
+def steps() -> str:
+    """How the LSTM steps over feature frames."""
+    geometry = LstmEncoder.geometry
+    count, side, left = 4, 26, 96
+    frames = geometry.overlap + count * geometry.shift
+    parts = [f'<text class="side" x="{left}" y="22">feature frames, one each 10 ms</text>']
+    for frame in range(frames):
+        x = left + frame * side
+        parts.append(f'<rect class="box" x="{x}" y="30" width="{side}" height="22"/>')
+        parts.append(f'<text class="note" x="{x + side / 2:g}" y="45">{frame}</text>')
+    out = left + frames * side + 46
+    parts.append(f'<text class="side" x="{out - 34}" y="22">encoder frames</text>')
+    for step in range(count):
+        y = 72 + 46 * step
+        x = left + step * geometry.shift * side
+        ends = x + geometry.shift * side, x + geometry.segment * side
+        parts.append(f'<text class="side" x="20" y="{y + 18}">step {step + 1}</text>')
+        parts.append(_rect("own", x, y, ends[0] - x, 26))
+        parts.append(_rect("past", ends[0], y, ends[1] - ends[0], 26))
+        parts.append(f'<path class="flow" d="M{ends[1]} {y + 13}H{out - 4}"/>')
+        parts.append(_rect("ice", out, y, 40, 26))
+        parts.append(f'<text class="note" x="{out + 20}" y="{y + 17}">{step}</text>')
+        if step == 0:
+            for middle, text in (
+                ((x + ends[0]) / 2, f"shift {geometry.shift}"),
+                (sum(ends) / 2, f"overlap {geometry.overlap}"),
+            ):
+                parts.append(f'<text class="word" x="{middle:g}" y="{y + 18}">{text}</text>')
+        if step:
+            parts.append(f'<path class="hook" d="M44 {y - 22}V{y + 2}"/>')
+    parts.append('<text class="hooks" x="52" y="112">states</text>')
+    y = 72 + 46 * count
+    text = (
+        f"A step reads a segment of {geometry.segment} frames and advances by {geometry.shift}; "
+        f"{geometry.subsampling_factor} feature frames become one encoder frame."
+    )
+    parts.append(f'<text class="side" x="{left}" y="{y + 10}">{text}</text>')
+    return _picture(out + 60, y + 26, "How a streaming encoder steps over feature frames", parts)
+
+
+def chunks() -> str:
+    """What attention in chunks sees."""
+    import torch
+
+    size, chunk_size, left_context, side = 16, 4, 8, 20
+    hidden = chunk_mask(size, chunk_size, left_context, torch.device("cpu")).tolist()
+    left, top = 120, 48
+    parts = [
+        f'<text class="side" x="{left}" y="18">frames that it sees</text>',
+        '<text class="side" x="20" y="62">frame</text>',
+        '<text class="side" x="20" y="78">that is</text>',
+        '<text class="side" x="20" y="94">encoded</text>',
+    ]
+    for query in range(size):
+        parts.append(_note(left + side * query + side / 2, top - 8, str(query)))
+        parts.append(_note(left - 14, top + side * query + 14, str(query)))
+        for key in range(size):
+            kind = "own" if key // chunk_size == query // chunk_size else "past"
+            kind = "none" if hidden[query][key] else kind
+            parts.append(_rect(kind, left + side * key, top + side * query, side - 1, side - 1))
+    x = left + side * size + 28
+    for row, (kind, text) in enumerate(
+        (
+            ("own", f"its chunk, of {chunk_size} frames"),
+            ("past", f"left context: {left_context} frames before the chunk"),
+            ("none", "hidden"),
+        )
+    ):
+        parts.append(_rect(kind, x, top + 30 * row, 18, 18))
+        parts.append(f'<text class="side" x="{x + 28}" y="{top + 30 * row + 14}">{text}</text>')
+    return _picture(x + 290, top + side * size + 16, "What attention in chunks sees", parts)
+
+
+def _picture(width: float, height: float, title: str, parts: Sequence[str]) -> str:
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img" '
+        'aria-labelledby="t" font-family="Helvetica, Arial, sans-serif">'
+    )
+    page = _rect("page", 0, 0, width, height)
+    return "\n".join((head, f'<title id="t">{title}</title>', STYLE, page, *parts, "</svg>", ""))
+
+
+def _box(x: float, y: float, width: float, kind: str, word: str) -> list[str]:
+    middle = x + width / 2
+    return [
+        _rect(kind, x, y, width, 50, rounded=True),
+        f'<text class="word" x="{middle:g}" y="{y + 21:g}">{word}</text>',
+        _note(middle, y + 38, NOTES[word]),
+    ]
+
+
+def _lines(kind: str, x: float, y: float, *lines: str) -> list[str]:
+    return [
+        f'<text class="{kind}" x="{x:g}" y="{y + 16 * row:g}">{line}</text>'
+        for row, line in enumerate(lines)
+    ]
+
+
+def _rect(
+    kind: str, x: float, y: float, width: float, height: float, *, rounded: bool = False
+) -> str:
+    corner = ' rx="8"' if rounded else ""
+    return (
+        f'<rect class="{kind}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"{corner}/>'
+    )
+
+
+def _note(x: float, y: float, text: str) -> str:
+    return f'<text class="note" x="{x:g}" y="{y:g}">{text}</text>'
+
+
+PICTURES: dict[str, Callable[[], str]] = {
+    "packages.svg": packages,
+    "steps.svg": steps,
+    "chunks.svg": chunks,
+}
+"""Name of the file, and who draws it."""
+
+if __name__ == "__main__":
+    sys.exit(main())
