@@ -8,6 +8,6 @@ The way from a BPE model, a list of words and an ARPA file to a graph on disk::
 
 `calve_graphs.preparation` has these two functions, `calve_graphs.lexicon` and
 `calve_graphs.grammar` the pieces they are made of, `calve_graphs.compilation` the steps from L and
-G to LG, and `calve_graphs.graph` the graph itself. This package finds and calls nothing: corpora call
-it from their preparation, searches to read a graph.
+G to LG, and `calve_graphs.graph` the graph itself. This package finds and calls nothing:
+corpora call it from their preparation, searches to read a graph.
 """
