@@ -1,0 +1,161 @@
+"""How bundles of a format are made, checked, stamped, and opened by real runtimes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from calve.geometry import StreamingGeometry
+
+if TYPE_CHECKING:
+    from calve.tokens import SymbolTable
+
+__all__ = [
+    "ClientResult",
+    "ClientTranscribe",
+    "ExportStep",
+    "ExportWorkspace",
+    "Finding",
+    "MetadataStore",
+]
+
+
+@dataclass
+class ExportWorkspace:
+    """What export steps share: inputs, a private folder, and what they report.
+
+    Attributes:
+      model: The plain (converted) torch model in eval mode.
+      trained: The model as it was trained, with a checkpoint's names and shapes.
+      encoder_name: The registered encoder's name.
+      config: The resolved configuration, by table ("encoder", "model").
+      geometry: The encoder's streaming geometry.
+      streaming: Whether the bundle is to stream, or to see whole utterances.
+      symbols: The symbol table.
+      metadata: Key/value table that the metadata writer made for (encoder, format).
+      state_names: What the format's real runtime calls the encoder's states, in their order;
+        empty for their own names.
+      options: The format's options dataclass instance.
+      folder: Temporary folder that becomes the bundle; steps write their final files here.
+      scratch: Temporary folder for intermediate files, deleted afterwards.
+      device_form: Makes of a plain encoder what graph formats compile.
+      report: Results by name of the step; ends up in ``bundle.json``. Some step must set
+        "precision", the precision of the weights ("fp32", "fp16" or "int8") by network; "tools" may
+        hold versions of the packages that were used.
+    """
+
+    model: Any
+    trained: Any
+    encoder_name: str
+    config: dict[str, dict[str, Any]]
+    geometry: StreamingGeometry
+    streaming: bool
+    symbols: SymbolTable
+    metadata: dict[str, int | str]
+    state_names: tuple[str, ...]
+    options: Any
+    folder: Path
+    scratch: Path
+    device_form: Callable[[Any], Any]
+    report: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def device_encoder(self) -> Any:
+        """A `StreamingEncoder` for whole segments, with states as the format's runtime has them.
+
+        Formats that write a graph compile it instead of ``model.encoder``.
+
+        Raises:
+          ConfigError: if the encoder cannot stream.
+        """
+        return self.device_form(self.model.encoder)
+
+
+class ExportStep(Protocol):
+    """One step of an exporter; raises `ExportError` if it cannot do its work."""
+
+    def __call__(self, workspace: ExportWorkspace) -> None: ...
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that lint found.
+
+    Attributes:
+      severity: "error" (the runtime will crash or print garbage) or "warning".
+      code: Stable short name, for example "layer-count".
+      where: File, and line where it has one.
+      what: What is wrong.
+      fix: What to do.
+    """
+
+    severity: str
+    code: str
+    where: str
+    what: str
+    fix: str
+
+
+class MetadataStore(Protocol):
+    """Reads and stamps the metadata that a format's real runtime needs.
+
+    It also works on bundles that calve did not make, which have no ``bundle.json``.
+    """
+
+    def recognises(self, bundle_dir: Path) -> bool:
+        """Whether the directory holds a model of this format."""
+
+    def infer(self, bundle_dir: Path) -> dict[str, int | str] | None:
+        """The table that the model's own files call for, None if they do not tell."""
+
+    def read(self, bundle_dir: Path) -> dict[str, int | str] | None:
+        """The stamped table, or None."""
+
+    def write(self, bundle_dir: Path, table: Mapping[str, int | str]) -> None:
+        """Stamp the table, replacing any other; the file is replaced atomically."""
+
+
+@dataclass(frozen=True)
+class ClientResult:
+    """What a real client made of one recording.
+
+    Attributes:
+      path: The recording, as it was named.
+      text: The words that it found.
+      duration: Seconds of the recording.
+      decode_seconds: Wall time of decoding, model loading excluded.
+      load_seconds: Wall time until the client was ready, the same for all results of one call.
+    """
+
+    path: str
+    text: str
+    duration: float
+    decode_seconds: float
+    load_seconds: float = 0.0
+
+
+class ClientTranscribe(Protocol):
+    """Runs another project's runtime in a child process, so that its crash is our message."""
+
+    def __call__(
+        self, bundle_dir: Path, paths: Sequence[Path], *, num_threads: int, tail_seconds: float
+    ) -> list[ClientResult]:
+        """Transcribe recordings with greedy search.
+
+        Args:
+          bundle_dir: The bundle.
+          paths: Recordings, of any sampling rate and channel count.
+          num_threads: CPU threads.
+          tail_seconds: Seconds of silence appended to each recording.
+
+        Returns:
+          A result for each recording, in order.
+
+        Raises:
+          PluginError: if the runtime is not installed.
+          BundleError: if it crashes, hangs or fails on the bundle.
+          AudioError: if a recording cannot be read.
+        """

@@ -1,0 +1,142 @@
+"""What training works on: batches, losses, and one run of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from calve.loading import WHOLE, LoaderOptions, Share
+
+if TYPE_CHECKING:
+    import torch
+
+    from calve.protocols.progress import Progress
+
+__all__ = ["Batch", "BatchLoader", "LossBackend", "OpenLoader", "TrainingRun"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Utterances that are trained on together.
+
+    Attributes:
+      features: (N, T, C) float32, padded at the end with log(1e-10).
+      feature_lens: (N,) int64, frames of each utterance.
+      tokens: Symbol ids of each utterance, without blank, start or end.
+      cut_ids: Name of each utterance, for messages.
+    """
+
+    features: torch.Tensor
+    feature_lens: torch.Tensor
+    tokens: list[list[int]]
+    cut_ids: list[str]
+
+
+class BatchLoader(Protocol):
+    """Batches by epoch. Batch k of epoch n follows from the options, n, k and the share alone.
+
+    A loader may have another method, ``largest_batches() -> Iterator[Batch]``: those of the epoch
+    that need most memory. Training on a GPU tries them first, so that it fails soon or not at all.
+    """
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The rest of the current epoch."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the first batch of an epoch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where we are, in plain numbers; batches read ahead do not count as consumed."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go where the state says; the next batch is the one that would have followed."""
+
+
+class OpenLoader(Protocol):
+    """Opens one split of a prepared corpus; ``training`` shuffles and augments."""
+
+    def __call__(
+        self,
+        data_dir: Path,
+        split: str,
+        options: LoaderOptions,
+        *,
+        training: bool,
+        share: Share = WHOLE,
+    ) -> BatchLoader:
+        """Batches of the split, from the first one of epoch 0.
+
+        Raises:
+          DataError: if the split does not exist or was not prepared.
+        """
+
+
+class LossBackend(Protocol):
+    """A driver in the namespace ``calve.loss_backends``: k2's functions, names and arguments.
+
+    B is the batch size, S the most symbols and T the most frames of an utterance, V the vocabulary
+    size, r the width of the pruned range. ``boundary`` (B, 4) holds ``[0, 0, S_b, T_b]``; losses
+    are negative natural logarithms, +inf for an utterance that cannot be aligned.
+    """
+
+    def rnnt_loss_smoothed(
+        self,
+        lm: torch.Tensor,
+        am: torch.Tensor,
+        symbols: torch.Tensor,
+        termination_symbol: int,
+        **options: Any,
+    ) -> Any:
+        """Of lm (B, S + 1, V) and am (B, T, V): the loss, and what ranges are pruned by."""
+
+    def get_rnnt_prune_ranges(
+        self,
+        px_grad: torch.Tensor,
+        py_grad: torch.Tensor,
+        boundary: torch.Tensor,
+        s_range: int,
+    ) -> torch.Tensor:
+        """The symbol positions that each frame keeps, (B, T, r)."""
+
+    def do_rnnt_pruning(
+        self, am: torch.Tensor, lm: torch.Tensor, ranges: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """am (B, T, C) and lm (B, S + 1, C) at the kept positions, both (B, T, r, C)."""
+
+    def rnnt_loss_pruned(
+        self,
+        logits: torch.Tensor,
+        symbols: torch.Tensor,
+        ranges: torch.Tensor,
+        termination_symbol: int,
+        **options: Any,
+    ) -> torch.Tensor:
+        """The loss of logits (B, T, r, V) on the kept positions."""
+
+
+@dataclass
+class TrainingRun:
+    """What `ModelFamily.train` works on.
+
+    Attributes:
+      model: A freshly built model.
+      recipe: The recipe's name.
+      configuration: The resolved options by table: "encoder", "model", "training", "loading"
+        (dataclasses).
+      train: Batches to learn from.
+      valid: Batches to validate on.
+      exp_dir: Where checkpoints, logs and the configuration go.
+      progress: Draws the bar.
+      on_metrics: Called with (step, metrics) whenever metrics are logged.
+    """
+
+    model: torch.nn.Module
+    recipe: str
+    configuration: dict[str, Any]
+    train: BatchLoader
+    valid: BatchLoader
+    exp_dir: Path
+    progress: Progress
+    on_metrics: Callable[[int, dict[str, float]], None]
