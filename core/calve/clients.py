@@ -94,9 +94,10 @@ class Client:
                 keep_stdout=True,
             )
             (outcome,) = run_children([child])
-        results = [json.loads(line) for line in outcome.stdout.splitlines()]
+        # One that ended in the middle of a line left no line end behind it.
+        lines = outcome.stdout.split("\n")[:-1]
         # On a model that it does not like, a client may end the process with exit code 0.
-        failure = outcome.failure or ("stopped early" if len(results) < len(paths) else None)
+        failure = outcome.failure or ("stopped early" if len(lines) < len(paths) else None)
         if failure:
             raise BundleError(
                 f"{self.name} {self.installed_version()} {failure}; the end of its log:\n"
@@ -105,6 +106,6 @@ class Client:
                 fix=f"run `calve lint --runtime {self.name}` on the bundle",
             )
         return [
-            ClientResult(path=str(path), **result)
-            for path, result in zip(paths, results, strict=True)
+            ClientResult(path=str(path), **json.loads(line))
+            for path, line in zip(paths, lines, strict=True)
         ]

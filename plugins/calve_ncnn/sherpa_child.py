@@ -47,7 +47,7 @@ def main() -> int:
     for path in task["paths"]:
         result = _transcribe(recognizer, path, task["tail_seconds"])
         results.write(json.dumps({**result, "load_seconds": load_seconds}) + "\n")
-    results.flush()
+        results.flush()
     return 0
 
 
