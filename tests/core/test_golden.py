@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,6 +80,17 @@ def test_a_truncated_file_is_an_error_that_names_it(bundle_dir: Path, size: int)
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(BundleError, match=r"golden\.npz"):
         Golden.read(path)
+
+
+def test_flipped_bits_are_an_error_that_names_the_file(bundle_dir: Path):
+    path = bundle_dir / "golden.npz"
+    whole = path.read_bytes()
+    for place in range(0, len(whole), len(whole) // 200):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x10
+        path.write_bytes(damaged)
+        with suppress(BundleError):
+            Golden.read(path)  # some bits mean nothing
 
 
 def test_a_foreign_archive_is_an_error(tmp_path: Path):

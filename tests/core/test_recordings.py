@@ -84,8 +84,10 @@ def test_a_manifest_of_something_else_is_an_error_with_the_line(tmp_path: Path, 
     assert (caught.value.where or "").endswith("m.jsonl:1")
 
 
-def test_a_broken_gzip_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "m.jsonl.gz").write_bytes(gzip.compress(b"{}" * 1000)[:-9])
+@pytest.mark.parametrize("damage", [b"", b"\xff\xff\xff"])
+def test_a_broken_gzip_is_an_error(tmp_path: Path, damage: bytes) -> None:
+    whole = gzip.compress(b"{}" * 1000)
+    (tmp_path / "m.jsonl.gz").write_bytes(whole[:10] + damage + whole[10 + len(damage) : -9])
     with pytest.raises(DataError, match="cannot read the transcripts"):
         read_transcripts(tmp_path / "m.jsonl.gz")
 
