@@ -80,6 +80,7 @@ def _written_beside(target: Path, overwrite: bool) -> Iterator[Path]:
             fix="name another output, or give --overwrite",
         )
     temporary = _hidden_sibling(target)
+    missing = [folder for folder in target.parents if not folder.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -93,6 +94,10 @@ def _written_beside(target: Path, overwrite: bool) -> Iterator[Path]:
         ) from error
     finally:
         _remove(temporary)
+        for folder in missing:
+            # It stays if something is in it: the output, or what somebody else put there.
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def check_writable(folder: Path) -> None:
@@ -140,7 +145,7 @@ def _concerns(error: OSError, temporary: Path, target: Path) -> bool:
 def replace_dir(temporary: Path, target: Path) -> None:
     """Rename ``temporary`` to ``target`` and remove the directory that was there before.
 
-    `os.replace` refuses that unless the older directory is empty.
+    `os.replace` refuses that unless the older directory is empty. Of a link, what it names stays.
     """
     retired = _hidden_sibling(target)
     with suppress(FileNotFoundError):
@@ -155,7 +160,7 @@ def replace_dir(temporary: Path, target: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         with suppress(OSError):

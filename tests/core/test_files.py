@@ -152,6 +152,26 @@ def test_an_input_that_cannot_be_read_is_not_blamed_on_the_output(tmp_path):
     assert _names(tmp_path) == []
 
 
+@pytest.mark.parametrize("writing", [atomic_file, atomic_dir])
+def test_a_failure_leaves_no_folder_that_was_made_on_the_way(tmp_path, writing):
+    (tmp_path / "there").mkdir()
+    with pytest.raises(RuntimeError):
+        _fail_halfway(writing(tmp_path / "there" / "new" / "newer" / "x"), RuntimeError("x"))
+    assert _names(tmp_path) == ["there"]
+    assert _names(tmp_path / "there") == []
+
+
+def test_a_link_to_a_directory_is_replaced_and_what_it_named_is_left_alone(tmp_path):
+    (tmp_path / "older").mkdir()
+    (tmp_path / "older" / "file").touch()
+    (tmp_path / "link").symlink_to("older")
+    with atomic_dir(tmp_path / "link", overwrite=True) as temporary:
+        (temporary / "new").touch()
+    assert _names(tmp_path) == ["link", "older"]
+    assert _names(tmp_path / "link") == ["new"]
+    assert _names(tmp_path / "older") == ["file"]
+
+
 @pytest.mark.parametrize(
     ("size", "text"),
     [
