@@ -72,8 +72,10 @@ def run_steps(
         started = time.perf_counter()
         try:
             returned = _named(kind, step.name, error, function, *arguments)
-        finally:
-            progress.finish()
+        except BaseException:
+            progress.abandon()
+            raise
+        progress.finish()
         seconds = time.perf_counter() - started
         report = returned if isinstance(returned, Mapping) else (reports or {}).get(step.name, {})
         results.append(StepResult(step.name, seconds, report))

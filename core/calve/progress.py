@@ -55,9 +55,11 @@ class _Lines:
         click.echo(f"{title} ...", err=True)
 
     def advance(self, amount: int = 1, note: str = "") -> None:
+        if self._title is None:
+            return
         self._done += amount
         now = time.monotonic()
-        if self._title is None or now - self._last_line < _SECONDS_BETWEEN_LINES:
+        if now - self._last_line < _SECONDS_BETWEEN_LINES:
             return
         self._last_line = now
         share = f"{self._done}"

@@ -26,6 +26,9 @@ class Recorder:
     def finish(self):
         self.calls.append("finish")
 
+    def abandon(self):
+        self.calls.append("abandon")
+
 
 @pytest.fixture
 def steps(monkeypatch):
@@ -61,12 +64,12 @@ def test_steps_run_in_order_with_the_same_arguments(steps, spec_class):
     assert all(result.seconds >= 0 for result in results)
 
 
-def test_progress_shows_each_step_and_is_finished_after_a_failure_too(steps):
+def test_progress_shows_each_step_and_does_not_call_done_what_failed(steps):
     progress = Recorder()
     specs = steps(StageSpec, fine=lambda: None, bad=lambda: _raise(ValueError("x")))
     with pytest.raises(DataError):
         run_steps(specs, error=DataError, progress=progress)
-    assert progress.calls == ["[1/2] fine: do fine", "finish", "[2/2] bad: do bad", "finish"]
+    assert progress.calls == ["[1/2] fine: do fine", "finish", "[2/2] bad: do bad", "abandon"]
 
 
 def test_a_failing_step_is_named_and_the_next_does_not_run(steps):
