@@ -14,6 +14,7 @@ import numpy as np
 
 from calve.bundle import GOLDEN_FILE, Bundle
 from calve.claims import claimed_clients
+from calve.discovery import describe
 from calve.errors import CalveError
 from calve.features import compute_fbank
 from calve.golden import Golden, pcm_samples
@@ -88,6 +89,9 @@ def _check(name: str, run: Callable[[], str]) -> Check:
         return Check(name, PASSED, run())
     except CalveError as error:
         return Check(name, FAILED, error.message)
+    # What is damaged, or a plugin, may fail in any way; the other checks go on.
+    except Exception as error:
+        return Check(name, FAILED, describe(error))
 
 
 def _files(bundle: Bundle) -> str:

@@ -111,6 +111,19 @@ def test_a_client_that_fails_is_a_failed_check(bundle_dir: Path):
     assert check.outcome == "failed"
 
 
+def test_whatever_else_goes_wrong_is_a_failed_check(
+    bundle_dir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    manifest = json.loads((bundle_dir / "bundle.json").read_text())
+    manifest["parity"] = {}
+    (bundle_dir / "bundle.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr("calve_ncnn.lint.lint", lambda *arguments: 1 / 0)
+    checks = outcomes(bundle_dir)
+    assert checks["golden"].outcome == "failed"
+    assert "'precision'" in checks["golden"].detail
+    assert checks["lint"] == Check("lint", "failed", "ZeroDivisionError: division by zero")
+
+
 def test_what_is_not_a_bundle_is_an_error(tmp_path: Path):
     with pytest.raises(BundleError, match="not a bundle"):
         outcomes(tmp_path)
