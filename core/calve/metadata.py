@@ -76,10 +76,14 @@ def write_metadata(bundle_dir: Path, changes: Mapping[str, int | str] | None = N
             where=bundle_dir,
             fix="give each value: --set KEY=VALUE",
         )
+    if manifest is None:
+        store.write(bundle_dir, table)
+        return table
+    before = record_files(bundle_dir)
     store.write(bundle_dir, table)
-    if manifest is not None:
-        records = record_files(bundle_dir)
-        write_manifest(bundle_dir, replace(manifest, metadata=table, files=records))
+    # What was damaged before must not pass for sound now, nor what others put there for ours.
+    written = dict(record_files(bundle_dir).items() - before.items())
+    write_manifest(bundle_dir, replace(manifest, metadata=table, files=manifest.files | written))
     return table
 
 

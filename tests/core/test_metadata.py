@@ -54,6 +54,17 @@ def test_write_stamps_what_the_recipe_calls_for_and_keeps_the_manifest_right(
     assert bundle.manifest.metadata == TABLE
 
 
+def test_write_leaves_alone_what_else_the_manifest_says_of_files(bundle_dir: Path) -> None:
+    (bundle_dir / "notes.txt").write_text("mine")
+    tokens = bundle_dir / "tokens.txt"
+    tokens.write_bytes(tokens.read_bytes().replace(b"word3", b"wordX"))
+    write_metadata(bundle_dir, {"encoder_dim": 7})
+    bundle = Bundle.open(bundle_dir)
+    assert "notes.txt" not in bundle.manifest.files
+    with pytest.raises(BundleError, match=r"changed since the export: tokens\.txt\n"):
+        bundle.verify_files()
+
+
 def test_a_foreign_bundle_is_stamped_with_what_its_layers_tell(foreign_dir: Path) -> None:
     assert read_metadata(foreign_dir) is None
     found = json.loads(run(lint, foreign_dir, "--runtime", "sherpa-ncnn", "--json").stdout)
