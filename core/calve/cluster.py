@@ -45,13 +45,14 @@ def cluster_executor(scheduler: str) -> Iterator[tuple[Executor, int]]:
     with client:
         try:
             client.wait_for_workers(1, timeout=_SECONDS_FOR_A_WORKER)
-            yield client.get_executor(pure=False), sum(client.nthreads().values())
         except TimeoutError as error:
             raise CalveError(
                 "the Dask cluster has no workers",
                 where=f"--dask {scheduler}",
                 fix=f"start some with `dask worker {scheduler}`",
             ) from error
+        try:
+            yield client.get_executor(pure=False), sum(client.nthreads().values())
         except KilledWorker as error:
             raise CalveError(
                 f"a task was given up, because every worker that took it was lost: {error}",

@@ -26,6 +26,10 @@ def process_of(_: int) -> int:
     return os.getpid()
 
 
+def run_out_of_time(_: int) -> None:
+    raise TimeoutError("the disk does not answer")
+
+
 def fail(item: int) -> int:
     if item == 3:
         raise DataError("three is too many", where="item 3", fix="count to two")
@@ -84,6 +88,14 @@ def test_a_cluster_without_workers_is_one_clear_error(monkeypatch) -> None:
         pytest.raises(CalveError, match="has no workers"),
     ):
         list(ordered_map(process_of, [0], jobs=1, dask=cluster.scheduler_address))
+
+
+def test_a_task_that_runs_out_of_time_is_not_a_cluster_without_workers() -> None:
+    with (
+        LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        pytest.raises(TimeoutError, match="the disk does not answer"),
+    ):
+        list(ordered_map(run_out_of_time, [0], jobs=1, dask=cluster.scheduler_address))
 
 
 def test_without_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
