@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from calve.config import ConfigField, fields_help, option_name, resolve
-from calve.errors import ConfigError
+from calve.errors import ConfigError, PluginError
 from calve.protocols import Search, Session
 from calve.registry import registry
 from calve.searching import DEFAULT_SEARCH, make_search
@@ -148,8 +149,10 @@ def _check(method: Method) -> None:
 
 
 def _methods_with(option: str) -> list[str]:
-    return [
-        search.name
-        for search in registry().searches
-        if option in {one.name for one in fields(search.options.load())}
-    ]
+    """The methods that have an option, as far as their options can be imported."""
+    names = []
+    for search in registry().searches:
+        with suppress(PluginError):
+            if option in {one.name for one in fields(search.options.load())}:
+                names.append(search.name)
+    return names

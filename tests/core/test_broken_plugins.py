@@ -125,6 +125,16 @@ def test_what_a_plugin_registers_beside_its_broken_hook_stays(run_calve):
     assert "survivor" in run_calve("--help", fakes=("hook_error",)).stdout
 
 
+def test_options_that_cannot_be_imported_cost_a_line_and_nothing_else(run_calve):
+    result = run_calve("transcribe", "--help", fakes=("dangling_reference",))
+    assert result.returncode == 0
+    said = {line.partition(": cannot load")[0] for line in result.stderr.splitlines()}
+    assert said == {
+        "calve: options of decoding method 'dangling_search'",
+        "calve: options of encoder 'dangling'",
+    }
+
+
 def test_a_malformed_file_of_a_package_that_is_no_plugin_is_none_of_our_business(run_calve):
     result = run_calve("--help", fakes=("unrelated_malformed", "working"))
     assert (result.returncode, result.stderr) == (0, "")

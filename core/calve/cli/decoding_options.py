@@ -19,6 +19,7 @@ from calve.cli.options import (
     dataclass_options,
     decorated,
     json_option,
+    loadable_options,
     recipe_options,
     strict_option,
 )
@@ -190,7 +191,8 @@ def _search_options(metavar: str, help_text: str) -> tuple[Decorator, ...]:
         metavar=metavar,
         help=help_text.format(known),
     )
-    classes = [spec.options.load() for spec in registry().searches]
+    options = {spec.name: spec.options for spec in registry().searches}
+    classes = loadable_options("decoding method", options)
     return names, dataclass_options(*classes, key="search")
 
 

@@ -35,7 +35,7 @@ __all__ = ["export", "print_summary"]
 
 def _export_command(recipe: RecipeSpec) -> click.Command:
     formats = registry().exporters
-    format_options = loadable_options(formats)
+    format_options = loadable_options("format", {one.format: one.options for one in formats})
 
     @click.command(recipe.name, help=f"Export a checkpoint of {recipe.name}: {recipe.summary}.")
     @checkpoint_options

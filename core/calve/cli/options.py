@@ -16,7 +16,7 @@ from click.core import ParameterSource
 from calve.config import ConfigField, fields_help, load_toml, parse_text, value_text
 from calve.errors import PluginError
 from calve.registry import registry
-from calve.specs import ExporterSpec, QuantizerSpec, RecipeSpec
+from calve.specs import LazyRef, RecipeSpec
 
 __all__ = [
     "BOOLEAN",
@@ -175,19 +175,23 @@ def _given(kwargs: dict[str, Any], key: str, fields: Mapping[str, ConfigField]) 
     return given
 
 
-def loadable_options(specs: Iterable[ExporterSpec | QuantizerSpec]) -> list[type]:
-    """The options dataclasses of export formats or quantisers.
+def loadable_options(kind: str, options: Mapping[str, LazyRef | None]) -> list[type]:
+    """The options dataclasses of all that is registered of a kind.
 
     One that cannot be imported costs a line: a command that offers the options of all must not
     fail for one that nobody asked for.
+
+    Args:
+      kind: What it is, for the line: "format", "encoder".
+      options: By name; None for what has no options.
     """
     classes = []
-    for spec in specs:
+    for name, reference in options.items():
         try:
-            if spec.options is not None:
-                classes.append(spec.options.load())
+            if reference is not None:
+                classes.append(reference.load())
         except PluginError as error:
-            click.echo(f"calve: options of format {spec.format!r}: {error.what}", err=True)
+            click.echo(f"calve: options of {kind} {name!r}: {error.what}", err=True)
     return classes
 
 
@@ -219,15 +223,9 @@ def recipe_options(recipe: RecipeSpec) -> Decorator:
 def encoder_options(function: Function) -> Function:
     """The options of all encoders together, as the argument ``encoder``.
 
-    For a command that knows the recipe only when it runs. An encoder that cannot be imported
-    costs a line, as in `loadable_options`.
+    For a command that knows the recipe only when it runs.
     """
-    classes = []
-    for spec in registry().encoders:
-        try:
-            classes.append(spec.config.load())
-        except PluginError as error:
-            click.echo(f"calve: options of encoder {spec.name!r}: {error.what}", err=True)
+    classes = loadable_options("encoder", {one.name: one.config for one in registry().encoders})
     return dataclass_options(*classes, key="encoder")(function)
 
 

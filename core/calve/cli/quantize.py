@@ -19,12 +19,18 @@ from calve.registry import registry
 __all__ = ["quantize"]
 
 
+def _all_options() -> list[type]:
+    quantizers = registry().quantizers
+    options = {f"{one.scheme} of {one.format}": one.options for one in quantizers}
+    return loadable_options("scheme", options)
+
+
 @click.command("quantize")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Bundle to create.")
 @click.option("--scheme", default="int8", show_default=True, help="A registered scheme.")
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
-@dataclass_options(*loadable_options(registry().quantizers))
+@dataclass_options(*_all_options())
 @json_option
 def quantize(
     bundle: Path,

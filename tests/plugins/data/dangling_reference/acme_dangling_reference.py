@@ -1,4 +1,4 @@
-from calve.api import EncoderSpec, LazyRef, hookimpl
+from calve.api import EncoderSpec, LazyRef, SearchSpec, hookimpl
 
 _NOWHERE = LazyRef("acme_dangling_reference:no_such_thing")
 
@@ -6,6 +6,11 @@ _NOWHERE = LazyRef("acme_dangling_reference:no_such_thing")
 @hookimpl
 def calve_register_encoders():
     yield EncoderSpec("dangling", _NOWHERE, _NOWHERE, _NOWHERE, (), "refers to nothing")
+
+
+@hookimpl
+def calve_register_decoders():
+    yield SearchSpec("dangling_search", _NOWHERE, _NOWHERE, "refers to nothing")
 
 
 def calve_register_commands():
