@@ -136,7 +136,7 @@ class ModelBuilder:
             table: {
                 field.name: entries[field.name]
                 for field in fields(cls)
-                if isinstance(entries.get(field.name), (bool, int, float, str))
+                if isinstance(entries.get(field.name), (bool, int, float, str, list, tuple))
             }
             for table, cls in self.config_classes.items()
         }
@@ -254,7 +254,7 @@ def _infer(builder: ModelBuilder, shapes: Shapes, source: str) -> dict[str, dict
 
 def _check_agreement(options: Mapping[str, Any], inferred: Mapping[str, Any], source: str) -> None:
     for name, value in options.items():
-        if name in inferred and value != inferred[name]:
+        if name in inferred and _comparable(value) != _comparable(inferred[name]):
             flag = option_name(name)
             raise ConfigError(
                 f"{flag} {value_text(value)} contradicts the checkpoint, where it is "
@@ -262,6 +262,11 @@ def _check_agreement(options: Mapping[str, Any], inferred: Mapping[str, Any], so
                 where=source,
                 fix=f"leave out {flag}: it is read from the checkpoint",
             )
+
+
+def _comparable(value: Any) -> Any:
+    """What was a tuple is a list in a checkpoint, whose parameters are written as JSON has them."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _with_weights(

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import calve
 from calve.bundle import Bundle, read_manifest, tail_padding
 from calve.checkpoint import CheckpointChoice, checkpoint_files
+from calve.config import value_text
 from calve.discovery import load_driver
 from calve.errors import DataError
 from calve.exporting import builtin_symbols, model_symbols
@@ -151,7 +152,10 @@ class Model:
         return {
             "calve": calve.__version__,
             "recipe": self.recipe,
-            "overrides": {table: dict(options) for table, options in self.overrides.items()},
+            "overrides": {
+                table: {name: value_text(value) for name, value in options.items()}
+                for table, options in self.overrides.items()
+            },
             "use_averaged_model": bool(self.checkpoint.use_averaged_model),
             "files": [file_stamp(path) for path in files],
         }

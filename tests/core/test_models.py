@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,16 @@ import torch
 
 import calve
 from calve.checkpoint import CheckpointChoice
+from calve.config import resolve
 from calve.errors import CheckpointError, ConfigError, PluginError
-from calve.models import ModelBuilder, load, load_model, parameter_counts, recipe_of
+from calve.models import (
+    ModelBuilder,
+    _check_agreement,
+    load,
+    load_model,
+    parameter_counts,
+    recipe_of,
+)
 
 RECIPE = "lstm_transducer_stateless2"
 
@@ -76,6 +85,22 @@ def test_it_is_calves_python_interface(checkpoint: Path) -> None:
     assert calve.load_model is load_model
     model = calve.load_model(RECIPE, str(checkpoint), num_encoder_layers=3, vocab_size=30)
     assert all(hasattr(model, name) for name in ("encoder", "decoder", "joiner"))
+
+
+def test_options_that_are_lists_are_read_from_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True)
+    class Config:
+        channels: tuple[int, ...] = field(default=(8, 32), metadata={"fixed": True})
+
+    builder = ModelBuilder(RECIPE)
+    monkeypatch.setitem(builder.config_classes, "encoder", Config)
+    # Training writes parameters as JSON has them.
+    saved = builder.saved({"channels": [4, 16], "vocab_size": 30})
+    assert resolve(Config, saved["encoder"]) == Config((4, 16))
+    fixed = builder.fixed(saved)["encoder"]
+    _check_agreement({"channels": (4, 16)}, fixed, "x.pt")
+    with pytest.raises(ConfigError, match=r"--channels 4,8 contradicts the checkpoint.* 4,16"):
+        _check_agreement({"channels": (4, 8)}, fixed, "x.pt")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 
 from calve import sources
 from calve.audio import Audio
-from calve.sources import Split
+from calve.checkpoint import CheckpointChoice
+from calve.sources import Model, Split
 from calve.utterances import Utterance
 
 
@@ -32,3 +34,14 @@ def test_a_split_reads_its_manifests_once_in_each_process(
     assert elsewhere == split
     assert [one.name for one in elsewhere.utterances()] == ["a"]
     assert len(asked) == 2
+
+
+def test_a_fingerprint_is_the_same_after_it_was_written_to_a_file(tmp_path: Path):
+    (tmp_path / "epoch-1.pt").touch()
+    options = {"num_layers": (2, 4), "cache": Path("cache"), "causal": True, "limit": None}
+    choice = CheckpointChoice(exp_dir=tmp_path, epoch=1)
+    fingerprint = Model("acme", choice, {"encoder": options}).fingerprint()
+    assert json.loads(json.dumps(fingerprint)) == fingerprint
+    for name, other in (("num_layers", (2, 5)), ("causal", False), ("limit", 3)):
+        changed = Model("acme", choice, {"encoder": {**options, name: other}})
+        assert changed.fingerprint() != fingerprint
