@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -92,10 +93,17 @@ def _plugin_commands() -> dict[str, CommandSpec]:
     return {spec.name: spec for spec in build_registry().commands}
 
 
+@dataclass
 class _Settings:
-    """What the group's own options set, read again when an error is reported."""
+    """What every command may ask its context for, and what is read again to report an error.
 
-    debug = False
+    Attributes:
+      arguments: All that ``calve`` was called with.
+      debug: Whether tracebacks are shown.
+    """
+
+    arguments: list[str]
+    debug: bool = False
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -109,7 +117,8 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
 def _disable_plugins(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
         # In the environment, so that child processes do the same.
-        os.environ["CALVE_DISABLE_PLUGINS"] = "all"
+        disabled = os.environ.get("CALVE_DISABLE_PLUGINS", "")
+        os.environ["CALVE_DISABLE_PLUGINS"] = f"{disabled},all"
 
 
 @click.group(cls=_Calve, context_settings={"help_option_names": ["-h", "--help"]})
@@ -148,10 +157,10 @@ def _refuse_broken_plugins_if_strict() -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the ``calve`` command and return its exit code; everything raised is reported."""
-    settings = _Settings()
+    settings = _Settings(list(sys.argv[1:] if arguments is None else arguments))
     try:
         exit_code = calve_command.main(
-            args=None if arguments is None else list(arguments),
+            args=settings.arguments,
             prog_name="calve",
             standalone_mode=False,
             obj=settings,

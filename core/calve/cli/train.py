@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,9 @@ def _train_command(recipe: RecipeSpec) -> click.Command:
     )
     @dataclass_options(*classes, key="training", defaults=defaults)
     @recipe_options(recipe)
+    @click.pass_context
     def command(
+        ctx: click.Context,
         corpus: str,
         data_dir: Path,
         exp_dir: Path,
@@ -65,7 +66,7 @@ def _train_command(recipe: RecipeSpec) -> click.Command:
         )
         world_size = configuration["training"].world_size
         if world_size > 1 and not is_launched():
-            launch(sys.argv[1:], world_size)
+            launch(ctx.obj.arguments, world_size)
         else:
             _train(recipe, dataset, data_dir, exp_dir, configuration)
 
@@ -91,6 +92,11 @@ def _resolve(
             f"the configuration has a table {sorted(unknown)[0]!r}",
             fix=f"it may have {', '.join(options)}",
         )
+    for name, table in config.items():
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"the configuration's {name!r} is not a table", fix=f"begin one with [{name}]"
+            )
     builder = ModelBuilder(recipe.name)
     tables = {name: {**config.get(name, {}), **given} for name, given in options.items()}
     training = {**load_toml(recipe.defaults).get("training", {}), **tables["training"]}

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from calve.cli import run as run_calve
 from calve.cli.train import train
 from calve.config import resolve
 from calve.loading import WHOLE, LoaderOptions, Share
@@ -153,6 +154,7 @@ def test_a_configuration_file_wins_over_defaults_and_options_over_it(
     [
         ("[trainign]\nseed = 1\n", "a table 'trainign'"),
         ("[training]\nsede = 1\n", "did you mean 'seed'"),
+        ("encoder = 12\n", "'encoder' is not a table"),
     ],
 )
 def test_a_configuration_file_with_an_unknown_name_is_an_error(
@@ -183,7 +185,7 @@ def test_a_world_size_starts_that_many_processes_with_the_same_arguments(
 ) -> None:
     launched: list[tuple[list[str], int]] = []
     monkeypatch.setattr("calve.cli.train.launch", lambda *given: launched.append(given))
-    monkeypatch.setattr("sys.argv", ["calve", "train", *map(str, small)])
-    assert run(*small, "--world-size", 4).exit_code == 0
-    assert launched == [(["train", *map(str, small)], 4)]
+    arguments = ["--debug", "train", *map(str, small), "--world-size", "4"]
+    assert run_calve(arguments) == 0
+    assert launched == [(arguments, 4)]
     assert recorded.runs == []
