@@ -311,6 +311,12 @@ class TestDisabling:
         assert "hello" not in result.stdout.split("Commands:")[1]
         assert run_calve("--no-plugins", "hello", fakes=("working",)).returncode == 2
 
+    def test_no_plugins_adds_to_those_that_are_disabled_already(self, run_calve):
+        env = {"CALVE_DISABLE_PLUGINS": "onnx"}
+        shown = run_calve("--no-plugins", "plugins", "list", "--json", fakes=("working",), env=env)
+        status = {one["name"]: one["status"] for one in json.loads(shown.stdout)}
+        assert (status["acme"], status["onnx"], status["ncnn"]) == ("disabled", "disabled", "ok")
+
     @pytest.mark.parametrize(
         "env", [{"CALVE_DISABLE_PLUGINS": "all"}, {"CALVE_ALLOW_PLUGINS": "other"}]
     )
