@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from calve.features import PADDING
 from calve.geometry import StreamingGeometry
+from calve.states import stream_axis
 from calve.testing.checks import check_close, names_of, require
 from calve.testing.tensors import features, lengths, run, stream
 
@@ -118,9 +119,10 @@ class ComputationChecks:
             alone, own = stream(encoder, batch[row : row + 1], geometry)
             self._compare(together[row], alone[0], "a stream in a batch")
             for name, state in states.items():
+                axis = stream_axis(encoder.state_batch_axis, name)
                 self._compare(
-                    state.select(encoder.state_batch_axis, row),
-                    own[name].select(encoder.state_batch_axis, 0),
+                    state.select(axis, row),
+                    own[name].select(axis, 0),
                     f"the state {name!r} of a stream in a batch",
                 )
 
@@ -255,8 +257,8 @@ class ComputationChecks:
     ) -> None:
         import torch
 
-        axis: int = encoder.state_batch_axis
         for name, state in states.items():
+            axis = stream_axis(encoder.state_batch_axis, name)
             require(
                 state.dtype == torch.float32,
                 f"the state {name!r} is {state.dtype}: runtimes carry float32",

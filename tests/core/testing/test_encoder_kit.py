@@ -72,6 +72,19 @@ def after_building(change: Callable[[Any], None]) -> Callable[..., Any]:
     return build
 
 
+@after_building
+def an_axis_for_each_state(encoder):
+    zeros = encoder.init_states
+    encoder.state_batch_axis = {"hidden": 1, "processed": 0}
+    encoder.init_states = lambda size: zeros(size) | {"processed": zeros(size)["processed"].T}
+
+
+def test_states_may_count_streams_on_different_axes(replaced: Replaced, failures: Failures) -> None:
+    build = LazyRef(f"{__name__}:an_axis_for_each_state")
+    replaced(registry().encoders, "sound", build=build)
+    assert failures(QuickConformance) == {}
+
+
 # Builders of broken encoders.
 
 
