@@ -95,11 +95,16 @@ def infer_table(param: ParamFile) -> dict[str, int | str] | None:
     """What SherpaMetaData must say about an encoder, judged by its layers.
 
     Returns:
-      None if this is no LSTM transducer encoder, or its layers differ from one another.
+      None if this is no LSTM transducer encoder, its layers differ from one another, or a size is
+      no whole number.
     """
-    sizes = {
-        (layer.integer(0), layer.integer(3, layer.integer(0))) for layer in param.of_type("LSTM")
-    }
+    try:
+        sizes = {
+            (layer.integer(0), layer.integer(3, layer.integer(0)))
+            for layer in param.of_type("LSTM")
+        }
+    except ValueError:
+        return None
     if len(sizes) != 1:
         return None
     encoder_dim, rnn_hidden_size = sizes.pop()

@@ -61,6 +61,7 @@ BREAKS: dict[str, tuple[Break, str]] = {
     "metadata renamed": (edit("encoder", "sherpa_meta_data1", "sherpa_meta"), "metadata-layer"),
     "dimension halved": (edit("encoder", " 2=32 3=48$", " 2=16 3=48"), "metadata-mismatch"),
     "hidden size wrong": (edit("encoder", " 2=32 3=48$", " 2=32 3=96"), "metadata-mismatch"),
+    "size no integer": (edit("encoder", r"^(LSTM .*) 0=32 ", r"\1 0=3.2 "), "bin-size"),
     "layers wrong": (edit("encoder", " 0=3 1=3 2", " 0=3 1=12 2"), "metadata-mismatch"),
     "other architecture": (edit("encoder", " 0=3 1=3 2", " 0=1 1=3 2"), "metadata-mismatch"),
     "foreign operator": (edit("decoder", "^Permute ", "aten::permute "), "operator"),
