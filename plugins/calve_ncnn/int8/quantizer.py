@@ -215,7 +215,7 @@ def _notes(
             f"the input ranges of {layers} come from the {ranges.report.audio_seconds:.1f} s "
             "recording in the bundle; --calibration takes more"
         )
-    if judgement.variants and options.judged_on == options.calibration:
+    if judgement.variants and options.calibration and options.judged_on == options.calibration:
         yield "the error rate is that of the calibration recordings; --evaluation takes others"
     if not any(plan.int8 for plan in plans):
         yield "the accuracy gate left no layer to int8: the result is an fp16 bundle"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,17 @@ def test_the_calibration_recordings_are_judged_on_if_no_others_are_named(
     assert report["measure"] == "WER"
     assert [one["name"] for one in report["frontier"]] == ["int8"]
     assert "that of the calibration recordings" in captured.err
+
+
+def test_recordings_beside_a_reference_are_not_taken_for_those_of_a_calibration(
+    golden_bundle: Bundle, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "spoken").mkdir()
+    shutil.copy(DEMO / "flite-kal.wav", tmp_path / "spoken")
+    reference = tmp_path / "spoken" / "transcripts.txt"
+    reference.write_text("flite-kal\tone two three\n")
+    arguments = ["--output", tmp_path / "out", "--reference", reference, "--json"]
+    assert quantize(golden_bundle.path, *arguments) == 0
+    captured = capfd.readouterr()
+    assert json.loads(captured.out)["measure"] == "WER"
+    assert "calibration recordings" not in captured.err
