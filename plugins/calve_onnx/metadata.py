@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from calve.api import PluginError
+from calve.api import BundleError, PluginError
 from calve.files import atomic_file
 from calve_onnx.layout import find_network
 from calve_onnx.network import Network
@@ -42,16 +42,30 @@ def stamp(path: Path, table: Mapping[str, int | str]) -> None:
 
     Raises:
       PluginError: if the package onnx, which only writing needs, is not installed.
+      BundleError: if the file holds no network.
     """
     try:
         import onnx
+        from google.protobuf.message import DecodeError
     except ImportError as error:
         raise PluginError("onnx is not installed", fix="pip install 'calve[onnx]'") from error
-    model = onnx.load(path)
+    try:
+        model = onnx.load(path)
+    except DecodeError as error:
+        raise _damaged(path) from error
+    # To protobuf, an empty file is a model without anything in it.
+    if not model.graph.node:
+        raise _damaged(path)
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {key: str(value) for key, value in table.items()})
     with atomic_file(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
+
+
+def _damaged(path: Path) -> BundleError:
+    return BundleError(
+        "the file holds no ONNX network", where=path, fix="copy or export the bundle again"
+    )
 
 
 def _value(text: str) -> int | str:

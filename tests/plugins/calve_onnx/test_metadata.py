@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calve.api import PluginError
+from calve.api import BundleError, PluginError
 from calve.bundle import Bundle
 from calve.metadata import bundle_exporter, read_metadata, write_metadata
 from calve_onnx.layout import find_network
@@ -40,6 +40,15 @@ def test_a_longer_step_can_be_stamped_for_sherpa_onnx(broken_dir: Path) -> None:
     assert read_metadata(broken_dir) == table
     assert (table["T"], table["d_model"]) == (37, 32)
     Bundle.open(broken_dir).verify_files()
+
+
+@pytest.mark.parametrize("content", [b"", b"no network"])
+def test_a_damaged_encoder_is_not_stamped(broken_dir: Path, content: bytes) -> None:
+    path = find_network(broken_dir, "encoder")
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=path.name):
+        write_metadata(broken_dir)
+    assert path.read_bytes() == content
 
 
 def test_a_foreign_directory_is_recognised_by_its_encoder(broken_dir: Path, tmp_path: Path) -> None:
