@@ -133,7 +133,7 @@ def read_tensors(
     tensors: list[WeightTensor] = []
     offset = 0
     for layer in param.layers:
-        for spec in tensor_specs(layer):
+        for spec in _specs(param, layer):
             tensor = _locate(layer, spec, data, offset, path)
             tensors.append(tensor)
             offset = tensor.offset + -(-tensor.nbytes // 4) * 4
@@ -144,6 +144,15 @@ def read_tensors(
             fix="put the .param and .bin files of one conversion together",
         )
     return tensors
+
+
+def _specs(param: ParamFile, layer: Layer) -> list[TensorSpec]:
+    """As `tensor_specs`, whose errors do not know the file."""
+    try:
+        return tensor_specs(layer)
+    except BundleError as error:
+        where = f"{param.path}, {error.where}"
+        raise BundleError(error.what, where=where, fix=error.fix) from error
 
 
 def _locate(
