@@ -104,7 +104,7 @@ def _lint(bundle: Bundle, exporter: ExporterSpec) -> str:
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
         raise CalveError("\n".join(f"{one.where}: {one.what}; {one.fix}" for one in errors))
-    return f"{len(findings)} warnings" if findings else "nothing found"
+    return f"warnings: {len(findings)}" if findings else "nothing found"
 
 
 def _features(bundle: Bundle) -> str:

@@ -38,6 +38,6 @@ def lint(ctx: click.Context, bundle: Path, runtime: str | None, as_json: bool) -
         for finding in findings:
             click.echo(f"{finding.severity}: {finding.what} [{finding.code}]")
             click.echo(f"  where: {finding.where}\n  fix:   {finding.fix}")
-        click.echo(f"{counts['error']} errors, {counts['warning']} warnings", err=bool(findings))
+        click.echo(f"errors: {counts['error']}, warnings: {counts['warning']}", err=bool(findings))
     if counts["error"]:
         ctx.exit(1)
