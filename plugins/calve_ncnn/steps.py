@@ -92,12 +92,7 @@ def stamp_metadata(workspace: ExportWorkspace) -> None:
 
 def check_lint(workspace: ExportWorkspace) -> None:
     """Look for anything that ncnn or sherpa-ncnn would crash on, before running it."""
-    findings = lint(workspace.folder, None)
-    errors = [finding for finding in findings if finding.severity == "error"]
-    if errors:
-        listed = "\n".join(f"    {one.code}: {one.what} ({one.fix})" for one in errors)
-        raise ExportError(f"the converted networks are not sound:\n{listed}")
-    workspace.report["lint"] = [f"{finding.code}: {finding.what}" for finding in findings]
+    workspace.report_findings(lint(workspace.folder))
 
 
 def check_loading(workspace: ExportWorkspace) -> None:

@@ -59,12 +59,7 @@ def stamp_metadata(workspace: ExportWorkspace) -> None:
 
 def check_lint(workspace: ExportWorkspace) -> None:
     """Look for anything that a runtime would refuse or misread."""
-    findings = lint(workspace.folder, None)
-    errors = [finding for finding in findings if finding.severity == "error"]
-    if errors:
-        listed = "\n".join(f"    {one.code}: {one.what} ({one.fix})" for one in errors)
-        raise ExportError(f"the exported networks are not sound:\n{listed}")
-    workspace.report["lint"] = [f"{finding.code}: {finding.what}" for finding in findings]
+    workspace.report_findings(lint(workspace.folder))
 
 
 def _export(view: NetworkView, opset: int) -> bytes:

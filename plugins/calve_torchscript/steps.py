@@ -88,10 +88,7 @@ def write_model(workspace: ExportWorkspace) -> None:
 
 def check_lint(workspace: ExportWorkspace) -> None:
     """Look for anything that sherpa calls and the networks do not have."""
-    findings = [one for one in lint(workspace.folder) if one.severity == "error"]
-    if findings:
-        listed = "\n".join(f"    {one.code}: {one.what} ({one.fix})" for one in findings)
-        raise ExportError(f"the compiled networks are not sound:\n{listed}")
+    workspace.report_findings(lint(workspace.folder))
 
 
 def _scratch(workspace: ExportWorkspace, network: str) -> Path:

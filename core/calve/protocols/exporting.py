@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from calve.errors import ExportError
 from calve.geometry import StreamingGeometry
 
 if TYPE_CHECKING:
@@ -72,6 +73,18 @@ class ExportWorkspace:
           ConfigError: if the encoder cannot stream.
         """
         return self.device_form(self.model.encoder)
+
+    def report_findings(self, findings: Sequence[Finding]) -> None:
+        """Report what lint warns of in the networks that were written, as the step "lint".
+
+        Raises:
+          ExportError: if it found errors; lists them.
+        """
+        errors = [finding for finding in findings if finding.severity == "error"]
+        if errors:
+            listed = "\n".join(f"    {one.code}: {one.what} ({one.fix})" for one in errors)
+            raise ExportError(f"the exported networks are not sound:\n{listed}")
+        self.report["lint"] = [f"{finding.code}: {finding.what}" for finding in findings]
 
 
 class ExportStep(Protocol):
