@@ -31,8 +31,7 @@ class Client:
     Attributes:
       name: Name of the distribution, and of calve's extra that installs it.
       module: What it is imported as.
-      child: Module run as the child process. It reads a JSON task from stdin and writes one JSON
-        line per recording to stdout, with the fields of `ClientResult` but ``path``.
+      child: Module run as the child process, by means of `calve.client_child`.
     """
 
     name: str

@@ -1,20 +1,16 @@
-"""The child that runs sherpa-onnx: a JSON task on stdin, a JSON line per recording on stdout.
-
-The task is ``{"networks": {name: str}, "tokens": str, "paths": [str], "num_threads": int,
-"tail_seconds": float}``, a line has the fields of `calve.protocols.ClientResult` but ``path``.
-"""
+"""The child that runs sherpa-onnx; its task has the entries ``networks`` (by name), ``tokens``."""
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from calve.audio import read_audio
+from calve.client_child import run_client
 
 __all__ = ["main"]
 
@@ -28,25 +24,16 @@ def main() -> int:
     """Do what stdin says; the exit code."""
     import sherpa_onnx
 
-    task = json.load(sys.stdin)
-    # sherpa-onnx's C++ may write to stdout; only our lines belong there.
-    results = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    def load(task: Mapping[str, Any]) -> Any:
+        return sherpa_onnx.OnlineRecognizer.from_transducer(
+            tokens=task["tokens"],
+            num_threads=task["num_threads"],
+            sample_rate=_SAMPLE_RATE,
+            decoding_method="greedy_search",
+            **task["networks"],
+        )
 
-    start = time.perf_counter()
-    recognizer = sherpa_onnx.OnlineRecognizer.from_transducer(
-        tokens=task["tokens"],
-        num_threads=task["num_threads"],
-        sample_rate=_SAMPLE_RATE,
-        decoding_method="greedy_search",
-        **task["networks"],
-    )
-    load_seconds = time.perf_counter() - start
-    for path in task["paths"]:
-        result = _transcribe(recognizer, path, task["tail_seconds"])
-        results.write(json.dumps({**result, "load_seconds": load_seconds}) + "\n")
-        results.flush()
-    return 0
+    return run_client(load, _transcribe)
 
 
 def _transcribe(recognizer: Any, path: str, tail_seconds: float) -> dict[str, Any]:
