@@ -65,6 +65,10 @@ def read_audio(path: str | PathLike[str], sample_rate: int = 16000) -> Audio:
     if stored_rate != sample_rate:
         samples = soxr.resample(samples, stored_rate, sample_rate)
         notes.append(f"resampled from {stored_rate} Hz to {sample_rate} Hz")
+    if not len(samples):
+        raise AudioError(
+            f"the recording lasts less than one sample at {sample_rate} Hz", where=path
+        )
     return Audio(
         samples=np.ascontiguousarray(samples, dtype=np.float32),
         sample_rate=sample_rate,

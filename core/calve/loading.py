@@ -72,7 +72,7 @@ class LoaderOptions:
     )
 
     def __post_init__(self) -> None:
-        if self.max_duration <= 0:
+        if not self.max_duration > 0:  # NaN neither
             raise ConfigError(f"max_duration is {self.max_duration}; it must be positive")
         if not 0 <= self.shortest_utterance <= (self.longest_utterance or math.inf):
             raise ConfigError(

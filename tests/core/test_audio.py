@@ -98,6 +98,11 @@ def test_an_empty_recording_is_an_error(written) -> None:
         read_audio(written("a.wav", np.zeros(0, dtype=np.float32)))
 
 
+def test_a_recording_of_less_than_one_sample_at_the_wanted_rate_is_an_error(written) -> None:
+    with pytest.raises(AudioError, match="less than one sample at 16000 Hz"):
+        read_audio(written("a.wav", tone(1 / 48000, 48000), 48000))
+
+
 def test_nan_samples_are_an_error(written) -> None:
     samples = tone(0.1, 16000)
     samples[7] = np.nan

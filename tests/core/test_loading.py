@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from calve.api import ConfigError
@@ -7,7 +9,13 @@ from calve.loading import LoaderOptions, Share
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("max_duration", 0.0), ("num_buckets", 1), ("num_workers", -1)]
+    ("field", "value"),
+    [
+        ("max_duration", 0.0),
+        ("max_duration", math.nan),
+        ("num_buckets", 1),
+        ("num_workers", -1),
+    ],
 )
 def test_impossible_options_are_named(field: str, value: float) -> None:
     with pytest.raises(ConfigError, match=field):
