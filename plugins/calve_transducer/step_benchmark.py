@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from calve.api import ConfigError
 from calve.discovery import load_driver
 from calve.features import compute_fbank
 from calve.loading import WHOLE
@@ -20,7 +21,7 @@ from calve.protocols import Batch, Progress
 from calve_transducer.processes import Processes
 from calve_transducer.training_config import TrainingConfig
 from calve_transducer.training_state import TrainingState
-from calve_transducer.training_step import TrainingStep
+from calve_transducer.training_step import BadBatchError, TrainingStep
 
 __all__ = ["PARTS", "Noise", "StepTimes", "benchmark_step"]
 
@@ -137,7 +138,7 @@ def benchmark_step(
         started = time.process_time()
         batch = next(batches)
         watch.mark("data")
-        step(batch)
+        _train(step, batch)
         watch.mark("optimiser")
         measured.append(watch.seconds)
         processor.append(time.process_time() - started)
@@ -146,6 +147,17 @@ def benchmark_step(
     fastest = min(measured[1:], key=lambda parts: sum(parts.values()))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return StepTimes(fastest, sum(fastest.values()), min(processor[1:]), parameters)
+
+
+def _train(step: TrainingStep, batch: Batch) -> None:
+    try:
+        step(batch)
+    except BadBatchError as error:
+        raise ConfigError(
+            f"the noise cannot be trained on: {error}",
+            where="--seconds, --symbols",
+            fix="give longer utterances, or fewer symbols",
+        ) from error
 
 
 class _Stopwatch:

@@ -43,6 +43,13 @@ def test_the_parts_of_a_step_add_up() -> None:
     assert found["processor"] > 0
 
 
+@pytest.mark.parametrize("impossible", [("--symbols", "100"), ("--seconds", "0.01")])
+def test_utterances_that_cannot_be_trained_on_are_an_error(impossible: tuple[str, ...]) -> None:
+    result = run(*SMALL, *impossible)
+    assert result.exit_code == 2
+    assert "cannot be trained on" in result.output
+
+
 def test_a_larger_encoder_takes_a_larger_share() -> None:
     shares = []
     for layers in ("1", "6"):
