@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from calve.cli.options import RecipeGroup, json_option, recipe_options
+from calve.cli.options import (
+    RecipeGroup,
+    json_option,
+    num_threads_option,
+    recipe_options,
+    runs_option,
+)
 from calve.cli.output import print_json, print_table
 from calve.progress import console_progress
 from calve.specs import RecipeSpec
 
-if TYPE_CHECKING:
-    from calve_transducer.fsa_benchmark import FsaRow
-    from calve_transducer.search_benchmark import SearchRow
-    from calve_transducer.streaming_benchmark import StreamingRow
-
 __all__ = ["bench_loss", "bench_search", "bench_streaming", "bench_training", "plot"]
+
+
+Columns = dict[str, Callable[[Any], object]]
+"""What a table shows of a row, by heading."""
 
 
 @click.command("bench-loss")
@@ -39,8 +44,8 @@ __all__ = ["bench_loss", "bench_search", "bench_streaming", "bench_training", "p
     show_default=True,
     help="May be given several times.",
 )
-@click.option("--num-threads", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True)
+@num_threads_option
+@runs_option(3)
 @json_option
 def bench_loss(
     backend: str,
@@ -70,30 +75,50 @@ def bench_loss(
     if as_json:
         print_json({"num_threads": num_threads, "runs": runs, "rows": [asdict(r) for r in rows]})
         return
-    columns = ["backend", "symbols", "s / step", "peak MB"]
+    columns: Columns = {
+        "backend": lambda row: row.backend,
+        "symbols": lambda row: row.vocab_size,
+        "s / step": lambda row: f"{row.seconds:.3f}",
+        "peak MB": lambda row: f"{row.peak_mb:.0f}",
+    }
     if against is not None:
-        columns += [f"time / {against}", f"memory / {against}"]
-    table = [
-        [
-            row.backend,
-            row.vocab_size,
-            f"{row.seconds:.3f}",
-            f"{row.peak_mb:.0f}",
-            *(f"{r:.3f}" for r in (row.ratio, row.memory_ratio) if r is not None),
-        ]
-        for row in rows
-    ]
-    print_table(columns, table)
+        columns[f"time / {against}"] = lambda row: f"{row.ratio:.3f}"
+        columns[f"memory / {against}"] = lambda row: f"{row.memory_ratio:.3f}"
+    _print_rows(rows, columns)
 
 
 def _bench_training_command(recipe: RecipeSpec) -> click.Command:
     @click.command(recipe.name, help=f"Measure a training step of {recipe.name}.")
-    @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True)
-    @click.option("--seconds", type=float, default=4.0, show_default=True, help="Of an utterance.")
-    @click.option("--symbols", type=int, default=12, show_default=True, help="Of an utterance.")
-    @click.option("--steps", type=click.IntRange(min=1), default=5, show_default=True)
-    @click.option("--num-threads", type=click.IntRange(min=1), default=1, show_default=True)
-    @click.option("--loss-backend", default="torch", show_default=True)
+    @click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=16,
+        show_default=True,
+        help="Utterances in a batch.",
+    )
+    @click.option(
+        "--seconds",
+        type=click.FloatRange(min=0, min_open=True),
+        default=4.0,
+        show_default=True,
+        help="Length of an utterance.",
+    )
+    @click.option(
+        "--symbols",
+        type=click.IntRange(min=1),
+        default=12,
+        show_default=True,
+        help="Symbols of an utterance.",
+    )
+    @click.option(
+        "--steps",
+        type=click.IntRange(min=1),
+        default=5,
+        show_default=True,
+        help="Steps that are measured.",
+    )
+    @num_threads_option
+    @click.option("--loss-backend", default="torch", show_default=True, help="A loss backend.")
     @click.option("--use-bf16", is_flag=True, help="Multiply matrices in bfloat16.")
     @recipe_options(recipe)
     @json_option
@@ -190,8 +215,8 @@ def plot(exp_dir: Path, output: Path | None) -> None:
     metavar="BACKEND",
     help="Compare fast_beam_search on calve's own FSA backend with this one, e.g. k2-elsewhere.",
 )
-@click.option("--num-threads", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True)
+@num_threads_option
+@runs_option(5)
 @json_option
 def bench_search(
     methods: tuple[str, ...],
@@ -229,43 +254,32 @@ def bench_search(
         found = {"rows": rows, "fsa_rows": fsa_rows}
         print_json({**how, **{key: list(map(asdict, value)) for key, value in found.items()}})
         return
-    _print_search_rows(rows)
+    _print_rows(rows, _SEARCH_COLUMNS)
     if fsa_rows:
         click.echo()
-        _print_fsa_rows(fsa_rows, f"{against}'s FSA")
+        _print_rows(fsa_rows, _fsa_columns(f"{against}'s FSA"))
 
 
-def _print_search_rows(rows: Sequence[SearchRow]) -> None:
-    columns = ["method", "utterances", "ms", "fastest ms", "outside %", "emitting %", "score"]
-    table = [
-        [
-            row.method,
-            row.utterances,
-            f"{row.milliseconds:.0f}",
-            f"{row.fastest:.0f}",
-            f"{100 * row.outside:.1f}",
-            f"{100 * row.emitting:.1f}",
-            f"{row.score:.2f}",
-        ]
-        for row in rows
-    ]
-    print_table(columns, table)
+_SEARCH_COLUMNS: Columns = {
+    "method": lambda row: row.method,
+    "utterances": lambda row: row.utterances,
+    "ms": lambda row: f"{row.milliseconds:.0f}",
+    "fastest ms": lambda row: f"{row.fastest:.0f}",
+    "outside %": lambda row: f"{100 * row.outside:.1f}",
+    "emitting %": lambda row: f"{100 * row.emitting:.1f}",
+    "score": lambda row: f"{row.score:.2f}",
+}
 
 
-def _print_fsa_rows(rows: Sequence[FsaRow], theirs: str) -> None:
-    columns = ["backend", "utterances", "FSA ms", "outside ms"]
-    table = [
-        [
-            row.backend,
-            row.utterances,
-            f"{row.milliseconds:.0f}",
-            f"{row.outside:.0f}",
-            f"{row.ratio:.2f}",
-            f"{row.outside_ratio:.2f}",
-        ]
-        for row in rows
-    ]
-    print_table([*columns, f"FSA / {theirs}", f"outside / {theirs}"], table)
+def _fsa_columns(theirs: str) -> Columns:
+    return {
+        "backend": lambda row: row.backend,
+        "utterances": lambda row: row.utterances,
+        "FSA ms": lambda row: f"{row.milliseconds:.0f}",
+        "outside ms": lambda row: f"{row.outside:.0f}",
+        f"FSA / {theirs}": lambda row: f"{row.ratio:.2f}",
+        f"outside / {theirs}": lambda row: f"{row.outside_ratio:.2f}",
+    }
 
 
 def _bench_streaming_command(recipe: RecipeSpec) -> click.Command:
@@ -287,10 +301,15 @@ def _bench_streaming_command(recipe: RecipeSpec) -> click.Command:
         help="Length of a stream.",
     )
     @click.option(
-        "--decoding-method", "method", metavar="NAME", default="greedy_search", show_default=True
+        "--decoding-method",
+        "method",
+        metavar="NAME",
+        default="greedy_search",
+        show_default=True,
+        help="How what the encoder gives is searched.",
     )
-    @click.option("--num-threads", type=click.IntRange(min=1), default=1, show_default=True)
-    @click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True)
+    @num_threads_option
+    @runs_option(3)
     @recipe_options(recipe)
     @json_option
     def command(
@@ -319,27 +338,20 @@ def _bench_streaming_command(recipe: RecipeSpec) -> click.Command:
             how = {"num_threads": num_threads, "runs": runs}
             print_json({**how, "rows": [asdict(row) for row in rows]})
             return
-        _print_streaming_rows(rows)
+        _print_rows(rows, _STREAMING_COLUMNS)
 
     return command
 
 
-def _print_streaming_rows(rows: Sequence[StreamingRow]) -> None:
-    columns = ["streams", "audio s/s", "fastest", "p50 ms", "encoder %", "outside %", "emitting %"]
-    table = [
-        [
-            row.streams,
-            f"{row.throughput:.1f}",
-            f"{row.fastest:.1f}",
-            f"{row.step_p50_ms:.1f}",
-            f"{100 * row.encoder:.1f}",
-            f"{100 * row.outside:.1f}",
-            f"{100 * row.emitting:.1f}",
-        ]
-        for row in rows
-    ]
-    print_table(columns, table)
-
+_STREAMING_COLUMNS: Columns = {
+    "streams": lambda row: row.streams,
+    "audio s/s": lambda row: f"{row.throughput:.1f}",
+    "fastest": lambda row: f"{row.fastest:.1f}",
+    "p50 ms": lambda row: f"{row.step_p50_ms:.1f}",
+    "encoder %": lambda row: f"{100 * row.encoder:.1f}",
+    "outside %": lambda row: f"{100 * row.outside:.1f}",
+    "emitting %": lambda row: f"{100 * row.emitting:.1f}",
+}
 
 _BENCH_STREAMING_HELP = """Measure how fast {recipe} streams in torch, on noise.
 
@@ -354,3 +366,7 @@ bench_streaming = RecipeGroup(
     make_command=_bench_streaming_command,
     help="Measure how fast a recipe's model streams on the torch runtime, on noise.",
 )
+
+
+def _print_rows(rows: Sequence[Any], columns: Columns) -> None:
+    print_table(list(columns), [[shown(row) for shown in columns.values()] for row in rows])

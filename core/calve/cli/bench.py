@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from calve.benchmark import BenchmarkRow, benchmark
-from calve.cli.options import json_option
+from calve.cli.options import json_option, num_threads_option, runs_option
 from calve.cli.output import print_json, print_table
 from calve.progress import console_progress
 
@@ -35,8 +35,8 @@ __all__ = ["bench"]
     help="Chunk length to measure; may be given several times.  "
     "[default: the bundle's own, and 640]",
 )
-@click.option("--num-threads", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True)
+@num_threads_option
+@runs_option(3)
 @json_option
 def bench(
     bundle: Path,

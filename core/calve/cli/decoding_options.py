@@ -20,6 +20,7 @@ from calve.cli.options import (
     decorated,
     json_option,
     loadable_options,
+    num_threads_option,
     recipe_options,
     strict_option,
 )
@@ -41,7 +42,6 @@ __all__ = [
     "has_chunk_size",
     "hotwords_to_report",
     "method_option",
-    "num_threads_option",
     "simulate_streaming_option",
     "unit_option",
 ]
@@ -229,14 +229,6 @@ unit_option = click.option(
     default="word",
     show_default=True,
     help="What errors are counted in.",
-)
-
-num_threads_option = click.option(
-    "--num-threads",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Threads of each process.",
 )
 
 simulate_streaming_option = click.option(

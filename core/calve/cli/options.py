@@ -27,7 +27,9 @@ __all__ = [
     "encoder_options",
     "json_option",
     "loadable_options",
+    "num_threads_option",
     "recipe_options",
+    "runs_option",
     "strict_option",
     "training_corpus_options",
 ]
@@ -303,3 +305,25 @@ def strict_option(function: Function) -> Function:
         is_flag=True,
         help="Refuse a chunk or a context that the model was not trained for, instead of warning.",
     )(function)
+
+
+def num_threads_option(function: Function) -> Function:
+    """``--num-threads``, at least 1."""
+    return click.option(
+        "--num-threads",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Threads of each process.",
+    )(function)
+
+
+def runs_option(default: int) -> Decorator:
+    """``--runs``, at least 1, for a command that measures something several times."""
+    return click.option(
+        "--runs",
+        type=click.IntRange(min=1),
+        default=default,
+        show_default=True,
+        help="Times that everything is measured, in turns.",
+    )

@@ -13,11 +13,10 @@ from calve.cli.checkpoint_options import optional_checkpoint_options
 from calve.cli.decoding_options import (
     hotwords_to_report,
     method_option,
-    num_threads_option,
     simulate_streaming_option,
     unit_option,
 )
-from calve.cli.options import encoder_options, json_option, strict_option
+from calve.cli.options import encoder_options, json_option, num_threads_option, strict_option
 from calve.cli.output import hotwords_text, print_json, score_text
 from calve.cli.recognizers import bundle_recognizer, checkpoint_recognizer
 from calve.config import option_name

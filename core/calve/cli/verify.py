@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from calve.cli.options import json_option
+from calve.cli.options import json_option, num_threads_option
 from calve.cli.output import print_json
 from calve.verification import FAILED
 from calve.verification import verify as run_checks
@@ -17,7 +17,7 @@ __all__ = ["verify"]
 
 @click.command("verify")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--num-threads", type=click.IntRange(min=1), default=1, show_default=True)
+@num_threads_option
 @json_option
 @click.pass_context
 def verify(ctx: click.Context, bundle: Path, num_threads: int, as_json: bool) -> None:
