@@ -10,7 +10,7 @@ from calve.capabilities import Cell, capabilities
 from calve.capability_page import capability_page, result
 from calve.cli.options import json_option
 from calve.cli.output import print_json, print_table
-from calve.files import atomic_file
+from calve.files import atomic_file, check_writable
 from calve.progress import console_progress
 from calve.verification import SKIPPED
 
@@ -35,6 +35,8 @@ def matrix(
     the clients that are installed; whether the encoder claims the format or not. Exits with 1 if
     something that is claimed fails, or something passes that is not claimed.
     """
+    if page is not None:
+        check_writable(page.parent)
     cells = list(capabilities(recipes or None, formats or None, progress=console_progress()))
     if as_json:
         print_json([cell.to_json() for cell in cells], indent=2)
