@@ -1,7 +1,9 @@
-"""Everything that a plugin may import from calve.
+"""What a plugin registers itself with: the mark of a hook, specs, what drivers are, and errors.
 
-Names here are stable: they change only with a new major version of calve. Importing this module
-imports neither torch nor any runtime.
+What the references in specs must resolve to is in `calve.protocols`, what helps with states in
+`calve.states`, and the tests of plugins in `calve.testing`. Names in these four are stable: they
+change only with a new major version of calve. Importing this module imports neither torch nor any
+runtime.
 """
 
 from __future__ import annotations

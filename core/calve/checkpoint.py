@@ -43,6 +43,7 @@ __all__ = [
     "checkpoint_files",
     "find_checkpoints",
     "load_state_dict",
+    "no_checkpoint",
     "read_checkpoint",
     "save_checkpoint",
 ]
@@ -75,10 +76,7 @@ class CheckpointChoice:
 
     def __post_init__(self) -> None:
         if self.checkpoint is None and self.exp_dir is None:
-            raise ConfigError(
-                "no checkpoint was given",
-                fix="give --checkpoint FILE, --checkpoint builtin:NAME, or --exp-dir with --epoch",
-            )
+            raise no_checkpoint()
         if self.checkpoint is not None:
             # Of one file, an average over one checkpoint is no contradiction.
             others = [
@@ -112,6 +110,14 @@ class LoadedCheckpoint:
     provenance: dict[str, Any]
     entries: dict[str, Any]
     source: str
+
+
+def no_checkpoint() -> ConfigError:
+    """What is wrong if a checkpoint is needed and none was chosen."""
+    return ConfigError(
+        "no checkpoint was given",
+        fix="give --checkpoint FILE, --checkpoint builtin:NAME, or --exp-dir with --epoch",
+    )
 
 
 def checkpoint_files(choice: CheckpointChoice) -> list[Path]:

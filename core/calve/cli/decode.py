@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from calve.bundle import Bundle
-from calve.checkpoint import CheckpointChoice
+from calve.checkpoint import no_checkpoint
 from calve.claims import claimed_clients
 from calve.cli.decoding_options import (
     check_steps,
@@ -95,7 +95,7 @@ def _decode_command(recipe: RecipeSpec) -> click.Command:
         as_json: bool,
     ) -> None:
         if not models:
-            CheckpointChoice()  # Says that there is none.
+            raise no_checkpoint()
         hotwords = hotwords_to_report(methods, models[0])
         methods = with_and_without_hotwords(methods)
         plan = [

@@ -17,6 +17,7 @@ from calve.errors import BundleError
 from calve.exporting import export
 from calve.progress import console_progress
 from calve.recognizers import transcribe
+from calve.recordings import TRANSCRIPTS_FILE, read_transcripts
 from calve.registry import registry
 from calve.specs import ClientSpec, PretrainedSpec
 from calve.verification import FAILED, verify
@@ -88,8 +89,8 @@ def _shipped_recordings(pretrained: PretrainedSpec, stack: ExitStack) -> dict[Pa
     if pretrained.recordings is None:
         return {}
     folder = stack.enter_context(pretrained.recordings.as_file())
-    lines = (folder / "transcripts.txt").read_text(encoding="utf-8").splitlines()
-    return {folder / name: words for name, words in (line.split("\t") for line in lines)}
+    transcripts = read_transcripts(folder / TRANSCRIPTS_FILE)
+    return {folder / name: words for name, words in transcripts.items()}
 
 
 def _transcribe(bundle: Bundle, paths: Sequence[Path], references: dict[Path, str]) -> None:

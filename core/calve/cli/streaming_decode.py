@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from calve.bundle import Bundle
-from calve.checkpoint import CheckpointChoice
+from calve.checkpoint import no_checkpoint
 from calve.cli.decoding_options import check_steps, decoding_options, hotwords_to_report
 from calve.cli.options import RecipeGroup, dataclass_options
 from calve.cli.results import Row, print_results
@@ -156,7 +156,7 @@ def _check(
     """Find what is missing or contradicts itself before anything is decoded."""
     if bundle_dir is None or compare:
         if not models:
-            CheckpointChoice()  # Says that there is none.
+            raise no_checkpoint()
     elif models:
         raise ConfigError(
             "--bundle is decoded instead of a checkpoint",
