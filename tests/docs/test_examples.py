@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 from pathlib import Path
 
 import pytest
+from documented import python_of
 from environments import REPOSITORY, Environment
 
 EXAMPLES = REPOSITORY / "docs" / "examples"
@@ -50,10 +50,8 @@ def test_they_import_only_the_public_api(path: Path) -> None:
 
 
 def test_the_page_on_encoders_shows_the_gru_encoder_as_it_is() -> None:
-    page = (REPOSITORY / "docs/write-an-encoder.md").read_text("utf-8")
-    (shown,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
     module = (GRU / "src/calve_gru_transducer/encoder.py").read_text("utf-8")
-    assert module.endswith(f"\n\n{shown}")
+    assert module.endswith(f"\n\n{python_of('docs/write-an-encoder.md')}")
 
 
 def test_the_gru_encoder_is_no_more_than_120_lines_of_code() -> None:
