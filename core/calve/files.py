@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,6 +20,8 @@ __all__ = [
     "atomic_file",
     "check_writable",
     "file_sha256",
+    "missing_folders",
+    "remove_empty",
     "replace_dir",
     "size_text",
 ]
@@ -80,7 +82,7 @@ def _written_beside(target: Path, overwrite: bool) -> Iterator[Path]:
             fix="name another output, or give --overwrite",
         )
     temporary = _hidden_sibling(target)
-    missing = [folder for folder in target.parents if not folder.exists()]
+    missing = missing_folders(target.parent)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -94,10 +96,19 @@ def _written_beside(target: Path, overwrite: bool) -> Iterator[Path]:
         ) from error
     finally:
         _remove(temporary)
-        for folder in missing:
-            # It stays if something is in it: the output, or what somebody else put there.
-            with suppress(OSError):
-                folder.rmdir()
+        remove_empty(missing)
+
+
+def missing_folders(folder: Path) -> list[Path]:
+    """What must be made for ``folder`` to exist, the deepest first."""
+    return [one for one in (folder, *folder.parents) if not one.exists()]
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, the deepest first; one in which somebody put something stays."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def check_writable(folder: Path) -> None:

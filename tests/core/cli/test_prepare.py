@@ -93,7 +93,7 @@ def test_the_error_of_a_stage_names_the_stage_and_the_speakers(
     message = capsys.readouterr().err
     assert "stage 'manifests' failed: cannot hold out speaker 'theo'" in message
     assert "ann, bob" in message
-    assert not (tmp_path / "data" / "manifests").exists()
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_plugin_that_fails_when_a_stage_has_finished_costs_a_line_and_no_stage(
