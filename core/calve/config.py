@@ -18,6 +18,7 @@ from calve.suggest import did_you_mean
 
 __all__ = [
     "ConfigField",
+    "check_options",
     "fields_help",
     "load_toml",
     "option_name",
@@ -93,13 +94,7 @@ def resolve(cls: type[T], *layers: Mapping[str, Any]) -> T:
     fields = {field.name: field for field in fields_help(cls)}
     values: dict[str, Any] = {}
     for layer in layers:
-        for key, value in layer.items():
-            if key not in fields:
-                raise ConfigError(
-                    f"{cls.__name__} has no option {key!r}",
-                    fix=did_you_mean(key, fields) or f"it has {', '.join(fields) or 'none'}",
-                )
-            values[key] = _fit(value, fields[key].annotation, f"{cls.__name__}.{key}")
+        values |= _fitted(layer, fields, cls.__name__)
     missing = [name for name, field in fields.items() if field.required and name not in values]
     if missing:
         raise ConfigError(f"{cls.__name__} needs a value for {', '.join(missing)}")
@@ -107,6 +102,19 @@ def resolve(cls: type[T], *layers: Mapping[str, Any]) -> T:
         return cls(**values)
     except ValueError as error:
         raise ConfigError(str(error), where=cls.__name__) from error
+
+
+def check_options(options: Mapping[str, Any], *classes: type, place: str) -> None:
+    """Check options before they are laid over others, so that an error can say where they stand.
+
+    Args:
+      options: Values by name, each of a field of one of ``classes``.
+      place: Where they stand, in words.
+
+    Raises:
+      ConfigError: for a name that no class has, or a value of the wrong type.
+    """
+    _fitted(options, {field.name: field for cls in classes for field in fields_help(cls)}, place)
 
 
 def load_toml(source: Resource | Path) -> dict[str, Any]:
@@ -195,6 +203,21 @@ def _parse_union(text: str, arguments: tuple[Any, ...]) -> Any:
             continue
     expected = " or ".join(_type_name(argument, _TYPED_WORDS) for argument in arguments)
     raise ValueError(f"{text!r} is not {expected}")
+
+
+def _fitted(
+    options: Mapping[str, Any], fields: Mapping[str, ConfigField], place: str
+) -> dict[str, Any]:
+    """The values as their fields want them."""
+    for key in options:
+        if key not in fields:
+            raise ConfigError(
+                f"{place} has no option {key!r}",
+                fix=did_you_mean(key, fields) or f"it has {', '.join(fields) or 'none'}",
+            )
+    return {
+        key: _fit(value, fields[key].annotation, f"{place}.{key}") for key, value in options.items()
+    }
 
 
 def _fit(value: Any, annotation: Any, where: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -46,6 +46,7 @@ def run_steps(
     error: type[CalveError] = CalveError,
     progress: Progress = NO_PROGRESS,
     reports: Mapping[str, Any] | None = None,
+    on_result: Callable[[StepResult], object] | None = None,
 ) -> list[StepResult]:
     """Call ``step.run.load()(*arguments)`` for each step, and stop at the first that fails.
 
@@ -60,6 +61,7 @@ def run_steps(
       progress: Shows which step is running.
       reports: Mapping that steps may fill under their own names, instead of returning a mapping;
         either is handed on with the event.
+      on_result: Called after each step.
 
     Raises:
       CalveError: if a step failed; names the step, its cause is the original exception. A
@@ -79,6 +81,8 @@ def run_steps(
         seconds = time.perf_counter() - started
         report = returned if isinstance(returned, Mapping) else (reports or {}).get(step.name, {})
         results.append(StepResult(step.name, seconds, report))
+        if on_result is not None:
+            on_result(results[-1])
         registry().notify("calve_stage_finished", stage=step.name, seconds=seconds, report=report)
     return results
 

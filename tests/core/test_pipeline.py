@@ -58,7 +58,9 @@ def test_steps_run_in_order_with_the_same_arguments(steps, spec_class):
         first=lambda *arguments: seen.append(("first", arguments)),
         second=lambda *arguments: seen.append(("second", arguments)),
     )
-    results = run_steps(specs, "options", "progress")
+    reported = []
+    results = run_steps(specs, "options", "progress", on_result=reported.append)
+    assert reported == results
     assert seen == [("first", ("options", "progress")), ("second", ("options", "progress"))]
     assert [result.name for result in results] == ["first", "second"]
     assert all(result.seconds >= 0 for result in results)

@@ -36,5 +36,8 @@ def average(checkpoint: CheckpointChoice, output: Path, overwrite: bool, as_json
         report = {"output": str(output), "parameters": parameters, "size": size}
         print_json(report | {"provenance": loaded.provenance}, indent=2)
         return
-    names = ", ".join(file["name"] for file in loaded.provenance["files"])
-    click.echo(f"{output}: {loaded.provenance['averaging']} ({names}), {size_text(size)}")
+    names = [file["name"] for file in loaded.provenance["files"]]
+    origin = f"{loaded.provenance['averaging']} ({', '.join(names)})"
+    if len(names) == 1:
+        origin = f"the model of {names[0]}"
+    click.echo(f"{output}: {origin}, {size_text(size)}")

@@ -53,7 +53,8 @@ def _checkpoint_options(number: Any) -> tuple[Decorator, ...]:
         click.option(
             "--use-averaged-model",
             type=BOOLEAN,
-            help="Average through the model_avg that training kept in the checkpoints.",
+            help="Average through the model_avg that training kept in the checkpoints, over every "
+            "batch, rather than over the checkpoints.  [default: 0]",
         ),
     )
 

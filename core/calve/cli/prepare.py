@@ -14,7 +14,7 @@ from calve.cli.output import print_json
 from calve.config import fields_help, option_name, resolve
 from calve.errors import ConfigError, DataError
 from calve.locking import locked
-from calve.pipeline import run_steps
+from calve.pipeline import StepResult, run_steps
 from calve.progress import console_progress
 from calve.registry import registry
 from calve.specs import DatasetSpec, StageSpec
@@ -57,13 +57,16 @@ def _corpus_command(corpus: DatasetSpec) -> click.Command:
         stages = _chosen_stages(corpus, stage, stop_stage)
         resolved = resolve(options_class, options)
         with _sole_preparation(getattr(resolved, "data_dir", None)):
-            results = run_steps(stages, resolved, console_progress(), kind="stage", error=DataError)
+            results = run_steps(
+                stages,
+                resolved,
+                console_progress(),
+                kind="stage",
+                error=DataError,
+                on_result=None if as_json else _print_result,
+            )
         if as_json:
             print_json({result.name: dict(result.report) for result in results}, indent=2)
-        else:
-            for result in results:
-                click.echo(f"{result.name} ({result.seconds:.1f} s)")
-                _print_report(result.report)
 
     return command
 
@@ -93,8 +96,11 @@ def _chosen_stages(corpus: DatasetSpec, first: int, last: int | None) -> list[St
         if first <= number and (last is None or number <= last)
     ]
     if not chosen or first < 0:
+        bounds = f"from --stage {first} on"
+        if last is not None:
+            bounds = f"between --stage {first} and --stop-stage {last}"
         raise ConfigError(
-            f"no stage lies between --stage {first} and --stop-stage {last}",
+            f"there is no stage {bounds}",
             fix=f"{corpus.name} has the stages 0 to {len(corpus.stages) - 1}",
         )
     return chosen
@@ -104,8 +110,9 @@ def _numbered(corpus: DatasetSpec) -> Iterator[tuple[int, StageSpec]]:
     return iter(enumerate(corpus.stages))
 
 
-def _print_report(report: Mapping[str, Any]) -> None:
-    for name, value in report.items():
+def _print_result(result: StepResult) -> None:
+    click.echo(f"{result.name} ({result.seconds:.1f} s)")
+    for name, value in result.report.items():
         click.echo(f"  {name}: {_in_words(value)}")
 
 

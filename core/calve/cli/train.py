@@ -14,7 +14,7 @@ from calve.cli.options import (
     recipe_options,
     training_corpus_options,
 )
-from calve.config import fields_help, load_toml, resolve
+from calve.config import check_options, fields_help, load_toml, resolve
 from calve.errors import ConfigError, DataError
 from calve.launching import is_launched, launch, own_share
 from calve.loading import LoaderOptions
@@ -62,7 +62,7 @@ def _train_command(recipe: RecipeSpec) -> click.Command:
         dataset = registry().datasets.get(corpus)
         options = {"encoder": encoder, "model": model, "training": training}
         configuration = _resolve(
-            recipe, dataset, data_dir, load_toml(config) if config else {}, options
+            recipe, dataset, data_dir, _read_config(config, recipe) if config else {}, options
         )
         world_size = configuration["training"].world_size
         if world_size > 1 and not is_launched():
@@ -78,6 +78,31 @@ train = RecipeGroup(
 )
 
 
+def _read_config(path: Path, recipe: RecipeSpec) -> dict[str, Any]:
+    """The tables of a file, each with options that exist."""
+    builder = ModelBuilder(recipe.name)
+    classes: dict[str, tuple[type, ...]] = {
+        table: (cls,) for table, cls in builder.config_classes.items()
+    }
+    classes["training"] = (builder.family.training_config, LoaderOptions)
+    config = load_toml(path)
+    for name, table in config.items():
+        if name not in classes:
+            raise ConfigError(
+                f"the configuration has a table {name!r}",
+                where=path,
+                fix=f"it may have {', '.join(classes)}",
+            )
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"the configuration's {name!r} is not a table",
+                where=path,
+                fix=f"begin one with [{name}]",
+            )
+        check_options(table, *classes[name], place=f"{path} [{name}]")
+    return config
+
+
 def _resolve(
     recipe: RecipeSpec,
     dataset: DatasetSpec,
@@ -86,17 +111,6 @@ def _resolve(
     options: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
     """The configuration by table, "encoder", "model", "training" and "loading"."""
-    unknown = config.keys() - options.keys()
-    if unknown:
-        raise ConfigError(
-            f"the configuration has a table {sorted(unknown)[0]!r}",
-            fix=f"it may have {', '.join(options)}",
-        )
-    for name, table in config.items():
-        if not isinstance(table, dict):
-            raise ConfigError(
-                f"the configuration's {name!r} is not a table", fix=f"begin one with [{name}]"
-            )
     builder = ModelBuilder(recipe.name)
     tables = {name: {**config.get(name, {}), **given} for name, given in options.items()}
     training = {**load_toml(recipe.defaults).get("training", {}), **tables["training"]}
@@ -180,6 +194,12 @@ def _vocab_size(
     default = Path(dataset.tokens)
     tokens = data_dir / (default if lang_dir is None else lang_dir / default.name)
     if not tokens.exists():
+        if lang_dir is not None:
+            raise DataError(
+                f"--lang-dir {lang_dir} has no symbol table",
+                where=tokens,
+                fix=f"name one of those that were prepared in {data_dir}",
+            )
         raise DataError(
             f"the corpus {dataset.name} has not been prepared here: there is no symbol table",
             where=tokens,

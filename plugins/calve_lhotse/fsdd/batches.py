@@ -29,11 +29,18 @@ def load_batches(
 
     Raises:
       DataError: if the split is unknown or not prepared.
-      ConfigError: for MUSAN, whose noise the training utterances have had already.
+      ConfigError: for MUSAN, whose noise the training utterances have had already, and for
+        --full-libri.
     """
     if options.enable_musan:
         raise ConfigError(
-            "fsdd's training utterances are noisy already", where="--enable-musan", fix="leave it"
+            "fsdd's training utterances are noisy already",
+            where="--enable-musan",
+            fix="leave the option away",
+        )
+    if options.full_libri is not None:
+        raise ConfigError(
+            "fsdd is not LibriSpeech", where="--full-libri", fix="leave the option away"
         )
     cuts = load_cuts(data_dir, split)
     maker = BatchMaker(

@@ -198,7 +198,8 @@ def _reading(cut: Cut) -> Iterator[None]:
         raise DataError(
             f"cannot read the audio of {cut.id}: {reason(error)}",
             where=cut.recording.sources[0].source,
-            fix="fetch this recording again; what is finished will not be repeated",
+            fix="fetch this recording again, or list it anew if it has changed; what is finished "
+            "will not be repeated",
         ) from error
 
 

@@ -55,7 +55,7 @@ def test_an_existing_file_is_kept_unless_told_otherwise(
     assert "--overwrite" in capfd.readouterr().err
     assert output.read_bytes() == b"mine"
     assert average("--checkpoint", golden_checkpoint, "--output", output, "--overwrite") == 0
-    assert "none (lstm_transducer_stateless2.ckpt.pt)" in capfd.readouterr().out
+    assert "the model of lstm_transducer_stateless2.ckpt.pt" in capfd.readouterr().out
 
 
 def _pairs(options: tuple[object, ...]) -> list[tuple[object, object]]:

@@ -70,8 +70,11 @@ def test_the_report_is_readable_without_json(
     [
         (("fsdd",), "Missing option '--root'"),
         (("fsdd", "--root", "nowhere"), "does not exist"),
-        (("fsdd", "--root", ".", "--stage", 4, "--stop-stage", 3), "no stage lies between"),
-        (("fsdd", "--root", ".", "--stage", 9), "stages 0 to 5"),
+        (
+            ("fsdd", "--root", ".", "--stage", 4, "--stop-stage", 3),
+            "no stage between --stage 4 and",
+        ),
+        (("fsdd", "--root", ".", "--stage", 9), "no stage from --stage 9 on"),
         (("fsdd", "--root", ".", "--jobs", "many"), "--jobs"),
         (("fsd", "--root", "."), "did you mean 'fsdd'"),
     ],
@@ -84,6 +87,18 @@ def test_mistakes_are_messages(
     assert message in captured.err
     assert "Traceback" not in captured.err
     assert captured.out == ""
+
+
+def test_what_was_made_before_a_stage_failed_is_reported(
+    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("fsdd", "--root", recordings, "--data-dir", tmp_path / "data")
+    options = ("--held-out-speaker", "bob", "--synthetic-fraction", 0, "--vocab-size", 9999)
+    assert prepare(*arguments, *options) == 1
+    captured = capsys.readouterr()
+    assert "stage 'lang' failed" in captured.err
+    assert "features (" in captured.out
+    assert "lang (" not in captured.out
 
 
 def test_the_error_of_a_stage_names_the_stage_and_the_speakers(

@@ -304,6 +304,11 @@ def test_the_noise_of_musan_is_refused_where_utterances_are_noisy_already(open_s
         open_split(enable_musan=True)
 
 
+def test_the_parts_of_librispeech_are_refused_in_another_corpus(open_split) -> None:
+    with pytest.raises(ConfigError, match="not LibriSpeech"):
+        open_split(full_libri=True)
+
+
 def test_the_largest_batches_hold_the_longest_utterance_and_keep_the_place(
     open_split, prepared: Path
 ) -> None:
