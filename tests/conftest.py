@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from calve.bundle import Bundle
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 # A shell lets what it starts in the background ignore Ctrl-C, and so would all that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says more about the machine than about what is tested.
+settings.register_profile("calve", deadline=None)
+settings.load_profile("calve")
 
 _SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 

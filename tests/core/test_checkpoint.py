@@ -111,9 +111,7 @@ def test_a_whole_pickled_module_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "a.pt")
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0.0, 0.999))
 def test_a_truncated_checkpoint_is_an_error_naming_the_file(golden: Path, share: float) -> None:
     whole = golden.read_bytes()
@@ -124,7 +122,7 @@ def test_a_truncated_checkpoint_is_an_error_naming_the_file(golden: Path, share:
             load(path)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(content=st.binary(min_size=1, max_size=200))
 def test_a_foreign_file_is_an_error(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -48,7 +48,7 @@ def test_frames_become_ready_as_in_sherpa_ncnn(golden: dict[str, Any], wave: np.
     assert stream.ready == len(golden["knf_fbank"])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(cuts=st.lists(st.integers(0, 16000), max_size=20), length=st.integers(0, 16000))
 def test_pieces_of_any_size_give_the_frames_of_one_shot(cuts: list[int], length: int) -> None:
     stream = StreamingFbank()

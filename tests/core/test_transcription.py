@@ -51,7 +51,7 @@ def audio(seconds: float) -> Audio:
     return Audio(samples, SAMPLE_RATE, len(samples) / SAMPLE_RATE)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(cuts=st.lists(st.integers(0, 24000), max_size=12).map(sorted))
 def test_the_result_does_not_depend_on_how_the_audio_is_cut(
     recognizer: Recognizer, cuts: list[int]

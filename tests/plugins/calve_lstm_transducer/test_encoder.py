@@ -91,7 +91,7 @@ def test_every_shift_gives_what_the_whole_utterance_gives(
     assert y.size(1) == 21 // frames_per_step * frames_per_step
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 @torch.no_grad()
 def test_steps_of_any_sizes_give_what_the_whole_utterance_gives(data: st.DataObject) -> None:

@@ -114,7 +114,7 @@ def test_simulated_streaming(encoder: Any, golden: dict[str, Any], recipe: str) 
 
 @pytest.mark.parametrize("build", BUILDERS)
 @pytest.mark.parametrize("causal", [True, False])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(frames=st.integers(15, 60), padding=st.integers(1, 40), seed=st.integers(0, 1000))
 @torch.no_grad()
 def test_padding_and_the_rest_of_the_batch_do_not_change_an_utterance(

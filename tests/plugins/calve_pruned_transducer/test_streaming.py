@@ -118,7 +118,7 @@ def stream(encoder: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("build", BUILDERS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     chunk_size=st.integers(1, 12),
     left_context=st.integers(0, 20),

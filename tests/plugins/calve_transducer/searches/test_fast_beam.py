@@ -109,7 +109,7 @@ def test_through_calves_front_door_it_takes_icefalls_options(decoding: Decoding)
     assert [result.tokens for result in results] == case["hyps"]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(cuts=st.lists(st.integers(0, 31), max_size=8).map(sorted), max_states=st.integers(1, 20))
 def test_the_result_does_not_depend_on_how_the_frames_are_cut(
     decoding: Decoding, cuts: list[int], max_states: int

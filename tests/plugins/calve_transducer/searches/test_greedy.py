@@ -53,7 +53,7 @@ def test_a_batch_gives_what_icefalls_batch_gives(decoding: Decoding, blank_penal
     assert [result.timestamps for result in results] == expected["timestamps"]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     cuts=st.lists(st.integers(0, 31), max_size=8).map(sorted),
     max_sym_per_frame=st.integers(1, 3),

@@ -83,7 +83,7 @@ def test_all_hypotheses_that_are_left_are_icefalls(decoding: Decoding):
         assert ours == theirs
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(cuts=st.lists(st.integers(0, 31), max_size=8).map(sorted), beam=st.integers(1, 6))
 def test_the_result_does_not_depend_on_how_the_frames_are_cut(
     decoding: Decoding, cuts: list[int], beam: int
