@@ -126,9 +126,25 @@ def check_streams_coming_and_going(
     """Together they find what each finds alone."""
     results = found_coming_and_going(search, utterances, seed)
     for together, frames in zip(results, utterances, strict=True):
-        alone = found(search, frames)
-        assert (together.tokens, together.timestamps) == (alone.tokens, alone.timestamps)
-        assert together.score == pytest.approx(alone.score, rel=1e-5)
+        check_alike(together, found(search, frames))
+
+
+def check_pieces(search: Search, frames: np.ndarray, cuts: Sequence[int]) -> None:
+    """Frames that are cut give what they give uncut."""
+    check_alike(found(search, *np.split(frames, cuts)), found(search, frames))
+
+
+def check_alike(result: Hypothesis, expected: Hypothesis) -> None:
+    """The same symbols at the same times, and but for rounding the same score."""
+    assert (result.tokens, result.timestamps) == (expected.tokens, expected.timestamps)
+    assert result.score == pytest.approx(expected.score, rel=1e-5)
+
+
+def check_no_frames(search: Search) -> None:
+    """A stream without frames gives nothing, and no stream is no mistake."""
+    result = found(search, noise(0, seed=0))
+    assert (result.tokens, result.timestamps, result.score) == ([], [], 0.0)
+    search.advance([], [])
 
 
 def check_nan_is_named(

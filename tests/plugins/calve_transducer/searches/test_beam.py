@@ -16,6 +16,7 @@ from calve_transducer.searches.beam import BeamSearch, BeamSearchOptions
 from .conftest import (
     Decoding,
     check_nan_is_named,
+    check_no_frames,
     check_streams_coming_and_going,
     found,
     found_together,
@@ -86,10 +87,7 @@ def test_the_unknown_symbol_is_never_emitted(random_session: TorchSession):
 
 
 def test_no_frames_give_an_empty_hypothesis(random_session: TorchSession):
-    search = beam_search(random_session)
-    result = found(search, speech(0, seed=0))
-    assert (result.tokens, result.timestamps, result.score) == ([], [], 0.0)
-    search.advance([], [])
+    check_no_frames(beam_search(random_session))
 
 
 def test_nan_in_one_stream_names_it_and_leaves_all_streams_as_they_were(

@@ -22,6 +22,7 @@ from calve_transducer.searches.lattice import Lattice
 from .conftest import (
     Decoding,
     check_nan_is_named,
+    check_pieces,
     check_streams_coming_and_going,
     found,
     found_together,
@@ -114,11 +115,8 @@ def test_through_calves_front_door_it_takes_icefalls_options(decoding: Decoding)
 def test_the_result_does_not_depend_on_how_the_frames_are_cut(
     decoding: Decoding, cuts: list[int], max_states: int
 ):
-    frames = decoding.utterances[2]
     search = make_search("fast_beam_search", decoding.session, max_states=max_states)
-    whole, pieces = found(search, frames), found(search, *np.split(frames, cuts))
-    assert (pieces.tokens, pieces.timestamps) == (whole.tokens, whole.timestamps)
-    assert pieces.score == pytest.approx(whole.score, rel=1e-5)
+    check_pieces(search, decoding.utterances[2], cuts)
 
 
 @pytest.mark.parametrize("seed", range(10))

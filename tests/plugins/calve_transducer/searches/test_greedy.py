@@ -18,6 +18,8 @@ from calve_transducer.searches.greedy import GreedySearch, GreedySearchOptions
 from .conftest import (
     Decoding,
     check_nan_is_named,
+    check_no_frames,
+    check_pieces,
     check_streams_coming_and_going,
     found,
     found_together,
@@ -61,11 +63,8 @@ def test_a_batch_gives_what_icefalls_batch_gives(decoding: Decoding, blank_penal
 def test_the_result_does_not_depend_on_how_the_frames_are_cut(
     decoding: Decoding, cuts: list[int], max_sym_per_frame: int
 ):
-    frames = decoding.utterances[2]
     search = greedy(decoding.session, max_sym_per_frame=max_sym_per_frame)
-    whole, pieces = found(search, frames), found(search, *np.split(frames, cuts))
-    assert (pieces.tokens, pieces.timestamps) == (whole.tokens, whole.timestamps)
-    assert pieces.score == pytest.approx(whole.score, rel=1e-5)
+    check_pieces(search, decoding.utterances[2], cuts)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -122,9 +121,7 @@ def test_the_unknown_symbol_is_what_the_definition_would_have_emitted(
 
 
 def test_no_frames_give_an_empty_hypothesis(random_session: TorchSession):
-    result = found(greedy(random_session), noise(0, seed=0))
-    assert (result.tokens, result.timestamps, result.score) == ([], [], 0.0)
-    greedy(random_session).advance([], [])
+    check_no_frames(greedy(random_session))
 
 
 def test_a_result_is_not_changed_by_what_follows(decoding: Decoding):

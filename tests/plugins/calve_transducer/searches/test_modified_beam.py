@@ -19,6 +19,8 @@ from calve_transducer.searches.modified_beam import ModifiedBeamSearch, Modified
 from .conftest import (
     Decoding,
     check_nan_is_named,
+    check_no_frames,
+    check_pieces,
     check_streams_coming_and_going,
     found,
     found_together,
@@ -88,11 +90,8 @@ def test_all_hypotheses_that_are_left_are_icefalls(decoding: Decoding):
 def test_the_result_does_not_depend_on_how_the_frames_are_cut(
     decoding: Decoding, cuts: list[int], beam: int
 ):
-    frames = decoding.utterances[2]
     search = modified_beam(decoding.session, beam=beam)
-    whole, pieces = found(search, frames), found(search, *np.split(frames, cuts))
-    assert (pieces.tokens, pieces.timestamps) == (whole.tokens, whole.timestamps)
-    assert pieces.score == pytest.approx(whole.score, rel=1e-5)
+    check_pieces(search, decoding.utterances[2], cuts)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -172,10 +171,7 @@ def test_a_score_stays_exact_in_a_long_stream(random_session: TorchSession):
 
 
 def test_no_frames_give_an_empty_hypothesis(random_session: TorchSession):
-    search = modified_beam(random_session)
-    result = found(search, speech(0, seed=0))
-    assert (result.tokens, result.timestamps, result.score) == ([], [], 0.0)
-    search.advance([], [])
+    check_no_frames(modified_beam(random_session))
 
 
 def test_nan_in_one_stream_names_it_and_leaves_all_streams_as_they_were(

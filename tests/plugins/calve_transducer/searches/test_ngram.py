@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from calve.errors import ConfigError, DataError
@@ -14,7 +13,7 @@ from calve.tokens import SymbolTable
 from calve_transducer.runtime import TorchSession
 from calve_transducer.searches.ngram import NgramModel
 
-from .conftest import found, speech
+from .conftest import check_pieces, found, speech
 from .test_modified_beam import by_definition
 
 SYMBOLS = SymbolTable(("<blk>", "a", "<unk>", "b", "c", "d"))
@@ -124,9 +123,7 @@ def test_a_scale_of_zero_changes_nothing(random_session: TorchSession, arpa: Pat
 
 def test_chunk_by_chunk_is_as_good_as_whole(random_session: TorchSession, arpa: Path):
     search = make_search("modified_beam_search", random_session, symbols=SYMBOLS, ngram_lm=arpa)
-    frames = speech(50, seed=4)
-    whole, pieces = found(search, frames), found(search, *np.split(frames, [3, 4, 20, 20, 41]))
-    assert (pieces.tokens, pieces.timestamps) == (whole.tokens, whole.timestamps)
+    check_pieces(search, speech(50, seed=4), [3, 4, 20, 20, 41])
 
 
 def test_mistakes_are_named(random_session: TorchSession, arpa: Path, tmp_path: Path):
