@@ -44,11 +44,14 @@ def atomic_file(path: Path | str, *, overwrite: bool = True) -> Iterator[Path]:
       CalveError: if the disk is full or cannot be written.
     """
     target = Path(path)
-    if target.is_dir():
-        raise ConfigError("the output is a directory, not a file", where=target)
-    with _written_beside(target, overwrite) as temporary:
-        yield temporary
-        temporary.replace(target)
+    temporary = _hidden_sibling(target)
+    with _explained(temporary, target):
+        if target.is_dir():
+            raise ConfigError("the output is a directory, not a file", where=target)
+        _refuse_existing(target, overwrite)
+        with _removed_afterwards(temporary):
+            yield temporary
+            temporary.replace(target)
 
 
 @contextmanager
@@ -65,27 +68,31 @@ def atomic_dir(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
       CalveError: if the disk is full or cannot be written.
     """
     target = Path(path)
-    if target.exists() and not target.is_dir():
-        raise ConfigError("the output is a file, not a directory", where=target)
-    with _written_beside(target, overwrite) as temporary:
-        temporary.mkdir()
-        yield temporary
-        replace_dir(temporary, target)
+    temporary = _hidden_sibling(target)
+    with _explained(temporary, target):
+        if target.exists() and not target.is_dir():
+            raise ConfigError("the output is a file, not a directory", where=target)
+        _refuse_existing(target, overwrite)
+        with _removed_afterwards(temporary):
+            temporary.mkdir()
+            yield temporary
+            replace_dir(temporary, target)
 
 
-@contextmanager
-def _written_beside(target: Path, overwrite: bool) -> Iterator[Path]:
+def _refuse_existing(target: Path, overwrite: bool) -> None:
     if not overwrite and target.exists():
         raise ConfigError(
             "the output exists already",
             where=target,
             fix="name another output, or give --overwrite",
         )
-    temporary = _hidden_sibling(target)
-    missing = missing_folders(target.parent)
+
+
+@contextmanager
+def _explained(temporary: Path, target: Path) -> Iterator[None]:
+    """An error of the system that concerns the output says so."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
+        yield
     except OSError as error:
         if not _concerns(error, temporary, target):
             raise
@@ -94,6 +101,15 @@ def _written_beside(target: Path, overwrite: bool) -> Iterator[Path]:
             where=target,
             fix="free some space or choose another place; nothing was left behind",
         ) from error
+
+
+@contextmanager
+def _removed_afterwards(temporary: Path) -> Iterator[None]:
+    """Whatever was not renamed goes, and so do folders that were made for it."""
+    missing = missing_folders(temporary.parent)
+    try:
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        yield
     finally:
         _remove(temporary)
         remove_empty(missing)
@@ -171,10 +187,10 @@ def replace_dir(temporary: Path, target: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink()
 
 

@@ -32,8 +32,8 @@ def locked(folder: Path, *, doing: str, option: str) -> Iterator[None]:
     Raises:
       ConfigError: if another process holds it, or nothing can be written there.
     """
-    missing = missing_folders(folder)
     try:
+        missing = missing_folders(folder)
         file = _held(folder / LOCK_NAME)
     except BlockingIOError as error:
         raise ConfigError(

@@ -161,6 +161,21 @@ def test_a_failure_leaves_no_folder_that_was_made_on_the_way(tmp_path, writing):
     assert _names(tmp_path / "there") == []
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("writing", [atomic_file, atomic_dir])
+@pytest.mark.parametrize("place", ["x" * 300, "x" * 300 + "/y"])
+def test_a_place_that_the_system_refuses_to_look_at_is_an_error(
+    tmp_path, place, writing, overwrite
+):
+    with (
+        pytest.raises(CalveError, match="cannot write the output: File name too long") as caught,
+        writing(tmp_path / place, overwrite=overwrite),
+    ):
+        pass
+    assert caught.value.where == str(tmp_path / place)
+    assert _names(tmp_path) == []
+
+
 def test_a_link_to_a_directory_is_replaced_and_what_it_named_is_left_alone(tmp_path):
     (tmp_path / "older").mkdir()
     (tmp_path / "older" / "file").touch()

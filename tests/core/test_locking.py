@@ -52,8 +52,10 @@ def test_a_folder_is_held_by_one_process_until_it_ends_however_it_ends(tmp_path:
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot write into this folder"):
-        take(tmp_path / "file")
+    for refused in (tmp_path / "file", tmp_path / ("x" * 300) / "folder"):
+        with pytest.raises(ConfigError, match="cannot write into this folder"):
+            take(refused)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_folder_that_was_made_for_nothing_is_removed(tmp_path: Path) -> None:
