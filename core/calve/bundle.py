@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from calve.config import resolve
 from calve.errors import BundleError, CalveError, ConfigError, PluginError
 from calve.features import FeatureConfig
 from calve.files import atomic_file, file_sha256
@@ -140,27 +141,26 @@ class BundleManifest:
                 fix="upgrade calve: pip install --upgrade calve",
             )
         try:
-            return cls(**_typed(values))
-        except (CalveError, KeyError, TypeError, ValueError, AttributeError) as error:
-            what = error.what if isinstance(error, CalveError) else f"{error}"
+            return resolve(cls, {**values, **_parts(values)})
+        except CalveError as error:
+            what = f"{error.where}: {error.what}" if error.where else error.what
             raise BundleError(f"it is malformed: {what}") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(f"it is malformed: {error}") from error
 
 
-def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
-    typed = dict(values)
-    features = dict(typed["features"])
+def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those entries of a manifest that are records of their own."""
+    features = dict(values["features"])
     fingerprint = features.pop("fingerprint")
-    typed["features"] = FeatureConfig(**features)
-    if typed["features"].fingerprint != fingerprint:
+    config = resolve(FeatureConfig, features)
+    if config.fingerprint != fingerprint:
         raise ValueError("the feature configuration does not match its fingerprint")
-    typed["geometry"] = StreamingGeometry.from_json(typed["geometry"])
-    typed["files"] = {name: FileRecord(**record) for name, record in typed["files"].items()}
-    for name in ("tail_padding_frames", "blank_id", "context_size", "vocab_size"):
-        if not isinstance(typed[name], int):
-            raise TypeError(f"{name} is {typed[name]!r}, not a whole number")
-    if not isinstance(typed.get("streaming", True), bool):
-        raise TypeError(f"streaming is {typed['streaming']!r}, not true or false")
-    return typed
+    return {
+        "features": config,
+        "geometry": resolve(StreamingGeometry, values["geometry"]),
+        "files": {name: resolve(FileRecord, one) for name, one in values["files"].items()},
+    }
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def resolve(cls: type[T], *layers: Mapping[str, Any]) -> T:
     """Make an instance of the dataclass ``cls``; later layers win over earlier ones.
 
     Integers are accepted for floats, strings for paths, and TOML arrays for tuples; nothing else
-    is converted.
+    is converted. The entries of tables are checked like fields.
 
     Raises:
       ConfigError: for an unknown key, a missing field, or a value of the wrong type.
@@ -239,6 +239,13 @@ def _fit(value: Any, annotation: Any, where: str) -> Any:
             item_types = _item_types(annotation, len(value))
             if len(item_types) == len(value):
                 return origin(_fit(v, t, where) for v, t in zip(value, item_types, strict=True))
+    elif origin is dict:
+        if isinstance(value, dict):
+            key_type, value_type = arguments
+            return {
+                _fit(k, key_type, where): _fit(v, value_type, f"{where}.{k}")
+                for k, v in value.items()
+            }
     elif annotation is float:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
@@ -274,6 +281,8 @@ def _type_name(annotation: Any, names: Mapping[Any, str] = _TYPE_WORDS) -> str:
     if origin in (tuple, list):
         words = [_type_name(a, names) for a in arguments if a is not Ellipsis]
         return f"list of {', '.join(words)}"
+    if origin is dict:
+        return "table"
     return names.get(annotation) or str(getattr(annotation, "__name__", annotation))
 
 

@@ -16,6 +16,7 @@ from calve.bundle import (
     TOKENS_FILE,
     Bundle,
     BundleManifest,
+    read_manifest,
     record_files,
     tail_padding,
     write_manifest,
@@ -206,6 +207,8 @@ class _Job:
         golden.write(self.folder / GOLDEN_FILE)
         complete = replace(manifest, parity=parity.to_json(), files=record_files(self.folder))
         write_manifest(self.folder, complete)
+        # What steps of a plugin reported may be something that nobody could read again.
+        read_manifest(self.folder)
 
     def _manifest(self, workspace: ExportWorkspace) -> BundleManifest:
         from calve.models import parameter_counts

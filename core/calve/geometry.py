@@ -100,10 +100,5 @@ class StreamingGeometry:
         return self.with_chunk_ms(chunk_size * self.frame_ms)
 
     def to_json(self) -> dict[str, Any]:
-        """The attributes by name, as `from_json` takes them."""
+        """The attributes by name."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> StreamingGeometry:
-        """Inverse of `to_json`; unknown keys raise `TypeError`."""
-        return cls(**values)

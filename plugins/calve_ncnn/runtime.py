@@ -128,10 +128,14 @@ def _stack(parts: list[Float32Array] | tuple[Float32Array, ...]) -> Float32Array
 
 def _state_shapes(bundle: Bundle) -> dict[str, tuple[int, ...]]:
     recorded = bundle.manifest.steps.get(STATES_REPORT)
-    if not isinstance(recorded, Mapping):
+    if not isinstance(recorded, Mapping) or not all(map(_is_shape, recorded.values())):
         raise BundleError(
             "the manifest does not say what states the encoder has",
             where=bundle.path,
             fix="export the bundle again",
         )
     return {name: tuple(shape) for name, shape in recorded.items()}
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(size, int) and size >= 0 for size in value)

@@ -112,6 +112,16 @@ def test_a_broken_manifest_is_an_error_that_names_it(
         lambda values: values["files"].update({"tokens.txt": {"size": 3}}),
         lambda values: values.update(files=[]),
         lambda values: values.update(streaming="no"),
+        lambda values: values.update(runtime=["ncnn"]),
+        lambda values: values.update(steps=[1]),
+        lambda values: values.update(unk_id=2.5),
+        lambda values: values.update(blank_id=True),
+        lambda values: values["metadata"].update(arch=[3]),
+        lambda values: values["config"].update(encoder=None),
+        lambda values: values["precision"].update(encoder=16),
+        lambda values: values["geometry"].update(dynamic="yes"),
+        lambda values: values["features"].update(sample_rate="fast"),
+        lambda values: values["files"]["tokens.txt"].update(size="3"),
     ],
 )
 def test_a_manifest_with_wrong_entries_is_malformed(
@@ -119,6 +129,12 @@ def test_a_manifest_with_wrong_entries_is_malformed(
 ):
     edit(bundle_dir, change)
     with pytest.raises(BundleError, match="malformed"):
+        Bundle.open(bundle_dir)
+
+
+def test_a_wrong_entry_of_a_manifest_is_named(bundle_dir: Path):
+    edit(bundle_dir, lambda values: values["precision"].update(encoder=16))
+    with pytest.raises(BundleError, match=r"BundleManifest\.precision\.encoder: 16 is not a text"):
         Bundle.open(bundle_dir)
 
 

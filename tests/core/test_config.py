@@ -175,6 +175,18 @@ def test_a_shown_number_is_read_back(number):
     assert parse_text(value_text(number), float) == number
 
 
+def test_the_entries_of_a_table_are_checked_as_well() -> None:
+    @dataclass
+    class Sizes:
+        by_name: dict[str, int | str] = field(default_factory=dict)
+
+    assert resolve(Sizes, {"by_name": {"a": 1, "b": "two"}}) == Sizes({"a": 1, "b": "two"})
+    for wrong in ({"a": 1.5}, {1: 1}, [1]):
+        with pytest.raises(ConfigError) as caught:
+            resolve(Sizes, {"by_name": wrong})
+        assert "Sizes.by_name" in (caught.value.where or "")
+
+
 @given(st.dictionaries(st.text(), st.one_of(st.none(), st.integers(), st.text(), st.booleans())))
 def test_no_mapping_makes_resolve_fail_otherwise_than_as_a_configuration_error(values):
     try:

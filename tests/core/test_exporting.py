@@ -19,6 +19,7 @@ from calve import parity
 from calve.bundle import Bundle
 from calve.checkpoint import CheckpointChoice
 from calve.errors import (
+    BundleError,
     CalveError,
     CheckpointError,
     ConfigError,
@@ -118,6 +119,22 @@ def test_an_exporter_that_does_not_report_the_precision_is_told_so(
     with pytest.raises(ExportError, match="report the precision") as caught:
         export(**job, format="state-dict")
     assert "workspace.report['precision']" in caught.value.fix
+    assert nothing_is_left_of(job)
+
+
+def test_what_a_step_reports_is_something_that_can_be_read_again(
+    job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    def report(workspace: Any) -> None:
+        workspace.report["tools"] = {"acme": 1.5}
+
+    exporters = registry().exporters
+    step = SimpleNamespace(name="report", summary="", run=SimpleNamespace(load=lambda: report))
+    spec = exporters.get("state-dict")
+    odd = replace(spec, steps=(*spec.steps, step))
+    monkeypatch.setattr(exporters, "get", lambda name: odd)
+    with pytest.raises(BundleError, match=r"BundleManifest\.tools\.acme: 1\.5 is not a text"):
+        export(**job, format="state-dict")
     assert nothing_is_left_of(job)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,15 @@ def test_a_bundle_without_metadata_runs_too(bundle_dir: Path, golden_bundle: Bun
         )
     ]
     np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("states", [None, {"hidden": None}, {"hidden": ["3"]}, {"hidden": 3}])
+def test_a_manifest_that_does_not_tell_the_states_is_an_error(
+    golden_bundle: Bundle, states: object
+) -> None:
+    manifest = replace(golden_bundle.manifest, steps={"states": states})
+    with pytest.raises(BundleError, match="what states the encoder has"):
+        NcnnRuntime.open(Bundle(golden_bundle.path, manifest))
 
 
 def test_truncated_weights_are_an_error_naming_the_file(
