@@ -136,7 +136,7 @@ def _contradictions(networks: Mapping[str, Network]) -> Iterator[Finding]:
     """Where the metadata say one size and the network has another."""
     encoder, decoder, joiner = (networks[name] for name in NETWORKS)
     for network, key, actual in (
-        (encoder, "T", encoder.inputs[0].shape[1]),
+        (encoder, "T", _length(encoder.inputs[0], 1)),
         (decoder, "context_size", _width(decoder.inputs[0])),
         (decoder, "vocab_size", _width(joiner.outputs[0])),
         (joiner, "joiner_dim", _width(joiner.inputs[0])),
@@ -148,7 +148,12 @@ def _contradictions(networks: Mapping[str, Network]) -> Iterator[Finding]:
 
 
 def _width(port: Port) -> int | str | None:
-    return port.shape[-1] if port.shape else None
+    return _length(port, len(port.shape) - 1)
+
+
+def _length(port: Port, axis: int) -> int | str | None:
+    """Of one axis; None if the network does not say how many there are."""
+    return port.shape[axis] if 0 <= axis < len(port.shape) else None
 
 
 def _differ(one: int | str | None, other: int | str | None) -> bool:

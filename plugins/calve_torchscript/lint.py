@@ -97,6 +97,10 @@ def _layout(encoder: Any, bundle_dir: Path) -> Iterator[Finding]:
 
 def _symbols(decoder: Any, bundle_dir: Path) -> Iterator[Finding]:
     path = bundle_dir / TOKENS_FILE
+    if not hasattr(decoder, "embedding"):
+        what = "the decoder has no embedding, which calve reads"
+        yield _error("interface", bundle_dir, what, _EXPORT_AGAIN)
+        return
     try:
         SymbolTable.read(path).for_vocabulary(decoder.embedding.weight.size(0))
     except TokensError as error:

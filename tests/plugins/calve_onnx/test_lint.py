@@ -44,6 +44,14 @@ def test_networks_that_changed_places_do_not_fit_their_roles(broken_dir: Path) -
     assert "the joiner has 1 inputs and 1 outputs instead of 2 and 1" in finding.what
 
 
+def test_an_input_of_any_shape_contradicts_nothing(broken_dir: Path) -> None:
+    path = find_network(broken_dir, "encoder")
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    onnx.save(model, path)
+    assert lint(broken_dir) == []
+
+
 def test_a_symbol_table_of_another_model_is_an_error(broken_dir: Path) -> None:
     (broken_dir / "tokens.txt").write_text("<blk> 0\na 1\n")
     assert only(lint(broken_dir)).code == "tokens"

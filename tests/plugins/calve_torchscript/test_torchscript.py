@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,6 +136,13 @@ def test_lint_misses_a_method_and_the_convolution(copy_of: Callable[[str], Path]
     assert [finding.code for finding in lint(folder)] == ["interface", "interface"]
     (folder / "tokens.txt").write_text("<blk> 0\n")
     assert "tokens" in [finding.code for finding in lint(folder)]
+
+
+def test_lint_finds_networks_that_changed_places(copy_of: Callable[[str], Path]) -> None:
+    folder = copy_of("jit-trace")
+    shutil.copy(network_path(folder, "joiner"), network_path(folder, "decoder"))
+    found = [finding.what for finding in lint(folder)]
+    assert "the decoder has no embedding, which calve reads" in found
 
 
 def test_an_unknown_runtime_is_refused(bundle_of: Callable[[str], Bundle]) -> None:
