@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from calve.files import missing_folders, remove_empty
 __all__ = ["LOCK_NAME", "locked"]
 
 LOCK_NAME = ".lock"
+
+_ATTEMPTS = 100
+"""How often others may remove the folder while it is being locked."""
 
 
 @contextmanager
@@ -63,12 +67,13 @@ def _held(path: Path) -> TextIO:
       BlockingIOError: if another process holds it.
       OSError: if it cannot be made.
     """
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    for _ in range(_ATTEMPTS):
         try:
+            with suppress(FileExistsError):
+                path.parent.mkdir(parents=True)
             file = path.open("a")
         except FileNotFoundError:
-            continue  # The folder has just been removed by who held it.
+            continue  # Who held the folder has just removed it; or else it cannot be made.
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -78,6 +83,7 @@ def _held(path: Path) -> TextIO:
             return file
         # Removed by who held it, before this process did: another may hold a new one by now.
         file.close()
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def _remove_unused(folder: Path) -> None:

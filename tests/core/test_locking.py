@@ -52,10 +52,11 @@ def test_a_folder_is_held_by_one_process_until_it_ends_however_it_ends(tmp_path:
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for refused in (tmp_path / "file", tmp_path / ("x" * 300) / "folder"):
+    (tmp_path / "link").symlink_to("nowhere/at/all")
+    for name in ("file", "file/folder", "x" * 300 + "/folder", "link"):
         with pytest.raises(ConfigError, match="cannot write into this folder"):
-            take(refused)
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+            take(tmp_path / name)
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "link"}
 
 
 def test_a_folder_that_was_made_for_nothing_is_removed(tmp_path: Path) -> None:
