@@ -41,6 +41,7 @@ __all__ = [
     "average_checkpoints_with_averaged_model",
     "builtin_checkpoint",
     "checkpoint_files",
+    "checkpoints_there",
     "find_checkpoints",
     "load_state_dict",
     "no_checkpoint",
@@ -226,7 +227,7 @@ def _chosen_files(choice: CheckpointChoice) -> list[Path]:
     if choice.iter is not None and choice.iter > 0:
         return _files_by_iteration(choice, exp_dir, choice.iter)
     if choice.epoch is None:
-        raise ConfigError("--exp-dir needs --epoch or --iter", fix=_what_exists(exp_dir))
+        raise ConfigError("--exp-dir needs --epoch or --iter", fix=checkpoints_there(exp_dir))
     return _files_by_epoch(choice, exp_dir, choice.epoch)
 
 
@@ -240,7 +241,7 @@ def _files_by_iteration(choice: CheckpointChoice, exp_dir: Path, last: int) -> l
             f"--iter {last} --avg {avg} needs {needed} checkpoints{reason}; "
             f"up to that iteration there are {len(found)}",
             where=exp_dir,
-            fix=_what_exists(exp_dir),
+            fix=checkpoints_there(exp_dir),
         )
     return [found[-1], found[0]] if choice.use_averaged_model else found
 
@@ -263,7 +264,7 @@ def _files_by_epoch(choice: CheckpointChoice, exp_dir: Path, last: int) -> list[
         raise CheckpointError(
             f"missing: {', '.join(missing) or f'epoch {last}'}",
             where=exp_dir,
-            fix=_what_exists(exp_dir),
+            fix=checkpoints_there(exp_dir),
         )
     return files
 
@@ -273,7 +274,8 @@ def _number(path: Path) -> int:
     return int(path.stem.rpartition("-")[2])
 
 
-def _what_exists(exp_dir: Path) -> str:
+def checkpoints_there(exp_dir: Path) -> str:
+    """Which checkpoints a folder has, for whoever named one that is not among them."""
     names = sorted(
         (path.name for path in exp_dir.glob("*.pt")),
         key=lambda name: (len(name), name),

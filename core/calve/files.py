@@ -24,6 +24,7 @@ __all__ = [
     "remove_empty",
     "replace_dir",
     "size_text",
+    "writing_explained",
 ]
 
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
@@ -133,16 +134,25 @@ def check_writable(folder: Path) -> None:
     Raises:
       CalveError: if nothing can be written there.
     """
-    try:
+    fix = "free some space or choose another place"
+    with writing_explained("into the folder", folder, fix):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+
+
+@contextmanager
+def writing_explained(what: str, where: Path, fix: str) -> Iterator[None]:
+    """Inside the block, nothing but ``where`` is written; ``what`` it is, in words.
+
+    Raises:
+      CalveError: if the disk is full or cannot be written.
+    """
+    try:
+        yield
     except OSError as error:
-        raise CalveError(
-            f"cannot write into the folder: {os.strerror(error.errno or errno.EIO)}",
-            where=folder,
-            fix="free some space or choose another place",
-        ) from error
+        reason = os.strerror(error.errno or errno.EIO)
+        raise CalveError(f"cannot write {what}: {reason}", where=where, fix=fix) from error
 
 
 def file_sha256(path: Path) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, asdict, fields
 from datetime import datetime
 from pathlib import Path
@@ -16,17 +17,20 @@ import torch
 
 from calve.api import CheckpointError, ConfigError
 from calve.averaging import find_checkpoints
-from calve.files import atomic_file
+from calve.checkpoint import checkpoints_there
+from calve.files import atomic_file, writing_explained
 from calve.locking import locked
 from calve.protocols import Batch, TrainingRun
 from calve_transducer.processes import Processes
 from calve_transducer.training_config import TrainingConfig
+from calve_transducer.training_metrics import SPACE_FIX
 
-__all__ = ["LOGGER", "Experiment"]
+__all__ = ["LOGGER", "Experiment", "announce"]
 
 LOGGER = logging.getLogger("calve.training")
 
 _MOST_BAD_BATCHES_KEPT = 10
+_ANNOUNCED = "announced"
 _LINE_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
@@ -89,7 +93,11 @@ class Experiment:
         if path is None:
             return None
         if not path.exists():
-            raise CheckpointError("there is no checkpoint to continue from", where=path)
+            raise CheckpointError(
+                "there is no checkpoint to continue from",
+                where=path,
+                fix=checkpoints_there(self.folder),
+            )
         self._check_same_configuration()
         return path
 
@@ -136,19 +144,24 @@ class Experiment:
 
     @contextmanager
     def logging(self, processes: Processes) -> Iterator[None]:
-        """Inside the block, `LOGGER` writes to a file in ``log/``, its warnings also to stderr.
+        """Inside the block, `LOGGER` writes to a file in ``log/``.
 
-        Of several processes, each has a file of its own.
+        Warnings, and what is announced, are shown on stderr too. Of several processes, each has a
+        file of its own.
+
+        Raises:
+          CalveError: if the file cannot be written, then or whenever a line is logged.
         """
         log_dir = self.folder / "log"
-        log_dir.mkdir(parents=True, exist_ok=True)
         started = datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
         number = f"-{processes.rank}" if processes.world_size > 1 else ""
         path = log_dir / f"log-train-{started}{number}.txt"
-        to_file = logging.FileHandler(path, encoding="utf-8")
+        with writing_explained("the log", path, SPACE_FIX):
+            log_dir.mkdir(parents=True, exist_ok=True)
+            to_file = _LogFile(path, encoding="utf-8")
         to_file.setFormatter(logging.Formatter(_LINE_FORMAT))
-        to_stderr = logging.StreamHandler()
-        to_stderr.setLevel(logging.WARNING)
+        to_stderr = _Console()
+        to_stderr.addFilter(_is_for_console)
         LOGGER.setLevel(logging.INFO)
         LOGGER.propagate = False
         handlers: tuple[logging.Handler, ...] = (to_file, to_stderr)
@@ -159,7 +172,8 @@ class Experiment:
         finally:
             for handler in handlers:
                 LOGGER.removeHandler(handler)
-                handler.close()
+                with suppress(OSError):  # It has been said when the line was written.
+                    handler.close()
 
     @property
     def _configuration_file(self) -> Path:
@@ -191,6 +205,33 @@ class Experiment:
                 where=self._configuration_file,
                 fix="give the options that it was started with, or start anew elsewhere",
             )
+
+
+class _LogFile(logging.FileHandler):
+    """A log whose disk is full ends the run, rather than printing a traceback for each line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+            return
+        with writing_explained("the log", Path(self.baseFilename), SPACE_FIX):
+            raise
+
+
+class _Console(logging.Handler):
+    """Lines on what stderr is now: a progress bar puts itself in its place, to stay below them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
+def _is_for_console(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or getattr(record, _ANNOUNCED, False)
+
+
+def announce(message: str, *arguments: object) -> None:
+    """Write a line to the log, and show it to whoever looks on."""
+    LOGGER.info(message, *arguments, extra={_ANNOUNCED: True})
 
 
 def _plain(options: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from calve.api import CalveError, ConfigError
 from calve.discovery import load_driver
 from calve.launching import own_share
 from calve.protocols import Batch, LossBackend, TrainingRun
-from calve_transducer.experiment import LOGGER, Experiment
+from calve_transducer.experiment import LOGGER, Experiment, announce
 from calve_transducer.interruption import stop_request
 from calve_transducer.memory_scan import check_memory
 from calve_transducer.processes import Processes, joined
@@ -113,8 +113,15 @@ class Trainer:
             mid_epoch = continued.name.startswith("checkpoint-")
             if not mid_epoch:
                 self._copy_if_best(continued)
+        epochs = range(numbers.cur_epoch + (not mid_epoch), self._config.num_epochs + 1)
+        if not epochs:
+            self._announce(
+                "nothing is left to train: epoch %d has ended, and --num-epochs is %d",
+                numbers.cur_epoch,
+                self._config.num_epochs,
+            )
         try:
-            for epoch in range(numbers.cur_epoch + (not mid_epoch), self._config.num_epochs + 1):
+            for epoch in epochs:
                 if not mid_epoch:
                     self._state.begin_epoch(epoch)
                 batches = self._train_one_epoch(stop)
@@ -228,6 +235,10 @@ class Trainer:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         LOGGER.info("epoch %d, batch %d: %s", numbers.cur_epoch, numbers.batch_idx_train, shown)
 
+    def _announce(self, message: str, *arguments: object) -> None:
+        """Log a line; of several processes, one shows it."""
+        (announce if self._processes.is_first else LOGGER.info)(message, *arguments)
+
     def _publish(self, group: str, metrics: Mapping[str, float]) -> None:
         """Tell TensorBoard and whoever listens; of several processes, one does."""
         if self._scalars is None:
@@ -242,9 +253,6 @@ class Trainer:
             self._experiment.keep_newest_batch_files(self._config.keep_last_k)
 
     def _save(self, path: Path) -> None:
-        if self._scalars is not None:
-            # What comes before a checkpoint is not written again by a run that continues from it.
-            self._scalars.flush()
         self._state.save(path, self._experiment.checkpoint_entries())
 
     def _finish_epoch(self, valid: LossTotals) -> None:
@@ -261,11 +269,12 @@ class Trainer:
         self._save(path)
         self._copy_if_best(path)
         self._report_validation({**_valid_losses(valid), "epoch_loss": losses["train"]})
-        LOGGER.info(
-            "epoch %d ended: training loss %.4g; best validation loss %.4g in epoch %d; "
+        self._announce(
+            "epoch %d ended: training loss %.4g, validation loss %.4g, the best %.4g in epoch %d; "
             "so far %d batches skipped, %d utterances left out",
             numbers.cur_epoch,
             losses["train"],
+            losses["valid"],
             numbers.best_valid_loss,
             numbers.best_valid_epoch,
             numbers.skipped_batches,

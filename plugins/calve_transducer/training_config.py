@@ -98,8 +98,17 @@ class TrainingConfig:
         for name in ("initial_lr", "lr_batches", "lr_epochs"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be positive")
-        if self.lr_warmup_batches < 0:
-            raise ConfigError(f"lr_warmup_batches is {self.lr_warmup_batches}; 0 is the least")
+        for name in (
+            *("start_batch", "lr_warmup_batches", "num_threads", "delay_penalty"),
+            *("lm_scale", "am_scale", "simple_loss_scale"),
+        ):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; 0 is the least")
+        if self.lm_scale + self.am_scale > 1.0:
+            raise ConfigError(
+                f"lm_scale is {self.lm_scale} and am_scale {self.am_scale}; together they are 1 "
+                "at most"
+            )
         if not 0.0 <= self.blank_start_share <= 1.0:
             raise ConfigError(f"blank_start_share is {self.blank_start_share}, not a share of 1")
         if self.use_fp16 and self.use_bf16:

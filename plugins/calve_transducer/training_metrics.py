@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from socket import gethostname
+from typing import Any
 
-__all__ = ["LossTotals", "Scalars"]
+from calve.files import writing_explained
+
+__all__ = ["SPACE_FIX", "LossTotals", "Scalars"]
+
+SPACE_FIX = "free some space, then continue with --resume 1"
+"""What to do when a run cannot write what it has to say."""
 
 
 @dataclass
@@ -50,26 +60,53 @@ class LossTotals:
 class Scalars:
     """Writes named numbers of a step for TensorBoard.
 
+    What was written is in the file, and a full disk is noticed at once. The writers of torch and of
+    tensorboard leave that to a thread, which a full disk ends with a traceback.
+
     Args:
       folder: Where TensorBoard's files go.
       first_step: Steps from here on in older files are superseded.
+
+    Raises:
+      CalveError: if the file cannot be written.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
         # tensorboard's import takes seconds, and only a run that really starts needs it.
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
-        self._writer = SummaryWriter(str(folder), purge_step=first_step)
+        self._event, self._summary = Event, Summary
+        name = f"events.out.tfevents.{time.time_ns() // 10**9:010d}.{gethostname()}.{os.getpid()}"
+        self._path = folder / name
+        with self._explained():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("ab")
+        self._records = RecordWriter(self._file)
+        self._add(file_version="brain.Event:2")
+        self._add(step=first_step, session_log=SessionLog(status=SessionLog.START))
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Add numbers; they may stay in memory for two minutes."""
-        for name, value in metrics.items():
-            self._writer.add_scalar(name, value, step)
+        """Add numbers.
 
-    def flush(self) -> None:
-        """Bring to the disk what was added."""
-        self._writer.flush()
+        Raises:
+          CalveError: if the file cannot be written.
+        """
+        value = self._summary.Value
+        values = [value(tag=name, simple_value=number) for name, number in metrics.items()]
+        self._add(step=step, summary=self._summary(value=values))
 
     def close(self) -> None:
-        """The same, and end."""
-        self._writer.close()
+        """End the file."""
+        with suppress(OSError):  # It has been said when it was written.
+            self._file.close()
+
+    def _add(self, **content: Any) -> None:
+        event = self._event(wall_time=time.time(), **content)
+        with self._explained():
+            self._records.write(event.SerializeToString())
+            self._file.flush()
+
+    def _explained(self) -> AbstractContextManager[None]:
+        return writing_explained("TensorBoard's numbers", self._path, SPACE_FIX)

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 # Before the forks, since its import takes longer than a life.
-import torch.utils.tensorboard  # noqa: F401
+import tensorboard.summary.writer.record_writer  # noqa: F401
 from hum_training import train_in_a_fork
 
 from calve.checkpoint import read_checkpoint

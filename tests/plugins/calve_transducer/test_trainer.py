@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import resource
 import shutil
 import signal
 import subprocess
@@ -145,6 +146,19 @@ def test_resume_takes_the_newest_checkpoint_or_starts_anew(
     assert (max(first), min(second)) == (BATCHES_PER_EPOCH, BATCHES_PER_EPOCH + 1)
     assert {**first, **second} == finished[1]
     assert train_hums(tmp_path, num_epochs=3, save_every_n=6, resume=True) == {}
+    assert "nothing is left to train: epoch 3 has ended" in log_text(tmp_path)
+
+
+def test_who_looks_on_sees_how_each_epoch_ended_and_what_was_left_out(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train_hums(tmp_path, num_epochs=2, change=with_nan({3}))
+    shown = capfd.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in shown] == [
+        *("batch 4 skipped", "kept for inspection", "epoch 1 ended"),
+        *("batch 12 skipped", "kept for inspection", "epoch 2 ended"),
+    ]
+    assert "validation loss" in shown[-1]
 
 
 def test_continuing_after_an_epoch_is_exact(finished: tuple[Path, Metrics], tmp_path: Path) -> None:
@@ -251,6 +265,26 @@ def test_a_disk_that_fills_up_leaves_the_earlier_checkpoints(
     assert min(train_hums(tmp_path, save_every_n=2, resume=True)) == 3
 
 
+def test_a_disk_that_is_full_before_a_checkpoint_ends_the_run_with_one_message(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fill(step: int, metrics: dict[str, float]) -> None:
+        if step == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, unlimited))
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    unlimited = before[1]
+    try:
+        with pytest.raises(CalveError, match="cannot write the log: File too large") as raised:
+            train(hum_run(tmp_path, on_metrics=fill, save_every_n=2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "--resume 1" in str(raised.value.fix)
+    assert capfd.readouterr().err == ""
+    assert [path.name for path in tmp_path.glob("*.pt")] == ["checkpoint-2.pt"]
+    assert min(train_hums(tmp_path, save_every_n=2, resume=True)) == 3
+
+
 def test_a_model_alone_cannot_be_continued_from(
     finished: tuple[Path, Metrics], tmp_path: Path
 ) -> None:
@@ -319,6 +353,7 @@ def test_a_missing_checkpoint_to_continue_from_is_named(finished: tuple[Path, Me
     with pytest.raises(CheckpointError, match="no checkpoint to continue from") as raised:
         train_hums(finished[0], start_batch=13)
     assert str(raised.value.where).endswith("checkpoint-13.pt")
+    assert "checkpoint-12.pt" in str(raised.value.fix)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -387,9 +422,16 @@ def test_impossible_options_are_errors(option: str) -> None:
         TrainingConfig(**{option: 0})
 
 
+@pytest.mark.parametrize("option", ["start_batch", "num_threads", "delay_penalty", "lm_scale"])
+def test_options_below_zero_are_errors(option: str) -> None:
+    with pytest.raises(ConfigError, match=option):
+        TrainingConfig(**{option: -1})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"lm_scale": 0.6, "am_scale": 0.6}, "together they are 1 at most"),
         ({"use_fp16": True, "use_bf16": True}, "exclude one another"),
         ({"resume": True, "start_batch": 12}, "finds the checkpoint itself"),
         ({"resume": True, "start_epoch": 2}, "finds the checkpoint itself"),
