@@ -5,11 +5,13 @@ from __future__ import annotations
 import atexit
 import sys
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
     from calve.protocols import Progress
@@ -92,30 +94,10 @@ def _duration(seconds: float) -> str:
 
 
 class _Bar:
-    """A live bar with the last note beside it."""
+    """A live bar with the last note below it, where a narrow terminal has room for both."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            SpinnerColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        self._rich = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=Console(stderr=True),
-        )
+        self._rich = _bar_with_note()
         self._task: TaskID | None = None
         # An exception may pass by before `finish`: the cursor must come back all the same.
         atexit.register(self._rich.stop)
@@ -138,3 +120,34 @@ class _Bar:
 
     def abandon(self) -> None:
         self.finish()
+
+
+def _bar_with_note() -> RichProgress:
+    from rich.console import Console, RenderableType
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class BarWithNote(Progress):
+        def get_renderables(self) -> Iterable[RenderableType]:
+            yield from super().get_renderables()
+            for task in self.tasks:
+                if task.fields["note"]:
+                    yield Text(f"  {task.fields['note']}", no_wrap=True, overflow="ellipsis")
+
+    return BarWithNote(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )

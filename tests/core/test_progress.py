@@ -64,19 +64,32 @@ def test_work_that_ends_early_is_not_called_done(capsys):
     assert ended.startswith("train: stopped after 0.0")
 
 
-def test_a_terminal_gets_a_bar_and_its_cursor_back():
+def on_a_terminal(program: str) -> str:
+    """What a program shows on a terminal of 80 columns."""
     controller, terminal = pty.openpty()
-    failing = WORK.replace("progress.finish()", "raise SystemExit", 1)
     with subprocess.Popen(
-        [sys.executable, "-c", failing],
+        [sys.executable, "-c", program],
         stderr=terminal,
         stdout=subprocess.PIPE,
-        env={**os.environ, "TERM": "xterm"},
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
     ) as child:
         child.wait(timeout=60)
     os.close(terminal)
     shown = os.read(controller, 100_000).decode()
     os.close(controller)
+    return shown
+
+
+def test_a_narrow_terminal_has_room_for_a_long_note_and_the_count():
+    note = "loss 0.689 (simple 1.378, pruned 3.578)  lr 3.00e-03  10.6 utt/s"
+    shown = on_a_terminal(WORK.replace("a note", note))
+    assert note in shown
+    assert "3/3" in shown
+    assert "…" not in shown
+
+
+def test_a_terminal_gets_a_bar_and_its_cursor_back():
+    shown = on_a_terminal(WORK.replace("progress.finish()", "raise SystemExit", 1))
     assert "prepare" in shown
     assert "3/3" in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
