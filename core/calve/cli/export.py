@@ -97,6 +97,7 @@ def _export_command(recipe: RecipeSpec) -> click.Command:
         else:
             print_summary(bundle)
         manifest = bundle.manifest
+        warn(manifest.steps.get("lint", []))
         if manifest.streaming:
             warn(untrained(manifest.encoder, manifest.config["encoder"], manifest.geometry))
         elif streaming_model is None:

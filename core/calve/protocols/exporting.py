@@ -80,11 +80,11 @@ class ExportWorkspace:
         Raises:
           ExportError: if it found errors; lists them.
         """
-        errors = [finding for finding in findings if finding.severity == "error"]
+        errors = [one.line for one in findings if one.severity == "error"]
         if errors:
-            listed = "\n".join(f"    {one.code}: {one.what} ({one.fix})" for one in errors)
+            listed = "\n".join(f"    {line}" for line in errors)
             raise ExportError(f"the exported networks are not sound:\n{listed}")
-        self.report["lint"] = [f"{finding.code}: {finding.what}" for finding in findings]
+        self.report["lint"] = [one.line for one in findings]
 
 
 class ExportStep(Protocol):
@@ -110,6 +110,11 @@ class Finding:
     where: str
     what: str
     fix: str
+
+    @property
+    def line(self) -> str:
+        """All but the place, in one line."""
+        return f"{self.code}: {self.what} ({self.fix})"
 
 
 class MetadataStore(Protocol):

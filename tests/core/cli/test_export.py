@@ -9,6 +9,7 @@ import pytest
 
 from calve.bundle import Bundle
 from calve.cli import run
+from calve.tiny import make_tiny_model
 
 RECIPE = "lstm_transducer_stateless2"
 
@@ -117,3 +118,15 @@ def test_a_model_that_cannot_stream_is_exported_for_whole_utterances_and_that_is
     captured = capfd.readouterr()
     assert "cannot stream: its convolutions see future frames" in captured.err
     assert not (tmp_path / "must").exists()
+
+
+def test_what_lint_warns_of_is_said_with_what_to_do(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    recipe = "pruned_transducer_stateless5"
+    checkpoint, tokens = make_tiny_model(recipe).write(tmp_path)
+    model = ("--checkpoint", checkpoint, "--tokens", tokens, "--causal-convolution", 1)
+    assert export(recipe, *model, "--output", tmp_path / "bundle") == 0
+    said = capfd.readouterr().err
+    assert "Warning: architecture: sherpa-ncnn does not know the architecture conformer" in said
+    assert "export it to onnx" in said
