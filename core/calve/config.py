@@ -136,7 +136,8 @@ def load_toml(source: Resource | Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError("this is not UTF-8 text", where=where) from error
     except (OSError, ModuleNotFoundError) as error:
-        raise ConfigError(f"cannot read the configuration: {error}", where=where) from error
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot read the configuration: {reason}", where=where) from error
     return table
 
 

@@ -56,7 +56,8 @@ class Lexicon:
         try:
             lines = Path(path).read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"cannot read the lexicon: {error}", where=path) from error
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
+            raise DataError(f"cannot read the lexicon: {reason}", where=path) from error
         entries = []
         for number, line in enumerate(lines, start=1):
             word, *pieces = _SEPARATOR.split(line.strip(" \t\r"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from calve.bundle import Bundle
-from calve.checkpoint import builtin_checkpoint
+from calve.checkpoint import BUILTIN_PREFIX, builtin_checkpoint
 from calve.claims import claimed_clients
 from calve.cli.export import print_summary
 from calve.cli.output import print_table
@@ -53,11 +53,12 @@ def demo(recordings: tuple[Path, ...], model: str, output: Path, overwrite: bool
     with ExitStack() as stack:
         pretrained, _ = stack.enter_context(builtin_checkpoint(model))
         recipe = next(one for one in registry().recipes if pretrained in one.pretrained)
-        _heading(1, f"export builtin:{model} ({pretrained.summary})")
+        checkpoint = f"{BUILTIN_PREFIX}{pretrained.name}"
+        _heading(1, f"export {checkpoint} ({pretrained.summary})")
         bundle = export(
             recipe.name,
-            checkpoint=f"builtin:{model}",
-            output=output / model,
+            checkpoint=checkpoint,
+            output=output / pretrained.name,
             overwrite=overwrite,
             progress=console_progress(),
         )

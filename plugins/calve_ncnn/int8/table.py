@@ -59,7 +59,8 @@ class ScaleTable:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"cannot read the scale table: {error}", where=path) from error
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
+            raise DataError(f"cannot read the scale table: {reason}", where=path) from error
         weights: dict[str, dict[str, Float32Array]] = {}
         inputs: dict[str, float] = {}
         for number, line in enumerate(text.splitlines(), start=1):
