@@ -15,12 +15,13 @@ from click.core import ParameterSource
 
 from calve.config import ConfigField, fields_help, load_toml, parse_text, value_text
 from calve.errors import PluginError
-from calve.registry import registry
+from calve.registry import Table, registry
 from calve.specs import LazyRef, RecipeSpec
 
 __all__ = [
     "BOOLEAN",
     "RecipeGroup",
+    "SpecGroup",
     "corpus_options",
     "dataclass_options",
     "decorated",
@@ -231,8 +232,45 @@ def encoder_options(function: Function) -> Function:
     return dataclass_options(*classes, key="encoder")(function)
 
 
-class RecipeGroup(click.Group):
-    """A command whose subcommands are the registered recipes, each with its own options.
+class SpecGroup(click.Group):
+    """A command whose subcommands are all that is registered of a kind, each with its own options.
+
+    Args:
+      kind: What a subcommand is called in ``--help``: "RECIPE".
+      title: The heading of their list.
+      table: Gives the specs.
+      make_command: Makes the command of a spec; called only for the one that is used.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        kind: str,
+        title: str,
+        table: Callable[[], Table[str, Any]],
+        make_command: Callable[[Any], click.Command],
+        **attributes: Any,
+    ) -> None:
+        super().__init__(name, subcommand_metavar=f"{kind} [OPTIONS]...", **attributes)
+        self._title = title
+        self._table = table
+        self._make_command = make_command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self._table().names())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self._make_command(self._table().get(cmd_name))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        table = self._table()
+        with formatter.section(self._title):
+            formatter.write_dl([(n, table.get(n).summary) for n in self.list_commands(ctx)])
+
+
+class RecipeGroup(SpecGroup):
+    """A command whose subcommands are the registered recipes.
 
     Args:
       make_command: Makes the command of one recipe; called only for the recipe that is used.
@@ -241,19 +279,14 @@ class RecipeGroup(click.Group):
     def __init__(
         self, name: str, *, make_command: Callable[[RecipeSpec], click.Command], **attributes: Any
     ) -> None:
-        super().__init__(name, subcommand_metavar="RECIPE [OPTIONS]...", **attributes)
-        self._make_command = make_command
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(registry().recipes.names())
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return self._make_command(registry().recipes.get(cmd_name))
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        recipes = registry().recipes
-        with formatter.section("Recipes"):
-            formatter.write_dl([(n, recipes.get(n).summary) for n in self.list_commands(ctx)])
+        super().__init__(
+            name,
+            kind="RECIPE",
+            title="Recipes",
+            table=lambda: registry().recipes,
+            make_command=make_command,
+            **attributes,
+        )
 
 
 def decorated(function: Function, options: Iterable[Decorator]) -> Function:

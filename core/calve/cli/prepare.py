@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from calve.cli.options import dataclass_options, json_option
+from calve.cli.options import SpecGroup, dataclass_options, json_option
 from calve.cli.output import print_json
 from calve.config import fields_help, option_name, resolve
 from calve.errors import ConfigError, DataError
@@ -20,28 +20,6 @@ from calve.registry import registry
 from calve.specs import DatasetSpec, StageSpec
 
 __all__ = ["prepare"]
-
-
-class _CorpusGroup(click.Group):
-    """Its subcommands are the registered corpora, each with its own options."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(registry().datasets.names())
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return _corpus_command(registry().datasets.get(cmd_name))
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        corpora = registry().datasets
-        with formatter.section("Corpora"):
-            formatter.write_dl([(name, corpora.get(name).summary) for name in corpora.names()])
-
-
-prepare = _CorpusGroup(
-    "prepare",
-    subcommand_metavar="CORPUS [OPTIONS]...",
-    help="Prepare a corpus for training, stage by stage; finished stages are not repeated.",
-)
 
 
 def _corpus_command(corpus: DatasetSpec) -> click.Command:
@@ -69,6 +47,16 @@ def _corpus_command(corpus: DatasetSpec) -> click.Command:
             print_json({result.name: dict(result.report) for result in results}, indent=2)
 
     return command
+
+
+prepare = SpecGroup(
+    "prepare",
+    kind="CORPUS",
+    title="Corpora",
+    table=lambda: registry().datasets,
+    make_command=_corpus_command,
+    help="Prepare a corpus for training, stage by stage; finished stages are not repeated.",
+)
 
 
 def _sole_preparation(data_dir: Path | None) -> AbstractContextManager[None]:
