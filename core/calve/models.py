@@ -188,6 +188,12 @@ def load(
       overrides: Options by table, "encoder" and "model".
     """
     builder = ModelBuilder(recipe)
+    for table in overrides or {}:
+        if table not in builder.config_classes:
+            raise ConfigError(
+                f"a model has no options called {table!r}",
+                fix=did_you_mean(table, builder.config_classes) or "they are 'encoder' and 'model'",
+            )
     if not isinstance(checkpoint, CheckpointChoice):
         checkpoint = CheckpointChoice(checkpoint=fspath(checkpoint))
     loaded = load_state_dict(checkpoint)

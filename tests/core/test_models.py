@@ -125,6 +125,11 @@ def test_an_unknown_option_suggests_a_near_one(checkpoint: Path) -> None:
         load_model(RECIPE, checkpoint, encoder_dims=32)
 
 
+def test_options_of_an_unknown_table_are_refused(checkpoint: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no options called 'encodr'[\s\S]*'encoder'"):
+        load(RECIPE, checkpoint, {"encodr": {"encoder_dim": 32}})
+
+
 def test_an_unknown_recipe_suggests_a_near_one(checkpoint: Path) -> None:
     with pytest.raises(PluginError, match=RECIPE):
         load_model("lstm_transducer_stateless", checkpoint)
