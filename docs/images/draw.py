@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +34,9 @@ STYLE = """\
 .word { fill: #102a38; text-anchor: middle; font-weight: 600; font-size: 13px }
 .note { fill: #4b6472; text-anchor: middle; font-size: 11.5px }
 .side { fill: #4b6472; font-size: 12px }
+.value { fill: #102a38; font-size: 12px; text-anchor: end }
+.strong { font-weight: 600; fill: #102a38 }
+.same { stroke: #b3541e; stroke-width: 1.5; fill: none; stroke-dasharray: 5 3 }
 .flow { stroke: #3d5a6c; stroke-width: 1.5; fill: none; marker-end: url(#a) }
 .hook { stroke: #b3541e; stroke-width: 1.5; fill: none; stroke-dasharray: 5 3; marker-end: url(#h) }
 .hooks { fill: #b3541e; font-size: 12px; font-style: italic }
@@ -171,6 +176,30 @@ def chunks() -> str:
     return _picture(x + 290, top + side * size + 16, "What attention in chunks sees", parts)
 
 
+def speed() -> str:
+    """The first table of docs/benchmarks.md as bars."""
+    lines = (HERE.parent / "benchmarks.md").read_text(encoding="utf-8").splitlines()
+    start = lines.index("| what | beside | time |") + 2
+    rows = itertools.takewhile(lambda line: line.startswith("|"), lines[start:])
+    left, unit, row = 440, 260, 44
+    parts, y = [], 34.0
+    for line in rows:
+        what, beside, time = (cell.strip() for cell in line.strip("|").split("|"))
+        parts.append(f'<text class="side strong" x="20" y="{y + 12:g}">{what}</text>')
+        parts.append(f'<text class="side" x="20" y="{y + 27:g}">beside {beside}</text>')
+        times = re.findall(r"\d\.\d+", time)
+        for number, value in enumerate(times):
+            height = 24 / len(times)
+            top = y + 2 + number * height
+            parts.append(_rect("own", left, top, float(value) * unit, height - 1))
+            middle = top + height / 2 + 4
+            parts.append(f'<text class="value" x="{left - 8}" y="{middle:g}">{value}</text>')
+        y += row
+    parts.append(f'<path class="same" d="M{left + unit} 26V{y - 8:g}"/>')
+    parts.append(_note(left + unit, 18, "as long as the other"))
+    return _picture(left + 1.6 * unit, y + 4, "Time beside others; shorter is faster", parts)
+
+
 def _picture(width: float, height: float, title: str, parts: Sequence[str]) -> str:
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img" '
@@ -213,6 +242,7 @@ PICTURES: dict[str, Callable[[], str]] = {
     "packages.svg": packages,
     "steps.svg": steps,
     "chunks.svg": chunks,
+    "speed.svg": speed,
 }
 """Name of the file, and who draws it."""
 
