@@ -12,7 +12,8 @@ import torch
 
 from calve.bundle import Bundle
 from calve.exporting import export
-from calve.quantization import QuantizationReport, quantize
+from calve.protocols import QuantizationReport
+from calve.quantization import quantize
 from calve.recognizers import transcribe
 from calve.scoring import ErrorCounts, total_errors
 from calve.tokens import SymbolTable

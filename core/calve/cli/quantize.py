@@ -12,7 +12,8 @@ from calve.cli.options import dataclass_options, json_option, loadable_options
 from calve.cli.output import print_json, print_table
 from calve.files import size_text
 from calve.progress import console_progress
-from calve.quantization import REPORT_FILE, QuantizationReport, VariantReport
+from calve.protocols import QuantizationReport, VariantReport
+from calve.quantization import REPORT_FILE
 from calve.quantization import quantize as quantize_bundle
 from calve.registry import registry
 

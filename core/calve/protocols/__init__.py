@@ -5,6 +5,7 @@ All names are imported from here; which room they are in may change.
 
 from __future__ import annotations
 
+from calve.loading import LoaderOptions, Share
 from calve.protocols.exporting import (
     ClientResult,
     ClientTranscribe,
@@ -16,7 +17,15 @@ from calve.protocols.exporting import (
 from calve.protocols.fsas import FsaBackend, FsaWalk, LatticeColumns
 from calve.protocols.models import ModelFamily, StreamingEncoder
 from calve.protocols.progress import Progress
-from calve.protocols.quantization import QuantizationWorkspace, Quantizer
+from calve.protocols.quantization import (
+    ActivationReport,
+    CalibrationReport,
+    LayerReport,
+    QuantizationReport,
+    QuantizationWorkspace,
+    Quantizer,
+    VariantReport,
+)
 from calve.protocols.searching import Hypothesis, Search
 from calve.protocols.sessions import (
     LiveSession,
@@ -29,8 +38,10 @@ from calve.protocols.sessions import (
 from calve.protocols.training import Batch, BatchLoader, LossBackend, OpenLoader, TrainingRun
 
 __all__ = [
+    "ActivationReport",
     "Batch",
     "BatchLoader",
+    "CalibrationReport",
     "ClientResult",
     "ClientTranscribe",
     "ExportStep",
@@ -40,20 +51,25 @@ __all__ = [
     "FsaWalk",
     "Hypothesis",
     "LatticeColumns",
+    "LayerReport",
     "LiveSession",
+    "LoaderOptions",
     "LossBackend",
     "MetadataStore",
     "ModelFamily",
     "OfflineSession",
     "OpenLoader",
     "Progress",
+    "QuantizationReport",
     "QuantizationWorkspace",
     "Quantizer",
     "Runtime",
     "Search",
     "Session",
+    "Share",
     "States",
     "StreamingEncoder",
     "StreamingSession",
     "TrainingRun",
+    "VariantReport",
 ]

@@ -15,8 +15,8 @@ from calve.bundle import GOLDEN_FILE, Bundle, record_files
 from calve.claims import claimed_clients
 from calve.errors import CalveError, ExportError
 from calve.golden import Golden
-from calve.protocols import QuantizationWorkspace, Quantizer
-from calve.quantization import QuantizationReport, quantize
+from calve.protocols import QuantizationReport, QuantizationWorkspace, Quantizer
+from calve.quantization import quantize
 from calve.registry import registry
 from calve.specs import LazyRef, QuantizerSpec
 from calve.testing.checks import (

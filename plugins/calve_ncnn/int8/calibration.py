@@ -24,8 +24,7 @@ from calve.audio import read_audio
 from calve.bundle import Bundle
 from calve.evaluation import SILENCE
 from calve.parallel import ordered_map
-from calve.protocols import Progress
-from calve.quantization import CalibrationReport
+from calve.protocols import CalibrationReport, Progress
 from calve.transcription import Recognizer
 from calve_ncnn.int8.scales import BINS
 from calve_ncnn.network import Network

@@ -14,8 +14,7 @@ from pathlib import Path
 from calve.api import DataError, ExportError
 from calve.bundle import Bundle
 from calve.evaluation import Evaluation, evaluate
-from calve.protocols import Progress
-from calve.quantization import VariantReport
+from calve.protocols import Progress, VariantReport
 from calve.recordings import Recording
 from calve.scoring import total_errors
 from calve_ncnn.int8.plan import NetworkPlan

@@ -8,12 +8,7 @@ from pathlib import Path
 
 from calve.bundle import BundleManifest
 from calve.files import atomic_file, size_text
-from calve.quantization import (
-    ActivationReport,
-    LayerReport,
-    QuantizationReport,
-    VariantReport,
-)
+from calve.protocols import ActivationReport, LayerReport, QuantizationReport, VariantReport
 from calve_ncnn.int8.drawings import bars, histogram, scatter
 
 __all__ = ["PAGE_FILE", "write_page"]

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from calve.api import ConfigError
 from calve.bundle import Bundle
-from calve.protocols import QuantizationWorkspace
-from calve.quantization import (
+from calve.protocols import (
     CalibrationReport,
     LayerReport,
     QuantizationReport,
+    QuantizationWorkspace,
     VariantReport,
 )
 from calve.recordings import find_recordings, find_with_references

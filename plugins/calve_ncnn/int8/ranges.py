@@ -10,8 +10,7 @@ import numpy as np
 
 from calve.bundle import GOLDEN_FILE, Bundle
 from calve.golden import Golden
-from calve.protocols import Progress
-from calve.quantization import ActivationReport, CalibrationReport
+from calve.protocols import ActivationReport, CalibrationReport, Progress
 from calve_ncnn.int8.calibration import Calibration, Taps, calibrate
 from calve_ncnn.int8.layers import takes_fixed_range
 from calve_ncnn.int8.plan import NetworkPlan
