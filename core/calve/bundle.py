@@ -265,13 +265,16 @@ class Bundle:
         """Hash every file.
 
         Raises:
-          BundleError: naming the files that are not what was exported.
+          BundleError: naming the files that are not what was exported, or one that cannot be read.
         """
-        changed = [
-            name
-            for name, record in self.manifest.files.items()
-            if FileRecord.of(self.path / name) != record
-        ]
+        try:
+            changed = [
+                name
+                for name, record in self.manifest.files.items()
+                if FileRecord.of(self.path / name) != record
+            ]
+        except OSError as error:
+            raise _damaged(f"cannot read the bundle: {error.strerror}", error.filename) from error
         if changed:
             raise _damaged(f"changed since the export: {', '.join(changed)}", self.path)
 
@@ -351,5 +354,5 @@ def read_manifest(path: Path) -> BundleManifest:
         ) from error
 
 
-def _damaged(what: str, where: Path) -> BundleError:
+def _damaged(what: str, where: object) -> BundleError:
     return BundleError(what, where=where, fix="copy or export the bundle again")

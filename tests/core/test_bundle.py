@@ -157,6 +157,13 @@ def test_a_missing_file_is_named(bundle_dir: Path, name: str):
         Bundle.open(bundle_dir)
 
 
+def test_a_file_that_goes_away_after_the_bundle_was_opened_is_named(bundle_dir: Path):
+    bundle = Bundle.open(bundle_dir)
+    (bundle_dir / "tokens.txt").unlink()
+    with pytest.raises(BundleError, match=r"cannot read the bundle[\s\S]*tokens\.txt"):
+        bundle.verify_files()
+
+
 def test_a_truncated_file_is_named_with_both_sizes(bundle_dir: Path):
     path = bundle_dir / "joiner_jit_trace-pnnx.ncnn.bin"
     content = path.read_bytes()
