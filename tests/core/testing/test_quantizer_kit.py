@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from calve.api import DataError, LazyRef
-from calve.protocols import QuantizationWorkspace
-from calve.quantization import QuantizationReport
+from calve.protocols import QuantizationReport, QuantizationWorkspace
 from calve.registry import registry
 from calve.testing import QuantizerConformance
 

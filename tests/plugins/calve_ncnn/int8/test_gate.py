@@ -10,7 +10,7 @@ import pytest
 from calve.api import DataError, ExportError
 from calve.bundle import Bundle
 from calve.progress import NO_PROGRESS
-from calve.quantization import VariantReport
+from calve.protocols import VariantReport
 from calve.recordings import Recording, find_with_references
 from calve_ncnn.int8.gate import TOKEN_MEASURE, Judge, find_passing
 from calve_ncnn.int8.layers import is_int8

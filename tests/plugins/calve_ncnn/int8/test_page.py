@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from calve.bundle import Bundle
-from calve.quantization import (
+from calve.protocols import (
     ActivationReport,
     CalibrationReport,
     LayerReport,

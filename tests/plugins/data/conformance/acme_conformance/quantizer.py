@@ -1,7 +1,11 @@
 import torch
 
-from calve.protocols import QuantizationWorkspace
-from calve.quantization import CalibrationReport, LayerReport, QuantizationReport
+from calve.protocols import (
+    CalibrationReport,
+    LayerReport,
+    QuantizationReport,
+    QuantizationWorkspace,
+)
 
 FILE = "pretrained.pt"
 
