@@ -42,7 +42,10 @@ class ConformerConfig:
     )
     dynamic_chunk_training: bool = field(
         default=False,
-        metadata={"help": "Train with attention masked to chunks of random size, for streaming."},
+        metadata={
+            "help": "Train with attention masked to chunks of random size, for streaming; needs "
+            "--causal-convolution 1."
+        },
     )
     short_chunk_size: int = field(
         default=25,
@@ -86,6 +89,7 @@ _LEAST = {
     "nhead": 1,
     "encoder_dim": 2,
     "short_chunk_size": 1,
+    "num_left_chunks": -1,
     "decode_chunk_size": 1,
     "left_context": 0,
     "right_context": 0,

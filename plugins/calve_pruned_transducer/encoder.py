@@ -84,6 +84,22 @@ class Conformer(nn.Module):
         )
         self.output_dim = output_dim
 
+    def train(self, mode: bool = True) -> Conformer:
+        """As `torch.nn.Module.train`.
+
+        Raises:
+          ConfigError: to train in chunks with convolutions that see the frames after a chunk: what
+            comes of it cannot stream, and icefall refuses it too.
+        """
+        if mode and self.dynamic_chunk_training and not self.causal_convolution:
+            raise ConfigError(
+                "trained in chunks without causal convolutions, this conformer could not stream",
+                where="--dynamic-chunk-training",
+                fix="give --causal-convolution 1 as well, or neither",
+            )
+        super().train(mode)
+        return self
+
     def forward(self, x: Tensor, x_lens: Tensor, warmup: float = 1.0) -> tuple[Tensor, Tensor]:
         """Whole utterances; in dynamic chunk training, while training, in chunks of random size.
 

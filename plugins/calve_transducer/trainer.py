@@ -40,7 +40,7 @@ def train(run: TrainingRun) -> None:
     Raises:
       PluginError: if the loss backend is unknown or not installed.
       ConfigError: if the folder holds another run, or one of another configuration, or another
-        process trains in it.
+        process trains in it; if the encoder refuses to be trained with its options.
       CheckpointError: if the checkpoint to continue from cannot be used.
       CalveError: if too many batches in a row cannot be trained on, if the device has not enough
         memory, or if a file cannot be written.
@@ -50,6 +50,7 @@ def train(run: TrainingRun) -> None:
     losses = load_driver("calve.loss_backends", config.loss_backend)()
     if config.num_threads > 0:
         torch.set_num_threads(config.num_threads)
+    run.model.train()  # an encoder may refuse it, and nothing has been written yet
     with ExitStack() as stack:
         processes = stack.enter_context(joined(own_share(), _device(config.device)))
         experiment = Experiment(run)
@@ -105,6 +106,8 @@ class Trainer:
         """All epochs that are left; the first may be the rest of one."""
         numbers = self._state.numbers
         LOGGER.info("configuration: %s", self._experiment.configuration)
+        if self._config.use_fp16 and self._processes.device.type == "cpu":
+            LOGGER.warning("float16 is for GPUs and many times slower on a CPU; see --use-bf16")
         mid_epoch = False
         if continued is None:
             check_memory(self._state, self._run.train, self._config, self._losses)

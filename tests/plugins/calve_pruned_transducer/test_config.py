@@ -36,6 +36,7 @@ def test_nothing_is_inferred_from_another_models_shapes() -> None:
         ({"decode_chunk_size": 0}, "decode_chunk_size is 0"),
         ({"left_context": -1}, "left_context is -1"),
         ({"short_chunk_size": 0}, "short_chunk_size is 0"),
+        ({"num_left_chunks": -2}, "num_left_chunks is -2"),
     ],
 )
 def test_impossible_options_are_refused(wrong: dict[str, int], message: str) -> None:

@@ -86,6 +86,16 @@ def test_dynamic_chunk_training_draws_the_chunks_that_icefall_draws(
         close_rows(y, case["out"], y_lens)
 
 
+def test_training_in_chunks_without_causal_convolutions_is_refused() -> None:
+    config = ConformerConfig(
+        **{**SIZES, "causal_convolution": False, "dynamic_chunk_training": True}
+    )
+    encoder = reworked_conformer(config).eval()
+    with pytest.raises(ConfigError, match="could not stream"):
+        encoder.train()
+    assert not encoder.training
+
+
 @torch.no_grad()
 def test_evaluation_draws_nothing(model: Any, golden: dict[str, Any]) -> None:
     assert model.encoder.dynamic_chunk_training

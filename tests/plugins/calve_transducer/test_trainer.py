@@ -379,6 +379,18 @@ def test_only_the_newest_batch_checkpoints_are_kept(tmp_path: Path) -> None:
     assert kept == {"checkpoint-6.pt", "checkpoint-8.pt"}
 
 
+def test_half_precision_that_a_cpu_lacks_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def nothing(self: Hums) -> Iterator[Batch]:
+        return iter(())
+
+    monkeypatch.setattr(Hums, "__iter__", nothing)
+    with pytest.raises(CalveError, match="no utterance to train on"):
+        train_hums(tmp_path, device="cpu", use_fp16=True)
+    assert "float16 is for GPUs" in capfd.readouterr().err
+
+
 def test_an_impossible_device_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot train on 'abacus'"):
         train_hums(tmp_path, device="abacus")
