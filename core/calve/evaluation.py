@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -12,12 +13,12 @@ import numpy as np
 
 from calve.audio import read_audio
 from calve.bundle import Bundle
-from calve.errors import AudioError
+from calve.errors import AudioError, DataError
 from calve.parallel import ordered_map
 from calve.progress import NO_PROGRESS
 from calve.protocols import Progress
 from calve.recordings import Recording
-from calve.transcription import Recognizer
+from calve.transcription import Recognition, Recognizer, Transcript
 
 __all__ = ["SILENCE", "Evaluation", "evaluate"]
 
@@ -53,7 +54,8 @@ def evaluate(
 ) -> Evaluation:
     """Transcribe recordings with a bundle, each process with one thread.
 
-    Recordings that cannot be read or hold only silence are skipped, with the reason.
+    Recordings that cannot be read or hold only silence are skipped, with the reason. Networks that
+    answer with NaN have found nothing, which counts against them.
     """
     progress.start(title, len(recordings))
     texts: dict[Path, str] = {}
@@ -85,7 +87,12 @@ def _transcribe(bundle_dir: Path, chunk_ms: int | None, path: Path) -> Any:
         return error.what
     if np.abs(audio.samples).max() < SILENCE:
         return "it holds only silence"
-    return recognizer.transcribe_audio(audio, str(path))
+    started = time.perf_counter()
+    try:
+        return recognizer.transcribe_audio(audio, str(path))
+    except DataError:
+        nothing = Recognition("", (), (), ())
+        return Transcript.of(nothing, audio, str(path), time.perf_counter() - started)
 
 
 @lru_cache(maxsize=1)

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from calve.audio import Audio
 from calve.bundle import Bundle
+from calve.errors import DataError
 from calve.evaluation import evaluate
 from calve.recognizers import transcribe
 from calve.recordings import Recording
+from calve.transcription import Recognizer, Transcript
 
 
 @pytest.fixture
@@ -42,3 +45,23 @@ def test_silent_and_unreadable_recordings_are_skipped_with_the_reason(
         tmp_path / "silent.wav": "it holds only silence",
         tmp_path / "missing.wav": "the recording does not exist",
     }
+
+
+def test_networks_that_answer_with_nan_find_nothing(
+    golden_bundle: Bundle,
+    recordings: list[Recording],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original = Recognizer.transcribe_audio
+
+    def transcribe_audio(self: Recognizer, audio: Audio, path: str) -> Transcript:
+        if path.endswith("b.wav"):
+            raise DataError("the networks answer with NaN")
+        return original(self, audio, path)
+
+    monkeypatch.setattr(Recognizer, "transcribe_audio", transcribe_audio)
+    found = evaluate(golden_bundle.path, recordings)
+    assert found.texts[tmp_path / "a.wav"]
+    assert (found.texts[tmp_path / "b.wav"], found.tokens[tmp_path / "b.wav"]) == ("", "")
+    assert tmp_path / "b.wav" not in found.skipped
