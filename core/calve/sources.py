@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import calve
 from calve.bundle import Bundle, read_manifest, tail_padding
@@ -26,8 +26,19 @@ __all__ = ["BundleModel", "Model", "Opened", "Split", "Steps", "file_stamp"]
 
 AnySession = TypeVar("AnySession", bound=Session)
 
-Steps = tuple[str, Mapping[str, Any], StreamingGeometry]
-"""Name of an encoder, its options by name, and how it steps: what `calve.training_range` asks."""
+
+class Steps(NamedTuple):
+    """How a model is made to stream, as `calve.training_range` asks it.
+
+    Attributes:
+      encoder: Name of the encoder.
+      config: Its options by name.
+      geometry: How it steps.
+    """
+
+    encoder: str
+    config: Mapping[str, Any]
+    geometry: StreamingGeometry
 
 
 @dataclass(frozen=True)
@@ -112,13 +123,13 @@ class Model:
         driver = load_driver("calve.runtimes", "torch")
         session: LiveSession = driver.open(loaded, num_threads=self.num_threads)
         return Opened(
-            session,
-            model_symbols(self.tokens, loaded),
-            FeatureConfig(num_mel_bins=session.feature_dim),
-            tail_padding(session.geometry),
-            "torch",
-            loaded.encoder.name,
-            asdict(loaded.config["encoder"]),
+            session=session,
+            symbols=model_symbols(self.tokens, loaded),
+            features=FeatureConfig(num_mel_bins=session.feature_dim),
+            tail_padding_frames=tail_padding(session.geometry),
+            runtime="torch",
+            encoder=loaded.encoder.name,
+            config=asdict(loaded.config["encoder"]),
         )
 
     def symbols(self) -> SymbolTable:
@@ -140,7 +151,7 @@ class Model:
         loaded = load(self.recipe, self.checkpoint, self.overrides)
         geometry: StreamingGeometry = loaded.model.encoder.geometry
         config = asdict(loaded.config["encoder"])
-        return loaded.encoder.name, config, geometry.with_chunk_size(chunk_size)
+        return Steps(loaded.encoder.name, config, geometry.with_chunk_size(chunk_size))
 
     def fingerprint(self) -> dict[str, Any]:
         """What decides its answers, as plain data.
@@ -195,7 +206,7 @@ class BundleModel:
         bundle = Bundle.open(self.path)
         bundle.check_streaming()
         geometry = bundle.manifest.geometry.with_chunk_size(chunk_size)
-        return bundle.manifest.encoder, bundle.manifest.config["encoder"], geometry
+        return Steps(bundle.manifest.encoder, bundle.manifest.config["encoder"], geometry)
 
     @property
     def streaming(self) -> bool:
@@ -227,13 +238,13 @@ class BundleModel:
     def _opened(self, bundle: Bundle, session: AnySession) -> Opened[AnySession]:
         manifest = bundle.manifest
         return Opened(
-            session,
-            bundle.symbols,
-            manifest.features,
-            manifest.tail_padding_frames,
-            manifest.runtime,
-            manifest.encoder,
-            manifest.config["encoder"],
+            session=session,
+            symbols=bundle.symbols,
+            features=manifest.features,
+            tail_padding_frames=manifest.tail_padding_frames,
+            runtime=manifest.runtime,
+            encoder=manifest.encoder,
+            config=manifest.config["encoder"],
         )
 
 

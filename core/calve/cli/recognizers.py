@@ -16,7 +16,7 @@ from calve.methods import Method
 from calve.models import ModelBuilder, recipe_of
 from calve.recognizers import AnyRecognizer, open_recognizer
 from calve.registry import registry
-from calve.sources import BundleModel, Model, Opened
+from calve.sources import BundleModel, Model, Opened, Steps
 from calve.states import streaming_obstacle
 from calve.transcription import Recognizer
 
@@ -38,7 +38,7 @@ def bundle_recognizer(
     recognizer = open_recognizer(bundle, method, chunk_ms=chunk_ms, num_threads=source.num_threads)
     if isinstance(recognizer, Recognizer):
         manifest = bundle.manifest
-        steps = (manifest.encoder, manifest.config["encoder"], recognizer.geometry)
+        steps = Steps(manifest.encoder, manifest.config["encoder"], recognizer.geometry)
         check_steps(steps, strict=strict)
     return recognizer
 
@@ -82,7 +82,7 @@ def checkpoint_recognizer(
     if simulate_streaming:
         if chunk_ms is not None:
             session.geometry = session.geometry.with_chunk_ms(chunk_ms)
-        check_steps((opened.encoder, opened.config, session.geometry), strict=strict)
+        check_steps(Steps(opened.encoder, opened.config, session.geometry), strict=strict)
         simulated = OfflineRecognizer(session, opened.symbols, method, simulate_streaming=True)
         return model, simulated
     obstacle = streaming_obstacle(session)
@@ -106,7 +106,7 @@ def _streaming(
         search=method.name,
         search_options=dict(method.options),
     )
-    check_steps((opened.encoder, opened.config, recognizer.geometry), strict=strict)
+    check_steps(Steps(opened.encoder, opened.config, recognizer.geometry), strict=strict)
     return recognizer
 
 
