@@ -12,8 +12,10 @@ from calve.checkpoint import CheckpointChoice
 from calve.cli.checkpoint_options import checkpoint_options
 from calve.cli.options import (
     BOOLEAN,
+    Decorator,
     RecipeGroup,
     dataclass_options,
+    decorated,
     json_option,
     loadable_options,
     recipe_options,
@@ -34,38 +36,8 @@ __all__ = ["export", "print_summary"]
 
 
 def _export_command(recipe: RecipeSpec) -> click.Command:
-    formats = registry().exporters
-    format_options = loadable_options("format", {one.format: one.options for one in formats})
-
     @click.command(recipe.name, help=f"Export a checkpoint of {recipe.name}: {recipe.summary}.")
-    @checkpoint_options
-    @click.option(
-        "--tokens",
-        type=click.Path(path_type=Path),
-        help="The model's tokens.txt; a builtin checkpoint brings its own.",
-    )
-    @click.option(
-        "--format",
-        "format_name",
-        type=click.Choice(sorted(formats.names())),
-        default="ncnn",
-        show_default=True,
-        help="What the device runs.",
-    )
-    @click.option(
-        "--output", type=click.Path(path_type=Path), required=True, help="Directory to create."
-    )
-    @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
-    @click.option(
-        "--streaming-model",
-        type=BOOLEAN,
-        help="Whether the bundle streams; with 0 it is for whole utterances.  [default: 1 if the "
-        "encoder can]",
-    )
-    @strict_option
-    @dataclass_options(*format_options, key="format_options")
-    @recipe_options(recipe)
-    @json_option
+    @_export_options(recipe)
     def command(
         checkpoint: CheckpointChoice,
         tokens: Path | None,
@@ -111,6 +83,42 @@ export = RecipeGroup(
     make_command=_export_command,
     help="Turn a checkpoint into a bundle for a device, checked against torch step by step.",
 )
+
+
+def _export_options(recipe: RecipeSpec) -> Decorator:
+    formats = registry().exporters
+    of_formats = loadable_options("format", {one.format: one.options for one in formats})
+    options: tuple[Decorator, ...] = (
+        checkpoint_options,
+        click.option(
+            "--tokens",
+            type=click.Path(path_type=Path),
+            help="The model's tokens.txt; a builtin checkpoint brings its own.",
+        ),
+        click.option(
+            "--format",
+            "format_name",
+            type=click.Choice(sorted(formats.names())),
+            default="ncnn",
+            show_default=True,
+            help="What the device runs.",
+        ),
+        click.option(
+            "--output", type=click.Path(path_type=Path), required=True, help="Directory to create."
+        ),
+        click.option("--overwrite", is_flag=True, help="Replace the output if it exists."),
+        click.option(
+            "--streaming-model",
+            type=BOOLEAN,
+            help="Whether the bundle streams; with 0 it is for whole utterances.  [default: 1 if "
+            "the encoder can]",
+        ),
+        strict_option,
+        dataclass_options(*of_formats, key="format_options"),
+        recipe_options(recipe),
+        json_option,
+    )
+    return lambda function: decorated(function, options)
 
 
 def _why_not_streaming(manifest: BundleManifest) -> str:
