@@ -9,7 +9,7 @@ from typing import Any
 
 from calve.errors import ConfigError
 
-__all__ = ["WHOLE", "LoaderOptions", "Share"]
+__all__ = ["WHOLE", "LoaderOptions", "Share", "TrainingData"]
 
 
 def _option(default: Any, text: str, *, fixed: bool = True) -> Any:
@@ -84,6 +84,19 @@ class LoaderOptions:
             raise ConfigError(f"num_buckets is {self.num_buckets}; it must be at least 2")
         if self.num_workers < 0:
             raise ConfigError(f"num_workers is {self.num_workers}; it must not be negative")
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run is trained on; saved with its options, so that one is not continued on another.
+
+    Attributes:
+      corpus: Name of the corpus.
+      data_dir: Where it was prepared. It may have moved when the run is continued.
+    """
+
+    corpus: str
+    data_dir: Path = field(metadata={"fixed": False})
 
 
 @dataclass(frozen=True)

@@ -256,10 +256,13 @@ def _differences(
 ) -> list[str]:
     """ "name was A, is B" for each option that must not change.
 
-    A run that is older than an option was trained with its default.
+    A run that is older than an option was trained with its default; one that is older than a table
+    says nothing of it.
     """
     pairs = [("recipe", saved.get("recipe"), current["recipe"])]
     for table, defaults in fixed.items():
+        if table not in saved:
+            continue
         before = {**defaults, **saved[table]}
         pairs += [(name, before[name], current[table].get(name)) for name in defaults]
     return [f"{name} was {before!r}, is {now!r}" for name, before, now in pairs if before != now]

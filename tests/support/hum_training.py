@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from calve.launching import own_share
-from calve.loading import WHOLE, LoaderOptions, Share
+from calve.loading import WHOLE, LoaderOptions, Share, TrainingData
 from calve.models import ModelBuilder
 from calve.progress import NO_PROGRESS
 from calve.protocols import Batch, TrainingRun
@@ -38,6 +38,7 @@ _LSTM = {
     **{"conv_layer1_channels": 2, "conv_layer2_channels": 3, "conv_layer3_channels": 4},
 }
 _MODEL = {"vocab_size": 6, "decoder_dim": 16, "joiner_dim": 16}
+_DATA = TrainingData("hums", Path("here"))
 _TIMES = ("seconds", "utterances_per_second")
 
 Metrics = dict[int, dict[str, float]]
@@ -123,6 +124,7 @@ def hum_run(
     on_metrics: OnMetrics = lambda step, metrics: None,
     encoder: Mapping[str, Any] | None = None,
     max_duration: float = 200.0,
+    data: TrainingData = _DATA,
     **options: Any,
 ) -> TrainingRun:
     torch.set_num_threads(1)
@@ -139,6 +141,7 @@ def hum_run(
             **configuration,
             "training": training,
             "loading": LoaderOptions(max_duration=max_duration),
+            "data": data,
         },
         train=Hums(change, share),
         valid=Hums(share=share),

@@ -17,7 +17,7 @@ from calve.cli.options import (
 from calve.config import check_options, fields_help, load_toml, resolve
 from calve.errors import ConfigError, DataError
 from calve.launching import is_launched, launch, own_share
-from calve.loading import LoaderOptions
+from calve.loading import LoaderOptions, TrainingData
 from calve.models import ModelBuilder, parameter_counts
 from calve.progress import NO_PROGRESS, console_progress
 from calve.protocols import OpenLoader, TrainingRun
@@ -110,14 +110,18 @@ def _resolve(
     config: dict[str, Any],
     options: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
-    """The configuration by table, "encoder", "model", "training" and "loading"."""
+    """The configuration by table, "encoder", "model", "training", "loading" and "data"."""
     builder = ModelBuilder(recipe.name)
     tables = {name: {**config.get(name, {}), **given} for name, given in options.items()}
     training = {**load_toml(recipe.defaults).get("training", {}), **tables["training"]}
     settings = _training(builder.family.training_config, dataset, training)
     lang_dir = settings["loading"].lang_dir
     tables["model"]["vocab_size"] = _vocab_size(tables["model"], dataset, data_dir, lang_dir)
-    return {**builder.resolve({name: tables[name] for name in ("encoder", "model")}), **settings}
+    return {
+        **builder.resolve({name: tables[name] for name in ("encoder", "model")}),
+        **settings,
+        "data": TrainingData(dataset.name, data_dir),
+    }
 
 
 def _training(training_config: type, dataset: DatasetSpec, given: dict[str, Any]) -> dict[str, Any]:

@@ -123,8 +123,8 @@ class TrainingRun:
     Attributes:
       model: A freshly built model.
       recipe: The recipe's name.
-      configuration: The resolved options by table: "encoder", "model", "training", "loading"
-        (dataclasses).
+      configuration: The resolved options by table: "encoder", "model", "training", "loading",
+        "data" (dataclasses).
       train: Batches to learn from.
       valid: Batches to validate on.
       exp_dir: Where checkpoints, logs and the configuration go.

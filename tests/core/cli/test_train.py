@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from calve.cli import run as run_calve
 from calve.cli.train import train
 from calve.config import resolve
-from calve.loading import WHOLE, LoaderOptions, Share
+from calve.loading import WHOLE, LoaderOptions, Share, TrainingData
 from calve.registry import registry
 
 RECIPE = "lstm_transducer_stateless2"
@@ -126,6 +126,7 @@ def test_the_run_gets_recipe_defaults_options_and_loaders(
     given = {"max_duration": 30.0, "seed": 7, "num_buckets": 5}
     options = resolve(LoaderOptions, corpus.loader_defaults, given)
     assert training_run.configuration["loading"] == options
+    assert training_run.configuration["data"] == TrainingData("fsdd", prepared)
     assert recorded.loaders == [
         (prepared, "train", options, True, WHOLE),
         (prepared, "valid", options, False, WHOLE),

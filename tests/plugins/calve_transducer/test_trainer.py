@@ -30,6 +30,7 @@ from hum_training import (
 
 from calve.api import CalveError, CheckpointError, ConfigError, PluginError
 from calve.checkpoint import CheckpointChoice, load_state_dict, read_checkpoint
+from calve.loading import TrainingData
 from calve.locking import locked
 from calve.models import load_model
 from calve.protocols import Batch
@@ -218,6 +219,7 @@ def test_utterances_with_too_few_frames_are_left_out_and_counted(tmp_path: Path)
         ({"initial_lr": 0.01}, "initial_lr was 0.003, is 0.01"),
         ({"max_duration": 30.0}, "max_duration was 200.0, is 30.0"),
         ({"world_size": 2}, "world_size was 1, is 2"),
+        ({"data": TrainingData("sighs", Path("here"))}, "corpus was 'hums', is 'sighs'"),
     ],
 )
 def test_a_run_of_another_configuration_is_not_continued(
@@ -226,6 +228,17 @@ def test_a_run_of_another_configuration_is_not_continued(
     with pytest.raises(ConfigError, match="another configuration") as raised:
         train_hums(finished[0], start_batch=12, **options)
     assert named in raised.value.what
+
+
+def test_a_run_continues_where_its_data_have_moved_to(
+    finished: tuple[Path, Metrics], tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0], tmp_path / "exp")
+    moved = TrainingData("hums", Path("elsewhere"))
+    options = {"num_epochs": 3, "save_every_n": 6, "start_batch": 18, "data": moved}
+    assert min(train_hums(tmp_path / "exp", **options)) == 19
+    saved = json.loads((tmp_path / "exp" / "config.json").read_text())
+    assert saved["data"] == {"corpus": "hums", "data_dir": "elsewhere"}
 
 
 def test_a_folder_with_a_run_is_not_overwritten(finished: tuple[Path, Metrics]) -> None:
@@ -301,7 +314,7 @@ def test_an_option_that_is_newer_than_the_run_has_been_its_default(
     shutil.copytree(finished[0], tmp_path / "exp")
     path = tmp_path / "exp" / "config.json"
     saved = json.loads(path.read_text())
-    del saved["training"]["lr_warmup_batches"]
+    del saved["training"]["lr_warmup_batches"], saved["data"]
     path.write_text(json.dumps(saved))
     with pytest.raises(ConfigError, match="lr_warmup_batches was 0, is 7"):
         train_hums(tmp_path / "exp", num_epochs=3, start_batch=24, lr_warmup_batches=7)
