@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import click
@@ -186,13 +187,15 @@ def _plain(value: Any) -> Any:
         return f"{value.package}/{value.path}"
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
     if dataclasses.is_dataclass(value):
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    return value
+    return value if isinstance(value, (bool, int, float, str, NoneType)) else str(value)
 
 
 def _print_fields(spec: dict[str, Any]) -> None:
     for key, value in spec.items():
         shown = json.dumps(value) if isinstance(value, (list, dict)) else value
-        if shown not in (None, "[]"):
+        if shown not in (None, "[]", "{}"):
             click.echo(f"    {key}: {shown}")

@@ -70,6 +70,28 @@ def test_check_of_all_fails_if_one_is_broken(run_calve):
     assert "no_such_module_for_calve" in result.stdout
 
 
+def test_info_shows_options_that_json_does_not_have(run_calve, tmp_path):
+    (tmp_path / "acme_paths.py").write_text(
+        "from pathlib import Path\n"
+        "from calve.api import DatasetSpec, LazyRef, hookimpl\n\n\n"
+        "@hookimpl\ndef calve_register_datasets():\n"
+        "    nothing = LazyRef('os:getcwd')\n"
+        "    defaults = {'musan_dir': Path('noise'), 'num_workers': 1}\n"
+        "    yield DatasetSpec('acme', nothing, (), nothing, (), 's', loader_defaults=defaults)\n"
+    )
+    info = tmp_path / "acme_paths-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Name: acme-paths\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[calve.plugins]\nacme_paths = acme_paths\n")
+    env = {"PYTHONPATH": str(tmp_path)}
+    shown = run_calve("plugins", "info", "acme_paths", env=env)
+    assert shown.returncode == 0, shown.stderr
+    assert 'loader_defaults: {"musan_dir": "noise", "num_workers": 1}' in shown.stdout
+    assert "splits" not in shown.stdout
+    (found,) = json.loads(run_calve("plugins", "info", "acme_paths", "--json", env=env).stdout)
+    assert found["specs"]["corpus"][0]["loader_defaults"]["musan_dir"] == "noise"
+
+
 def test_info_shows_every_spec(run_calve):
     shown = run_calve("plugins", "info", "acme", fakes=("working",)).stdout
     for words in (
