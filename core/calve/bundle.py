@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -289,7 +289,7 @@ class Bundle:
 
 def write_manifest(folder: Path, manifest: BundleManifest) -> None:
     """Write ``bundle.json``, the last file of a bundle, atomically."""
-    text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False)
+    text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False, default=fspath)
     with atomic_file(folder / MANIFEST_FILE) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 

@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from calve.bundle import FORMAT_VERSION, Bundle, BundleManifest, open_bundle, write_manifest
+from calve.bundle import (
+    FORMAT_VERSION,
+    Bundle,
+    BundleManifest,
+    open_bundle,
+    read_manifest,
+    write_manifest,
+)
 from calve.errors import BundleError, PluginError, TokensError
 from calve.tokens import SymbolTable
 
@@ -148,6 +155,12 @@ def test_a_newer_format_asks_for_an_upgrade(bundle_dir: Path):
     edit(bundle_dir, lambda values: values.update(format_version=FORMAT_VERSION + 1))
     with pytest.raises(BundleError, match="pip install --upgrade calve"):
         Bundle.open(bundle_dir)
+
+
+def test_an_option_that_is_a_path_is_kept_as_text(golden_bundle: Bundle, tmp_path: Path):
+    config = {"encoder": {"table": Path("some/table")}, "model": {}}
+    write_manifest(tmp_path, replace(golden_bundle.manifest, config=config))
+    assert read_manifest(tmp_path).config["encoder"] == {"table": "some/table"}
 
 
 @pytest.mark.parametrize("name", ["tokens.txt", "golden.npz", "encoder_jit_trace-pnnx.ncnn.bin"])
