@@ -190,7 +190,7 @@ def _check_bundle(
     for table, options in overrides.items():
         for name, value in options.items():
             exported, flag = manifest.config[table].get(name), option_name(name)
-            if value != exported:
+            if value_text(value) != value_text(exported):
                 raise ConfigError(
                     f"the bundle was exported with {flag} {value_text(exported)}, "
                     f"not {value_text(value)}",

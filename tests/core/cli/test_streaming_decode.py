@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
 
 import pytest
 
-from calve.bundle import Bundle
+from calve.bundle import Bundle, write_manifest
 from calve.cli import run
+from calve.cli.streaming_decode import _check_bundle
+from calve.errors import ConfigError
+from calve.registry import registry
 
 RECIPE = "lstm_transducer_stateless2"
 _ORACLE = "fast_beam_search_nbest_oracle"
@@ -191,3 +195,15 @@ def test_steps_that_the_model_was_not_trained_for_are_warned_of_and_refused_unde
     assert refused.out == ""
     assert streaming_decode(*arguments, 16, "--strict", recipe=conformer) == 0
     assert "outside" not in capfd.readouterr().err
+
+
+def test_an_option_that_is_a_list_is_compared_with_what_the_bundle_says(
+    golden_bundle: Bundle, tmp_path: Path
+):
+    config = {"encoder": {"channels": (4, 16)}, "model": {}}
+    # Without its files, which the check does not read.
+    write_manifest(tmp_path, replace(golden_bundle.manifest, config=config, files={}))
+    recipe = registry().recipes.get(RECIPE)
+    _check_bundle(tmp_path, recipe, [], {"encoder": {"channels": (4, 16)}})
+    with pytest.raises(ConfigError, match="exported with --channels 4,16, not 4,8"):
+        _check_bundle(tmp_path, recipe, [], {"encoder": {"channels": (4, 8)}})
