@@ -81,13 +81,15 @@ def _train(text: Path, arpa: Path, order: int) -> None:
     """Kneser-Ney smoothing by kaldingram, in a process of its own: it may take much memory."""
     module = (sys.executable, "-m", "kaldingram.cli", "train")
     arguments = (f"--ngram-order={order}", f"--text={text.name}", f"--lm={arpa.name}")
-    child = Child("kaldingram", (*module, *arguments), text.parent, _TIME_LIMIT)
+    # Its bars would fill the log, whose end is shown if it fails.
+    command = ("env", "TQDM_DISABLE=1", *module, *arguments)
+    child = Child("kaldingram", command, text.parent, _TIME_LIMIT)
     (outcome,) = run_children([child])
     if outcome.failure or not arpa.is_file():
         raise DataError(
             f"cannot train a language model on the transcripts: kaldingram "
             f"{outcome.failure or 'wrote nothing'}\n{outcome.tail}",
-            fix="give one to --lm, or lower --ngram-order",
+            fix="see what it said; or give a language model to --lm, or lower --ngram-order",
         )
     for path in text.parent.glob("kaldingram.*"):
         path.unlink()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,14 @@ import pytest
 from lhotse import CutSet, RecordingSet, SupervisionSet
 
 from calve.api import ConfigError, DataError
+from calve.children import Child, Outcome, run_children
 from calve.loading import LoaderOptions
 from calve.progress import NO_PROGRESS
 from calve.utterances import read_utterances
 from calve_lhotse.corpus import load_batches, load_cuts
 from calve_lhotse.own_manifests.manifests import manifests
 from calve_lhotse.own_manifests.options import ManifestsOptions
+from calve_lhotse.stages.language_model import lm
 
 from .conftest import run_stages, write_own_manifests
 
@@ -114,6 +116,23 @@ def test_cuts_stand_for_their_recordings_and_supervisions(
         for item in SupervisionSet.from_file(written)
     )
     assert found == expected
+
+
+def test_what_the_training_of_a_language_model_says_is_not_drowned_in_bars(
+    own_options: ManifestsOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs: list[str] = []
+
+    def watched(children: Iterable[Child]) -> list[Outcome]:
+        outcomes = run_children(children)
+        logs.extend(outcome.log for outcome in outcomes)
+        return outcomes
+
+    monkeypatch.setattr("calve_lhotse.stages.language_model.run_children", watched)
+    manifests(own_options, NO_PROGRESS)
+    lm(own_options, NO_PROGRESS)
+    assert len(logs) == 1
+    assert "%|" not in logs[0]
 
 
 def test_relative_audio_paths_become_absolute(
