@@ -222,7 +222,8 @@ class _Console(logging.Handler):
     """Lines on what stderr is now: a progress bar puts itself in its place, to stay below them."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr, flush=True)
+        with suppress(OSError):  # Nobody looks on any more; the log has it.
+            print(self.format(record), file=sys.stderr, flush=True)
 
 
 def _is_for_console(record: logging.LogRecord) -> bool:
