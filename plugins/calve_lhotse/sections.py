@@ -15,6 +15,8 @@ from lhotse.cut import Cut
 from lhotse.lazy import LazyIteratorMultiplexer
 from lhotse.serialization import deserialize_item
 
+from calve_lhotse.reasons import cuts_explained
+
 __all__ = ["CutFiles", "read_section", "section_of"]
 
 _MUX_SEED = 0
@@ -36,7 +38,7 @@ class CutFiles:
 
     def __iter__(self) -> Iterator[tuple[bytes, Path, MakeCut]]:
         for path in self.paths:
-            with gzip.open(path, "rb") as file:
+            with cuts_explained(path), gzip.open(path, "rb") as file:
                 for line in file:
                     yield line, path, self.finish
 
@@ -74,7 +76,9 @@ class _Section:
             sizes = [part.size for part in self.parts]
             lines = LazyIteratorMultiplexer(*self.parts, weights=sizes, seed=_MUX_SEED)
         for line, path, finish in islice(lines, self.first, self.end):
-            yield finish(deserialize_item(json.loads(line)), path)
+            with cuts_explained(path):
+                cut = finish(deserialize_item(json.loads(line)), path)
+            yield cut
 
 
 def _end(first: int, count: int | None) -> int | None:

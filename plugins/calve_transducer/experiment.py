@@ -197,6 +197,7 @@ class Experiment:
             raise ConfigError(
                 f"the configuration of the run to continue cannot be read: {error}",
                 where=self._configuration_file,
+                fix="put it back, or start anew with another --exp-dir",
             ) from error
         if differences:
             raise ConfigError(

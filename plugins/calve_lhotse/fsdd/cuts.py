@@ -11,6 +11,7 @@ from lhotse import CutSet, RecordingSet, SupervisionSet
 from calve.api import DataError
 from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.fsdd.recordings import SPLITS
+from calve_lhotse.reasons import cuts_explained
 from calve_lhotse.stages.features import CUTS_PER_SHARD, store_shards, utterances
 from calve_lhotse.stages.storage import Archives
 from calve_lhotse.stamps import resumable, stamp_of
@@ -63,7 +64,7 @@ def load_cuts(data_dir: Path, split: str) -> CutSet:
     """The cuts of a split, with audio and features found wherever ``data_dir`` is now.
 
     Raises:
-      DataError: if the split is unknown or not prepared.
+      DataError: if the split is unknown or not prepared, or its cuts cannot be read.
     """
     if split not in SPLITS:
         raise DataError(f"fsdd has no split {split!r}", fix=f"choose one of {', '.join(SPLITS)}")
@@ -72,8 +73,10 @@ def load_cuts(data_dir: Path, split: str) -> CutSet:
         raise DataError(
             f"the {split} split has not been prepared", where=path, fix="run `calve prepare fsdd`"
         )
-    cuts = CutSet.from_jsonl_lazy(path)  # from_file has nothing to say of an empty file
-    return cuts.with_features_path_prefix(data_dir).with_recording_path_prefix(data_dir).to_eager()
+    with cuts_explained(path, f"remove {path.parent}, and run `calve prepare fsdd` again"):
+        cuts = CutSet.from_jsonl_lazy(path)  # from_file has nothing to say of an empty file
+        cuts = cuts.with_features_path_prefix(data_dir).with_recording_path_prefix(data_dir)
+        return cuts.to_eager()
 
 
 def _cuts_name(split: str) -> str:

@@ -221,6 +221,15 @@ def test_cuts_of_an_unknown_or_unprepared_split_are_an_error(tmp_path: Path, spl
         load_cuts(tmp_path, split)
 
 
+def test_damaged_cuts_are_an_error_that_names_their_file(prepared: Path, tmp_path: Path) -> None:
+    shutil.copytree(prepared, tmp_path / "data")
+    damaged = tmp_path / "data" / "fbank" / "fsdd_cuts_valid.jsonl.gz"
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    with pytest.raises(DataError, match="cannot read the cuts") as raised:
+        load_cuts(tmp_path / "data", "valid")
+    assert raised.value.where == str(damaged)
+
+
 def test_validation_finds_a_truncated_archive(
     prepared: Path, options: FsddOptions, tmp_path: Path
 ) -> None:

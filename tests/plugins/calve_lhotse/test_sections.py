@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
 import pytest
 from lhotse import CutSet, MonoCut
 
+from calve.api import DataError
 from calve.loading import LoaderOptions, Share
 from calve_lhotse import sections
 from calve_lhotse.loader import CutBatches
@@ -148,3 +150,22 @@ def test_a_section_of_cuts_in_memory_is_the_same_as_one_of_lines(manifest: Path)
     for first, count in ((0, 10), (3990, 20), (CUTS, 5), (20, None)):
         names = [cut.id for cut in section_of(cuts, first, count)]
         assert names == [cut.id for cut in read_section([as_it_is(manifest)], first, count)]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"this is no archive",
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: gzip.compress(b"this is no JSON\n"),
+        lambda whole: gzip.compress(b"{}\n"),
+    ],
+)
+def test_a_damaged_file_of_cuts_is_an_error_that_names_it(
+    manifest: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "cuts.jsonl.gz"
+    path.write_bytes(damage(manifest.read_bytes()))
+    with pytest.raises(DataError, match="cannot read the cuts") as raised:
+        list(loader(path))
+    assert raised.value.where == str(path)
