@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calve.config import fields_help, load_toml, option_name, parse_text, resolve, value_text
+from calve.config import (
+    check_options,
+    fields_help,
+    load_toml,
+    option_name,
+    parse_text,
+    resolve,
+    value_text,
+)
 from calve.errors import ConfigError
 from calve.specs import Resource
 
@@ -42,6 +50,19 @@ def test_an_unknown_key_is_an_error_with_a_suggestion():
     with pytest.raises(ConfigError, match="Options has no option 'chanels'") as caught:
         resolve(Options, {"layers": 1, "chanels": (1,)})
     assert caught.value.fix == "did you mean 'channels'?"
+
+
+def test_checked_options_are_named_with_the_place_where_they_stand():
+    @dataclass
+    class More:
+        seed: int = 0
+
+    check_options({"layers": 1, "seed": 2}, Options, More, place="mine.toml [encoder]")
+    with pytest.raises(ConfigError, match=r"mine.toml \[encoder\] has no option 'chanels'"):
+        check_options({"chanels": 1}, Options, More, place="mine.toml [encoder]")
+    with pytest.raises(ConfigError, match="'two' is not an integer") as caught:
+        check_options({"seed": "two"}, Options, More, place="mine.toml [encoder]")
+    assert caught.value.where == "mine.toml [encoder].seed"
 
 
 def test_missing_values_are_named():

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
 from calve.errors import CalveError, ConfigError
-from calve.files import atomic_dir, atomic_file, check_writable, size_text
+from calve.files import atomic_dir, atomic_file, check_writable, size_text, writing_explained
 
 EXCEPTIONS = [RuntimeError("x"), KeyboardInterrupt(), SystemExit(1)]
 
@@ -174,6 +175,18 @@ def test_a_place_that_the_system_refuses_to_look_at_is_an_error(
         pass
     assert caught.value.where == str(tmp_path / place)
     assert _names(tmp_path) == []
+
+
+def test_a_full_disk_is_explained_and_other_errors_pass(tmp_path):
+    with (
+        pytest.raises(CalveError, match="cannot write the log: No space left on device") as caught,
+        writing_explained("the log", tmp_path, "free some space"),
+        Path("/dev/full").open("w") as full,
+    ):
+        full.write("x")
+    assert (caught.value.where, caught.value.fix) == (str(tmp_path), "free some space")
+    with pytest.raises(ValueError, match="x"), writing_explained("the log", tmp_path, ""):
+        raise ValueError("x")
 
 
 def test_a_link_to_a_directory_is_replaced_and_what_it_named_is_left_alone(tmp_path):
