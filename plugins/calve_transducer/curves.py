@@ -45,6 +45,7 @@ class Panel:
     x_label: str
     y_label: str
     curves: Sequence[Curve]
+    y_scale: str = "linear"
 
 
 def read_panels(exp_dir: Path) -> list[Panel]:
@@ -57,8 +58,9 @@ def read_panels(exp_dir: Path) -> list[Panel]:
       ConfigError: if there is nothing.
     """
     scalars = _scalars(exp_dir / "tensorboard")
+    losses = _curves(scalars, _LOSSES)
     panels = [
-        Panel("Losses", "batches", "nats per encoder frame", _curves(scalars, _LOSSES)),
+        Panel("Losses", "batches", "nats per encoder frame", losses, _loss_scale(losses)),
         Panel("Learning rate", "batches", "", _curves(scalars, _RATES)),
         Panel("Error rate after epochs", "epochs", "%", _error_rates(exp_dir, "epoch")),
         Panel("Error rate after batches", "batches", "%", _error_rates(exp_dir, "iter")),
@@ -96,6 +98,7 @@ def draw(panels: Sequence[Panel], output: Path) -> None:
     for number, panel in enumerate(panels, 1):
         axes = figure.add_subplot(len(panels), 1, number)
         axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
+        axes.set_yscale(panel.y_scale)
         for curve in panel.curves:
             xs, ys = zip(*curve.points, strict=True)
             axes.plot(xs, ys, marker="." if len(xs) < 100 else None, label=curve.label)
@@ -123,6 +126,12 @@ def _scalars(folder: Path) -> dict[str, Points]:
 
 def _curves(scalars: Mapping[str, Points], labels: Mapping[str, str]) -> list[Curve]:
     return [Curve(label, scalars[name]) for name, label in labels.items() if name in scalars]
+
+
+def _loss_scale(losses: Sequence[Curve]) -> str:
+    """Losses fall by orders of magnitude; a delay penalty can push them below zero."""
+    positive = all(y > 0 for curve in losses for _, y in curve.points)
+    return "log" if positive else "linear"
 
 
 def _error_rates(exp_dir: Path, unit: str) -> list[Curve]:

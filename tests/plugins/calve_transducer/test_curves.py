@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from hum_training import BATCHES_PER_EPOCH, Metrics, train_hums
+from torch.utils.tensorboard import SummaryWriter
 
 from calve.api import ConfigError
 from calve.error_files import ResultFiles, write_results
@@ -43,6 +44,16 @@ def test_curves_hold_each_batch_once(trained: tuple[Path, Metrics]) -> None:
         BATCHES_PER_EPOCH,
         2 * BATCHES_PER_EPOCH,
     ]
+
+
+def test_losses_are_drawn_by_orders_of_magnitude_while_they_are_positive(
+    trained: tuple[Path, Metrics], tmp_path: Path
+) -> None:
+    assert panels_by_title(trained[0])["Losses"].y_scale == "log"
+    with SummaryWriter(tmp_path / "tensorboard") as writer:
+        for step, loss in enumerate((0.5, -0.1)):
+            writer.add_scalar("train/pruned_loss", loss, step)
+    assert panels_by_title(tmp_path)["Losses"].y_scale == "linear"
 
 
 def test_error_rates_are_found_beside_the_checkpoints(trained: tuple[Path, Metrics]) -> None:
