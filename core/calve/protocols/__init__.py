@@ -1,6 +1,6 @@
-"""What the references in specs must resolve to, room by room.
+"""What the references in specs must resolve to, a module for each subject.
 
-All names are imported from here; which room they are in may change.
+All names are imported from here; which module they are in may change.
 """
 
 from __future__ import annotations
