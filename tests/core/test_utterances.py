@@ -131,10 +131,11 @@ def test_a_split_without_cuts_or_with_two_of_a_name_is_refused(
     ("content", "complaint"),
     [
         (gzip.compress(b""), "split test of corpus fsdd is empty"),
-        (gzip.compress(b"{}\n"), "cannot read the cuts of split test"),
-        (gzip.compress(b"no json\n"), "cannot read the cuts of split test"),
-        (b"no gzip", "cannot read the cuts of split test"),
+        (gzip.compress(b"{}\n"), "cannot read the cuts: TypeError"),
+        (gzip.compress(b"no json\n"), "cannot read the cuts: JSONDecodeError"),
+        (b"no gzip", "cannot read the cuts: BadGzipFile"),
     ],
+    ids=("no cut", "no fields", "no JSON", "no gzip"),
 )
 def test_an_empty_or_damaged_list_of_cuts_is_refused(
     tmp_path: Path, content: bytes, complaint: str
@@ -142,5 +143,6 @@ def test_an_empty_or_damaged_list_of_cuts_is_refused(
     path = tmp_path / "fbank" / "fsdd_cuts_test.jsonl.gz"
     path.parent.mkdir()
     path.write_bytes(content)
-    with pytest.raises(DataError, match=complaint):
+    with pytest.raises(DataError, match=complaint) as raised:
         read_utterances("fsdd", tmp_path, "test")
+    assert str(tmp_path) in str(raised.value.where)
