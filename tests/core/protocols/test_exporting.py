@@ -20,7 +20,9 @@ def finding(severity: str, code: str) -> Finding:
 
 def test_what_lint_warns_of_is_reported(workspace: ExportWorkspace) -> None:
     workspace.report_findings([finding("warning", "layout"), finding("warning", "name")])
-    assert workspace.report == {"lint": ["layout: what of layout", "name: what of name"]}
+    assert workspace.report == {
+        "lint": ["layout: what of layout (fix of layout)", "name: what of name (fix of name)"]
+    }
 
 
 def test_errors_of_lint_end_the_export_and_are_listed(workspace: ExportWorkspace) -> None:

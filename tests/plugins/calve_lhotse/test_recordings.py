@@ -95,7 +95,7 @@ def test_an_unreadable_recording_is_named_and_nothing_is_left(
     with pytest.raises(DataError, match="cannot read") as caught:
         manifests(FsddOptions(root=root, data_dir=data_dir), NO_PROGRESS)
     assert str(caught.value.where).endswith("3_lucas_6.wav")
-    assert list(data_dir.iterdir()) == []
+    assert not data_dir.exists()
 
 
 def test_manifests_read_back_as_the_recordings_they_list(prepared: Path, options) -> None:
