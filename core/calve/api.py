@@ -1,6 +1,6 @@
-"""What a plugin registers itself with: the mark of a hook, specs, what drivers are, and errors.
+"""What a plugin registers itself with: the mark of a hook, specs, and errors.
 
-What the references in specs must resolve to is in `calve.protocols`, what helps with states in
+What drivers and the references in specs must be is in `calve.protocols`, what helps with states in
 `calve.states`, and the tests of plugins in `calve.testing`. Names in these four are stable: they
 change only with a new major version of calve. Importing this module imports neither torch nor any
 runtime.
@@ -21,7 +21,6 @@ from calve.errors import (
 )
 from calve.geometry import StreamingGeometry
 from calve.hookspecs import hookimpl
-from calve.protocols import FsaBackend, FsaWalk, LossBackend, Runtime
 from calve.specs import (
     ClientSpec,
     CommandSpec,
@@ -55,17 +54,13 @@ __all__ = [
     "ExportError",
     "ExportStepSpec",
     "ExporterSpec",
-    "FsaBackend",
-    "FsaWalk",
     "LazyRef",
-    "LossBackend",
     "MetadataWriterSpec",
     "PluginError",
     "PretrainedSpec",
     "QuantizerSpec",
     "RecipeSpec",
     "Resource",
-    "Runtime",
     "SearchSpec",
     "StageSpec",
     "StreamingGeometry",

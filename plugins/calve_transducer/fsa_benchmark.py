@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from calve.api import CalveError, FsaBackend
+from calve.api import CalveError
 from calve.progress import NO_PROGRESS
-from calve.protocols import FsaWalk, Hypothesis, Progress
+from calve.protocols import FsaBackend, FsaWalk, Hypothesis, Progress
 from calve.searching import make_search
 from calve_transducer.search_benchmark import Problem, make_problem
 from calve_transducer.timing import Clock, TimedSession, torch_threads

@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from calve import api, hookspecs, specs
+from calve import api, hookspecs, protocols, specs
 from calve.discovery import Discovery, PluginSource, load_driver
 from calve.host import REGISTRATION_HOOKS, Host
 from calve_graphs.graph import FINAL_LABEL, trivial_graph
@@ -102,7 +102,7 @@ def _has_default(field):
     return field.default is not missing or field.default_factory is not missing
 
 
-@pytest.mark.parametrize("protocol", [api.FsaBackend, api.FsaWalk])
+@pytest.mark.parametrize("protocol", [protocols.FsaBackend, protocols.FsaWalk])
 def test_every_method_of_an_fsa_backend_is_there(protocol):
     (table,) = re.findall(rf"^\| `{protocol.__name__}` \|.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
     methods = [f"`{name}`" for name in vars(protocol) if not name.startswith("_")]

@@ -1,4 +1,4 @@
-"""What the references in specs must resolve to, a module for each subject.
+"""What drivers and the references in specs must be, a module for each subject.
 
 All names are imported from here; which module they are in may change.
 """

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calve.api import ConfigError, FsaBackend
+from calve.api import ConfigError
 from calve.discovery import load_driver
-from calve.protocols import Hypothesis, Session
+from calve.protocols import FsaBackend, Hypothesis, Session
 from calve.tokens import SymbolTable
 from calve_graphs.graph import DecodingGraph, trivial_graph
 from calve_transducer.searches.contexts import ContextCache

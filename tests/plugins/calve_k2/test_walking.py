@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calve.api import CalveError, ConfigError, FsaBackend, PluginError
+from calve.api import CalveError, ConfigError, PluginError
 from calve.discovery import load_driver
+from calve.protocols import FsaBackend
 from calve_graphs.graph import trivial_graph
 
 
