@@ -111,10 +111,8 @@ def dataclass_options(
 def _options_of(field: ConfigField, key: str) -> list[Decorator]:
     flag = field.name.replace("_", "-")
     help_text = field.help if field.required else f"{field.help}  [default: {field.default}]"
-    parameter, value_type = (
-        _parameter(key, field.name),
-        FieldType(field.type_name, field.annotation),
-    )
+    parameter = _parameter(key, field.name)
+    value_type = FieldType(field.type_name, field.annotation)
     if field.annotation is not bool:
         return [
             click.option(
