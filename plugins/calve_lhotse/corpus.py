@@ -226,6 +226,6 @@ def _librispeech_parts(corpus: Corpus, *, full: bool) -> tuple[str, ...]:
         raise ConfigError(
             f"{', '.join(missing)} is not part of this corpus",
             where="--full-libri",
-            fix="leave the option away, or prepare LibriSpeech with --full-libri 1",
+            fix="leave the option out, or prepare LibriSpeech with --full-libri 1",
         )
     return wanted

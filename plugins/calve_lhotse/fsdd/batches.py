@@ -36,11 +36,11 @@ def load_batches(
         raise ConfigError(
             "fsdd's training utterances are noisy already",
             where="--enable-musan",
-            fix="leave the option away",
+            fix="leave the option out",
         )
     if options.full_libri is not None:
         raise ConfigError(
-            "fsdd is not LibriSpeech", where="--full-libri", fix="leave the option away"
+            "fsdd is not LibriSpeech", where="--full-libri", fix="leave the option out"
         )
     cuts = load_cuts(data_dir, split)
     maker = BatchMaker(
