@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from calve.bundle import Bundle
+    from calve.bundles.bundle import Bundle
 
 # A shell lets what it starts in the background ignore Ctrl-C, and so would all that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -77,7 +77,7 @@ def golden_checkpoint(goldens: Path) -> Path:
 @pytest.fixture(scope="session")
 def golden_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A symbol table that fits `golden_checkpoint`."""
-    from calve.tokens import SymbolTable
+    from calve.data.tokens import SymbolTable
 
     path = tmp_path_factory.mktemp("lang") / "tokens.txt"
     words = tuple(f"▁word{index}" for index in range(3, 30))
@@ -90,7 +90,7 @@ def golden_bundle(
     golden_checkpoint: Path, golden_tokens: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Bundle:
     """`golden_checkpoint` exported to ncnn in float32; not to be written to."""
-    from calve.exporting import export
+    from calve.export.exporting import export
 
     return export(
         "lstm_transducer_stateless2",

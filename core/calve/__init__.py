@@ -8,24 +8,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from calve.bundle import open_bundle
-    from calve.exporting import export
-    from calve.models import load_model
-    from calve.quantization import quantize
-    from calve.recognizers import transcribe
-    from calve.searching import search
+    from calve.bundles.bundle import open_bundle
+    from calve.decoding.recognizers import transcribe
+    from calve.decoding.searching import search
+    from calve.export.exporting import export
+    from calve.export.quantization import quantize
+    from calve.models.loading import load_model
 
     __version__: str
 
 __all__ = ["__version__", "export", "load_model", "open_bundle", "quantize", "search", "transcribe"]
 
 _MODULES = {
-    "export": "calve.exporting",
-    "load_model": "calve.models",
-    "open_bundle": "calve.bundle",
-    "quantize": "calve.quantization",
-    "search": "calve.searching",
-    "transcribe": "calve.recognizers",
+    "export": "calve.export.exporting",
+    "load_model": "calve.models.loading",
+    "open_bundle": "calve.bundles.bundle",
+    "quantize": "calve.export.quantization",
+    "search": "calve.decoding.searching",
+    "transcribe": "calve.decoding.recognizers",
 }
 
 

@@ -1,13 +1,12 @@
 """What a plugin registers itself with: the mark of a hook, specs, and errors.
 
-What drivers and the references in specs must be is in `calve.protocols`, what helps with states in
-`calve.states`, and the tests of plugins in `calve.testing`. Names in these four are stable: they
-change only with a new major version of calve. Importing this module imports neither torch nor any
-runtime.
+What drivers and the references in specs must be is in `calve.protocols`, and the tests of plugins
+are in `calve.testing`. Importing this module imports neither torch nor any runtime.
 """
 
 from __future__ import annotations
 
+from calve.common.references import LazyRef, Resource
 from calve.errors import (
     AudioError,
     BundleError,
@@ -19,9 +18,9 @@ from calve.errors import (
     PluginError,
     TokensError,
 )
-from calve.geometry import StreamingGeometry
-from calve.hookspecs import hookimpl
-from calve.specs import (
+from calve.protocols.geometry import StreamingGeometry
+from calve.registry.hookspecs import hookimpl
+from calve.registry.specs import (
     ClientSpec,
     CommandSpec,
     Conventions,
@@ -29,12 +28,10 @@ from calve.specs import (
     EncoderSpec,
     ExporterSpec,
     ExportStepSpec,
-    LazyRef,
     MetadataWriterSpec,
     PretrainedSpec,
     QuantizerSpec,
     RecipeSpec,
-    Resource,
     SearchSpec,
     StageSpec,
 )

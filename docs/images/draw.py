@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from calve.config import load_toml
+from calve.common.config import load_toml
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_pruned_transducer.masks import chunk_mask
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.api import DataError
-from calve.tokens import SymbolTable
+from calve.data.tokens import SymbolTable
 from calve_graphs.graph import FINAL_LABEL, DecodingGraph
 from calve_graphs.lexicon import BACKOFF_SYMBOL
 

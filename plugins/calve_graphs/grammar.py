@@ -13,8 +13,8 @@ from typing import Any
 import kaldifst
 
 from calve.api import DataError
-from calve.children import Child, Outcome, run_children
-from calve.tokens import SymbolTable
+from calve.common.children import Child, Outcome, run_children
+from calve.data.tokens import SymbolTable
 from calve_graphs.lexicon import BACKOFF_SYMBOL
 
 __all__ = ["grammar_fst", "grammar_text"]

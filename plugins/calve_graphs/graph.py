@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.api import DataError
-from calve.files import atomic_file
-from calve.tokens import SymbolTable
+from calve.common.files import atomic_file
+from calve.data.tokens import SymbolTable
 
 __all__ = ["FINAL_LABEL", "DecodingGraph", "tokens_fingerprint", "trivial_graph"]
 

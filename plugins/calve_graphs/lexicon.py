@@ -18,8 +18,8 @@ from typing import Any
 import kaldifst
 
 from calve.api import DataError
-from calve.files import atomic_file
-from calve.tokens import SymbolTable
+from calve.common.files import atomic_file
+from calve.data.tokens import SymbolTable
 
 __all__ = ["BACKOFF_SYMBOL", "UNKNOWN_WORD", "Lexicon", "lexicon_fst", "spell_words", "word_table"]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from calve.files import atomic_file
-from calve.tokens import SymbolTable
+from calve.common.files import atomic_file
+from calve.data.tokens import SymbolTable
 from calve_graphs.compilation import compile_lg
 from calve_graphs.grammar import grammar_fst, grammar_text
 from calve_graphs.graph import DecodingGraph

@@ -15,8 +15,8 @@ from lhotse.dataset import CutMix, SpecAugment
 from sentencepiece import SentencePieceProcessor
 
 from calve.api import DataError
-from calve.audio import Float32Array
-from calve.features import PADDING
+from calve.data.audio import Float32Array
+from calve.data.features import PADDING
 from calve.protocols import Batch
 from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.reasons import reason

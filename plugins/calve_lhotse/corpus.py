@@ -22,7 +22,7 @@ from lhotse import CutSet, RecordingSet, SupervisionSet
 from lhotse.cut import Cut
 
 from calve.api import ConfigError, DataError
-from calve.loading import WHOLE, LoaderOptions, Share
+from calve.protocols.loading import WHOLE, LoaderOptions, Share
 from calve_lhotse.batches import BatchMaker, spec_augment
 from calve_lhotse.loader import CutBatches
 from calve_lhotse.musan.cuts import load_noise

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 from calve.api import DataError
-from calve.files import atomic_dir
+from calve.common.files import atomic_dir
 from calve_lhotse.augmentation import SAMPLE_RATE
 from calve_lhotse.synthesis import Reading, installed_synthesisers, speak
 

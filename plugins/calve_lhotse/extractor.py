@@ -10,8 +10,8 @@ import torch
 from lhotse.features.base import FeatureExtractor, register_extractor
 
 from calve.api import DataError
-from calve.audio import Float32Array
-from calve.features import FeatureConfig, compute_fbank
+from calve.data.audio import Float32Array
+from calve.data.features import FeatureConfig, compute_fbank
 
 __all__ = ["CalveFbank", "CalveFbankConfig"]
 

@@ -20,8 +20,8 @@ from lhotse.dataset.sampling.utils import find_pessimistic_batches
 from torch.utils.data import DataLoader, Dataset
 
 from calve.api import CalveError
-from calve.loading import WHOLE, LoaderOptions, Share
 from calve.protocols import Batch
+from calve.protocols.loading import WHOLE, LoaderOptions, Share
 from calve_lhotse.batches import BatchMaker
 
 __all__ = ["CutBatches"]

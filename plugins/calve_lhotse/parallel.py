@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from calve.parallel import ordered_map
+from calve.common.parallel import ordered_map
 
 if TYPE_CHECKING:
-    from calve.protocols import Progress
+    from calve.common.progress import Progress
 
 __all__ = ["parallel_map"]
 
@@ -29,7 +29,7 @@ def parallel_map(
     """``[function(item) for item in items]``, computed by ``jobs`` processes.
 
     Args:
-      function: See `calve.parallel.ordered_map`.
+      function: See `calve.common.parallel.ordered_map`.
       items: What to work on.
       jobs: Processes; with 1 everything happens in this one.
       title: What the progress bar says.

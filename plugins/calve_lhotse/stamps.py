@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from calve.api import DataError
-from calve.files import atomic_dir, atomic_file, replace_dir
+from calve.common.files import atomic_dir, atomic_file, replace_dir
 
 __all__ = ["StageOutput", "added", "resumable", "stamp_of", "stamped"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import sentencepiece
 
 from calve.api import DataError
-from calve.tokens import SymbolTable
+from calve.data.tokens import SymbolTable
 
 __all__ = ["MODEL_NAME", "TOKENS_NAME", "load_subwords", "train_subwords"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from calve.api import AudioError, DataError
-from calve.audio import Float32Array, read_audio
+from calve.data.audio import Float32Array, read_audio
 
 __all__ = ["Reading", "draw_reading", "installed_synthesisers", "speak"]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calve.api import BundleError, ConfigError, TokensError
-from calve.bundle import TOKENS_FILE
+from calve.bundles.bundle import TOKENS_FILE
+from calve.data.tokens import SymbolTable
 from calve.protocols import Finding
-from calve.tokens import SymbolTable
 from calve_ncnn.architectures import Table, architecture_of, first_state
 from calve_ncnn.layout import NETWORKS, bin_path, param_path
 from calve_ncnn.metadata import (

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from calve.api import BundleError
-from calve.files import atomic_file
+from calve.common.files import atomic_file
 
 __all__ = ["MAGIC", "Layer", "ParamError", "ParamFile", "Parameter", "Value"]
 

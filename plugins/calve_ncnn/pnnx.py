@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from calve.api import ExportError
-from calve.children import Child, Outcome, run_children
+from calve.common.children import Child, Outcome, run_children
 from calve_ncnn.operators import unsupported
 from calve_ncnn.param import ParamFile
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.api import BundleError, StreamingGeometry
-from calve.bundle import Bundle
+from calve.bundles.bundle import Bundle
 from calve.protocols import States
-from calve.states import join_states, select_states
+from calve.protocols.states import join_states, select_states
 from calve_ncnn.architectures import encoder_outputs, first_state, has_frame_count
 from calve_ncnn.network import Network
 

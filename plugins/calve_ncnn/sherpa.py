@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from calve.clients import Client
+from calve.bundles.clients import Client
 from calve.protocols import ClientResult
 
 __all__ = ["SHERPA_NCNN", "transcribe"]

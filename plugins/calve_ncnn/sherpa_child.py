@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from calve.audio import read_audio
-from calve.bundle import TOKENS_FILE
-from calve.client_child import run_client
+from calve.bundles.bundle import TOKENS_FILE
+from calve.bundles.client_child import run_client
+from calve.data.audio import read_audio
 from calve_ncnn.layout import NETWORKS, bin_path, param_path
 
 __all__ = ["main"]

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from calve.api import ExportError
-from calve.children import Child, run_children
+from calve.common.children import Child, run_children
 from calve.protocols import ExportWorkspace
-from calve.states import stream_axis
+from calve.protocols.states import stream_axis
 from calve_ncnn.architectures import architecture_of
 from calve_ncnn.layout import bin_path, param_path
 from calve_ncnn.lint import lint

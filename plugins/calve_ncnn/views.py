@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from calve.states import stream_axis
+from calve.protocols.states import stream_axis
 from calve_ncnn.architectures import Table, encoder_outputs, has_frame_count
 
 __all__ = [

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from calve.api import BundleError, ConfigError, TokensError
-from calve.bundle import TOKENS_FILE
+from calve.bundles.bundle import TOKENS_FILE
+from calve.data.tokens import SymbolTable
 from calve.protocols import Finding
-from calve.tokens import SymbolTable
 from calve_onnx.layout import NETWORKS, find_network
 from calve_onnx.network import Network, Port
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from calve.api import BundleError, PluginError
-from calve.files import atomic_file
+from calve.common.files import atomic_file
 from calve_onnx.layout import find_network
 from calve_onnx.network import Network
 

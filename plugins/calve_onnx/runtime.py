@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.api import BundleError
-from calve.bundle import Bundle
+from calve.bundles.bundle import Bundle
 from calve.protocols import States
-from calve.states import join_states, select_states
+from calve.protocols.states import join_states, select_states
 from calve_onnx.layout import find_network
 from calve_onnx.network import Network
 

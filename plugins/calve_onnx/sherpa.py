@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from calve.bundle import TOKENS_FILE
-from calve.clients import Client
+from calve.bundles.bundle import TOKENS_FILE
+from calve.bundles.clients import Client
 from calve.protocols import ClientResult
 from calve_onnx.layout import NETWORKS, find_network
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from calve.audio import read_audio
-from calve.client_child import run_client
+from calve.bundles.client_child import run_client
+from calve.data.audio import read_audio
 
 __all__ = ["main"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from calve.states import stream_axis
+from calve.protocols.states import stream_axis
 from calve_onnx.recurrence import with_unrolled_lstms
 
 __all__ = ["DecoderView", "EncoderView", "JoinerView", "NetworkView", "network_views"]

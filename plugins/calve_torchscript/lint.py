@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from calve.api import BundleError, CheckpointError, ConfigError, TokensError
-from calve.bundle import TOKENS_FILE
-from calve.checkpoint import read_checkpoint
+from calve.bundles.bundle import TOKENS_FILE
+from calve.data.tokens import SymbolTable
+from calve.models.checkpoints import read_checkpoint
 from calve.protocols import Finding
-from calve.tokens import SymbolTable
 from calve_torchscript.layout import MODEL_FILE, WEIGHTS_FILE, load_networks
 
 __all__ = ["lint", "lint_weights"]

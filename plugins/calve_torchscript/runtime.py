@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from calve.api import BundleError, CheckpointError
-from calve.bundle import Bundle
-from calve.checkpoint import CheckpointChoice
-from calve.discovery import load_driver
-from calve.models import load
+from calve.bundles.bundle import Bundle
+from calve.models.checkpoints import CheckpointChoice
+from calve.models.loading import load
 from calve.protocols import LiveSession, OfflineSession, StreamingSession
+from calve.registry.discovery import load_driver
 from calve_torchscript.layout import WEIGHTS_FILE, load_networks, present
 from calve_torchscript.sessions import (
     INTERFACES,

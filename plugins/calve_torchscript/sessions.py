@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from calve.api import ConfigError
-from calve.bundle import Bundle
-from calve.geometry import StreamingGeometry
+from calve.bundles.bundle import Bundle
 from calve.protocols import States
-from calve.states import join_states, select_states
+from calve.protocols.geometry import StreamingGeometry
+from calve.protocols.states import join_states, select_states
 
 __all__ = ["INTERFACES", "STATES_REPORT", "OfflineTorchscriptSession", "TorchscriptSession"]
 

@@ -17,8 +17,8 @@ from calve.cli.options import (
     runs_option,
 )
 from calve.cli.output import print_json, print_table
-from calve.progress import console_progress
-from calve.specs import RecipeSpec
+from calve.common.progress import console_progress
+from calve.registry.specs import RecipeSpec
 
 __all__ = ["bench_loss", "bench_search", "bench_streaming", "bench_training", "plot"]
 

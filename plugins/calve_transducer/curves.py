@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calve.api import ConfigError
-from calve.files import atomic_file
+from calve.common.files import atomic_file
 
 __all__ = ["Curve", "Panel", "draw", "read_panels"]
 

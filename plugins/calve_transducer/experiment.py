@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from calve.api import CheckpointError, ConfigError
-from calve.averaging import find_checkpoints
-from calve.checkpoint import checkpoints_there
-from calve.files import atomic_file, writing_explained
-from calve.locking import locked
+from calve.common.files import atomic_file, writing_explained
+from calve.common.locking import locked
+from calve.models.averaging import find_checkpoints
+from calve.models.checkpoints import checkpoints_there
 from calve.protocols import Batch, TrainingRun
 from calve_transducer.processes import Processes
 from calve_transducer.training_config import TrainingConfig

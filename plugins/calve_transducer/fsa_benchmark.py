@@ -9,9 +9,9 @@ from statistics import median
 from typing import Any
 
 from calve.api import CalveError
-from calve.progress import NO_PROGRESS
-from calve.protocols import FsaBackend, FsaWalk, Hypothesis, Progress
-from calve.searching import make_search
+from calve.common.progress import NO_PROGRESS, Progress
+from calve.decoding.searching import make_search
+from calve.protocols import FsaBackend, FsaWalk, Hypothesis
 from calve_transducer.search_benchmark import Problem, make_problem
 from calve_transducer.timing import Clock, TimedSession, torch_threads
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from calve.api import CalveError, PluginError
-from calve.progress import NO_PROGRESS
-from calve.protocols import Progress
+from calve.common.progress import NO_PROGRESS, Progress
 from calve_transducer import loss_benchmark_child
 from calve_transducer.loss_benchmark_child import Measurement, Task
 

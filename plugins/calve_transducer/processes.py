@@ -18,7 +18,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from calve.api import CalveError, ConfigError
-from calve.loading import WHOLE, Share
+from calve.protocols.loading import WHOLE, Share
 
 __all__ = ["Processes", "joined"]
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from calve.api import Conventions
-from calve.states import join_states, select_states
+from calve.protocols.states import join_states, select_states
 from calve_transducer.conversion import to_plain
 from calve_transducer.decoder import SingleContextDecoder, StatelessDecoder
 
@@ -129,7 +129,7 @@ class TorchRuntime:
 
         Args:
           bundle: A model with ``.encoder``, ``.decoder`` and ``.joiner``, or a
-            `calve.models.LoadedModel`.
+            `calve.models.loading.LoadedModel`.
           num_threads: Threads of torch; torch has one number for the whole process.
           conventions: How the networks share the work: those of the runtime to compare with, if
             any, and then the encoder keeps its states as it exports them; None for what is fastest.

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from calve.progress import NO_PROGRESS
-from calve.protocols import Progress, Search
-from calve.registry import registry
-from calve.searching import make_search
+from calve.common.progress import NO_PROGRESS, Progress
+from calve.decoding.searching import make_search
+from calve.protocols import Search
+from calve.registry.catalog import registry
 from calve_transducer.conversion import to_plain
 from calve_transducer.decoder import StatelessDecoder
 from calve_transducer.joiner import Joiner

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from calve.api import ConfigError
-from calve.discovery import load_driver
-from calve.features import compute_fbank
-from calve.loading import WHOLE
-from calve.models import ModelBuilder
-from calve.progress import NO_PROGRESS
-from calve.protocols import Batch, Progress
+from calve.common.progress import NO_PROGRESS, Progress
+from calve.data.features import compute_fbank
+from calve.models.loading import ModelBuilder
+from calve.protocols import Batch
+from calve.protocols.loading import WHOLE
+from calve.registry.discovery import load_driver
 from calve_transducer.processes import Processes
 from calve_transducer.training_config import TrainingConfig
 from calve_transducer.training_state import TrainingState

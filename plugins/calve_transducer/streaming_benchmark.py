@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from calve.audio import Audio
-from calve.features import FeatureConfig, compute_fbank
-from calve.models import ModelBuilder
-from calve.progress import NO_PROGRESS
-from calve.protocols import Progress, Search, Session
-from calve.registry import registry
-from calve.searching import make_search
-from calve.streaming import StreamDecoder, StreamingRun, Variant
-from calve.tokens import SymbolTable
-from calve.utterances import Utterance
+from calve.common.progress import NO_PROGRESS, Progress
+from calve.data.audio import Audio
+from calve.data.features import FeatureConfig, compute_fbank
+from calve.data.tokens import SymbolTable
+from calve.data.utterances import Utterance
+from calve.decoding.online import StreamDecoder, StreamingRun, Variant
+from calve.decoding.searching import make_search
+from calve.models.loading import ModelBuilder
+from calve.protocols import Search, Session
+from calve.registry.catalog import registry
 from calve_transducer.runtime import TorchRuntime, TorchSession
 from calve_transducer.search_benchmark import EMITTING
 from calve_transducer.timing import Clock, TimedSession, torch_threads

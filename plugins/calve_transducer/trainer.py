@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from calve.api import CalveError, ConfigError
-from calve.discovery import load_driver
-from calve.launching import own_share
 from calve.protocols import Batch, LossBackend, TrainingRun
+from calve.registry.discovery import load_driver
+from calve.training.launching import own_share
 from calve_transducer.experiment import LOGGER, Experiment, announce
 from calve_transducer.interruption import stop_request
 from calve_transducer.memory_scan import check_memory

@@ -11,7 +11,7 @@ from pathlib import Path
 from socket import gethostname
 from typing import Any
 
-from calve.files import writing_explained
+from calve.common.files import writing_explained
 
 __all__ = ["SPACE_FIX", "LossTotals", "Scalars"]
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from calve.api import CheckpointError
-from calve.checkpoint_io import model_state, read_checkpoint, save_checkpoint
+from calve.models.checkpoint_files import model_state, read_checkpoint, save_checkpoint
 from calve.protocols import BatchLoader
 from calve_transducer.mixed_precision import MixedPrecision
 from calve_transducer.optimizer import Eden, make_optimizer

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from calve.host import REGISTRATION_HOOKS
+from calve.registry.host import REGISTRATION_HOOKS
 
 DATA = Path(__file__).parents[1] / "plugins" / "data"
 
@@ -115,7 +115,7 @@ def test_debug_shows_the_original_traceback(run_calve):
 @pytest.mark.parametrize("folder", ["needs_newer_calve", "needs_missing_package"])
 def test_a_plugin_with_unmet_requirements_is_not_imported(run_python, folder):
     script = (
-        "import sys; from calve.discovery import discover; discover(); "
+        "import sys; from calve.registry.discovery import discover; discover(); "
         f"print('acme_{folder}' in sys.modules)"
     )
     assert run_python("-c", script, fakes=(folder,)).stdout == "False\n"
@@ -170,10 +170,10 @@ class TestEveryHookOfOnePluginFails:
 class TestHanging:
     """A plugin or driver that never returns is named while calve waits for it."""
 
-    SOON = "from calve import waiting; waiting.PATIENCE = 0.5; "
+    SOON = "from calve.registry import waiting; waiting.PATIENCE = 0.5; "
     MAIN = SOON + "from calve.cli import main; main()"
     DRIVER = SOON + (
-        "from calve.discovery import load_driver; load_driver('calve.runtimes', 'hanging')"
+        "from calve.registry.discovery import load_driver; load_driver('calve.runtimes', 'hanging')"
     )
 
     @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ class TestDuplicates:
 
     def test_leave_other_names_and_plugins_alone(self, run_python):
         script = (
-            "from calve.registry import build_registry; r = build_registry(); "
+            "from calve.registry.catalog import build_registry; r = build_registry(); "
             "print([n for n in r.searches.names() if n.endswith(('one', 'two', 'search'))], "
             "'contested_search' in r.searches)"
         )
@@ -248,7 +248,7 @@ class TestDuplicates:
 
     def test_disabling_one_settles_it(self, run_python):
         script = (
-            "from calve.registry import registry; "
+            "from calve.registry.catalog import registry; "
             "print(registry().searches.source('contested_search').distribution)"
         )
         result = run_python(
@@ -296,7 +296,7 @@ class TestDisabling:
 
     def test_what_is_not_allowed_is_not_imported(self, run_python):
         script = (
-            "import sys; from calve.discovery import discover; discover(); "
+            "import sys; from calve.registry.discovery import discover; discover(); "
             "print('acme_working' in sys.modules)"
         )
         for allowed, imported in (("other", "False"), ("acme-working", "True")):
@@ -321,7 +321,10 @@ class TestDisabling:
         "env", [{"CALVE_DISABLE_PLUGINS": "all"}, {"CALVE_ALLOW_PLUGINS": "other"}]
     )
     def test_a_driver_of_another_distribution_is_left_alone_too(self, run_python, env):
-        script = "from calve.discovery import load_driver; load_driver('calve.runtimes', 'NAME')"
+        script = (
+            "from calve.registry.discovery import load_driver; "
+            "load_driver('calve.runtimes', 'NAME')"
+        )
         name = drivers_of_the_fake()[0]
         result = run_python("-c", script.replace("NAME", name), fakes=("drivers",), env=env)
         assert f"the driver '{name}' of calve.runtimes is disabled" in result.stderr

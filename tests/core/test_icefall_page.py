@@ -9,7 +9,7 @@ import click
 import pytest
 
 from calve.cli import calve_command
-from calve.registry import registry
+from calve.registry.catalog import registry
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "icefall-users.md").read_text("utf-8")
 

@@ -17,9 +17,9 @@ import pytest
 import torch
 from documented import PAGES, REPOSITORY, lines_to_type
 
-from calve.checkpoint_io import read_checkpoint
 from calve.cli import run
-from calve.exporting import export
+from calve.export.exporting import export
+from calve.models.checkpoint_files import read_checkpoint
 
 WEIGHTS = {
     "lstm_transducer_stateless2": "plugins/calve_lstm_transducer/digits/pretrained.pt",

@@ -14,7 +14,7 @@ EXAMPLES = REPOSITORY / "docs" / "examples"
 MODULES = sorted(EXAMPLES.glob("*/src/*/*.py"))
 TESTS = sorted(EXAMPLES.glob("*/tests/*.py"))
 OWN = {path.name for path in EXAMPLES.glob("*/src/*")}
-PUBLIC = {"calve.api", "calve.protocols", "calve.states", "calve.testing"}
+PUBLIC = {"calve.api", "calve.protocols", "calve.protocols.states", "calve.testing"}
 GRU = EXAMPLES / "calve-gru-transducer"
 TORCH_EXPORT = EXAMPLES / "calve-torch-export"
 CONV_EMFORMER = EXAMPLES / "calve-conv-emformer-transducer"
@@ -22,7 +22,7 @@ RECORDING = REPOSITORY / "plugins/calve_transducer/digits/recordings/espeak-amer
 
 WRITE_TINY_MODEL = """
 from pathlib import Path
-from calve.tiny import make_tiny_model
+from calve.testing.tiny import make_tiny_model
 make_tiny_model("gru_transducer").write(Path())
 """
 # As short as it can be to be trained, exported and heard.

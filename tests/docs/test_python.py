@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from documented import PAGES, REPOSITORY, python_of
 
-from calve.exporting import export
+from calve.export.exporting import export
 
 WEIGHTS = {
     "epoch-99.pt": "plugins/calve_lstm_transducer/digits/pretrained.pt",
@@ -29,7 +29,7 @@ x, x_lens = torch.randn(1, 300, 80), torch.tensor([300])
 import numpy as np
 import torch
 import calve
-from calve.tokens import SymbolTable
+from calve.data.tokens import SymbolTable
 model = calve.load_model("lstm_transducer_stateless2", "epoch-99.pt")
 encoder_out, encoder_out_lens = model.encoder(torch.randn(1, 300, 80), torch.tensor([300]))
 session, symbols = calve.open_bundle("bundle"), SymbolTable.read("tokens.txt")

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from calve.checkpoint import builtin_checkpoint
-from calve.discovery import load_driver
-from calve.exporting import export, model_symbols
-from calve.models import load
-from calve.scoring import total_errors
-from calve.transcription import Recognizer
+from calve.decoding.transcription import Recognizer
+from calve.export.exporting import export
+from calve.models.checkpoints import builtin_checkpoint
+from calve.models.loading import load
+from calve.models.symbols import model_symbols
+from calve.registry.discovery import load_driver
+from calve.scoring.error_rates import total_errors
 
 RECIPE = "pruned_transducer_stateless5"
 CHECKPOINT = "builtin:digits-conformer"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from calve.exporting import export
-from calve.tokens import SymbolTable
+from calve.data.tokens import SymbolTable
+from calve.export.exporting import export
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_ncnn.layout import bin_path

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from calve.checkpoint_io import save_model
-from calve.exporting import export
-from calve.models import ModelBuilder
-from calve.tokens import SymbolTable
-from calve.verification import FAILED, verify
+from calve.data.tokens import SymbolTable
+from calve.export.exporting import export
+from calve.export.verification import FAILED, verify
+from calve.models.checkpoint_files import save_model
+from calve.models.loading import ModelBuilder
 
 RECIPE = "pruned_transducer_stateless5"
 VOCAB_SIZE = 500

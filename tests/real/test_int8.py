@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from calve.bundle import Bundle
-from calve.exporting import export
+from calve.bundles.bundle import Bundle
+from calve.data.tokens import SymbolTable
+from calve.decoding.recognizers import transcribe
+from calve.export.exporting import export
+from calve.export.quantization import quantize
+from calve.export.verification import verify
 from calve.protocols import QuantizationReport
-from calve.quantization import quantize
-from calve.recognizers import transcribe
-from calve.scoring import ErrorCounts, total_errors
-from calve.tokens import SymbolTable
-from calve.verification import verify
+from calve.scoring.error_rates import ErrorCounts, total_errors
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_ncnn import sherpa
@@ -88,7 +88,7 @@ def full_size(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 MEASURED = r"""
 import json, re, sys, time
 from pathlib import Path
-from calve.quantization import quantize
+from calve.export.quantization import quantize
 started = time.process_time()
 quantize(sys.argv[1], output=sys.argv[2], **json.loads(sys.argv[3]))
 seconds = time.process_time() - started

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from calve.api import Conventions
-from calve.audio import read_audio
-from calve.bundle import Bundle
-from calve.exporting import export
-from calve.features import compute_fbank
-from calve.models import load_model
-from calve.parity import compare, observe
-from calve.transcription import Recognizer
+from calve.bundles.bundle import Bundle
+from calve.data.audio import read_audio
+from calve.data.features import compute_fbank
+from calve.decoding.transcription import Recognizer
+from calve.export.exporting import export
+from calve.export.parity import compare, observe
+from calve.models.loading import load_model
 from calve_transducer.runtime import TorchRuntime
 
 RECIPE = "lstm_transducer_stateless2"

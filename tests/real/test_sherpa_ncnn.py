@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from calve.api import BundleError
-from calve.bundle import Bundle
-from calve.exporting import export
-from calve.recognizers import transcribe
-from calve.scoring import total_errors
+from calve.bundles.bundle import Bundle
+from calve.decoding.recognizers import transcribe
+from calve.export.exporting import export
+from calve.scoring.error_rates import total_errors
 from calve_ncnn import sherpa
 from calve_ncnn.layout import param_path
 from calve_ncnn.lint import lint

@@ -12,20 +12,20 @@ import pytest
 import sherpa_onnx
 
 from calve.api import BundleError, Conventions
-from calve.audio import read_audio
-from calve.bundle import Bundle
-from calve.discovery import load_driver
-from calve.endpointing import EndpointRules
-from calve.exporting import export
-from calve.metadata import write_metadata
-from calve.methods import GREEDY
-from calve.models import load
-from calve.recognizers import transcribe
-from calve.scoring import total_errors
-from calve.streaming import StreamDecoder, Variant
-from calve.transcription import Recognizer
-from calve.utterances import Utterance
-from calve.verification import FAILED, verify
+from calve.bundles.bundle import Bundle
+from calve.bundles.metadata import write_metadata
+from calve.data.audio import read_audio
+from calve.data.utterances import Utterance
+from calve.decoding.endpointing import EndpointRules
+from calve.decoding.methods import GREEDY
+from calve.decoding.online import StreamDecoder, Variant
+from calve.decoding.recognizers import transcribe
+from calve.decoding.transcription import Recognizer
+from calve.export.exporting import export
+from calve.export.verification import FAILED, verify
+from calve.models.loading import load
+from calve.registry.discovery import load_driver
+from calve.scoring.error_rates import total_errors
 from calve_onnx import sherpa
 from calve_onnx.lint import lint
 from calve_onnx.metadata import store

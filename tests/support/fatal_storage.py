@@ -7,7 +7,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from calve.files import atomic_file
+from calve.common.files import atomic_file
 from calve_lhotse.stages.storage import Archives, Shard
 
 __all__ = ["FatalArchives"]

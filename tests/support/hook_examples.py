@@ -1,4 +1,4 @@
-"""The examples in `calve.hookspecs`, executed as a plugin's own text would be."""
+"""The examples in `calve.registry.hookspecs`, executed as a plugin's own text would be."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import doctest
 import inspect
 from types import ModuleType
 
-from calve import api, hookspecs
+from calve import api
+from calve.registry import hookspecs
 
 __all__ = ["example_plugin"]
 

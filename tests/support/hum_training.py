@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 
-from calve.launching import own_share
-from calve.loading import WHOLE, LoaderOptions, Share, TrainingData
-from calve.models import ModelBuilder
-from calve.progress import NO_PROGRESS
+from calve.common.progress import NO_PROGRESS
+from calve.models.loading import ModelBuilder
 from calve.protocols import Batch, TrainingRun
+from calve.protocols.loading import WHOLE, LoaderOptions, Share, TrainingData
+from calve.training.launching import own_share
 from calve_transducer.scaling import ScaledLSTM
 from calve_transducer.trainer import train
 from calve_transducer.training_config import TrainingConfig

@@ -17,7 +17,7 @@ from pathlib import Path
 import tensorboard.summary.writer.record_writer  # noqa: F401
 from hum_training import train_in_a_fork
 
-from calve.checkpoint import read_checkpoint
+from calve.models.checkpoints import read_checkpoint
 
 OPTIONS = {"num_epochs": 12, "save_every_n": 1, "keep_last_k": 3, "resume": True}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from calve.audio import Audio
-from calve.models import ModelBuilder
-from calve.tokens import SymbolTable
-from calve.utterances import Utterance
+from calve.data.audio import Audio
+from calve.data.tokens import SymbolTable
+from calve.data.utterances import Utterance
+from calve.models.loading import ModelBuilder
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_transducer.config import TransducerConfig

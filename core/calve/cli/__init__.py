@@ -15,10 +15,10 @@ from typing import Any
 
 import click
 
-from calve.commands import BUILTIN_COMMANDS
+from calve.common.suggest import did_you_mean
 from calve.errors import PluginError
-from calve.specs import CommandSpec
-from calve.suggest import did_you_mean
+from calve.registry.builtin_commands import BUILTIN_COMMANDS
+from calve.registry.specs import CommandSpec
 
 __all__ = ["LazyCommand", "main", "run"]
 
@@ -59,7 +59,7 @@ class _Calve(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _BUILTINS:
             return LazyCommand(_BUILTINS[cmd_name])
-        from calve.registry import registry
+        from calve.registry.catalog import registry
 
         commands = registry().commands
         if cmd_name in commands or cmd_name in commands.conflicts():
@@ -87,7 +87,7 @@ _BUILTINS = {spec.name: spec for spec in BUILTIN_COMMANDS}
 
 
 def _plugin_commands() -> dict[str, CommandSpec]:
-    from calve.registry import build_registry, report_problems
+    from calve.registry.catalog import build_registry, report_problems
 
     report_problems()
     return {spec.name: spec for spec in build_registry().commands}
@@ -149,7 +149,7 @@ def calve_command(ctx: click.Context, debug: bool) -> None:
 
 def _refuse_broken_plugins_if_strict() -> None:
     if os.environ.get("CALVE_STRICT_PLUGINS"):
-        from calve.registry import is_strict, registry
+        from calve.registry.catalog import is_strict, registry
 
         if is_strict():
             registry()

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from calve.checkpoint import CheckpointChoice, load_state_dict
-from calve.checkpoint_io import save_model
 from calve.cli.checkpoint_options import checkpoint_options
 from calve.cli.options import json_option
 from calve.cli.output import print_json
-from calve.files import size_text
+from calve.common.files import size_text
+from calve.models.checkpoint_files import save_model
+from calve.models.checkpoints import CheckpointChoice, load_state_dict
 
 __all__ = ["average"]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from calve.benchmark import BenchmarkRow, benchmark
 from calve.cli.options import json_option, num_threads_option, runs_option
 from calve.cli.output import print_json, print_table
-from calve.progress import console_progress
+from calve.common.progress import console_progress
+from calve.export.benchmark import BenchmarkRow, benchmark
 
 __all__ = ["bench"]
 

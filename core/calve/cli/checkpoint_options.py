@@ -72,7 +72,7 @@ def checkpoint_options(function: Function) -> Function:
 
     @functools.wraps(function)
     def collect(*args: Any, **kwargs: Any) -> Any:
-        from calve.checkpoint import CheckpointChoice
+        from calve.models.checkpoints import CheckpointChoice
 
         return function(*args, checkpoint=CheckpointChoice(**_given_choice(kwargs)), **kwargs)
 
@@ -84,7 +84,7 @@ def optional_checkpoint_options(function: Function) -> Function:
 
     @functools.wraps(function)
     def collect(*args: Any, **kwargs: Any) -> Any:
-        from calve.checkpoint import CheckpointChoice
+        from calve.models.checkpoints import CheckpointChoice
 
         given = _given_choice(kwargs)
         checkpoint = CheckpointChoice(**given) if given else None
@@ -101,7 +101,7 @@ def checkpoint_sweep_options(function: Function) -> Function:
 
     @functools.wraps(function)
     def collect(*args: Any, **kwargs: Any) -> Any:
-        from calve.checkpoint import CheckpointChoice
+        from calve.models.checkpoints import CheckpointChoice
 
         given = _given_choice(kwargs)
         lists = {name: given.pop(name) for name in ("epoch", "iter", "avg") if name in given}

@@ -9,9 +9,7 @@ from typing import Any
 
 import click
 
-from calve.bundle import Bundle
-from calve.checkpoint import no_checkpoint
-from calve.claims import claimed_clients
+from calve.bundles.bundle import Bundle
 from calve.cli.decoding_options import (
     check_steps,
     decoding_options,
@@ -20,22 +18,25 @@ from calve.cli.decoding_options import (
 )
 from calve.cli.options import RecipeGroup
 from calve.cli.results import Row, print_results
-from calve.decoding import (
+from calve.common.files import check_writable
+from calve.common.parallel import ordered_map
+from calve.common.progress import console_progress
+from calve.decoding.methods import Method, with_and_without_hotwords
+from calve.decoding.offline import (
     MAX_DURATION,
     WHOLE_UTTERANCES,
     decode_offline,
     transcribe_with_client,
 )
-from calve.decoding_jobs import Job, OfflineResult, run_job
+from calve.decoding.offline_jobs import Job, OfflineResult, run_job
+from calve.decoding.online_jobs import StreamingJob, StreamingMethod, run_streaming
+from calve.decoding.searching import DEFAULT_SEARCH
+from calve.decoding.sources import BundleModel, Model
+from calve.decoding.splits import Split
 from calve.errors import ConfigError
-from calve.files import check_writable
-from calve.methods import Method, with_and_without_hotwords
-from calve.parallel import ordered_map
-from calve.progress import console_progress
-from calve.searching import DEFAULT_SEARCH
-from calve.sources import BundleModel, Model, Split
-from calve.specs import RecipeSpec
-from calve.streaming_jobs import StreamingJob, StreamingMethod, run_streaming
+from calve.models.checkpoints import no_checkpoint
+from calve.registry.claims import claimed_clients
+from calve.registry.specs import RecipeSpec
 
 __all__ = ["decode"]
 

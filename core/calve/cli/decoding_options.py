@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from calve.checkpoint import BUILTIN_PREFIX, CheckpointChoice
 from calve.cli.checkpoint_options import checkpoint_sweep_options
 from calve.cli.options import (
     BOOLEAN,
@@ -25,16 +24,18 @@ from calve.cli.options import (
     strict_option,
 )
 from calve.cli.output import warn
-from calve.config import fields_help
+from calve.common.config import fields_help
+from calve.data.hotwords import hotwords_in_words
+from calve.decoding.methods import Method, choose_methods
+from calve.decoding.searching import DEFAULT_SEARCH
+from calve.decoding.sources import BundleModel, Model, Steps
+from calve.decoding.splits import Split
 from calve.errors import ConfigError
-from calve.hotwords import hotwords_in_words
-from calve.methods import Method, choose_methods
-from calve.registry import registry
-from calve.scoring import UNITS
-from calve.searching import DEFAULT_SEARCH
-from calve.sources import BundleModel, Model, Split, Steps
-from calve.specs import RecipeSpec
-from calve.training_range import check_trained_for, untrained
+from calve.models.checkpoints import BUILTIN_PREFIX, CheckpointChoice
+from calve.models.training_range import check_trained_for, untrained
+from calve.registry.catalog import registry
+from calve.registry.specs import RecipeSpec
+from calve.scoring.error_rates import UNITS
 
 __all__ = [
     "check_steps",

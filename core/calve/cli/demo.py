@@ -8,19 +8,19 @@ from pathlib import Path
 
 import click
 
-from calve.bundle import Bundle
-from calve.checkpoint import BUILTIN_PREFIX, builtin_checkpoint
-from calve.claims import claimed_clients
+from calve.bundles.bundle import Bundle
 from calve.cli.export import print_summary
 from calve.cli.output import print_table
+from calve.common.progress import console_progress
+from calve.data.recordings import TRANSCRIPTS_FILE, read_transcripts
+from calve.decoding.recognizers import transcribe
 from calve.errors import BundleError
-from calve.exporting import export
-from calve.progress import console_progress
-from calve.recognizers import transcribe
-from calve.recordings import TRANSCRIPTS_FILE, read_transcripts
-from calve.registry import registry
-from calve.specs import ClientSpec, PretrainedSpec
-from calve.verification import FAILED, verify
+from calve.export.exporting import export
+from calve.export.verification import FAILED, verify
+from calve.models.checkpoints import BUILTIN_PREFIX, builtin_checkpoint
+from calve.registry.catalog import registry
+from calve.registry.claims import claimed_clients
+from calve.registry.specs import ClientSpec, PretrainedSpec
 
 __all__ = ["demo"]
 

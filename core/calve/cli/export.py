@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from calve.bundle import Bundle, BundleManifest
-from calve.checkpoint import CheckpointChoice
+from calve.bundles.bundle import Bundle
 from calve.cli.checkpoint_options import checkpoint_options
 from calve.cli.options import (
     BOOLEAN,
@@ -22,15 +21,17 @@ from calve.cli.options import (
     strict_option,
 )
 from calve.cli.output import print_json, print_table, warn
-from calve.config import resolve
-from calve.exporting import export as run_export
-from calve.files import size_text
-from calve.parity import ParityReport
-from calve.progress import console_progress
-from calve.registry import registry
-from calve.specs import RecipeSpec
-from calve.states import streaming_obstacle
-from calve.training_range import untrained
+from calve.common.config import resolve
+from calve.common.files import size_text
+from calve.common.progress import console_progress
+from calve.export.exporting import export as run_export
+from calve.export.parity import ParityReport
+from calve.models.checkpoints import CheckpointChoice
+from calve.models.training_range import untrained
+from calve.protocols.bundles import BundleManifest
+from calve.protocols.states import streaming_obstacle
+from calve.registry.catalog import registry
+from calve.registry.specs import RecipeSpec
 
 __all__ = ["export", "print_summary"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
+from calve.bundles.metadata import bundle_exporter
 from calve.cli.options import json_option
 from calve.cli.output import print_json
-from calve.metadata import bundle_exporter
 from calve.protocols import Finding
 
 __all__ = ["lint"]

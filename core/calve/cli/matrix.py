@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from calve.capabilities import Cell, capabilities
-from calve.capability_page import capability_page, result
 from calve.cli.options import json_option
 from calve.cli.output import print_json, print_table
-from calve.files import atomic_file, check_writable
-from calve.progress import console_progress
-from calve.verification import SKIPPED
+from calve.common.files import atomic_file, check_writable
+from calve.common.progress import console_progress
+from calve.export.verification import SKIPPED
+from calve.testing.capabilities import Cell, capabilities
+from calve.testing.capability_page import capability_page, result
 
 __all__ = ["matrix"]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
+from calve.bundles.metadata import Table, read_metadata, write_metadata
 from calve.cli.options import json_option
 from calve.cli.output import print_json
 from calve.errors import BundleError
-from calve.metadata import Table, read_metadata, write_metadata
 
 __all__ = ["metadata"]
 

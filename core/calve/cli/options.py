@@ -13,10 +13,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from calve.config import ConfigField, fields_help, load_toml, parse_text, value_text
+from calve.common.config import ConfigField, fields_help, load_toml, parse_text, value_text
+from calve.common.references import LazyRef
 from calve.errors import PluginError
-from calve.registry import Table, registry
-from calve.specs import LazyRef, RecipeSpec
+from calve.registry.catalog import Table, registry
+from calve.registry.specs import RecipeSpec
 
 __all__ = [
     "BOOLEAN",
@@ -82,8 +83,8 @@ def dataclass_options(
     icefall's options do (``--fp16 1``, ``--fp16 false``), or none (``--fp16``, ``--no-fp16``).
     Fields that several classes share become one option, which takes what any of them takes; where
     they differ, its help says so. A list may be given in pieces: each use of the option adds to it.
-    The command's function receives a dict of the values that were given,
-    and only these, as its argument ``key``; `calve.config.resolve` lays them over the defaults.
+    The command's function receives a dict of the values that were given, and only these, as its
+    argument ``key``; `calve.common.config.resolve` lays them over the defaults.
     ``defaults`` are those that ``--help`` shows where they differ from the dataclass' own.
     """
     same_name: dict[str, list[ConfigField]] = {}

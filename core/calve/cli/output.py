@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from calve.scoring import DecodedUtterance, Score
+    from calve.scoring.error_rates import DecodedUtterance, Score
 
 __all__ = ["hotwords_text", "print_json", "print_table", "score_json", "score_text", "warn"]
 
@@ -51,7 +51,7 @@ def score_text(score: Score) -> str:
 
 def hotwords_text(utterances: Sequence[DecodedUtterance], hotwords: Sequence[str]) -> str:
     """How many hotwords were recognised, in one line."""
-    from calve.hotwords import HotwordCounts, count_hotwords
+    from calve.scoring.hotwords import HotwordCounts, count_hotwords
 
     total = sum(count_hotwords(utterances, hotwords).values(), HotwordCounts())
     return (

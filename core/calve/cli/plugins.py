@@ -15,12 +15,13 @@ import click
 from calve.cli import LazyCommand
 from calve.cli.options import json_option
 from calve.cli.output import print_json, print_table
-from calve.discovery import Problem, discover, outside_plugins
-from calve.host import Host
-from calve.import_probe import probe_imports
-from calve.inspection import PluginReport, check_references, reports, reports_named
-from calve.registry import Registry, build_registry
-from calve.specs import CommandSpec, LazyRef, Resource
+from calve.common.references import LazyRef, Resource
+from calve.registry.catalog import Registry, build_registry
+from calve.registry.discovery import Problem, discover, outside_plugins
+from calve.registry.host import Host
+from calve.registry.import_probe import probe_imports
+from calve.registry.inspection import PluginReport, check_references, reports, reports_named
+from calve.registry.specs import CommandSpec
 
 __all__ = ["plugins"]
 
@@ -53,7 +54,7 @@ def new(name: str, output: Path | None) -> None:
 
     It works as it is: install it, and its recipe trains, decodes and exports to every format.
     """
-    from calve.new_plugin import write_plugin
+    from calve.registry.new_plugin import write_plugin
 
     folder = output or Path(name.replace("_", "-"))
     for file in write_plugin(name, folder):

@@ -11,13 +11,13 @@ import click
 
 from calve.cli.options import SpecGroup, dataclass_options, json_option
 from calve.cli.output import print_json
-from calve.config import fields_help, option_name, resolve
+from calve.common.config import fields_help, option_name, resolve
+from calve.common.locking import locked
+from calve.common.progress import console_progress
 from calve.errors import ConfigError, DataError
-from calve.locking import locked
-from calve.pipeline import StepResult, run_steps
-from calve.progress import console_progress
-from calve.registry import registry
-from calve.specs import DatasetSpec, StageSpec
+from calve.registry.catalog import registry
+from calve.registry.pipeline import StepResult, run_steps
+from calve.registry.specs import DatasetSpec, StageSpec
 
 __all__ = ["prepare"]
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import click
 
-from calve.bundle import Bundle
-from calve.checkpoint import CheckpointChoice
+from calve.bundles.bundle import Bundle
 from calve.cli.decoding_options import check_steps, has_chunk_size
-from calve.decoding import OfflineRecognizer
-from calve.methods import Method
-from calve.models import ModelBuilder, recipe_of
-from calve.recognizers import AnyRecognizer, open_recognizer
-from calve.registry import registry
-from calve.sources import BundleModel, Model, Opened, Steps
-from calve.states import streaming_obstacle
-from calve.transcription import Recognizer
+from calve.decoding.methods import Method
+from calve.decoding.offline import OfflineRecognizer
+from calve.decoding.recognizers import AnyRecognizer, open_recognizer
+from calve.decoding.sources import BundleModel, Model, Opened, Steps
+from calve.decoding.transcription import Recognizer
+from calve.models.checkpoints import CheckpointChoice
+from calve.models.loading import ModelBuilder, recipe_of
+from calve.protocols.states import streaming_obstacle
+from calve.registry.catalog import registry
 
 __all__ = ["bundle_recognizer", "checkpoint_recognizer"]
 

@@ -11,11 +11,11 @@ from typing import Any
 import click
 
 from calve.cli.output import print_json, print_table, score_json
-from calve.decoding import Decoded
-from calve.files import atomic_file
-from calve.hotwords import HotwordCounts, count_hotwords
-from calve.ranking import Ranked, drawing, rank
-from calve.scoring import UNITS
+from calve.common.files import atomic_file
+from calve.decoding.offline import Decoded
+from calve.scoring.error_rates import UNITS
+from calve.scoring.hotwords import HotwordCounts, count_hotwords
+from calve.scoring.ranking import Ranked, drawing, rank
 
 __all__ = ["Row", "print_results"]
 

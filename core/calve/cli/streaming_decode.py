@@ -9,22 +9,18 @@ from typing import Any
 
 import click
 
-from calve.bundle import Bundle
-from calve.checkpoint import no_checkpoint
+from calve.bundles.bundle import Bundle
 from calve.cli.decoding_options import check_steps, decoding_options, hotwords_to_report
 from calve.cli.options import RecipeGroup, dataclass_options
 from calve.cli.results import Row, print_results
-from calve.config import option_name, resolve, value_text
-from calve.decoding import MAX_DURATION, Decoded
-from calve.endpointing import EndpointRules
-from calve.errors import ConfigError
-from calve.files import check_writable
-from calve.methods import Method, with_and_without_hotwords
-from calve.progress import console_progress
-from calve.sources import BundleModel, Model, Split
-from calve.specs import RecipeSpec
-from calve.streaming import StreamingRun
-from calve.streaming_jobs import (
+from calve.common.config import option_name, resolve, value_text
+from calve.common.files import check_writable
+from calve.common.progress import console_progress
+from calve.decoding.endpointing import EndpointRules
+from calve.decoding.methods import Method, with_and_without_hotwords
+from calve.decoding.offline import MAX_DURATION, Decoded
+from calve.decoding.online import StreamingRun
+from calve.decoding.online_jobs import (
     Difference,
     StreamingJob,
     StreamingMethod,
@@ -34,6 +30,11 @@ from calve.streaming_jobs import (
     simulate,
     write_streaming_results,
 )
+from calve.decoding.sources import BundleModel, Model
+from calve.decoding.splits import Split
+from calve.errors import ConfigError
+from calve.models.checkpoints import no_checkpoint
+from calve.registry.specs import RecipeSpec
 
 __all__ = ["streaming_decode"]
 

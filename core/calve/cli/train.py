@@ -14,16 +14,16 @@ from calve.cli.options import (
     recipe_options,
     training_corpus_options,
 )
-from calve.config import check_options, fields_help, load_toml, resolve
+from calve.common.config import check_options, fields_help, load_toml, resolve
+from calve.common.progress import NO_PROGRESS, console_progress
+from calve.data.tokens import SymbolTable
 from calve.errors import ConfigError, DataError
-from calve.launching import is_launched, launch, own_share
-from calve.loading import LoaderOptions, TrainingData
-from calve.models import ModelBuilder, parameter_counts
-from calve.progress import NO_PROGRESS, console_progress
+from calve.models.loading import ModelBuilder, parameter_counts
 from calve.protocols import OpenLoader, TrainingRun
-from calve.registry import registry
-from calve.specs import DatasetSpec, RecipeSpec
-from calve.tokens import SymbolTable
+from calve.protocols.loading import LoaderOptions, TrainingData
+from calve.registry.catalog import registry
+from calve.registry.specs import DatasetSpec, RecipeSpec
+from calve.training.launching import is_launched, launch, own_share
 
 __all__ = ["train"]
 

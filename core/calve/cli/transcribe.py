@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from calve.checkpoint import CheckpointChoice
 from calve.cli.checkpoint_options import optional_checkpoint_options
 from calve.cli.decoding_options import (
     hotwords_to_report,
@@ -19,16 +18,17 @@ from calve.cli.decoding_options import (
 from calve.cli.options import encoder_options, json_option, num_threads_option, strict_option
 from calve.cli.output import hotwords_text, print_json, score_text
 from calve.cli.recognizers import bundle_recognizer, checkpoint_recognizer
-from calve.config import option_name
-from calve.error_files import ResultFiles, write_results
+from calve.common.config import option_name
+from calve.common.files import check_writable
+from calve.data.recordings import read_transcripts, transcript_of
+from calve.decoding.methods import Method
+from calve.decoding.recognizers import AnyRecognizer
+from calve.decoding.sources import BundleModel, Model
+from calve.decoding.transcription import Transcript
 from calve.errors import AudioError, ConfigError, DataError
-from calve.files import check_writable
-from calve.methods import Method
-from calve.recognizers import AnyRecognizer
-from calve.recordings import read_transcripts, transcript_of
-from calve.scoring import DecodedUtterance, score
-from calve.sources import BundleModel, Model
-from calve.transcription import Transcript
+from calve.models.checkpoints import CheckpointChoice
+from calve.scoring.error_rates import DecodedUtterance, score
+from calve.scoring.result_files import ResultFiles, write_results
 
 __all__ = ["transcribe"]
 

@@ -5,7 +5,7 @@ All names are imported from here; which module they are in may change.
 
 from __future__ import annotations
 
-from calve.loading import LoaderOptions, Share
+from calve.protocols.bundles import BundleManifest, FileRecord, OpenedBundle
 from calve.protocols.exporting import (
     ClientResult,
     ClientTranscribe,
@@ -15,8 +15,8 @@ from calve.protocols.exporting import (
     MetadataStore,
 )
 from calve.protocols.fsas import FsaBackend, FsaWalk, LatticeColumns
+from calve.protocols.loading import LoaderOptions, Share
 from calve.protocols.models import ModelFamily, StreamingEncoder
-from calve.protocols.progress import Progress
 from calve.protocols.quantization import (
     ActivationReport,
     CalibrationReport,
@@ -41,11 +41,13 @@ __all__ = [
     "ActivationReport",
     "Batch",
     "BatchLoader",
+    "BundleManifest",
     "CalibrationReport",
     "ClientResult",
     "ClientTranscribe",
     "ExportStep",
     "ExportWorkspace",
+    "FileRecord",
     "Finding",
     "FsaBackend",
     "FsaWalk",
@@ -59,7 +61,7 @@ __all__ = [
     "ModelFamily",
     "OfflineSession",
     "OpenLoader",
-    "Progress",
+    "OpenedBundle",
     "QuantizationReport",
     "QuantizationWorkspace",
     "Quantizer",

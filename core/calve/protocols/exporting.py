@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from calve.errors import ExportError
-from calve.geometry import StreamingGeometry
+from calve.protocols.geometry import StreamingGeometry
 
 if TYPE_CHECKING:
-    from calve.tokens import SymbolTable
+    from calve.data.tokens import SymbolTable
 
 __all__ = [
     "ClientResult",

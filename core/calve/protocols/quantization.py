@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from calve.bundle import Bundle
-    from calve.protocols.progress import Progress
+    from calve.common.progress import Progress
+    from calve.protocols.bundles import OpenedBundle
 
 __all__ = [
     "ActivationReport",
@@ -33,7 +33,7 @@ class QuantizationWorkspace:
       progress: Draws the bar.
     """
 
-    bundle: Bundle
+    bundle: OpenedBundle
     options: Any
     folder: Path
     scratch: Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-from calve.geometry import StreamingGeometry
+from calve.protocols.geometry import StreamingGeometry
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,7 +98,7 @@ class Runtime(Protocol):
 
     @staticmethod
     def open(bundle: Any, *, num_threads: int = 1) -> Session:
-        """Load a `calve.bundle.Bundle` (the torch driver takes a live model instead).
+        """Load a `calve.bundles.bundle.Bundle` (the torch driver takes a live model instead).
 
         Returns:
           A `StreamingSession`, or an `OfflineSession` if the manifest says that the bundle does not

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from calve.loading import WHOLE, LoaderOptions, Share
+from calve.protocols.loading import WHOLE, LoaderOptions, Share
 
 if TYPE_CHECKING:
     import torch
 
-    from calve.protocols.progress import Progress
+    from calve.common.progress import Progress
 
 __all__ = ["Batch", "BatchLoader", "LossBackend", "OpenLoader", "TrainingRun"]
 

@@ -12,10 +12,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from calve.config import fields_help, resolve
-from calve.pipeline import Step
-from calve.registry import Table
-from calve.specs import LazyRef
+from calve.common.config import fields_help, resolve
+from calve.common.references import LazyRef
+from calve.registry.catalog import Table
+from calve.registry.pipeline import Step
 
 __all__ = [
     "HEAVY",

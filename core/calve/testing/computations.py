@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from calve.features import PADDING
-from calve.geometry import StreamingGeometry
-from calve.states import stream_axis
+from calve.data.features import PADDING
+from calve.protocols.geometry import StreamingGeometry
+from calve.protocols.states import stream_axis
 from calve.testing.checks import check_close, names_of, require
 from calve.testing.tensors import features, lengths, run, stream
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calve.config import resolve
+from calve.common.config import resolve
+from calve.common.progress import NO_PROGRESS, Progress
 from calve.errors import DataError
-from calve.pipeline import run_steps
-from calve.progress import NO_PROGRESS
-from calve.protocols import Progress
-from calve.specs import DatasetSpec, StageSpec
+from calve.registry.pipeline import run_steps
+from calve.registry.specs import DatasetSpec, StageSpec
 from calve.testing.folders import kept_folder
 
 __all__ = ["Interrupted", "InterruptedProgress", "Prepared", "kept_corpus", "prepare", "snapshot"]

@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from calve.config import fields_help
-from calve.discovery import describe
+from calve.common.config import fields_help
+from calve.data.features import FeatureConfig, compute_fbank
 from calve.errors import CalveError, DataError
-from calve.features import FeatureConfig, compute_fbank
-from calve.registry import registry
-from calve.specs import DatasetSpec
+from calve.registry.catalog import registry
+from calve.registry.discovery import describe
+from calve.registry.specs import DatasetSpec
 from calve.testing.checks import (
     check_help,
     check_light_import,
@@ -60,7 +60,7 @@ class DatasetConformance(LoaderChecks):
       splits: Splits to look at; by default all that the corpus names. Needed where what was
         prepared decides which there are.
       transcribed: Whether it is known what is said.
-      loader_options: `calve.loading.LoaderOptions` that suit so few data.
+      loader_options: `calve.protocols.loading.LoaderOptions` that suit so few data.
     """
 
     dataset: ClassVar[str]
@@ -207,7 +207,7 @@ class DatasetConformance(LoaderChecks):
             require(
                 close,
                 f"the features of {cut.id} are not those that calve computes of its audio: take "
-                "them from calve.features.compute_fbank",
+                "them from calve.data.features.compute_fbank",
             )
 
     def _spec(self) -> DatasetSpec:

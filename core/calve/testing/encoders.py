@@ -7,11 +7,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 from unittest import SkipTest
 
-from calve.capabilities import capabilities
-from calve.config import fields_help
-from calve.geometry import StreamingGeometry
-from calve.models import load
-from calve.registry import registry
+from calve.common.config import fields_help
+from calve.export.verification import FAILED, PASSED, SKIPPED
+from calve.models.loading import load
+from calve.protocols.geometry import StreamingGeometry
+from calve.registry.catalog import registry
+from calve.testing.capabilities import capabilities
 from calve.testing.checks import (
     check_help,
     check_light_import,
@@ -25,7 +26,6 @@ from calve.testing.folders import temporary_folder
 from calve.testing.metadata import check_table
 from calve.testing.subjects import Subject
 from calve.testing.tensors import features, lengths, run, stream
-from calve.verification import FAILED, PASSED, SKIPPED
 
 if TYPE_CHECKING:
     import torch

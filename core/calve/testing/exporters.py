@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 from unittest import SkipTest, mock
 
-from calve.bundle import GOLDEN_FILE, MANIFEST_FILE, Bundle
-from calve.claims import claimed_clients
-from calve.config import resolve
-from calve.discovery import load_driver
+from calve.bundles.bundle import GOLDEN_FILE, MANIFEST_FILE, Bundle
+from calve.common.config import resolve
+from calve.common.references import LazyRef
 from calve.errors import CalveError, ConfigError, ExportError
-from calve.golden import Golden
-from calve.parity import LIMITS, compare, observe
+from calve.export.golden import Golden
+from calve.export.parity import LIMITS, compare, observe
+from calve.export.verification import FAILED, PASSED, check_bundle, check_client
 from calve.protocols import ExportWorkspace, Finding, MetadataStore
-from calve.registry import registry
-from calve.specs import ExporterSpec, ExportStepSpec, LazyRef
+from calve.registry.catalog import registry
+from calve.registry.claims import claimed_clients
+from calve.registry.discovery import load_driver
+from calve.registry.specs import ExporterSpec, ExportStepSpec
 from calve.testing.checks import (
     check_light_import,
     check_options,
@@ -37,7 +39,6 @@ from calve.testing.trials import (
     weight_files,
     working_copy,
 )
-from calve.verification import FAILED, PASSED, check_bundle, check_client
 
 __all__ = ["ExporterConformance"]
 

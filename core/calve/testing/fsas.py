@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from calve.discovery import load_driver
 from calve.protocols import FsaBackend, LatticeColumns
+from calve.registry.discovery import load_driver
 from calve.testing.checks import require
 from calve.testing.walks import BLANK_ARC, COLUMNS, CONTEXT_SIZE, VOCAB_SIZE, Babble, Paths, walked
 

@@ -12,16 +12,16 @@ from unittest import SkipTest
 
 import numpy as np
 
-from calve.config import resolve
-from calve.features import PADDING, FeatureConfig
-from calve.loading import WHOLE, LoaderOptions, Share
+from calve.common.config import resolve
+from calve.data.features import PADDING, FeatureConfig
+from calve.data.tokens import SymbolTable
 from calve.protocols import Batch, BatchLoader
+from calve.protocols.loading import WHOLE, LoaderOptions, Share
 from calve.testing.checks import fail, require
 from calve.testing.corpora import Prepared
-from calve.tokens import SymbolTable
 
 if TYPE_CHECKING:
-    from calve.specs import DatasetSpec
+    from calve.registry.specs import DatasetSpec
 
 __all__ = ["LoaderChecks"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from calve.discovery import load_driver
 from calve.protocols import LossBackend
+from calve.registry.discovery import load_driver
 from calve.testing.checks import require
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from calve.geometry import StreamingGeometry
-from calve.registry import registry
-from calve.specs import MetadataWriterSpec
+from calve.protocols.geometry import StreamingGeometry
+from calve.registry.catalog import registry
+from calve.registry.specs import MetadataWriterSpec
 from calve.testing.checks import check_light_import, check_registered_once, names_of, require
 from calve.testing.subjects import Subject
 from calve.testing.trials import exported

@@ -11,14 +11,16 @@ from unittest import SkipTest, mock
 
 import numpy as np
 
-from calve.bundle import GOLDEN_FILE, Bundle, record_files
-from calve.claims import claimed_clients
+from calve.bundles.bundle import GOLDEN_FILE, Bundle, record_files
+from calve.common.references import LazyRef
 from calve.errors import CalveError, ExportError
-from calve.golden import Golden
+from calve.export.golden import Golden
+from calve.export.quantization import quantize
+from calve.export.verification import FAILED, check_bundle, check_client
 from calve.protocols import QuantizationReport, QuantizationWorkspace, Quantizer
-from calve.quantization import quantize
-from calve.registry import registry
-from calve.specs import LazyRef, QuantizerSpec
+from calve.registry.catalog import registry
+from calve.registry.claims import claimed_clients
+from calve.registry.specs import QuantizerSpec
 from calve.testing.checks import (
     check_light_import,
     check_options,
@@ -33,7 +35,6 @@ from calve.testing.trials import (
     weight_files,
     working_copy,
 )
-from calve.verification import FAILED, check_bundle, check_client
 
 __all__ = ["QuantizerConformance"]
 

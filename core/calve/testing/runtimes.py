@@ -9,11 +9,11 @@ from unittest import SkipTest
 import numpy as np
 from numpy.typing import NDArray
 
-from calve.bundle import Bundle
-from calve.discovery import load_driver
+from calve.bundles.bundle import Bundle
 from calve.errors import BundleError, PluginError
 from calve.protocols import States, StreamingSession
-from calve.registry import registry
+from calve.registry.catalog import registry
+from calve.registry.discovery import load_driver
 from calve.testing.checks import check_close, fail, require
 from calve.testing.trials import (
     check_without_torch,

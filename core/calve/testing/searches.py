@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from calve.decoding.searching import make_search
 from calve.errors import DataError
 from calve.protocols import Hypothesis, Search
-from calve.registry import registry
-from calve.searching import make_search
+from calve.registry.catalog import registry
 from calve.testing.checks import (
     check_light_import,
     check_options,

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from calve.models import ModelBuilder
-from calve.registry import registry
-from calve.specs import EncoderSpec
+from calve.models.loading import ModelBuilder
+from calve.registry.catalog import registry
+from calve.registry.specs import EncoderSpec
 from calve.testing.checks import fail
 
 __all__ = ["Subject"]

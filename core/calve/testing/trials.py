@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from calve.bundle import GOLDEN_FILE, TOKENS_FILE, Bundle
-from calve.claims import claimed_formats
-from calve.exporting import try_export
-from calve.registry import registry
-from calve.specs import ExporterSpec
+from calve.bundles.bundle import GOLDEN_FILE, TOKENS_FILE, Bundle
+from calve.export.exporting import try_export
+from calve.registry.catalog import registry
+from calve.registry.claims import claimed_formats
+from calve.registry.specs import ExporterSpec
 from calve.testing.checks import fail, require
 from calve.testing.folders import kept_folder, temporary_folder
-from calve.tiny import TinyModel, make_tiny_model
+from calve.testing.tiny import TinyModel, make_tiny_model
 
 __all__ = [
     "check_without_torch",
@@ -38,9 +38,9 @@ _TIME_LIMIT = 120.0
 _VERIFY = """
 import sys
 sys.modules["torch"] = None
-from calve.bundle import Bundle
+from calve.bundles.bundle import Bundle
 from calve.errors import CalveError
-from calve.verification import FAILED, check_bundle
+from calve.export.verification import FAILED, check_bundle
 for check in check_bundle(Bundle.open(sys.argv[1])):
     if check.outcome == FAILED:
         print(f"{check.name}: {check.detail}")
@@ -75,7 +75,7 @@ def export_tiny(recipe: str, format_name: str, output: Path, **options: Any) -> 
       recipe: Name of a registered recipe.
       format_name: Name of an export format, claimed or not.
       output: Folder to create.
-      options: What else `calve.exporting.try_export` takes.
+      options: What else `calve.export.exporting.try_export` takes.
     """
     model = tiny_model(recipe)
     with temporary_folder() as folder:

@@ -7,7 +7,7 @@ from pathlib import Path
 from lhotse.dataset import SpecAugment
 
 from calve.api import ConfigError
-from calve.loading import WHOLE, LoaderOptions, Share
+from calve.protocols.loading import WHOLE, LoaderOptions, Share
 from calve_lhotse.batches import BatchMaker
 from calve_lhotse.fsdd.cuts import load_cuts
 from calve_lhotse.loader import CutBatches

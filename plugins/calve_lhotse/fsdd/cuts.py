@@ -17,7 +17,7 @@ from calve_lhotse.stages.storage import Archives
 from calve_lhotse.stamps import resumable, stamp_of
 
 if TYPE_CHECKING:
-    from calve.protocols import Progress
+    from calve.common.progress import Progress
     from calve_lhotse.fsdd.options import FsddOptions
 
 __all__ = ["features", "load_cuts"]

@@ -12,7 +12,7 @@ from calve_lhotse.stages.lang import write_lang
 from calve_lhotse.stamps import stamp_of, stamped
 
 if TYPE_CHECKING:
-    from calve.protocols import Progress
+    from calve.common.progress import Progress
     from calve_lhotse.fsdd.options import FsddOptions
 
 __all__ = ["lang"]

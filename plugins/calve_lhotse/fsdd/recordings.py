@@ -13,7 +13,7 @@ from calve.api import DataError
 from calve_lhotse.stamps import stamp_of, stamped
 
 if TYPE_CHECKING:
-    from calve.protocols import Progress
+    from calve.common.progress import Progress
     from calve_lhotse.fsdd.options import FsddOptions
 
 __all__ = [

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from calve.audio import Float32Array, read_audio
+from calve.data.audio import Float32Array, read_audio
 from calve_lhotse import augmentation
 from calve_lhotse.augmentation import SAMPLE_RATE
 from calve_lhotse.fsdd.plans import UtterancePlan, generator_for

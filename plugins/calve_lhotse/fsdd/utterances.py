@@ -21,7 +21,7 @@ from calve_lhotse.parallel import parallel_map
 from calve_lhotse.stamps import stamp_of, stamped
 
 if TYPE_CHECKING:
-    from calve.protocols import Progress
+    from calve.common.progress import Progress
     from calve_lhotse.fsdd.options import FsddOptions
 
 __all__ = ["plan_corpus", "utterances"]

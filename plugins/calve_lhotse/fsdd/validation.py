@@ -15,7 +15,7 @@ from calve_lhotse.stages.validation import check_cuts, check_symbols
 from calve_lhotse.stamps import stamp_of
 
 if TYPE_CHECKING:
-    from calve.protocols import Progress
+    from calve.common.progress import Progress
     from calve_lhotse.fsdd.options import FsddOptions
 
 __all__ = ["validate"]

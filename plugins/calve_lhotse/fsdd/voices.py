@@ -20,7 +20,7 @@ from calve_lhotse.stamps import stamp_of, stamped
 from calve_lhotse.synthesis import Reading, draw_reading, installed_synthesisers, speak
 
 if TYPE_CHECKING:
-    from calve.protocols import Progress
+    from calve.common.progress import Progress
     from calve_lhotse.fsdd.options import FsddOptions
 
 __all__ = ["SpokenReading", "read_voices", "voices"]

@@ -19,7 +19,7 @@ from calve_lhotse.stages.manifests import write_corpus, write_part
 from calve_lhotse.stamps import stamped
 
 if TYPE_CHECKING:
-    from calve.protocols import Progress
+    from calve.common.progress import Progress
     from calve_lhotse.librispeech.options import LibriSpeechOptions
 
 __all__ = ["manifests"]

@@ -36,7 +36,7 @@ def load_noise(data_dir: Path) -> CutSet:
 
 
 def load_cuts(data_dir: Path, split: str) -> CutSet:
-    """`load_noise`, as a `calve.specs.DatasetSpec` wants it."""
+    """`load_noise`, as a `calve.registry.specs.DatasetSpec` wants it."""
     if split != SPLIT:
         raise DataError(f"musan has no split {split!r}", fix=f"its only split is {SPLIT}")
     return load_noise(data_dir)

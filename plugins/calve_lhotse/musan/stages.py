@@ -20,7 +20,7 @@ from calve_lhotse.stages.storage import Archives
 from calve_lhotse.stamps import resumable, stamp_of, stamped
 
 if TYPE_CHECKING:
-    from calve.protocols import Progress
+    from calve.common.progress import Progress
     from calve_lhotse.musan.options import MusanOptions
 
 __all__ = ["features", "manifests"]

@@ -17,7 +17,7 @@ from calve_lhotse.stages.manifests import write_corpus, write_part
 from calve_lhotse.stamps import stamped
 
 if TYPE_CHECKING:
-    from calve.protocols import Progress
+    from calve.common.progress import Progress
     from calve_lhotse.own_manifests.options import ManifestsOptions
 
 __all__ = ["manifests"]

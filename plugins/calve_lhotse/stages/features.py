@@ -18,14 +18,14 @@ import numpy as np
 from lhotse import CutSet, RecordingSet, SupervisionSet
 from lhotse.cut import Cut
 
-from calve.parallel import ordered_map
+from calve.common.parallel import ordered_map
 from calve_lhotse.corpus import Corpus, cuts_path, read_manifests
 from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.stages.storage import Archives, Shard, SharFolders, Storage
 from calve_lhotse.stamps import StageOutput, resumable, stamp_of
 
 if TYPE_CHECKING:
-    from calve.protocols import Progress
+    from calve.common.progress import Progress
     from calve_lhotse.stages.options import ExtractionOptions, PreparationOptions
 
 __all__ = ["CUTS_PER_SHARD", "features", "store_shards", "utterances"]

@@ -15,7 +15,7 @@ from calve_lhotse.stamps import StageOutput, added, stamp_of, stamped
 from calve_lhotse.subwords import MODEL_NAME, load_subwords, train_subwords
 
 if TYPE_CHECKING:
-    from calve.protocols import Progress
+    from calve.common.progress import Progress
     from calve_lhotse.stages.options import PreparationOptions
 
 __all__ = ["graphs", "lang", "lang_folder", "write_lang"]

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calve.api import DataError
-from calve.children import Child, run_children
+from calve.common.children import Child, run_children
 from calve_lhotse.corpus import Corpus
 from calve_lhotse.stages.transcripts import training_stamps, training_transcripts
 from calve_lhotse.stamps import stamped
 
 if TYPE_CHECKING:
-    from calve.protocols import Progress
+    from calve.common.progress import Progress
     from calve_lhotse.stages.options import PreparationOptions
 
 __all__ = ["arpa_path", "arpa_words", "lm"]

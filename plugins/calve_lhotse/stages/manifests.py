@@ -9,8 +9,8 @@ from pathlib import Path
 from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
 from calve.api import DataError
-from calve.features import FeatureConfig
-from calve.files import atomic_file
+from calve.common.files import atomic_file
+from calve.data.features import FeatureConfig
 from calve_lhotse.corpus import Corpus
 
 __all__ = ["check_recordings", "check_supervisions", "write_corpus", "write_part"]

@@ -22,7 +22,7 @@ from lhotse.shar import ArrayTarWriter, AudioTarWriter
 from lhotse.shar.utils import to_shar_placeholder
 
 from calve.api import DataError
-from calve.files import atomic_file
+from calve.common.files import atomic_file
 from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.reasons import reason
 from calve_lhotse.shar import cuts_name, field_name, shards_name

@@ -10,7 +10,7 @@ from lhotse import qa
 from lhotse.cut import Cut
 
 from calve.api import DataError
-from calve.tokens import SymbolTable
+from calve.data.tokens import SymbolTable
 from calve_lhotse.corpus import Corpus, cuts_path, load_parts
 from calve_lhotse.reasons import reason
 from calve_lhotse.stages.lang import lang_folder
@@ -19,7 +19,7 @@ from calve_lhotse.stamps import stamp_of
 from calve_lhotse.subwords import MODEL_NAME, TOKENS_NAME, load_subwords
 
 if TYPE_CHECKING:
-    from calve.protocols import Progress
+    from calve.common.progress import Progress
     from calve_lhotse.stages.options import PreparationOptions
 
 __all__ = ["check_cuts", "check_symbols", "validate"]

@@ -20,12 +20,13 @@ import soundfile
 from numpy.typing import NDArray
 
 from calve.api import AudioError, BundleError, DataError
-from calve.audio import read_audio
-from calve.bundle import Bundle
-from calve.evaluation import SILENCE
-from calve.parallel import ordered_map
-from calve.protocols import CalibrationReport, Progress
-from calve.transcription import Recognizer
+from calve.bundles.bundle import Bundle
+from calve.common.parallel import ordered_map
+from calve.common.progress import Progress
+from calve.data.audio import read_audio
+from calve.decoding.evaluation import SILENCE
+from calve.decoding.transcription import Recognizer
+from calve.protocols import CalibrationReport
 from calve_ncnn.int8.scales import BINS
 from calve_ncnn.network import Network
 from calve_ncnn.runtime import NcnnSession

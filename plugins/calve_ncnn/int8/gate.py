@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calve.api import DataError, ExportError
-from calve.bundle import Bundle
-from calve.evaluation import Evaluation, evaluate
-from calve.protocols import Progress, VariantReport
-from calve.recordings import Recording
-from calve.scoring import total_errors
+from calve.bundles.bundle import Bundle
+from calve.common.progress import Progress
+from calve.data.recordings import Recording
+from calve.decoding.evaluation import Evaluation, evaluate
+from calve.protocols import VariantReport
+from calve.scoring.error_rates import total_errors
 from calve_ncnn.int8.plan import NetworkPlan
 from calve_ncnn.int8.variants import weights_size, write_variant
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from calve.bundle import BundleManifest
-from calve.files import atomic_file, size_text
+from calve.common.files import atomic_file, size_text
 from calve.protocols import ActivationReport, LayerReport, QuantizationReport, VariantReport
+from calve.protocols.bundles import BundleManifest
 from calve_ncnn.int8.drawings import bars, histogram, scatter
 
 __all__ = ["PAGE_FILE", "write_page"]

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from calve.files import atomic_file
+from calve.common.files import atomic_file
 from calve_ncnn.int8.layers import as_int8, int8_weights
 from calve_ncnn.int8.scales import to_int8
 from calve_ncnn.int8.table import ScaleTable

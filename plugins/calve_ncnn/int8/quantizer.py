@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from calve.api import ConfigError
-from calve.bundle import Bundle
+from calve.bundles.bundle import Bundle
+from calve.data.recordings import find_recordings, find_with_references
 from calve.protocols import (
     CalibrationReport,
     LayerReport,
@@ -17,7 +18,6 @@ from calve.protocols import (
     QuantizationWorkspace,
     VariantReport,
 )
-from calve.recordings import find_recordings, find_with_references
 from calve_ncnn.int8.gate import Judge, find_passing
 from calve_ncnn.int8.layers import takes_fixed_range
 from calve_ncnn.int8.options import Int8Options

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from calve.bundle import GOLDEN_FILE, Bundle
-from calve.golden import Golden
-from calve.protocols import ActivationReport, CalibrationReport, Progress
+from calve.bundles.bundle import GOLDEN_FILE, Bundle
+from calve.common.progress import Progress
+from calve.export.golden import Golden
+from calve.protocols import ActivationReport, CalibrationReport
 from calve_ncnn.int8.calibration import Calibration, Taps, calibrate
 from calve_ncnn.int8.layers import takes_fixed_range
 from calve_ncnn.int8.plan import NetworkPlan

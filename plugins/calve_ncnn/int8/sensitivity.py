@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from calve.bundle import GOLDEN_FILE, Bundle
-from calve.golden import Golden
-from calve.parity import observe
-from calve.protocols import Progress
+from calve.bundles.bundle import GOLDEN_FILE, Bundle
+from calve.common.progress import Progress
+from calve.export.golden import Golden
+from calve.export.parity import observe
 from calve_ncnn.int8.plan import NetworkPlan
 from calve_ncnn.int8.variants import write_variant
 from calve_ncnn.layout import NETWORKS

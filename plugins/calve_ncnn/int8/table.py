@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.api import DataError
-from calve.files import atomic_file
+from calve.common.files import atomic_file
 
 __all__ = ["ScaleTable"]
 

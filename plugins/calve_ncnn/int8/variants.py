@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from calve.bundle import TOKENS_FILE, Bundle, write_manifest
+from calve.bundles.bundle import TOKENS_FILE, Bundle, write_manifest
 from calve_ncnn.int8.plan import NetworkPlan
 from calve_ncnn.int8.quantize import write_network
 from calve_ncnn.layout import NETWORKS, bin_path, param_path

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from calve.data.tokens import SymbolTable
 from calve.protocols import Session
-from calve.tokens import SymbolTable
 
 __all__ = ["Context", "ContextCache", "silent_symbols"]
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.api import ConfigError
-from calve.discovery import load_driver
+from calve.data.tokens import SymbolTable
 from calve.protocols import FsaBackend, Hypothesis, Session
-from calve.tokens import SymbolTable
+from calve.registry.discovery import load_driver
 from calve_graphs.graph import DecodingGraph, trivial_graph
 from calve_transducer.searches.contexts import ContextCache
 from calve_transducer.searches.fast_beam_options import (

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calve.data.tokens import SymbolTable
 from calve.protocols import Hypothesis, Session
-from calve.tokens import SymbolTable
 from calve_transducer.searches.contexts import Context, ContextCache, silent_symbols
 from calve_transducer.searches.frames import join_frames, not_a_number
 

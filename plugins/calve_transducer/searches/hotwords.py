@@ -12,7 +12,7 @@ import sentencepiece
 from numpy.typing import NDArray
 
 from calve.api import ConfigError, DataError
-from calve.tokens import SymbolTable
+from calve.data.tokens import SymbolTable
 
 __all__ = ["Hotwords", "Speller"]
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.api import ConfigError
-from calve.hotwords import read_hotwords
+from calve.data.hotwords import read_hotwords
+from calve.data.tokens import SymbolTable
 from calve.protocols import Hypothesis, Session
-from calve.tokens import SymbolTable
 from calve_transducer.searches.biases import Bias
 from calve_transducer.searches.contexts import Context, ContextCache, silent_symbols
 from calve_transducer.searches.frames import join_frames, not_a_number

@@ -10,7 +10,7 @@ import kaldifst
 import numpy as np
 from numpy.typing import NDArray
 
-from calve.tokens import SymbolTable
+from calve.data.tokens import SymbolTable
 from calve_graphs.grammar import grammar_fst, grammar_text
 from calve_graphs.lexicon import BACKOFF_SYMBOL
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from calve.bundle import Bundle
+from calve.bundles.bundle import Bundle
 from calve.cli import run
-from calve.exporting import export
+from calve.export.exporting import export
 
 SPEAKERS = ("george", "theo")
 

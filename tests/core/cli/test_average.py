@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from calve.checkpoint import CheckpointChoice, load_state_dict
 from calve.cli import run
+from calve.models.checkpoints import CheckpointChoice, load_state_dict
 
 
 def average(*arguments: object) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from calve.bundle import Bundle
+from calve.bundles.bundle import Bundle
 from calve.cli import run
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 from click.testing import CliRunner
 
-from calve.checkpoint import CheckpointChoice
 from calve.cli.checkpoint_options import checkpoint_options
+from calve.models.checkpoints import CheckpointChoice
 
 
 def test_checkpoint_options_make_a_choice():

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 
-from calve.bundle import Bundle
+from calve.bundles.bundle import Bundle
 from calve.cli import run
-from calve.tokens import SymbolTable
+from calve.data.tokens import SymbolTable
 
 RECIPE = "lstm_transducer_stateless2"
 _WRITTEN = (("recogs", "txt"), ("errs", "txt"), ("errs", "html"), ("wer-summary", "txt"))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from calve.bundle import Bundle
+from calve.bundles.bundle import Bundle
 from calve.cli import run
-from calve.tiny import make_tiny_model
+from calve.testing.tiny import make_tiny_model
 
 RECIPE = "lstm_transducer_stateless2"
 

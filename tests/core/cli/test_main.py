@@ -12,8 +12,9 @@ import pytest
 
 import calve
 from calve.cli import LazyCommand, run
-from calve.commands import BUILTIN_COMMANDS
-from calve.specs import CommandSpec, LazyRef
+from calve.common.references import LazyRef
+from calve.registry.builtin_commands import BUILTIN_COMMANDS
+from calve.registry.specs import CommandSpec
 
 MAIN = "import sys; from calve.cli import main; sys.argv[0] = 'calve'; main()"
 COMMANDS = """

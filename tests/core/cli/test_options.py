@@ -18,9 +18,9 @@ from calve.cli.options import (
     loadable_options,
     recipe_options,
 )
-from calve.config import fields_help
-from calve.registry import registry
-from calve.specs import LazyRef
+from calve.common.config import fields_help
+from calve.common.references import LazyRef
+from calve.registry.catalog import registry
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from calve.cli import run
-from calve.locking import locked
+from calve.common.locking import locked
 
 
 @pytest.fixture

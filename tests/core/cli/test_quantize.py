@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from calve.bundle import Bundle
+from calve.bundles.bundle import Bundle
 from calve.cli import run
 
 DEMO = Path(__file__).parents[3] / "plugins" / "calve_transducer" / "digits" / "recordings"

@@ -10,11 +10,11 @@ from unittest.mock import ANY
 
 import pytest
 
-from calve.bundle import Bundle, write_manifest
+from calve.bundles.bundle import Bundle, write_manifest
 from calve.cli import run
 from calve.cli.streaming_decode import _check_bundle
 from calve.errors import ConfigError
-from calve.registry import registry
+from calve.registry.catalog import registry
 
 RECIPE = "lstm_transducer_stateless2"
 _ORACLE = "fast_beam_search_nbest_oracle"

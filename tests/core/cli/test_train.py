@@ -8,9 +8,9 @@ from click.testing import CliRunner, Result
 
 from calve.cli import run as run_calve
 from calve.cli.train import train
-from calve.config import resolve
-from calve.loading import WHOLE, LoaderOptions, Share, TrainingData
-from calve.registry import registry
+from calve.common.config import resolve
+from calve.protocols.loading import WHOLE, LoaderOptions, Share, TrainingData
+from calve.registry.catalog import registry
 
 RECIPE = "lstm_transducer_stateless2"
 

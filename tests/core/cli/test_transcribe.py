@@ -10,11 +10,11 @@ import pytest
 import soundfile
 import torch
 
-from calve.bundle import Bundle
-from calve.checkpoint import builtin_checkpoint
-from calve.checkpoint_io import read_checkpoint
+from calve.bundles.bundle import Bundle
 from calve.cli import run
-from calve.registry import registry
+from calve.models.checkpoint_files import read_checkpoint
+from calve.models.checkpoints import builtin_checkpoint
+from calve.registry.catalog import registry
 
 
 @pytest.fixture

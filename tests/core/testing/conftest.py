@@ -13,7 +13,7 @@ from unittest import SkipTest
 
 import pytest
 
-from calve import registry
+from calve.registry import catalog
 
 _FAKE = Path(__file__).resolve().parents[2] / "plugins" / "data" / "conformance"
 
@@ -22,8 +22,8 @@ Failures = dict[str, str]
 
 def _forget() -> None:
     importlib.invalidate_caches()
-    registry.build_registry.cache_clear()
-    registry.report_problems.cache_clear()
+    catalog.build_registry.cache_clear()
+    catalog.report_problems.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from calve.api import DataError, LazyRef
-from calve.loading import WHOLE, Share
+from calve.data.tokens import SymbolTable
 from calve.protocols import Batch
-from calve.registry import registry
+from calve.protocols.loading import WHOLE, Share
+from calve.registry.catalog import registry
 from calve.testing import DatasetConformance
-from calve.tokens import SymbolTable
 
 pytestmark = pytest.mark.usefixtures("sound_plugin")
 

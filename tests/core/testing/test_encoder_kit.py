@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from calve.api import LazyRef, StreamingGeometry
-from calve.registry import registry
+from calve.registry.catalog import registry
 from calve.testing import EncoderConformance
 from calve_transducer.family import TransducerFamily
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from calve.api import ConfigError, ExportStepSpec, LazyRef
-from calve.bundle import MANIFEST_FILE
+from calve.bundles.bundle import MANIFEST_FILE
 from calve.protocols import ExportWorkspace, Finding
-from calve.registry import registry
+from calve.registry.catalog import registry
 from calve.testing import ExporterConformance
 from calve_onnx.metadata import OnnxMetadataStore
 from calve_torchscript.layout import WEIGHTS_FILE

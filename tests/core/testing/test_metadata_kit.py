@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 from calve.api import LazyRef
-from calve.registry import registry
+from calve.registry.catalog import registry
 from calve.testing import MetadataWriterConformance
 
 pytestmark = pytest.mark.usefixtures("sound_plugin")

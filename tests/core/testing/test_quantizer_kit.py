@@ -13,7 +13,7 @@ import torch
 
 from calve.api import DataError, LazyRef
 from calve.protocols import QuantizationReport, QuantizationWorkspace
-from calve.registry import registry
+from calve.registry.catalog import registry
 from calve.testing import QuantizerConformance
 
 pytestmark = pytest.mark.usefixtures("sound_plugin")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from calve.api import LazyRef
-from calve.registry import registry
+from calve.registry.catalog import registry
 from calve.testing import DecoderConformance
 from calve_transducer.searches.greedy import GreedySearch
 

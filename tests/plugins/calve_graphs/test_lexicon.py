@@ -8,7 +8,7 @@ import pytest
 import sentencepiece
 
 from calve.api import DataError
-from calve.tokens import SymbolTable
+from calve.data.tokens import SymbolTable
 from calve_graphs.lexicon import Lexicon, lexicon_fst, spell_words, word_table
 from calve_graphs.preparation import prepare_lang
 

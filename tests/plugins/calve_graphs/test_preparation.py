@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from calve.api import DataError
-from calve.tokens import SymbolTable
+from calve.data.tokens import SymbolTable
 from calve_graphs.graph import DecodingGraph, tokens_fingerprint
 from calve_graphs.preparation import prepare_graph
 

@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 
 from calve.api import PluginError
-from calve.discovery import load_driver
+from calve.registry.discovery import load_driver
 from calve_transducer import losses
 from calve_transducer.commands import bench_loss
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from calve.api import CalveError, ConfigError, PluginError
-from calve.discovery import load_driver
 from calve.protocols import FsaBackend
+from calve.registry.discovery import load_driver
 from calve_graphs.graph import trivial_graph
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from calve.progress import NO_PROGRESS
+from calve.common.progress import NO_PROGRESS
 from calve_lhotse.fsdd.cuts import load_cuts
 from calve_lhotse.fsdd.options import FsddOptions
 from calve_lhotse.librispeech.options import LibriSpeechOptions

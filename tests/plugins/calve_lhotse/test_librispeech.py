@@ -12,11 +12,11 @@ import soundfile
 from fatal_storage import FatalArchives
 
 from calve.api import CalveError, DataError
-from calve.audio import read_audio
-from calve.features import compute_fbank
-from calve.loading import LoaderOptions
-from calve.progress import NO_PROGRESS
-from calve.tokens import SymbolTable
+from calve.common.progress import NO_PROGRESS
+from calve.data.audio import read_audio
+from calve.data.features import compute_fbank
+from calve.data.tokens import SymbolTable
+from calve.protocols.loading import LoaderOptions
 from calve_graphs.graph import DecodingGraph
 from calve_lhotse.corpus import Corpus, cuts_path, load_batches, load_cuts
 from calve_lhotse.librispeech.manifests import manifests

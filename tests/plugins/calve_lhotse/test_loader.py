@@ -16,9 +16,9 @@ from lhotse import CutSet
 from lhotse.cut import Cut
 
 from calve.api import CalveError, ConfigError, DataError
-from calve.features import compute_fbank
-from calve.loading import WHOLE, LoaderOptions, Share
+from calve.data.features import compute_fbank
 from calve.protocols import Batch
+from calve.protocols.loading import WHOLE, LoaderOptions, Share
 from calve_lhotse.batches import BatchMaker
 from calve_lhotse.fsdd.batches import load_batches
 from calve_lhotse.fsdd.cuts import load_cuts

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from calve.api import DataError
-from calve.loading import LoaderOptions
-from calve.progress import NO_PROGRESS
+from calve.common.progress import NO_PROGRESS
+from calve.protocols.loading import LoaderOptions
 from calve_lhotse.corpus import load_batches
 from calve_lhotse.musan.cuts import load_cuts, load_noise
 from calve_lhotse.musan.options import MusanOptions

@@ -10,10 +10,10 @@ import pytest
 from lhotse import CutSet, RecordingSet, SupervisionSet
 
 from calve.api import ConfigError, DataError
-from calve.children import Child, Outcome, run_children
-from calve.loading import LoaderOptions
-from calve.progress import NO_PROGRESS
-from calve.utterances import read_utterances
+from calve.common.children import Child, Outcome, run_children
+from calve.common.progress import NO_PROGRESS
+from calve.decoding.splits import read_utterances
+from calve.protocols.loading import LoaderOptions
 from calve_lhotse.corpus import load_batches, load_cuts
 from calve_lhotse.own_manifests.manifests import manifests
 from calve_lhotse.own_manifests.options import ManifestsOptions

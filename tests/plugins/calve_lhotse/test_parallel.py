@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from calve.api import DataError
-from calve.progress import NO_PROGRESS
+from calve.common.progress import NO_PROGRESS
 from calve_lhotse.parallel import parallel_map
 from calve_lhotse.synthesis import Reading, speak
 

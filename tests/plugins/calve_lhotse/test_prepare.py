@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from calve.api import ConfigError, DataError
-from calve.audio import read_audio
-from calve.features import FeatureConfig, compute_fbank
-from calve.progress import NO_PROGRESS
+from calve.common.progress import NO_PROGRESS
+from calve.data.audio import read_audio
+from calve.data.features import FeatureConfig, compute_fbank
 from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.fsdd.cuts import features, load_cuts
 from calve_lhotse.fsdd.options import FsddOptions

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from calve.api import DataError
-from calve.progress import NO_PROGRESS
+from calve.common.progress import NO_PROGRESS
 from calve_lhotse.fsdd.options import FsddOptions
 from calve_lhotse.fsdd.recordings import (
     SPLITS,

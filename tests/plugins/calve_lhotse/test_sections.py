@@ -13,7 +13,7 @@ import pytest
 from lhotse import CutSet, MonoCut
 
 from calve.api import DataError
-from calve.loading import LoaderOptions, Share
+from calve.protocols.loading import LoaderOptions, Share
 from calve_lhotse import sections
 from calve_lhotse.loader import CutBatches
 from calve_lhotse.sections import CutFiles, read_section, section_of

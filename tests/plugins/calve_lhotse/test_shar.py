@@ -15,11 +15,11 @@ import torch
 from lhotse import CutSet
 
 from calve.api import DataError
-from calve.checkpoint import read_checkpoint
-from calve.features import FeatureConfig, compute_fbank
-from calve.loading import WHOLE, LoaderOptions, Share
-from calve.progress import NO_PROGRESS
-from calve.utterances import read_utterances
+from calve.common.progress import NO_PROGRESS
+from calve.data.features import FeatureConfig, compute_fbank
+from calve.decoding.splits import read_utterances
+from calve.models.checkpoints import read_checkpoint
+from calve.protocols.loading import WHOLE, LoaderOptions, Share
 from calve_lhotse import shar
 from calve_lhotse.corpus import Corpus, load_batches, load_cuts, load_parts
 from calve_lhotse.librispeech.manifests import manifests

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from calve.api import DataError
-from calve.tokens import SymbolTable
+from calve.data.tokens import SymbolTable
 from calve_lhotse.fsdd.options import FsddOptions
 from calve_lhotse.fsdd.plans import random_digits
 from calve_lhotse.fsdd.recordings import WORDS

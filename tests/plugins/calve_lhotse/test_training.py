@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from calve.checkpoint import read_checkpoint
+from calve.models.checkpoints import read_checkpoint
 
 pytestmark = pytest.mark.slow
 

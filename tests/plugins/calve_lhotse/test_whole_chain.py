@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from calve.bundle import Bundle
-from calve.checkpoint import read_checkpoint
+from calve.bundles.bundle import Bundle
 from calve.cli import run
-from calve.registry import registry
+from calve.models.checkpoints import read_checkpoint
+from calve.registry.catalog import registry
 
 pytestmark = pytest.mark.slow
 

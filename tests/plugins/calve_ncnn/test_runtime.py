@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from calve.api import BundleError, Conventions
-from calve.bundle import Bundle
-from calve.models import load_model
+from calve.bundles.bundle import Bundle
+from calve.models.loading import load_model
 from calve.protocols import Session
 from calve_ncnn.layout import bin_path, param_path
 from calve_ncnn.runtime import NcnnRuntime, NcnnSession

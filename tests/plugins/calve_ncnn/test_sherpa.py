@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from calve.api import AudioError, BundleError, PluginError
-from calve.bundle import Bundle
+from calve.bundles.bundle import Bundle
 from calve_ncnn.layout import param_path
 from calve_ncnn.sherpa import SHERPA_NCNN, transcribe
 

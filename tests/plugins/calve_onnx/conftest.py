@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from calve.bundle import Bundle
-from calve.exporting import export
+from calve.bundles.bundle import Bundle
+from calve.export.exporting import export
 
 
 @pytest.fixture(scope="session")

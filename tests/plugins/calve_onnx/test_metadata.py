@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from calve.api import BundleError, PluginError
-from calve.bundle import Bundle
-from calve.metadata import bundle_exporter, read_metadata, write_metadata
+from calve.bundles.bundle import Bundle
+from calve.bundles.metadata import bundle_exporter, read_metadata, write_metadata
 from calve_onnx.layout import find_network
 from calve_onnx.metadata import stamp, store
 from calve_onnx.network import Network

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from calve.api import ConfigError, ExportError
-from calve.bundle import Bundle
-from calve.exporting import export
+from calve.bundles.bundle import Bundle
+from calve.export.exporting import export
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_onnx import steps

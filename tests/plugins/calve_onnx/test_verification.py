@@ -8,8 +8,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from calve.bundle import Bundle
-from calve.verification import verify
+from calve.bundles.bundle import Bundle
+from calve.export.verification import verify
 from calve_onnx.layout import find_network
 
 _VERIFY = """

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from calve.models import load_model
+from calve.models.loading import load_model
 from calve_pruned_transducer.builders import plain_conformer, reworked_conformer
 from calve_pruned_transducer.config import ConformerConfig
 from calve_transducer.conversion import to_plain

@@ -12,12 +12,12 @@ import onnx
 import pytest
 import torch
 
-from calve.bundle import Bundle
+from calve.bundles.bundle import Bundle
 from calve.errors import ConfigError
-from calve.exporting import export
-from calve.models import load_model
-from calve.quantization import quantize
-from calve.verification import FAILED, PASSED, SKIPPED, verify
+from calve.export.exporting import export
+from calve.export.quantization import quantize
+from calve.export.verification import FAILED, PASSED, SKIPPED, verify
+from calve.models.loading import load_model
 from calve_ncnn.layout import param_path
 from calve_ncnn.lint import lint as lint_ncnn
 from calve_ncnn.param import ParamFile

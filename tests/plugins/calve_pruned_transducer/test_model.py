@@ -13,8 +13,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from calve.errors import CheckpointError, ConfigError
-from calve.models import ModelBuilder, load_model
-from calve.registry import registry
+from calve.models.loading import ModelBuilder, load_model
+from calve.registry.catalog import registry
 from calve_transducer.conversion import to_plain
 
 FIRST = "pruned_transducer_stateless"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from calve.errors import ConfigError
-from calve.states import join_states, select_states
+from calve.protocols.states import join_states, select_states
 from calve_pruned_transducer.builders import plain_conformer, reworked_conformer
 from calve_transducer.conversion import to_plain
 from calve_transducer.runtime import TorchRuntime

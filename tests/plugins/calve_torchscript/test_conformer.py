@@ -12,12 +12,12 @@ import torch
 from torch.nn.functional import pad
 from torch.testing import assert_close
 
-from calve.bundle import Bundle
+from calve.bundles.bundle import Bundle
+from calve.decoding.transcription import Recognizer
 from calve.errors import ConfigError
-from calve.exporting import export
-from calve.models import load_model
-from calve.transcription import Recognizer
-from calve.verification import PASSED, verify
+from calve.export.exporting import export
+from calve.export.verification import PASSED, verify
+from calve.models.loading import load_model
 from calve_torchscript.layout import load_networks
 from calve_torchscript.lint import lint
 from calve_transducer.conversion import to_plain

@@ -13,20 +13,20 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from calve.bundle import Bundle, open_bundle
-from calve.checkpoint import CheckpointChoice
-from calve.decoding import OfflineRecognizer
+from calve.bundles.bundle import Bundle, open_bundle
+from calve.bundles.metadata import read_metadata
+from calve.data.tokens import SymbolTable
+from calve.decoding.offline import OfflineRecognizer
+from calve.decoding.recognizers import transcribe
+from calve.decoding.transcription import Recognizer
 from calve.errors import BundleError, ConfigError, PluginError
-from calve.exporting import export
-from calve.golden import Golden
-from calve.metadata import read_metadata
-from calve.models import load, load_model
+from calve.export.exporting import export
+from calve.export.golden import Golden
+from calve.export.quantization import quantize
+from calve.export.verification import FAILED, PASSED, verify
+from calve.models.checkpoints import CheckpointChoice
+from calve.models.loading import load, load_model
 from calve.protocols import Session
-from calve.quantization import quantize
-from calve.recognizers import transcribe
-from calve.tokens import SymbolTable
-from calve.transcription import Recognizer
-from calve.verification import FAILED, PASSED, verify
 from calve_torchscript.layout import MODEL_FILE, WEIGHTS_FILE, save_module
 from calve_torchscript.lint import lint
 from calve_transducer.runtime import TorchRuntime

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from calve.bundle import Bundle
-from calve.models import load_model
+from calve.bundles.bundle import Bundle
+from calve.models.loading import load_model
 from calve_transducer.conversion import to_plain
 
 CPU = torch.device("cpu")

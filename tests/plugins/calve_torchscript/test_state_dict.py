@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from calve.api import BundleError
-from calve.bundle import Bundle
-from calve.checkpoint import CheckpointChoice
-from calve.models import load_model
-from calve.verification import PASSED, verify
+from calve.bundles.bundle import Bundle
+from calve.export.verification import PASSED, verify
+from calve.models.checkpoints import CheckpointChoice
+from calve.models.loading import load_model
 from calve_torchscript.layout import WEIGHTS_FILE
 from calve_torchscript.lint import lint_weights
 from calve_torchscript.runtime import StateDictRuntime

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from calve.api import BundleError, ConfigError, ExportError
-from calve.bundle import Bundle
-from calve.exporting import export
-from calve.metadata import bundle_exporter, read_metadata, write_metadata
-from calve.verification import PASSED, verify
+from calve.bundles.bundle import Bundle
+from calve.bundles.metadata import bundle_exporter, read_metadata, write_metadata
+from calve.export.exporting import export
+from calve.export.verification import PASSED, verify
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_torchscript.layout import MODEL_FILE, NETWORKS, network_path, save_module

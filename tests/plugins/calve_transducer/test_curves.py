@@ -8,8 +8,8 @@ from hum_training import BATCHES_PER_EPOCH, Metrics, train_hums
 from torch.utils.tensorboard import SummaryWriter
 
 from calve.api import ConfigError
-from calve.error_files import ResultFiles, write_results
-from calve.scoring import DecodedUtterance, score
+from calve.scoring.error_rates import DecodedUtterance, score
+from calve.scoring.result_files import ResultFiles, write_results
 from calve_transducer.commands import plot
 from calve_transducer.curves import Panel, draw, read_panels
 

@@ -14,7 +14,7 @@ import hum_training
 import pytest
 from hum_training import BATCHES_PER_EPOCH, metrics_file, read_metrics
 
-from calve.checkpoint import read_checkpoint
+from calve.models.checkpoints import read_checkpoint
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from calve.api import ConfigError, PluginError
-from calve.discovery import load_driver
+from calve.registry.discovery import load_driver
 from calve_transducer import losses
 from calve_transducer.losses import compiled, wavefront
 

@@ -9,7 +9,7 @@ import torch
 from hum_training import hum_run
 
 from calve.api import CalveError
-from calve.loading import WHOLE
+from calve.protocols.loading import WHOLE
 from calve_transducer.losses import TorchLossBackend
 from calve_transducer.memory_scan import check_memory
 from calve_transducer.processes import Processes

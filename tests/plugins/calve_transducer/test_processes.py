@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from calve.api import CalveError, ConfigError
-from calve.loading import WHOLE, Share
+from calve.protocols.loading import WHOLE, Share
 from calve_transducer.processes import joined
 
 CPU = torch.device("cpu")

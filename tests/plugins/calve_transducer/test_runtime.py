@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from calve.api import Conventions
-from calve.models import load
+from calve.models.loading import load
 from calve.protocols import Session
 from calve_transducer.runtime import TorchRuntime
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from calve.api import ConfigError
-from calve.models import ModelBuilder
+from calve.models.loading import ModelBuilder
 from calve.protocols import Batch
-from calve.registry import registry
+from calve.registry.catalog import registry
 from calve_transducer.projected_lstm import projected_lstm
 from calve_transducer.training_config import TrainingConfig
 from calve_transducer.training_step import (

@@ -7,9 +7,9 @@ import pytest
 import soundfile
 
 from calve.api import DataError
-from calve.bundle import Bundle
-from calve.progress import NO_PROGRESS
-from calve.transcription import Recognizer
+from calve.bundles.bundle import Bundle
+from calve.common.progress import NO_PROGRESS
+from calve.decoding.transcription import Recognizer
 from calve_ncnn.int8.calibration import Calibration, Taps, calibrate
 from calve_ncnn.int8.quantize import NetworkFiles
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from calve.api import DataError, ExportError
-from calve.bundle import Bundle
-from calve.progress import NO_PROGRESS
+from calve.bundles.bundle import Bundle
+from calve.common.progress import NO_PROGRESS
+from calve.data.recordings import Recording, find_with_references
 from calve.protocols import VariantReport
-from calve.recordings import Recording, find_with_references
 from calve_ncnn.int8.gate import TOKEN_MEASURE, Judge, find_passing
 from calve_ncnn.int8.layers import is_int8
 from calve_ncnn.int8.plan import NetworkPlan, make_plans

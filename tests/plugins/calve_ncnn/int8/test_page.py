@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from calve.bundle import Bundle
+from calve.bundles.bundle import Bundle
 from calve.protocols import (
     ActivationReport,
     CalibrationReport,

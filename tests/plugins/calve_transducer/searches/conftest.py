@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from calve.api import DataError
+from calve.data.tokens import SymbolTable
 from calve.protocols import Hypothesis, Search
-from calve.tokens import SymbolTable
 from calve_graphs.graph import DecodingGraph
 from calve_graphs.preparation import prepare_graph
 from calve_lstm_transducer.config import LstmEncoderConfig

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from calve.data.tokens import SymbolTable
+from calve.decoding.searching import make_search
 from calve.errors import ConfigError
-from calve.searching import make_search
-from calve.tokens import SymbolTable
 from calve_transducer.runtime import TorchSession
 from calve_transducer.searches.beam import BeamSearch, BeamSearchOptions
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from calve.searching import make_search
+from calve.decoding.searching import make_search
 from calve_transducer.runtime import TorchSession
 
 from .conftest import found, speech

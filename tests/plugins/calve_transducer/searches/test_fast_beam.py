@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import calve
+from calve.data.tokens import SymbolTable
+from calve.decoding.searching import make_search
 from calve.errors import ConfigError, DataError
 from calve.protocols import Hypothesis
-from calve.searching import make_search
-from calve.tokens import SymbolTable
 from calve_graphs.graph import DecodingGraph, trivial_graph
 from calve_transducer.runtime import TorchSession
 from calve_transducer.searches.lattice import Lattice

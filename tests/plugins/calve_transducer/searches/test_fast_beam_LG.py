@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import calve
+from calve.data.tokens import SymbolTable
+from calve.decoding.searching import make_search
 from calve.errors import ConfigError, DataError
 from calve.protocols import Hypothesis
-from calve.searching import make_search
-from calve.tokens import SymbolTable
 from calve_graphs.graph import DecodingGraph
 from calve_transducer.runtime import TorchSession
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from calve.decoding.searching import make_search
 from calve.protocols import Hypothesis
-from calve.searching import make_search
 
 from .conftest import Decoding, Language
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calve.api import Conventions
+from calve.data.tokens import SymbolTable
 from calve.errors import DataError
-from calve.tokens import SymbolTable
 from calve_transducer.runtime import TorchSession
 from calve_transducer.searches.greedy import GreedySearch, GreedySearchOptions
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from calve.data.tokens import SymbolTable
+from calve.decoding.searching import make_search
 from calve.errors import ConfigError
 from calve.protocols import Hypothesis, Search
-from calve.searching import make_search
-from calve.tokens import SymbolTable
 from calve_graphs.graph import trivial_graph
 from calve_transducer.runtime import TorchSession
 from calve_transducer.searches.lattice import Lattice

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from calve.exporting import export
-from calve.models import load_model
+from calve.data.tokens import SymbolTable
+from calve.decoding.searching import make_search
+from calve.export.exporting import export
+from calve.models.loading import load_model
 from calve.protocols import Session
-from calve.searching import make_search
-from calve.tokens import SymbolTable
 from calve_transducer.runtime import TorchRuntime
 
 from .conftest import found

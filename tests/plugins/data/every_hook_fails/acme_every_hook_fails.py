@@ -1,5 +1,5 @@
-from calve import hookspecs
 from calve.api import hookimpl
+from calve.registry import hookspecs
 
 
 def _failing(name):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from calve.api import BundleError
 from calve.protocols import States
-from calve.states import join_states, select_states
+from calve.protocols.states import join_states, select_states
 
 __all__ = ["TorchExportRuntime", "TorchExportSession"]
 
@@ -24,7 +24,7 @@ class TorchExportRuntime:
 
     @staticmethod
     def open(bundle: Any, *, num_threads: int = 1) -> TorchExportSession:
-        """Load a `calve.bundle.Bundle`; torch has one number of threads for the whole process."""
+        """Load the networks; torch has one number of threads for the whole process."""
         torch.set_num_threads(num_threads)
         return TorchExportSession(bundle)
 

@@ -8,8 +8,8 @@ from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.features.io import NumpyFilesWriter
 
 from calve.api import DataError
-from calve.loading import WHOLE
-from calve.tokens import SymbolTable
+from calve.data.tokens import SymbolTable
+from calve.protocols.loading import WHOLE
 from calve_lhotse.batches import BatchMaker
 from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.loader import CutBatches

@@ -1,0 +1,224 @@
+"""The bundle: a directory that a device runtime opens as it is, with all that calve knows of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from calve.common.files import atomic_file
+from calve.data.tokens import SymbolTable
+from calve.errors import BundleError, ConfigError, PluginError
+from calve.protocols import OfflineSession, Session, StreamingSession
+from calve.protocols.bundles import BundleManifest, FileRecord
+
+__all__ = [
+    "GOLDEN_FILE",
+    "MANIFEST_FILE",
+    "TOKENS_FILE",
+    "Bundle",
+    "open_bundle",
+    "read_manifest",
+]
+
+MANIFEST_FILE = "bundle.json"
+TOKENS_FILE = "tokens.txt"
+GOLDEN_FILE = "golden.npz"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: a directory and its manifest.
+
+    Attributes:
+      path: The directory.
+      manifest: What ``bundle.json`` says.
+    """
+
+    path: Path
+    manifest: BundleManifest
+
+    @classmethod
+    def open(cls, path: str | PathLike[str]) -> Bundle:
+        """Read the manifest and see that every file it names is there with its size.
+
+        Contents are not hashed here; `verify_files` does that.
+
+        Raises:
+          BundleError: if the directory is missing, is no bundle, or is incomplete.
+        """
+        bundle = cls(Path(path), read_manifest(Path(path)))
+        for name, record in bundle.manifest.files.items():
+            file = bundle.path / name
+            if not file.is_file():
+                raise _damaged(f"{name} is missing from the bundle", bundle.path)
+            if (size := file.stat().st_size) != record.size:
+                raise _damaged(f"{name} has {size} bytes instead of {record.size}", bundle.path)
+        return bundle
+
+    @cached_property
+    def symbols(self) -> SymbolTable:
+        """The symbol table, as long as the joiner's output.
+
+        Raises:
+          TokensError: if ``tokens.txt`` cannot be read or does not fit.
+        """
+        return SymbolTable.read(self.path / TOKENS_FILE).for_vocabulary(self.manifest.vocab_size)
+
+    @property
+    def tail_seconds(self) -> float:
+        """Seconds of silence appended to every recording."""
+        milliseconds = self.manifest.tail_padding_frames * self.manifest.features.frame_shift_ms
+        return milliseconds / 1000
+
+    def check_streaming(self) -> None:
+        """See that the bundle streams.
+
+        Raises:
+          BundleError: if it is for whole utterances.
+        """
+        if not self.manifest.streaming:
+            raise BundleError(
+                "the bundle is for whole utterances and cannot stream",
+                where=self.path,
+                fix="use `calve transcribe` or `calve decode --bundle`, or export a model that "
+                "streams",
+            )
+
+    def runtime(self, *, num_threads: int = 1) -> StreamingSession:
+        """Load the networks with the runtime of the bundle's format, to go step by step.
+
+        Raises:
+          PluginError: if the runtime is not installed.
+          BundleError: if it cannot load the networks, or the bundle is for whole utterances.
+        """
+        self.check_streaming()
+        session: StreamingSession = self._open(num_threads)
+        return session
+
+    def offline_runtime(self, *, num_threads: int = 1) -> OfflineSession:
+        """Load the networks with the runtime of the bundle's format, to see whole utterances.
+
+        Raises:
+          PluginError: if the runtime is not installed, or is not for whole utterances.
+          BundleError: if it cannot load the networks, or the bundle streams.
+        """
+        if self.manifest.streaming:
+            raise BundleError(
+                "the bundle streams and does not see whole utterances",
+                where=self.path,
+                fix="export the model with `--streaming-model 0`",
+            )
+        session = self._open(num_threads)
+        if not isinstance(session, OfflineSession):
+            raise PluginError(
+                f"the runtime {self.manifest.runtime} does not see whole utterances",
+                where=self.path,
+                fix="its driver must open such a bundle as an OfflineSession",
+            )
+        return session
+
+    def session(self, *, num_threads: int = 1) -> StreamingSession | OfflineSession:
+        """`runtime` or `offline_runtime`, whichever the bundle is for."""
+        if self.manifest.streaming:
+            return self.runtime(num_threads=num_threads)
+        return self.offline_runtime(num_threads=num_threads)
+
+    def verify_files(self) -> None:
+        """Hash every file.
+
+        Raises:
+          BundleError: naming the files that are not what was exported, or one that cannot be read.
+        """
+        try:
+            changed = [
+                name
+                for name, record in self.manifest.files.items()
+                if FileRecord.of(self.path / name) != record
+            ]
+        except OSError as error:
+            raise _damaged(f"cannot read the bundle: {error.strerror}", error.filename) from error
+        if changed:
+            raise _damaged(f"changed since the export: {', '.join(changed)}", self.path)
+
+    def _open(self, num_threads: int) -> Any:
+        from calve.registry.discovery import load_driver
+
+        if num_threads < 1:
+            raise ConfigError(f"{num_threads} threads cannot run a model; give at least 1")
+        driver = load_driver("calve.runtimes", self.manifest.runtime)
+        return driver.open(self, num_threads=num_threads)
+
+
+def write_manifest(folder: Path, manifest: BundleManifest) -> None:
+    """Write ``bundle.json``, the last file of a bundle, atomically."""
+    text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False, default=fspath)
+    with atomic_file(folder / MANIFEST_FILE) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def record_files(folder: Path) -> dict[str, FileRecord]:
+    """The record of every file in a bundle's directory, the manifest excepted."""
+    files = (file for file in folder.rglob("*") if file.is_file())
+    records = {file.relative_to(folder).as_posix(): FileRecord.of(file) for file in files}
+    records.pop(MANIFEST_FILE, None)
+    return records
+
+
+def open_bundle(path: str | PathLike[str], *, num_threads: int = 1) -> Session:
+    """Open a bundle and load its networks.
+
+    Args:
+      path: The bundle's directory.
+      num_threads: CPU threads that the runtime may use.
+
+    Returns:
+      A `calve.protocols.StreamingSession`; an `OfflineSession` if the bundle is for whole
+      utterances.
+
+    Raises:
+      BundleError: if the bundle is missing, foreign or damaged.
+    """
+    return Bundle.open(path).session(num_threads=num_threads)
+
+
+def read_manifest(path: Path) -> BundleManifest:
+    """Read ``bundle.json`` alone; `Bundle.open` also looks at the files that it names.
+
+    Raises:
+      BundleError: if the directory is missing, is no bundle, or the manifest is malformed.
+    """
+    if not path.is_dir():
+        what = "is not a directory" if path.exists() else "does not exist"
+        raise BundleError(
+            f"the bundle {what}", where=path, fix="make one with `calve export RECIPE --output DIR`"
+        )
+    file = path / MANIFEST_FILE
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("it is not a JSON object")
+        return BundleManifest.from_json(values)
+    except FileNotFoundError:
+        raise BundleError(
+            f"the directory is not a bundle: it has no {MANIFEST_FILE}",
+            where=path,
+            fix="make one with `calve export RECIPE --output DIR`",
+        ) from None
+    except OSError as error:
+        raise BundleError(f"cannot read the manifest: {error.strerror}", where=file) from error
+    except ValueError as error:
+        raise _damaged(f"the manifest is not valid JSON: {error}", file) from error
+    except BundleError as error:
+        raise BundleError(
+            f"cannot use the manifest: {error.what}",
+            where=file,
+            fix=error.fix or "export the bundle again",
+        ) from error
+
+
+def _damaged(what: str, where: object) -> BundleError:
+    return BundleError(what, where=where, fix="copy or export the bundle again")

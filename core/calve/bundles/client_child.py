@@ -1,0 +1,41 @@
+"""The child process of `calve.bundles.clients`: read a task, drive a client, write the texts."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["run_client"]
+
+
+def run_client(
+    load: Callable[[Mapping[str, Any]], Any],
+    transcribe: Callable[[Any, str, float], Mapping[str, Any]],
+) -> int:
+    """Do what the JSON task on stdin says; write a JSON line to stdout for each recording.
+
+    Args:
+      load: ``(task)``: makes the client's recogniser. The task holds ``num_threads``, and the
+        entries that say where networks and symbols are.
+      transcribe: ``(recogniser, path, tail_seconds)``: the fields of
+        `calve.protocols.ClientResult` but ``path`` and ``load_seconds``.
+
+    Returns:
+      The exit code.
+    """
+    task = json.load(sys.stdin)
+    # Clients write to stdout from C++; only our lines belong there.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as results:
+        os.dup2(2, 1)
+        start = time.perf_counter()
+        recognizer = load(task)
+        load_seconds = time.perf_counter() - start
+        for path in task["paths"]:
+            result = transcribe(recognizer, path, task["tail_seconds"])
+            results.write(json.dumps({**result, "load_seconds": load_seconds}) + "\n")
+            results.flush()
+    return 0

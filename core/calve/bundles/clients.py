@@ -1,0 +1,110 @@
+"""Runs a runtime of another project in a child process, so that its crash becomes a message."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from calve.common.children import Child, run_children
+from calve.data.audio import read_audio
+from calve.errors import BundleError, PluginError
+from calve.protocols import ClientResult
+
+__all__ = ["Client"]
+
+_BASE_TIME_LIMIT = 120.0
+_MAX_RTF = 20.0
+"""How many times slower than speech a client may be before it counts as hanging."""
+
+
+@dataclass(frozen=True)
+class Client:
+    """A client: a package of another project, and the module of ours that drives it.
+
+    Attributes:
+      name: Name of the distribution, and of calve's extra that installs it.
+      module: What it is imported as.
+      child: Module run as the child process, by means of `calve.bundles.client_child`.
+    """
+
+    name: str
+    module: str
+    child: str
+
+    def installed_version(self) -> str | None:
+        """Version of the installed distribution, None if there is none."""
+        try:
+            return version(self.name)
+        except PackageNotFoundError:
+            return None
+
+    def check_installed(self) -> None:
+        """Raise `PluginError` if the client cannot be imported."""
+        if importlib.util.find_spec(self.module) is None:
+            fix = f"pip install 'calve[{self.name}]'"
+            raise PluginError(f"{self.name} is not installed", fix=fix)
+
+    def transcribe(
+        self,
+        bundle_dir: Path,
+        files: Mapping[str, Any],
+        paths: Sequence[Path],
+        *,
+        num_threads: int,
+        tail_seconds: float,
+    ) -> list[ClientResult]:
+        """Transcribe recordings in the child.
+
+        Args:
+          bundle_dir: What is transcribed with, for messages.
+          files: The entries of the task that say where networks and symbols are.
+          paths: Recordings.
+          num_threads: CPU threads.
+          tail_seconds: Seconds of silence appended to each recording.
+
+        Raises:
+          PluginError: if the client is not installed.
+          BundleError: if it crashes, hangs or fails on the bundle.
+          AudioError: if a recording cannot be read.
+        """
+        self.check_installed()
+        # Unreadable recordings are the caller's mistake, to be named before the child starts.
+        seconds = sum(read_audio(path).duration + tail_seconds for path in paths)
+        task = {
+            **files,
+            "paths": [str(path.resolve()) for path in paths],
+            "num_threads": num_threads,
+            "tail_seconds": tail_seconds,
+        }
+        with tempfile.TemporaryDirectory(prefix="calve-client-") as folder:
+            child = Child(
+                name=self.name,
+                command=[sys.executable, "-m", self.child],
+                folder=Path(folder),
+                time_limit=_BASE_TIME_LIMIT + _MAX_RTF * seconds,
+                input=json.dumps(task),
+                keep_stdout=True,
+            )
+            (outcome,) = run_children([child])
+        # One that ended in the middle of a line left no line end behind it.
+        lines = outcome.stdout.split("\n")[:-1]
+        # On a model that it does not like, a client may end the process with exit code 0.
+        failure = outcome.failure or ("stopped early" if len(lines) < len(paths) else None)
+        if failure:
+            raise BundleError(
+                f"{self.name} {self.installed_version()} {failure}; the end of its log:\n"
+                f"{outcome.tail}",
+                where=bundle_dir,
+                fix=f"run `calve lint --runtime {self.name}` on the bundle",
+            )
+        return [
+            ClientResult(path=str(path), **json.loads(line))
+            for path, line in zip(paths, lines, strict=True)
+        ]

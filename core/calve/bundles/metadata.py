@@ -1,0 +1,103 @@
+"""The metadata that a bundle carries for its format's real runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from calve.bundles.bundle import MANIFEST_FILE, read_manifest, record_files, write_manifest
+from calve.common.config import resolve
+from calve.errors import BundleError, ConfigError
+from calve.protocols import MetadataStore
+from calve.protocols.bundles import BundleManifest
+from calve.registry.catalog import registry
+from calve.registry.specs import ExporterSpec
+
+__all__ = ["Table", "bundle_exporter", "read_metadata", "write_metadata"]
+
+Table = dict[str, int | str]
+
+
+def bundle_exporter(bundle_dir: Path) -> ExporterSpec:
+    """The export format of a directory; calve need not have made it.
+
+    Raises:
+      BundleError: if no registered format recognises it.
+    """
+    if (bundle_dir / MANIFEST_FILE).is_file():
+        return registry().exporters.get(read_manifest(bundle_dir).format)
+    if not bundle_dir.is_dir():
+        what = "is not a directory" if bundle_dir.exists() else "does not exist"
+        raise BundleError(f"the bundle {what}", where=bundle_dir)
+    for exporter in registry().exporters:
+        if exporter.metadata is not None and _store(exporter).recognises(bundle_dir):
+            return exporter
+    raise BundleError(
+        "the directory holds no model of a known format",
+        where=bundle_dir,
+        fix=f"known formats are {', '.join(registry().exporters.names())}",
+    )
+
+
+def read_metadata(bundle_dir: Path) -> Table | None:
+    """The stamped table, None if the model is not stamped.
+
+    Raises:
+      BundleError: if the directory is no bundle or its files cannot be read.
+    """
+    return _store(bundle_exporter(bundle_dir)).read(bundle_dir)
+
+
+def write_metadata(bundle_dir: Path, changes: Mapping[str, int | str] | None = None) -> Table:
+    """Stamp the table that the bundle's recipe calls for, and keep its manifest right.
+
+    Without a manifest the table is inferred from the model's own files.
+
+    Args:
+      bundle_dir: The directory.
+      changes: Values that replace or complete the table.
+
+    Returns:
+      The table as it was stamped.
+
+    Raises:
+      BundleError: if the directory is no bundle or its files cannot be read.
+      ConfigError: if nothing says what to stamp, or a value cannot be stamped.
+    """
+    exporter = bundle_exporter(bundle_dir)
+    store = _store(exporter)
+    marked = (bundle_dir / MANIFEST_FILE).is_file()
+    manifest = read_manifest(bundle_dir) if marked else None
+    known = store.infer(bundle_dir) if manifest is None else _recipe_table(manifest)
+    table = {**(known or {}), **(changes or {})}
+    if not table:
+        raise ConfigError(
+            "the model's files do not tell what its metadata must be",
+            where=bundle_dir,
+            fix="give each value: --set KEY=VALUE",
+        )
+    if manifest is None:
+        store.write(bundle_dir, table)
+        return table
+    before = record_files(bundle_dir)
+    store.write(bundle_dir, table)
+    # What was damaged before must not pass for sound now, nor what others put there for ours.
+    written = dict(record_files(bundle_dir).items() - before.items())
+    write_manifest(bundle_dir, replace(manifest, metadata=table, files=manifest.files | written))
+    return table
+
+
+def _recipe_table(manifest: BundleManifest) -> Table:
+    encoder = registry().encoders.get(manifest.encoder)
+    writer = registry().metadata_writers.get((manifest.encoder, manifest.format))
+    config = resolve(encoder.config.load(), manifest.config.get("encoder", {}))
+    table: Table = writer.table.load()(config, manifest.geometry)
+    return table
+
+
+def _store(exporter: ExporterSpec) -> MetadataStore:
+    if exporter.metadata is None:
+        raise ConfigError(f"bundles of the format {exporter.format} carry no metadata")
+    store: MetadataStore = exporter.metadata.load()
+    return store

@@ -1,0 +1,299 @@
+"""Configuration: dataclasses filled from layers of TOML tables and options, checked by type."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from calve.common.references import Resource
+from calve.common.suggest import did_you_mean
+from calve.errors import ConfigError
+
+__all__ = [
+    "ConfigField",
+    "check_options",
+    "fields_help",
+    "load_toml",
+    "option_name",
+    "parse_text",
+    "resolve",
+    "value_text",
+]
+
+T = TypeVar("T")
+
+_TRUE_WORDS = ("1", "true", "t", "yes", "y", "on")
+_FALSE_WORDS = ("0", "false", "f", "no", "n", "off")
+_TYPE_WORDS: dict[Any, str] = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "text",
+    Path: "path",
+    type(None): "none",
+    Any: "anything",
+}
+_TYPED_WORDS = _TYPE_WORDS | {bool: "0 or 1"}
+"""The same for what is typed as an option."""
+
+
+@dataclass(frozen=True)
+class ConfigField:
+    """One field of a configuration dataclass, as help texts and options need it.
+
+    Attributes:
+      name: The field's name.
+      annotation: Its resolved type.
+      type_name: The type in words, for example "integer" or "a list of integer".
+      default: Its default; meaningless when ``required``.
+      required: Whether a value must be given.
+      help: The field's ``metadata["help"]``, or "".
+    """
+
+    name: str
+    annotation: Any
+    type_name: str
+    default: Any
+    required: bool
+    help: str
+
+
+def fields_help(cls: type) -> tuple[ConfigField, ...]:
+    """The fields that `resolve` fills for ``cls``, in order of declaration."""
+    annotations = typing.get_type_hints(cls)
+    return tuple(
+        ConfigField(
+            name=field.name,
+            annotation=annotations[field.name],
+            type_name=_type_name(annotations[field.name]),
+            default=_default(field),
+            required=_default(field) is dataclasses.MISSING,
+            help=str(field.metadata.get("help", "")),
+        )
+        for field in dataclasses.fields(cls)
+        if field.init
+    )
+
+
+def resolve(cls: type[T], *layers: Mapping[str, Any]) -> T:
+    """Make an instance of the dataclass ``cls``; later layers win over earlier ones.
+
+    Integers are accepted for floats, strings for paths, and TOML arrays for tuples; nothing else
+    is converted. The entries of tables are checked like fields.
+
+    Raises:
+      ConfigError: for an unknown key, a missing field, or a value of the wrong type.
+    """
+    fields = {field.name: field for field in fields_help(cls)}
+    values: dict[str, Any] = {}
+    for layer in layers:
+        values |= _fitted(layer, fields, cls.__name__)
+    missing = [name for name, field in fields.items() if field.required and name not in values]
+    if missing:
+        raise ConfigError(f"{cls.__name__} needs a value for {', '.join(missing)}")
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ConfigError(str(error), where=cls.__name__) from error
+
+
+def check_options(options: Mapping[str, Any], *classes: type, place: str) -> None:
+    """Check options before they are laid over others, so that an error can say where they stand.
+
+    Args:
+      options: Values by name, each of a field of one of ``classes``.
+      place: Where they stand, in words.
+
+    Raises:
+      ConfigError: for a name that no class has, or a value of the wrong type.
+    """
+    _fitted(options, {field.name: field for cls in classes for field in fields_help(cls)}, place)
+
+
+def load_toml(source: Resource | Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+      ConfigError: if it cannot be read, or is not TOML; names the file and the place in it.
+    """
+    toml: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    where = f"{source.package}/{source.path}" if isinstance(source, Resource) else str(source)
+    try:
+        if isinstance(source, Resource):
+            text = source.read_text()
+        else:
+            text = source.read_text(encoding="utf-8")
+        table: dict[str, Any] = toml.loads(text)
+    except toml.TOMLDecodeError as error:
+        raise ConfigError(f"this is not valid TOML: {error}", where=where) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("this is not UTF-8 text", where=where) from error
+    except (OSError, ModuleNotFoundError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot read the configuration: {reason}", where=where) from error
+    return table
+
+
+def parse_text(text: str, annotation: Any) -> Any:
+    """The value of type ``annotation`` that someone wrote on a command line.
+
+    Booleans are 0/1, true/false, yes/no; sequences are separated by commas; "none" is None where
+    None is allowed.
+
+    Raises:
+      ValueError: if ``text`` is no such value; the message says what was expected.
+    """
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if _is_union(origin):
+        return _parse_union(text, arguments)
+    if origin is typing.Literal:
+        for choice in arguments:
+            if str(choice) == text:
+                return choice
+    elif origin in (tuple, list):
+        parts = [part.strip() for part in text.split(",")] if text.strip() else []
+        item_types = _item_types(annotation, len(parts))
+        if len(item_types) == len(parts):
+            return origin(map(parse_text, parts, item_types))
+    elif annotation is bool:
+        if text.lower() in _TRUE_WORDS:
+            return True
+        if text.lower() in _FALSE_WORDS:
+            return False
+    elif annotation in (int, float):
+        try:
+            return annotation(text)
+        except ValueError:
+            pass
+    elif annotation is Path:
+        return Path(text)
+    else:
+        return text
+    raise ValueError(f"{text!r} is not {_article(_type_name(annotation, _TYPED_WORDS))}")
+
+
+def option_name(field_name: str) -> str:
+    """The command line's option for a field: ``rnn_hidden_size`` is ``--rnn-hidden-size``."""
+    return f"--{field_name.replace('_', '-')}"
+
+
+def value_text(value: Any) -> str:
+    """A field's value as someone types it behind its option; `parse_text` reads it."""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, (tuple, list)):
+        return ",".join(map(value_text, value))
+    return "none" if value is None else str(value)
+
+
+def _parse_union(text: str, arguments: tuple[Any, ...]) -> Any:
+    if type(None) in arguments and text.lower() == "none":
+        return None
+    for argument in arguments:
+        try:
+            if argument is not type(None):
+                return parse_text(text, argument)
+        except ValueError:
+            continue
+    expected = " or ".join(_type_name(argument, _TYPED_WORDS) for argument in arguments)
+    raise ValueError(f"{text!r} is not {expected}")
+
+
+def _fitted(
+    options: Mapping[str, Any], fields: Mapping[str, ConfigField], place: str
+) -> dict[str, Any]:
+    """The values as their fields want them."""
+    for key in options:
+        if key not in fields:
+            raise ConfigError(
+                f"{place} has no option {key!r}",
+                fix=did_you_mean(key, fields) or f"it has {', '.join(fields) or 'none'}",
+            )
+    return {
+        key: _fit(value, fields[key].annotation, f"{place}.{key}") for key, value in options.items()
+    }
+
+
+def _fit(value: Any, annotation: Any, where: str) -> Any:
+    """``value`` as ``annotation`` wants it, or a ConfigError."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is Any:
+        return value
+    if _is_union(origin):
+        for argument in arguments:
+            try:
+                return _fit(value, argument, where)
+            except ConfigError:
+                continue
+    elif origin is typing.Literal:
+        if any(value == choice and type(value) is type(choice) for choice in arguments):
+            return value
+    elif origin in (tuple, list):
+        if isinstance(value, (tuple, list)):
+            item_types = _item_types(annotation, len(value))
+            if len(item_types) == len(value):
+                return origin(_fit(v, t, where) for v, t in zip(value, item_types, strict=True))
+    elif origin is dict:
+        if isinstance(value, dict):
+            key_type, value_type = arguments
+            return {
+                _fit(k, key_type, where): _fit(v, value_type, f"{where}.{k}")
+                for k, v in value.items()
+            }
+    elif annotation is float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    elif annotation is Path:
+        if isinstance(value, (str, Path)):
+            return Path(value)
+    elif annotation is int:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    elif isinstance(value, origin or annotation):
+        return value
+    raise ConfigError(f"{value!r} is not {_article(_type_name(annotation))}", where=where)
+
+
+def _is_union(origin: Any) -> bool:
+    return origin is typing.Union or origin is types.UnionType
+
+
+def _item_types(annotation: Any, count: int) -> tuple[Any, ...]:
+    """The type of each of ``count`` items; of another length if ``count`` cannot be right."""
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is list or arguments[-1:] == (Ellipsis,):
+        return (arguments[0],) * count
+    return arguments
+
+
+def _type_name(annotation: Any, names: Mapping[Any, str] = _TYPE_WORDS) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if _is_union(origin):
+        return " or ".join(_type_name(argument, names) for argument in arguments)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(str(argument) for argument in arguments)
+    if origin in (tuple, list):
+        words = [_type_name(a, names) for a in arguments if a is not Ellipsis]
+        return f"list of {', '.join(words)}"
+    if origin is dict:
+        return "table"
+    return names.get(annotation) or str(getattr(annotation, "__name__", annotation))
+
+
+def _article(words: str) -> str:
+    if words.startswith(("one of", "0")):
+        return words
+    return f"an {words}" if words[0] in "aeiou" else f"a {words}"
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default

@@ -1,0 +1,108 @@
+"""The same function on many items, in several processes or on a cluster, in bounded memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
+from multiprocessing import get_context, parent_process
+from typing import TypeVar
+
+from calve.common.cluster import cluster_executor
+from calve.errors import CalveError
+
+__all__ = ["ordered_map"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_TASKS_AHEAD = 4
+"""Tasks per process that are handed out or finished before the caller takes their results."""
+
+
+def ordered_map(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    jobs: int,
+    items_per_task: int = 1,
+    dask: str | None = None,
+) -> Iterator[Result]:
+    """``map(function, items)``, computed by ``jobs`` processes or by a Dask cluster.
+
+    Results come in the order of the items. Only a few tasks are under way at a time, so neither
+    items nor results pile up however many there are.
+
+    Args:
+      function: A module-level function; it and the items must be picklable. Results must depend
+        on the item alone, so that they are the same whoever computes them; a cluster calls it
+        again if a worker is lost.
+      items: What to work on.
+      jobs: Processes; with 1 everything happens in this one.
+      items_per_task: How many items travel to a process together.
+      dask: Address of the scheduler of a Dask cluster, instead of processes here.
+
+    Raises:
+      CalveError: if a process ends without a result, or the cluster cannot be used.
+    """
+    if dask is not None:
+        return _mapped(function, iter(items), items_per_task, cluster_executor(dask))
+    if jobs <= 1:
+        return map(function, items)
+    return _mapped(function, iter(items), items_per_task, _process_pool(jobs))
+
+
+def _mapped(
+    function: Callable[[Item], Result],
+    items: Iterator[Item],
+    items_per_task: int,
+    executor: AbstractContextManager[tuple[Executor, int]],
+) -> Iterator[Result]:
+    under_way: deque[Future[list[Result]]] = deque()
+    with executor as (pool, workers):
+        while True:
+            while len(under_way) < workers * _TASKS_AHEAD and (
+                task := list(islice(items, items_per_task))
+            ):
+                under_way.append(pool.submit(_apply, function, task))
+            if not under_way:
+                return
+            yield from under_way.popleft().result()
+
+
+@contextmanager
+def _process_pool(jobs: int) -> Iterator[tuple[Executor, int]]:
+    # Spawned rather than forked: the threads of torch, ncnn and libsndfile do not survive a fork.
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare_worker)
+    try:
+        yield pool, jobs
+    except BrokenExecutor as error:
+        raise CalveError(
+            "a worker process ended without a result",
+            fix="give it more memory, or use one process; a script that calls calve with several "
+            "must do so under `if __name__ == '__main__':`",
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _apply(function: Callable[[Item], Result], items: list[Item]) -> list[Result]:
+    return [function(item) for item in items]
+
+
+def _prepare_worker() -> None:
+    """Leave Ctrl-C to the parent, which cancels the rest, and do not outlive it if it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,64 @@
+"""Hotwords: the file that names them, with their scores."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from calve.data.tokens import SymbolTable
+from calve.errors import DataError
+
+__all__ = ["hotwords_in_words", "read_hotwords"]
+
+
+def read_hotwords(path: Path) -> list[tuple[str, float | None]]:
+    """Read hotwords as sherpa's files hold them: a phrase a line, and ``:SCORE`` after it, if any.
+
+    Raises:
+      DataError: if the file cannot be read or is empty, or a score is no number; it names the line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise DataError(f"cannot read the hotwords: {reason}", where=path) from error
+    phrases = []
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        boost = _number(words.pop()) if words and words[-1].startswith(":") else None
+        if boost is not None and not math.isfinite(boost):
+            raise DataError(
+                f"{line!r} does not end in a score",
+                where=f"{path}, line {number}",
+                fix="write a phrase, and behind it :SCORE if it has one of its own",
+            )
+        if words:
+            phrases.append((" ".join(words), boost))
+    if not phrases:
+        raise DataError("the file holds no hotword", where=path, fix="write one phrase a line")
+    return phrases
+
+
+def hotwords_in_words(path: Path, symbols: SymbolTable) -> tuple[str, ...]:
+    """The hotwords of a file as texts, whether they are written in words or in symbols.
+
+    Raises:
+      DataError: as `read_hotwords`.
+    """
+    phrases = (phrase for phrase, _ in read_hotwords(path))
+    return tuple(dict.fromkeys(_in_words(phrase, symbols) for phrase in phrases))
+
+
+def _in_words(phrase: str, symbols: SymbolTable) -> str:
+    pieces = phrase.split()
+    if all(piece in symbols for piece in pieces):
+        return symbols.text(map(symbols.id, pieces))
+    return phrase
+
+
+def _number(text: str) -> float:
+    """The number after the colon; NaN if there is none."""
+    try:
+        return float(text[1:])
+    except ValueError:
+        return math.nan

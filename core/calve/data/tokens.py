@@ -1,0 +1,230 @@
+"""Symbol tables in icefall's ``tokens.txt`` format: one pair ``symbol id`` a line."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+from calve.common.files import atomic_file
+from calve.errors import TokensError
+
+__all__ = ["BLANK_ID", "SymbolTable"]
+
+BLANK_ID = 0
+"""Every runtime that calve exports to takes symbol 0 as the blank."""
+
+_BLANK_SYMBOLS = ("<blk>", "<blank>", "<eps>")
+_UNKNOWN_SYMBOL = "<unk>"
+_WORD_BOUNDARY = "▁"
+
+# ASCII white space only: a symbol may hold U+00A0 or U+3000, and the C++ readers agree.
+_FIELD_SEPARATOR = re.compile(r"[ \t\v\f\r]+")
+_WHITE_SPACE = re.compile(r"[ \t\n\v\f\r]")
+_DISAMBIGUATION = re.compile(r"#\d+")
+_ID = re.compile(r"[0-9]{1,9}")
+
+
+@dataclass(frozen=True)
+class SymbolTable:
+    """The symbols of a model, in the order of their ids; the first one is the blank.
+
+    Attributes:
+      symbols: ``symbols[i]`` is the symbol whose id is i.
+
+    Raises:
+      TokensError: if a symbol is empty, holds white space or occurs twice, or symbol 0 is not a
+        blank.
+    """
+
+    symbols: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for index, symbol in enumerate(self.symbols):
+            if not symbol or _WHITE_SPACE.search(symbol):
+                raise TokensError(
+                    f"symbol {index} is {symbol!r}: symbols are not empty and hold no white space"
+                )
+        repeated = [symbol for symbol, count in Counter(self.symbols).items() if count > 1]
+        if repeated:
+            raise TokensError(f"symbol {repeated[0]!r} occurs more than once")
+        if not self.symbols:
+            raise TokensError("a symbol table needs at least the blank symbol")
+        if self.symbols[BLANK_ID] not in _BLANK_SYMBOLS:
+            raise TokensError(
+                f"symbol 0 is {self.symbols[0]!r}, but id 0 is the blank",
+                fix=f"give the tokens.txt that the model was trained with; "
+                f"its first line is '{_BLANK_SYMBOLS[0]} 0'",
+            )
+
+    @classmethod
+    def read(cls, path: str | PathLike[str]) -> SymbolTable:
+        """Read a ``tokens.txt``; its lines may be in any order.
+
+        Raises:
+          TokensError: if the file cannot be read, is not UTF-8, or a line, an id or a symbol is
+            wrong; it names the line.
+        """
+        path = Path(path)
+        entries = _parse(path, _read_utf8(path))
+        try:
+            return cls(_in_order(path, entries))
+        except TokensError as error:
+            raise TokensError(error.what, where=error.where or path, fix=error.fix) from None
+
+    def write(self, path: str | PathLike[str]) -> None:
+        """Write the table so that `read` and every k2-fsa runtime read it back."""
+        lines = [f"{symbol} {index}\n" for index, symbol in enumerate(self.symbols)]
+        with atomic_file(Path(path)) as temporary:
+            temporary.write_bytes("".join(lines).encode())
+
+    def for_vocabulary(self, vocab_size: int) -> SymbolTable:
+        """The table of a model with ``vocab_size`` outputs.
+
+        icefall appends disambiguation symbols (``#0``, ``#1``, ...) for its decoding graphs;
+        no network scores them, so they are left out here.
+
+        Raises:
+          TokensError: if the table does not fit the model.
+        """
+        rest = self.symbols[vocab_size:]
+        if len(self) < vocab_size or not all(map(_DISAMBIGUATION.fullmatch, rest)):
+            raise TokensError(
+                f"the symbol table has {len(self)} symbols, but the model scores {vocab_size}",
+                fix="give the tokens.txt that the model was trained with",
+            )
+        return SymbolTable(self.symbols[:vocab_size])
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.symbols)
+
+    def __contains__(self, symbol: object) -> bool:
+        return symbol in self._ids
+
+    def __getitem__(self, index: int) -> str:
+        """The symbol with this id; IndexError if there is none."""
+        if index < 0:
+            raise IndexError(index)
+        return self.symbols[index]
+
+    def id(self, symbol: str) -> int:
+        """The id of a symbol.
+
+        Raises:
+          TokensError: if the table does not hold it.
+        """
+        try:
+            return self._ids[symbol]
+        except KeyError:
+            raise TokensError(f"the symbol table does not hold {symbol!r}") from None
+
+    @property
+    def blank_id(self) -> int:
+        """The id of the blank."""
+        return BLANK_ID
+
+    @property
+    def unk_id(self) -> int | None:
+        """The id of ``<unk>``, if there is one."""
+        return self._ids.get(_UNKNOWN_SYMBOL)
+
+    def text(self, ids: Iterable[int]) -> str:
+        """The text that a sequence of symbols spells; ``▁`` starts a word."""
+        return "".join(self[index] for index in ids).replace(_WORD_BOUNDARY, " ").strip()
+
+    @staticmethod
+    def word_starts(symbols: Iterable[str]) -> list[int]:
+        """Indices of the symbols with which the words of their text begin."""
+        starts = []
+        between_words = True
+        for index, symbol in enumerate(symbols):
+            for character in symbol:
+                if character == _WORD_BOUNDARY or character.isspace():
+                    between_words = True
+                elif between_words:
+                    starts.append(index)
+                    between_words = False
+        return starts
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {symbol: index for index, symbol in enumerate(self.symbols)}
+
+
+class _Entry(NamedTuple):
+    line: int
+    symbol: str
+    id: int
+
+
+def _read_utf8(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise TokensError(f"cannot read the symbol table: {error.strerror}", where=path) from error
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise TokensError(
+            "the symbol table is not UTF-8 text",
+            where=f"{path}, line {line}",
+            fix="a tokens.txt is plain text, unlike the bpe.model that lies beside it",
+        ) from None
+    if text.startswith("\ufeff"):
+        raise TokensError(
+            "the symbol table starts with a byte order mark",
+            where=path,
+            fix="save it as UTF-8 without a byte order mark",
+        )
+    if not text.strip():
+        raise TokensError("the symbol table is empty", where=path)
+    return text
+
+
+def _parse(path: Path, text: str) -> list[_Entry]:
+    entries = []
+    for line, content in enumerate(text.split("\n"), start=1):
+        fields = [field for field in _FIELD_SEPARATOR.split(content) if field]
+        if not fields:
+            continue
+        if len(fields) != 2:
+            raise _bad_line(path, line, f"{content!r} is not a pair 'symbol id'")
+        symbol, index = fields
+        if not _ID.fullmatch(index):
+            raise _bad_line(path, line, f"the id of {symbol!r} is {index!r}, not a whole number")
+        entries.append(_Entry(line, symbol, int(index)))
+    return entries
+
+
+def _in_order(path: Path, entries: Sequence[_Entry]) -> tuple[str, ...]:
+    by_id: dict[int, _Entry] = {}
+    by_symbol: dict[str, _Entry] = {}
+    for entry in entries:
+        line, symbol, index = entry
+        if index in by_id:
+            raise _bad_line(path, line, f"id {index} already belongs to {by_id[index].symbol!r}")
+        if symbol in by_symbol:
+            earlier = by_symbol[symbol].line
+            raise _bad_line(path, line, f"symbol {symbol!r} is already on line {earlier}")
+        if index >= len(entries):
+            last = len(entries) - 1
+            raise _bad_line(path, line, f"id {index} leaves a gap: the ids must be 0 to {last}")
+        by_id[index] = by_symbol[symbol] = entry
+    return tuple(by_id[index].symbol for index in range(len(by_id)))
+
+
+def _bad_line(path: Path, line: int, what: str) -> TokensError:
+    return TokensError(
+        what,
+        where=f"{path}, line {line}",
+        fix="a tokens.txt has one pair 'symbol id' a line, with the ids 0, 1, 2, ...",
+    )

@@ -1,0 +1,159 @@
+"""The utterances of a prepared corpus, one by one and in batches of similar length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calve.data.audio import Audio
+from calve.data.features import FeatureConfig, compute_fbank
+from calve.errors import AudioError, CalveError, DataError
+
+__all__ = ["Failure", "Utterance", "batches_by_duration", "load_each", "reading"]
+
+Float32Array = NDArray[np.float32]
+Loaded = TypeVar("Loaded")
+
+_REASON = 160
+"""Characters of a library's complaint that are shown."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An utterance that could not be decoded.
+
+    Attributes:
+      name: Of the utterance.
+      reason: Why, for the user.
+    """
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One utterance of a corpus; audio and features are read when they are asked for.
+
+    Attributes:
+      name: Unique in its split.
+      text: What is said; None if nobody knows.
+      duration: Seconds.
+      read_audio: ``(sample_rate) -> Audio``.
+      read_features: Stored features (T, C) float32, if there are any of the dimension asked for.
+    """
+
+    name: str
+    text: str | None
+    duration: float
+    read_audio: Callable[[int], Audio]
+    read_features: Callable[[int], Float32Array | None] = lambda dimension: None
+
+    @classmethod
+    def of_audio(cls, name: str, audio: Audio, text: str | None = None) -> Utterance:
+        """An utterance in memory; ``audio`` has the sampling rate that will be asked for."""
+        return cls(name, text, audio.duration, lambda sample_rate: audio)
+
+    @classmethod
+    def of_cut(cls, cut: Any) -> Utterance:
+        """A lhotse cut with one channel."""
+        texts = [supervision.text for supervision in cut.supervisions]
+        text = " ".join(texts) if texts and None not in texts else None
+
+        def read_audio(sample_rate: int) -> Audio:
+            resampled = cut if cut.sampling_rate == sample_rate else cut.resample(sample_rate)
+            samples = np.ascontiguousarray(resampled.load_audio()[0], dtype=np.float32)
+            return Audio(samples, sample_rate, cut.duration)
+
+        def read_features(dimension: int) -> Float32Array | None:
+            if not cut.has_features or cut.num_features != dimension:
+                return None
+            return np.ascontiguousarray(cut.load_features(), dtype=np.float32)
+
+        return cls(cut.id, text, cut.duration, read_audio, read_features)
+
+    def audio(self, sample_rate: int) -> Audio:
+        """The samples.
+
+        Raises:
+          AudioError: if they cannot be read, there are none, or some are NaN.
+        """
+        with reading("audio"):
+            audio = self.read_audio(sample_rate)
+        if not len(audio.samples):
+            raise AudioError("the recording holds no samples")
+        if not np.isfinite(audio.samples).all():
+            raise AudioError("the recording holds NaN or infinite samples")
+        return audio
+
+    def features(self, config: FeatureConfig) -> Float32Array:
+        """Stored features, else those of the audio; (T, C) float32.
+
+        Raises:
+          AudioError: if neither can be read, or there are none.
+          DataError: if they hold NaN or infinity.
+        """
+        with reading("features"):
+            features = self.read_features(config.num_mel_bins)
+        if features is None:
+            features = compute_fbank(self.audio(config.sample_rate).samples, config)
+        if not len(features):
+            raise AudioError("there are no feature frames")
+        if not np.isfinite(features).all():
+            raise DataError("the features hold NaN or infinity")
+        return features
+
+
+@contextmanager
+def reading(
+    what: str, raised: type[CalveError] = AudioError, where: Path | None = None
+) -> Iterator[None]:
+    """Whatever lhotse or libsndfile raises becomes an error of ours."""
+    try:
+        yield
+    except CalveError:
+        raise
+    except Exception as error:
+        reason = shorten(f"{type(error).__name__} {error}", _REASON, placeholder=" ...")
+        raise raised(f"cannot read the {what}: {reason}", where=where) from error
+
+
+def load_each(
+    utterances: Iterable[Utterance], load: Callable[[Utterance], Loaded]
+) -> tuple[list[tuple[Utterance, Loaded]], list[Failure]]:
+    """What ``load`` gives for each utterance; those without reference or readable data fail."""
+    loaded, failures = [], []
+    for utterance in utterances:
+        try:
+            if utterance.text is None:
+                raise DataError("there is no reference: the cut has no supervision with a text")
+            loaded.append((utterance, load(utterance)))
+        except CalveError as error:
+            failures.append(Failure(utterance.name, error.what))
+    return loaded, failures
+
+
+def batches_by_duration(
+    utterances: Iterable[Utterance], max_duration: float
+) -> Iterator[Sequence[Utterance]]:
+    """Batches of similar length, the longest first.
+
+    Args:
+      utterances: In any order.
+      max_duration: Seconds in a batch, padding included; a longer utterance comes alone.
+    """
+    batch: list[Utterance] = []
+    for utterance in sorted(utterances, key=lambda one: one.duration, reverse=True):
+        if batch and (len(batch) + 1) * batch[0].duration > max_duration:
+            yield batch
+            batch = []
+        batch.append(utterance)
+    if batch:
+        yield batch

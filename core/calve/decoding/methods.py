@@ -1,0 +1,158 @@
+"""Decoding methods with their options, as a user chose them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from calve.common.config import ConfigField, fields_help, option_name, resolve
+from calve.data.tokens import SymbolTable
+from calve.decoding.searching import DEFAULT_SEARCH, make_search
+from calve.errors import ConfigError, PluginError
+from calve.protocols import Search, Session
+from calve.registry.catalog import registry
+
+__all__ = ["GREEDY", "Method", "choose_methods", "with_and_without_hotwords"]
+
+_UNFIT_FOR_NAMES = re.compile(r"[^\w.+-]+")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A decoding method and those of its options that were given.
+
+    Attributes:
+      name: Of a registered search.
+      options: By name; the others have their defaults.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """What it is called in file names and tables: its name, and what is not by default.
+
+        Raises:
+          PluginError: if no plugin provides the method.
+          ConfigError: if an option is unknown or wrong.
+        """
+        cls = registry().searches.get(self.name).options.load()
+        chosen = resolve(cls, self.options)
+        parts = [self.name]
+        for option in fields_help(cls):
+            value = getattr(chosen, option.name)
+            if option.required or value != option.default:
+                parts += self._in_words(option, value)
+        return "_".join(parts)
+
+    def _in_words(self, option: ConfigField, value: Any) -> list[str]:
+        text = value.stem if isinstance(value, Path) else str(value)
+        words = [option.name, _UNFIT_FOR_NAMES.sub("-", text)]
+        # The name of fast_beam_search_LG holds what it requires, which most files are called, too.
+        said = option.required and self.name.endswith(f"_{option.name}")
+        return [word for word in words if word != option.name] if said else words
+
+    @property
+    def stream_options(self) -> tuple[str, ...]:
+        """What it can be told of each stream, as `calve.registry.specs.SearchSpec.stream_options`.
+
+        Raises:
+          PluginError: if no plugin provides the method.
+        """
+        return registry().searches.get(self.name).stream_options
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether it must be told what was said."""
+        return "ref_text" in self.stream_options
+
+    @property
+    def hotwords_file(self) -> Path | None:
+        """The file with its hotwords, if it has any."""
+        path = self.options.get("hotwords_file")
+        return None if path is None else Path(path)
+
+    def without_hotwords(self) -> Method:
+        """The method as it is without hotwords."""
+        options = {
+            name: value
+            for name, value in self.options.items()
+            if not name.startswith("hotwords") and name != "bpe_model"
+        }
+        return Method(self.name, options)
+
+    def search(
+        self, session: Session, symbols: SymbolTable, initial_symbol: int | None = None
+    ) -> Search:
+        """The method on a session; ``initial_symbol`` is that of `make_search`."""
+        return make_search(
+            self.name,
+            session,
+            symbols=symbols,
+            initial_symbol=initial_symbol,
+            **self.options,
+        )
+
+
+GREEDY = Method(DEFAULT_SEARCH)
+
+
+def choose_methods(names: Sequence[str], options: Mapping[str, Any]) -> list[Method]:
+    """Methods by name, each with those of ``options`` that it has.
+
+    Raises:
+      PluginError: if no plugin provides a method.
+      ConfigError: if none of the methods has an option, or its value is wrong.
+    """
+    known = {
+        name: {option.name for option in fields(registry().searches.get(name).options.load())}
+        for name in dict.fromkeys(names)
+    }
+    for option in options:
+        if not any(option in of_method for of_method in known.values()):
+            raise ConfigError(
+                f"{option_name(option)} is not an option of {' or '.join(known)}",
+                fix=f"leave it out, or choose a --decoding-method that has it: "
+                f"{', '.join(_methods_with(option))}",
+            )
+    methods = [
+        Method(name, {option: value for option, value in options.items() if option in of_method})
+        for name, of_method in known.items()
+    ]
+    for method in methods:
+        _check(method)
+    return methods
+
+
+def with_and_without_hotwords(methods: Sequence[Method]) -> list[Method]:
+    """The methods, and after each that has hotwords the same without them."""
+    both: dict[str, Method] = {}
+    for method in methods:
+        both.setdefault(method.key, method)
+        if method.hotwords_file is not None:
+            without = method.without_hotwords()
+            both.setdefault(without.key, without)
+    return list(both.values())
+
+
+def _check(method: Method) -> None:
+    cls = registry().searches.get(method.name).options.load()
+    for option in fields_help(cls):
+        if option.required and option.name not in method.options:
+            raise ConfigError(f"{method.name} needs {option_name(option.name)}", fix=option.help)
+    resolve(cls, method.options)
+
+
+def _methods_with(option: str) -> list[str]:
+    """The methods that have an option, as far as their options can be imported."""
+    names = []
+    for search in registry().searches:
+        with suppress(PluginError):
+            if option in {one.name for one in fields(search.options.load())}:
+                names.append(search.name)
+    return names

@@ -1,0 +1,219 @@
+"""Pieces of a decoding sweep: one model on one split each, kept on disk and not done twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calve.common.files import atomic_file
+from calve.common.progress import NO_PROGRESS, Progress
+from calve.data.utterances import Failure, Utterance
+from calve.decoding.methods import Method
+from calve.decoding.offline import MAX_DURATION, WHOLE_UTTERANCES, Decoded, decode_offline
+from calve.decoding.sources import Model, Opened
+from calve.decoding.splits import Split, file_stamp
+from calve.errors import DataError
+from calve.protocols import LiveSession
+from calve.protocols.geometry import StreamingGeometry
+from calve.scoring.result_files import ResultFiles, read_recogs, write_results
+
+__all__ = ["Job", "OfflineResult", "run_job"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model on some splits, searched by several methods.
+
+    Attributes:
+      simulate_streaming: Whether the encoder sees chunks only.
+      chunk_size: Encoder frames of a simulated step; the model's own by default.
+      max_duration: Seconds in a batch.
+      res_dir: Where the results go, in a folder for each method; None keeps nothing.
+      unit: What errors are counted in, for the files.
+      hotwords: Texts to count in the results, for the files.
+      redo: Whether to decode once more what is there already.
+    """
+
+    model: Model
+    splits: tuple[Split, ...]
+    methods: tuple[Method, ...]
+    simulate_streaming: bool = False
+    chunk_size: int | None = None
+    max_duration: float = MAX_DURATION
+    res_dir: Path | None = None
+    unit: str = "word"
+    hotwords: tuple[str, ...] = ()
+    redo: bool = False
+
+
+@dataclass(frozen=True)
+class OfflineResult:
+    """What one method made of a split.
+
+    Attributes:
+      split: Name of the split.
+      model: `Model.name`.
+      mode: How the encoder saw the utterances.
+      method: `Method.key`.
+      decoded: The texts.
+      files: Where they were written; None if they were not.
+      resumed: Whether they were there already.
+    """
+
+    split: str
+    model: str
+    mode: str
+    method: str
+    decoded: Decoded
+    files: ResultFiles | None = None
+    resumed: bool = False
+
+
+def run_job(job: Job, progress: Progress = NO_PROGRESS) -> list[OfflineResult]:
+    """Decode with the methods whose results are not there yet, and read the others.
+
+    A result counts as there if nothing that decides it has changed: checkpoint files, options,
+    the utterances and their references, calve's version.
+
+    Raises:
+      CalveError: if the model or a split cannot be used; what was finished before is kept.
+    """
+    opened: Opened[LiveSession] | None = None
+    results: list[OfflineResult] = []
+    for split in job.splits:
+        utterances = split.utterances()
+        store = _Store(job, split, utterances)
+        there = {} if job.redo else store.read_all()
+        missing = [method for method in job.methods if method.key not in there]
+        if missing:
+            opened = opened or _open(job)
+            progress.start(f"{split.name}: {job.model.name}", len(utterances))
+            decoded = decode_offline(
+                opened.session,
+                opened.symbols,
+                utterances,
+                missing,
+                simulate_streaming=job.simulate_streaming,
+                max_duration=job.max_duration,
+                progress=progress,
+            )
+            progress.finish()
+            for method in missing:
+                there[method.key] = store.write(
+                    method, _mode(opened.session.geometry, job), decoded[method.key]
+                )
+        results.extend(there[method.key] for method in job.methods)
+    return results
+
+
+def _open(job: Job) -> Opened[LiveSession]:
+    opened = job.model.open()
+    opened.session.geometry = opened.session.geometry.with_chunk_size(job.chunk_size)
+    return opened
+
+
+class _Store:
+    """Results of a job on one split, on disk.
+
+    The record beside the files of icefall's form says what they are the results of; it is written
+    last.
+    """
+
+    def __init__(self, job: Job, split: Split, utterances: Sequence[Utterance]) -> None:
+        self._job = job
+        self._split = split
+        said = [[one.name, one.text] for one in utterances]
+        self._fingerprint = {
+            "model": job.model.fingerprint(),
+            "simulate_streaming": job.simulate_streaming,
+            "chunk_size": job.chunk_size if job.simulate_streaming else None,
+            "utterances": hashlib.sha256(json.dumps(said).encode()).hexdigest(),
+        }
+
+    def read_all(self) -> dict[str, OfflineResult]:
+        """Results that are there, by the method's key."""
+        found = ((method.key, self._read(method)) for method in self._job.methods)
+        return {key: result for key, result in found if result is not None}
+
+    def write(self, method: Method, mode: str, decoded: Decoded) -> OfflineResult:
+        """Keep a result."""
+        result = self._score(method, mode, decoded, resumed=False)
+        if result.files is not None:
+            record = {
+                "decided_by": self._decided_by(method),
+                "mode": mode,
+                "failures": [[one.name, one.reason] for one in decoded.failures],
+            }
+            with atomic_file(_record(result.files)) as temporary:
+                temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        return result
+
+    def _read(self, method: Method) -> OfflineResult | None:
+        files = self._files(method)
+        if files is None or not _record(files).is_file():
+            return None
+        try:
+            record = json.loads(_record(files).read_text(encoding="utf-8"))
+            if record["decided_by"] != self._decided_by(method):
+                return None
+            failures = [Failure(*pair) for pair in record["failures"]]
+            decoded = Decoded(read_recogs(files.recogs), failures)
+            mode = str(record["mode"])
+        except (OSError, ValueError, LookupError, TypeError, DataError):
+            # Whatever is wrong with it, it can be made again.
+            return None
+        return self._score(method, mode, decoded, resumed=True)
+
+    def _score(
+        self, method: Method, mode: str, decoded: Decoded, *, resumed: bool
+    ) -> OfflineResult:
+        """Write the files; also for results that were there, since the unit may be another."""
+        files = self._files(method)
+        split, model = self._split.name, self._job.model.name
+        if files is not None:
+            title = f"{split}, {method.key}, {model}, {mode}"
+            score = decoded.score(self._job.unit)
+            write_results(files, title, decoded.utterances, score, self._job.hotwords)
+        return OfflineResult(split, model, mode, method.key, decoded, files, resumed)
+
+    def _decided_by(self, method: Method) -> dict[str, Any]:
+        options = {
+            name: file_stamp(value) if isinstance(value, Path) else str(value)
+            for name, value in method.options.items()
+        }
+        return {**self._fingerprint, "method": method.name, "options": options}
+
+    def _files(self, method: Method) -> ResultFiles | None:
+        if self._job.res_dir is None:
+            return None
+        folder = self._job.res_dir / method.name
+        return ResultFiles.named(folder, self._split.name, method.key, _suffix(self._job))
+
+
+def _record(files: ResultFiles) -> Path:
+    return files.recogs.with_name(files.recogs.name.replace("recogs-", "record-", 1)).with_suffix(
+        ".json"
+    )
+
+
+def _suffix(job: Job) -> str:
+    """icefall's: the model, and how streaming was simulated as far as it was said."""
+    if not job.simulate_streaming:
+        return job.model.name
+    given = job.model.overrides.get("encoder", {})
+    parts = [job.model.name, "streaming"]
+    if job.chunk_size is not None:
+        parts.append(f"chunk-size-{job.chunk_size}")
+    if "left_context" in given:
+        parts.append(f"left-context-{given['left_context']}")
+    return "-".join(parts)
+
+
+def _mode(geometry: StreamingGeometry, job: Job) -> str:
+    if not job.simulate_streaming:
+        return WHOLE_UTTERANCES
+    return f"simulated streaming, {geometry.chunk_ms} ms"

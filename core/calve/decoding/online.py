@@ -1,0 +1,375 @@
+"""Decoding many streams side by side, chunk by chunk, as a server does."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calve.common.progress import NO_PROGRESS, Progress
+from calve.data.features import FeatureConfig, compute_fbank
+from calve.data.tokens import SymbolTable
+from calve.data.utterances import Utterance, load_each
+from calve.decoding.endpointing import EndpointRules
+from calve.decoding.offline import Decoded, stack_features
+from calve.decoding.transcription import silent_frame, silent_tail
+from calve.errors import CalveError, DataError
+from calve.protocols import Hypothesis, Search, StreamingSession
+from calve.protocols.geometry import StreamingGeometry, tail_padding
+
+__all__ = ["StreamDecoder", "StreamingRun", "Variant"]
+
+Float32Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to search what the encoder gives; several share one encoder.
+
+    Attributes:
+      search: The decoding method.
+      endpoints: Where a stream is cut into utterances; None leaves it whole.
+      stream_options: Options per stream, as in `calve.api.SearchSpec`.
+    """
+
+    search: Search
+    endpoints: EndpointRules | None = None
+    stream_options: tuple[str, ...] = ()
+
+    def start(self, reference: str, context: Sequence[int] = ()) -> Any:
+        """The search's state for a stream in which ``reference`` is said, after some symbols."""
+        told = {"ref_text": reference, "context": context}
+        return self.search.start(
+            **{name: value for name, value in told.items() if name in self.stream_options}
+        )
+
+
+@dataclass
+class StreamingRun:
+    """What became of some utterances, and how long it took.
+
+    Attributes:
+      decoded: Texts and failures.
+      endpoints: How often each rule ended an utterance within a recording.
+      step_seconds: Time of every step of all streams together, encoder and search.
+      step_streams: Streams in each step.
+      busy_seconds: Time of all steps, and of states that come and go between them; of the slowest
+        group where there are several.
+      audio_seconds: Of the recordings that were decoded.
+      feature_seconds: Time that reading and computing features took, not counted in the steps.
+    """
+
+    decoded: Decoded = field(default_factory=Decoded)
+    endpoints: Counter[int] = field(default_factory=Counter)
+    step_seconds: list[float] = field(default_factory=list)
+    step_streams: list[int] = field(default_factory=list)
+    busy_seconds: float = 0.0
+    audio_seconds: float = 0.0
+    feature_seconds: float = 0.0
+
+    @classmethod
+    def of_groups(cls, runs: Sequence[StreamingRun]) -> StreamingRun:
+        """What groups of streams that ran at the same time did together."""
+        return cls(
+            Decoded(
+                [utterance for run in runs for utterance in run.decoded.utterances],
+                [failure for run in runs for failure in run.decoded.failures],
+            ),
+            sum((run.endpoints for run in runs), Counter()),
+            [seconds for run in runs for seconds in run.step_seconds],
+            [streams for run in runs for streams in run.step_streams],
+            busy_seconds=max(run.busy_seconds for run in runs),
+            audio_seconds=sum(run.audio_seconds for run in runs),
+            feature_seconds=sum(run.feature_seconds for run in runs),
+        )
+
+    @property
+    def throughput(self) -> float | None:
+        """Seconds of audio decoded per second; None if there was nothing to do."""
+        return self.audio_seconds / self.busy_seconds if self.busy_seconds else None
+
+    def latency_ms(self, *percentiles: float) -> list[float]:
+        """How long a chunk waits for its result, in milliseconds, over the chunks of all streams.
+
+        Raises:
+          ValueError: if there was no step.
+        """
+        each_chunk = np.repeat(self.step_seconds, self.step_streams)
+        found: list[float] = (1000 * np.percentile(each_chunk, percentiles)).tolist()
+        return found
+
+
+class StreamDecoder:
+    """Decodes recordings as streams of one batch: as one ends, the next enters.
+
+    Each recording is followed by silence that brings out its last words; the last segment of a
+    stream is completed with silent frames, and what the encoder makes of those is dropped. The
+    result is that of `calve.decoding.transcription.StreamingTranscriber`.
+
+    Args:
+      session: The networks.
+      symbols: Their symbol table.
+      variants: How to search, by key.
+      num_streams: Most streams at a time.
+      features: What the networks were trained on.
+      geometry: How to step; the session's own geometry by default.
+      tail_padding_frames: Silent frames behind a recording; derived from the geometry by default.
+    """
+
+    def __init__(
+        self,
+        session: StreamingSession,
+        symbols: SymbolTable,
+        variants: Mapping[str, Variant],
+        *,
+        num_streams: int = 1,
+        features: FeatureConfig | None = None,
+        geometry: StreamingGeometry | None = None,
+        tail_padding_frames: int | None = None,
+    ) -> None:
+        self._session = session
+        self._symbols = symbols
+        self._variants = variants
+        self._num_streams = num_streams
+        self._features = features or FeatureConfig(num_mel_bins=session.feature_dim)
+        self._geometry = geometry or session.geometry
+        if tail_padding_frames is None:
+            tail_padding_frames = tail_padding(session.geometry)
+        self._tail = silent_tail(tail_padding_frames, self._features)
+        self._silence = silent_frame(self._features)
+
+    def decode(
+        self, utterances: Iterable[Utterance], progress: Progress = NO_PROGRESS
+    ) -> dict[str, StreamingRun]:
+        """Decode utterances; one that cannot be read or decoded does not stop the others.
+
+        Args:
+          utterances: In the order in which they enter.
+          progress: Is advanced by one for each utterance.
+
+        Returns:
+          A run for each variant.
+        """
+        runs = {key: StreamingRun() for key in self._variants}
+        waiting = self._streams(iter(utterances), runs, progress)
+        active: list[_Stream] = []
+        states: Any = None
+        while True:
+            entering = list(islice(waiting, self._num_streams - len(active)))
+            if entering:
+                with _busy(runs):
+                    fresh = self._session.init_states(len(entering))
+                    states = self._session.join_states([states, fresh]) if active else fresh
+                active.extend(entering)
+            if not active:
+                return runs
+            states = self._step(active, states, runs)
+            staying = [row for row, stream in enumerate(active) if not stream.ended]
+            if len(staying) < len(active):
+                progress.advance(len(active) - len(staying))
+                self._finish([stream for stream in active if stream.ended], runs)
+                with _busy(runs):
+                    states = self._session.select_states(states, staying) if staying else None
+                active = [active[row] for row in staying]
+
+    def _streams(
+        self,
+        utterances: Iterator[Utterance],
+        runs: Mapping[str, StreamingRun],
+        progress: Progress,
+    ) -> Iterator[_Stream]:
+        """Streams of the utterances that can be read; the others become failures."""
+        for utterance in utterances:
+            started = time.perf_counter()
+            loaded, failures = load_each([utterance], self._read)
+            seconds = time.perf_counter() - started
+            for run in runs.values():
+                run.feature_seconds += seconds
+                run.decoded.failures.extend(failures)
+            progress.advance(len(failures))
+            for _, features in loaded:
+                yield _Stream(
+                    utterance,
+                    features,
+                    frames_left=self._geometry.frames_in(len(features)),
+                    found={
+                        key: _Found(one, utterance.text or "")
+                        for key, one in self._variants.items()
+                    },
+                )
+
+    def _read(self, utterance: Utterance) -> Float32Array:
+        samples = utterance.audio(self._features.sample_rate).samples
+        return compute_fbank(np.concatenate([samples, self._tail]), self._features)
+
+    def _step(
+        self, active: Sequence[_Stream], states: Any, runs: Mapping[str, StreamingRun]
+    ) -> Any:
+        """One segment of every stream through the encoder and all searches."""
+        segment, shift = self._geometry.segment, self._geometry.shift
+        started = time.perf_counter()
+        segments = stack_features(
+            [stream.take(segment, shift) for stream in active], segment, self._silence
+        )
+        encoder_out, states = self._session.encode_chunk(segments, states)
+        frames = [
+            rows[: stream.use(self._geometry.output_frames)]
+            for stream, rows in zip(active, encoder_out, strict=True)
+        ]
+        encode_seconds = time.perf_counter() - started
+        healthy = [row for row, rows in enumerate(frames) if np.isfinite(rows).all()]
+        for row in set(range(len(active))) - set(healthy):
+            active[row].failed = True
+        streams = [active[row] for row in healthy]
+        frames = [frames[row] for row in healthy]
+        for key, run in runs.items():
+            started = time.perf_counter()
+            if streams:
+                self._search(key, streams, frames, run)
+            run.step_seconds.append(encode_seconds + time.perf_counter() - started)
+            run.busy_seconds += run.step_seconds[-1]
+            run.step_streams.append(len(active))
+        return states
+
+    def _search(
+        self,
+        key: str,
+        streams: Sequence[_Stream],
+        frames: Sequence[Float32Array],
+        run: StreamingRun,
+    ) -> None:
+        found = [stream.found[key] for stream in streams]
+        pairs = [pair for pair in zip(found, frames, strict=True) if pair[0].error is None]
+        _advance(self._variants[key].search, pairs)
+        for one, rows in pairs:
+            if one.error is not None:
+                continue
+            rule = one.consumed(len(rows), self._geometry.frame_ms / 1000)
+            if rule is not None:
+                run.endpoints[rule] += 1
+
+    def _finish(self, ended: Iterable[_Stream], runs: Mapping[str, StreamingRun]) -> None:
+        for stream in ended:
+            for key, run in runs.items():
+                found = stream.found[key]
+                outcome = (
+                    DataError("the encoder answers with NaN or infinity")
+                    if stream.failed
+                    else found.error or found.whole()
+                )
+                if isinstance(outcome, Hypothesis):
+                    run.audio_seconds += stream.utterance.duration
+                run.decoded.add(stream.utterance, outcome, self._symbols, self._geometry)
+
+
+def _advance(search: Search, pairs: Sequence[tuple[_Found, Float32Array]]) -> None:
+    """Search the frames of some streams; if that fails, each alone, so that only bad ones fail."""
+    if not pairs:
+        return
+    try:
+        search.advance([found.stream for found, _ in pairs], [rows for _, rows in pairs])
+    except CalveError as error:
+        if len(pairs) == 1:
+            pairs[0][0].error = error
+            return
+        for pair in pairs:
+            _advance(search, [pair])
+
+
+@contextmanager
+def _busy(runs: Mapping[str, StreamingRun]) -> Iterator[None]:
+    """Count the time of work that all runs share."""
+    started = time.perf_counter()
+    yield
+    for run in runs.values():
+        run.busy_seconds += time.perf_counter() - started
+
+
+class _Found:
+    """What one variant has found in one stream: finished utterances, and one under way.
+
+    Attributes:
+      stream: The search's state.
+      error: Why the search cannot go on; None if it can.
+    """
+
+    def __init__(self, variant: Variant, reference: str) -> None:
+        self._variant = variant
+        self._reference = reference
+        self._finished = Hypothesis()
+        self._start = 0
+        self._frames = 0
+        self.stream = variant.start(reference)
+        self.error: CalveError | None = None
+
+    def consumed(self, frames: int, seconds_per_frame: float) -> int | None:
+        """Say that ``frames`` more were searched; returns the rule by which an utterance ended."""
+        self._frames += frames
+        if self._variant.endpoints is None:
+            return None
+        timestamps = self._variant.search.result(self.stream).timestamps
+        silent = self._frames - 1 - timestamps[-1] if timestamps else None
+        rule = self._variant.endpoints.rule(
+            self._frames * seconds_per_frame,
+            None if silent is None else silent * seconds_per_frame,
+        )
+        if rule is not None:
+            self._finished = self.whole()
+            self._start += self._frames
+            self._frames = 0
+            self.stream = self._variant.start(self._reference, self._finished.tokens)
+        return rule
+
+    def whole(self) -> Hypothesis:
+        """Everything that was found, with timestamps from the start of the stream."""
+        last, before = self._variant.search.result(self.stream), self._finished
+        return Hypothesis(
+            tokens=before.tokens + last.tokens,
+            timestamps=before.timestamps + [self._start + frame for frame in last.timestamps],
+            score=before.score + last.score,
+            words=before.words + last.words,
+            word_timestamps=before.word_timestamps
+            + [self._start + frame for frame in last.word_timestamps],
+        )
+
+
+@dataclass
+class _Stream:
+    """One recording on its way.
+
+    Attributes:
+      features: (T, C), those that are not read yet and the overlap.
+      frames_left: Encoder frames still to come.
+      found: What each variant has found.
+      failed: Whether the encoder failed on it.
+    """
+
+    utterance: Utterance
+    features: Float32Array
+    frames_left: int
+    found: dict[str, _Found]
+    failed: bool = False
+
+    @property
+    def ended(self) -> bool:
+        lost = self.failed or all(one.error is not None for one in self.found.values())
+        return lost or self.frames_left == 0
+
+    def take(self, segment: int, shift: int) -> Float32Array:
+        """The next segment, shorter at the end."""
+        taken = self.features[:segment]
+        self.features = self.features[shift:]
+        return taken
+
+    def use(self, frames: int) -> int:
+        """How many of the ``frames`` that a step gives belong to the recording."""
+        used = min(frames, self.frames_left)
+        self.frames_left -= used
+        return used

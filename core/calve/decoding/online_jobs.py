@@ -1,0 +1,241 @@
+"""A model streaming through a split in groups of streams, and the same simulated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calve.common.parallel import ordered_map
+from calve.common.progress import NO_PROGRESS, Progress
+from calve.decoding.endpointing import EndpointRules
+from calve.decoding.methods import Method
+from calve.decoding.offline import Decoded, decode_offline
+from calve.decoding.online import StreamDecoder, StreamingRun, Variant
+from calve.decoding.sources import BundleModel, Model
+from calve.decoding.splits import Split
+from calve.protocols.geometry import StreamingGeometry
+from calve.scoring.result_files import ResultFiles, write_results
+
+__all__ = [
+    "Difference",
+    "StreamingJob",
+    "StreamingMethod",
+    "StreamingResult",
+    "first_difference",
+    "run_streaming",
+    "simulate",
+    "write_streaming_results",
+]
+
+Float32Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StreamingMethod:
+    """A decoding method, and where it cuts a stream into utterances.
+
+    Attributes:
+      method: The decoding method.
+      endpoints: The rules; None leaves streams whole.
+    """
+
+    method: Method
+    endpoints: EndpointRules | None = None
+
+    @property
+    def key(self) -> str:
+        """What it is called in file names and tables."""
+        return self.method.key if self.endpoints is None else f"{self.method.key}_endpointing"
+
+
+@dataclass(frozen=True)
+class StreamingJob:
+    """One model streaming through one split.
+
+    Attributes:
+      model: A checkpoint on the torch runtime, or a bundle on its own.
+      split: What is decoded.
+      methods: How; all share the encoder's output.
+      num_streams: Most streams at a time, in all groups together.
+      chunk_size: Encoder frames of a step; the model's own by default.
+      groups: Processes, each with a model and an equal share of streams and utterances.
+      hotwords: Texts to count in the results, for the files.
+    """
+
+    model: Model | BundleModel
+    split: Split
+    methods: tuple[StreamingMethod, ...]
+    num_streams: int = 50
+    chunk_size: int | None = None
+    groups: int = 1
+    hotwords: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StreamingResult:
+    """What came of a `StreamingJob`.
+
+    Attributes:
+      runtime: What ran the networks.
+      geometry: How its encoder stepped.
+      runs: By `StreamingMethod.key`.
+    """
+
+    runtime: str
+    geometry: StreamingGeometry
+    runs: dict[str, StreamingRun]
+
+    @property
+    def mode(self) -> str:
+        """How the encoder saw the recordings, for tables."""
+        return f"streaming, {self.geometry.chunk_ms} ms"
+
+
+def run_streaming(job: StreamingJob, progress: Progress = NO_PROGRESS) -> StreamingResult:
+    """Stream through the split; one utterance that fails does not stop the others.
+
+    Raises:
+      CalveError: if the model, the split or a method cannot be used.
+    """
+    title = f"{job.split.name}: {job.model.name}, streaming"
+    if job.groups == 1:
+        progress.start(title, len(job.split.utterances()))
+        result = _run_group(job, 0, progress)
+        progress.finish()
+        return result
+    progress.start(title, job.groups)
+    results = []
+    tasks = [(job, group) for group in range(job.groups)]
+    for result in ordered_map(_run_task, tasks, jobs=job.groups):
+        results.append(result)
+        progress.advance()
+    progress.finish()
+    runs = {
+        one.key: StreamingRun.of_groups([result.runs[one.key] for result in results])
+        for one in job.methods
+    }
+    return replace(results[0], runs=runs)
+
+
+def write_streaming_results(
+    res_dir: Path, job: StreamingJob, result: StreamingResult, unit: str
+) -> None:
+    """Write error files in icefall's form into ``res_dir/streaming``, in a folder for each method.
+
+    The summary also says how fast it was.
+    """
+    geometry = result.geometry
+    suffix = f"{job.model.name}-chunk-size-{geometry.output_frames}"
+    if geometry.left_context:
+        suffix += f"-left-context-{geometry.left_context}"
+    if geometry.right_context:
+        suffix += f"-right-context-{geometry.right_context}"
+    for one in job.methods:
+        run = result.runs[one.key]
+        folder = res_dir / "streaming" / one.method.name
+        files = ResultFiles.named(folder, job.split.name, one.key, suffix)
+        title = ", ".join((job.split.name, one.key, job.model.name, result.runtime, result.mode))
+        if run.step_seconds:
+            p50, p95, p99 = run.latency_ms(50, 95, 99)
+            title += (
+                f", {job.num_streams} streams in {job.groups} process(es), latency of a chunk "
+                f"p50 {p50:.1f} ms p95 {p95:.1f} ms p99 {p99:.1f} ms, "
+                f"{run.throughput:.1f} seconds of audio per second"
+            )
+        score = run.decoded.score(unit)
+        write_results(files, title, run.decoded.utterances, score, job.hotwords)
+
+
+def simulate(
+    model: Model,
+    split: Split,
+    methods: Sequence[Method],
+    *,
+    chunk_size: int | None = None,
+    max_duration: float,
+    progress: Progress = NO_PROGRESS,
+) -> dict[str, Decoded]:
+    """What streaming finds if it is simulated by masks, by `calve.decoding.methods.Method.key`.
+
+    Raises:
+      CalveError: if the model, the split or a method cannot be used.
+    """
+    opened = model.open()
+    opened.session.geometry = opened.session.geometry.with_chunk_size(chunk_size)
+    utterances = split.utterances()
+    progress.start(f"{split.name}: {model.name}, simulated streaming", len(utterances))
+    decoded = decode_offline(
+        opened.session,
+        opened.symbols,
+        utterances,
+        methods,
+        simulate_streaming=True,
+        max_duration=max_duration,
+        progress=progress,
+    )
+    progress.finish()
+    return decoded
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An utterance in which simulated and real streaming differ.
+
+    Attributes:
+      name: Of the utterance.
+      reference: What was said.
+      simulated: What simulated streaming found; None if it failed.
+      real: What real streaming found; None if it failed.
+    """
+
+    name: str
+    reference: str
+    simulated: str | None
+    real: str | None
+
+
+def first_difference(simulated: Decoded, real: Decoded) -> Difference | None:
+    """The first utterance, by name, that is not the same in both."""
+    before = {one.name: one for one in simulated.utterances}
+    after = {one.name: one for one in real.utterances}
+    for name in sorted(before | after):
+        one, other = before.get(name), after.get(name)
+        simulated_text = one.hypothesis if one else None
+        real_text = other.hypothesis if other else None
+        if simulated_text != real_text:
+            reference = (one or other or before[name]).reference
+            return Difference(name, reference, simulated_text, real_text)
+    return None
+
+
+def _run_task(task: tuple[StreamingJob, int]) -> StreamingResult:
+    return _run_group(*task, NO_PROGRESS)
+
+
+def _run_group(job: StreamingJob, group: int, progress: Progress) -> StreamingResult:
+    opened = job.model.open()
+    geometry = opened.session.geometry.with_chunk_size(job.chunk_size)
+    variants = {
+        one.key: Variant(
+            one.method.search(opened.session, opened.symbols),
+            one.endpoints,
+            one.method.stream_options,
+        )
+        for one in job.methods
+    }
+    decoder = StreamDecoder(
+        opened.session,
+        opened.symbols,
+        variants,
+        num_streams=math.ceil(job.num_streams / job.groups),
+        features=opened.features,
+        geometry=geometry,
+        tail_padding_frames=opened.tail_padding_frames,
+    )
+    runs = decoder.decode(job.split.utterances()[group :: job.groups], progress)
+    return StreamingResult(opened.runtime, geometry, runs)

@@ -1,0 +1,174 @@
+"""Decoding methods by name, and on encoder output that is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calve.common.config import resolve
+from calve.data.tokens import SymbolTable
+from calve.errors import ConfigError, DataError
+from calve.protocols import Hypothesis, Search, Session
+from calve.registry.catalog import registry
+from calve.registry.discovery import load_driver
+from calve.registry.specs import SearchSpec
+
+__all__ = ["DEFAULT_SEARCH", "make_search", "search"]
+
+DEFAULT_SEARCH = "greedy_search"
+
+
+def make_search(
+    method: str,
+    session: Session,
+    *,
+    symbols: SymbolTable | None = None,
+    initial_symbol: int | None = None,
+    **options: Any,
+) -> Search:
+    """Bind a decoding method to a session.
+
+    Args:
+      method: Name of a registered search.
+      session: The networks.
+      symbols: The model's symbol table, whose ``<unk>`` is never emitted; without it every symbol
+        is, and files that name symbols cannot be read.
+      initial_symbol: What the decoder sees before the first symbol, next to one blank: the blank
+        as well, or -1 for nothing at all; by default what the session's real runtime does.
+      **options: The method's own options.
+
+    Raises:
+      PluginError: if no plugin provides the method.
+      ConfigError: if an option is unknown or wrong.
+    """
+    spec = registry().searches.get(method)
+    made: Search = spec.search.load()(
+        session,
+        resolve(spec.options.load(), options),
+        symbols=symbols,
+        initial_symbol=initial_symbol,
+    )
+    return made
+
+
+def search(
+    model: Any,
+    encoder_out: Any,
+    encoder_out_lens: Any,
+    method: str = "modified_beam_search",
+    *,
+    symbols: SymbolTable | None = None,
+    ref_text: Sequence[str | Sequence[int]] | None = None,
+    **options: Any,
+) -> list[Hypothesis]:
+    """Search whole utterances whose encoder output is there already.
+
+    Args:
+      model: A torch model with ``.encoder``, ``.decoder`` and ``.joiner``, or a session.
+      encoder_out: (N, T', D) float32, a tensor or an array: what the model's encoder, or the
+        session, made of N utterances.
+      encoder_out_lens: (N,) integers, frames of each utterance.
+      method: Name of a registered search.
+      symbols: The model's symbol table, whose ``<unk>`` is never emitted.
+      ref_text: What was said in each of the N utterances, as a text or in tokens, for a method that
+        must be told; see `calve.registry.specs.SearchSpec.stream_options`.
+      **options: The method's own options, under icefall's names, and those that it has for a
+        single stream, which then are those of every utterance.
+
+    Returns:
+      One hypothesis for each utterance.
+
+    Raises:
+      PluginError: if no plugin provides the method.
+      ConfigError: if an option is unknown or wrong, ``ref_text`` is missing or of no use, or
+        ``model`` is neither.
+      DataError: if ``encoder_out`` has a wrong shape, ``ref_text`` is not one for each utterance,
+        or the networks answer with NaN.
+    """
+    frames = _array(encoder_out).astype(np.float32, copy=False)
+    lengths = _lengths(frames, _array(encoder_out_lens))
+    if isinstance(model, Session):
+        session = model
+    elif all(hasattr(model, part) for part in ("encoder", "decoder", "joiner")):
+        session = load_driver("calve.runtimes", "torch").bind(model)
+        frames = session.project(frames)
+    else:
+        raise ConfigError(
+            f"a search cannot run on a {type(model).__name__}",
+            fix="give a torch model with .encoder, .decoder and .joiner, or a session",
+        )
+    spec = registry().searches.get(method)
+    told_each = _told_each(spec, ref_text, len(lengths))
+    for_streams, for_all = _split(spec, options)
+    bound = make_search(
+        method,
+        session,
+        symbols=symbols,
+        initial_symbol=getattr(session, "offline_initial_symbol", None),
+        **for_all,
+    )
+    streams = [bound.start(**for_streams, **told) for told in told_each]
+    bound.advance(streams, [one[:length] for one, length in zip(frames, lengths, strict=True)])
+    return [bound.result(stream) for stream in streams]
+
+
+def _told_each(
+    spec: SearchSpec, ref_text: Sequence[str | Sequence[int]] | None, utterances: int
+) -> list[dict[str, Any]]:
+    """What the method is told of each utterance."""
+    if "ref_text" not in spec.stream_options:
+        if ref_text is not None:
+            raise ConfigError(f"{spec.name} has no use for ref_text", fix="leave it out")
+        return [{} for _ in range(utterances)]
+    if ref_text is None:
+        raise ConfigError(
+            f"{spec.name} must be told what was said",
+            fix="give ref_text, a list of what was said in each utterance",
+        )
+    if isinstance(ref_text, str) or any(isinstance(one, Integral) for one in ref_text):
+        raise DataError(
+            "ref_text is what was said in one utterance alone",
+            fix=f"give a list of {utterances}, each a text or a list of tokens",
+        )
+    if len(ref_text) != utterances:
+        raise DataError(f"ref_text has {len(ref_text)} references for {utterances} utterances")
+    return [{"ref_text": one} for one in ref_text]
+
+
+def _split(spec: SearchSpec, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of a single stream, and the others."""
+    of_streams = {name: options[name] for name in spec.stream_options if name in options}
+    return of_streams, {name: options[name] for name in options if name not in of_streams}
+
+
+def _array(values: Any) -> NDArray[Any]:
+    """An array of a tensor of any device and precision, or of what numpy takes."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        values = (values.float() if values.is_floating_point() else values).numpy()
+    return np.asarray(values)
+
+
+def _lengths(frames: NDArray[np.float32], lengths: NDArray[Any]) -> Sequence[int]:
+    if frames.ndim != 3:
+        raise DataError(
+            f"encoder_out has the shape {frames.shape}",
+            fix="give (utterances, frames, dimension)",
+        )
+    if lengths.shape != frames.shape[:1] or not np.issubdtype(lengths.dtype, np.integer):
+        raise DataError(
+            f"encoder_out_lens is {lengths.dtype} of the shape {lengths.shape}",
+            fix=f"give one whole number for each of the {len(frames)} utterances",
+        )
+    for utterance, length in enumerate(lengths.tolist()):
+        if not 0 <= length <= frames.shape[1]:
+            raise DataError(
+                f"encoder_out_lens says {length} frames, but encoder_out has {frames.shape[1]}",
+                where=f"utterance {utterance}",
+            )
+    counts: list[int] = lengths.tolist()
+    return counts

@@ -1,0 +1,74 @@
+"""Parts of a prepared corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from calve.data.utterances import Utterance, reading
+from calve.errors import DataError
+from calve.registry.catalog import registry
+
+__all__ = ["Split", "file_stamp", "read_utterances"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A part of a prepared corpus."""
+
+    corpus: str
+    data_dir: Path
+    name: str
+
+    def utterances(self) -> Sequence[Utterance]:
+        """The utterances; each process reads the manifests once."""
+        return self._utterances
+
+    @cached_property
+    def _utterances(self) -> Sequence[Utterance]:
+        return read_utterances(self.corpus, self.data_dir, self.name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the utterances: what reads their audio cannot be sent to another process."""
+        return asdict(self)
+
+
+def read_utterances(corpus: str, data_dir: Path, split: str) -> list[Utterance]:
+    """The utterances of a prepared corpus's split, by name.
+
+    Raises:
+      DataError: if the corpus has no such split, or it cannot be read or is empty, or two
+        utterances share a name.
+      PluginError: if no plugin provides the corpus.
+    """
+    dataset = registry().datasets.get(corpus)
+    if dataset.splits and split not in dataset.splits:
+        raise DataError(
+            f"corpus {corpus} has no split {split!r}", fix=f"it has {', '.join(dataset.splits)}"
+        )
+    with reading(f"cuts of split {split}", DataError, data_dir):
+        utterances = [Utterance.of_cut(cut) for cut in dataset.cuts.load()(data_dir, split)]
+    if not utterances:
+        raise DataError(f"split {split} of corpus {corpus} is empty", where=data_dir)
+    utterances.sort(key=lambda utterance: utterance.name)
+    for first, second in pairwise(utterances):
+        if first.name == second.name:
+            raise DataError(f"two cuts of split {split} are called {first.name}", where=data_dir)
+    return utterances
+
+
+def file_stamp(path: Path) -> list[str | int]:
+    """Name, size and time of a file, by which a change is noticed.
+
+    Raises:
+      DataError: if it cannot be read.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"cannot read the file: {error.strerror}", where=path) from error
+    return [path.name, status.st_size, status.st_mtime_ns]

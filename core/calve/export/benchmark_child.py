@@ -1,0 +1,131 @@
+"""One measurement in a process of its own: a JSON `Task` on stdin, a `Measurement` on stdout."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from calve.bundles.bundle import Bundle
+from calve.data.audio import read_audio
+from calve.decoding.transcription import Recognizer
+from calve.registry.catalog import registry
+
+__all__ = ["Measurement", "Task", "main"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to measure.
+
+    Attributes:
+      bundle: The bundle's directory.
+      paths: Recordings.
+      runtime: "calve", or the name of a client.
+      chunk_ms: Milliseconds of audio per chunk; None for a client, which decides itself.
+      num_threads: CPU threads.
+    """
+
+    bundle: str
+    paths: tuple[str, ...]
+    runtime: str
+    chunk_ms: int | None
+    num_threads: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one run took.
+
+    Attributes:
+      load_seconds: Until the networks were ready.
+      decode_seconds: For all recordings, their tail padding included.
+      duration: Seconds of audio in the recordings.
+      step_ms: Milliseconds that each chunk took, where that can be seen.
+      peak_mb: Peak resident memory in 2^20 bytes.
+    """
+
+    load_seconds: float
+    decode_seconds: float
+    duration: float
+    step_ms: list[float]
+    peak_mb: float
+
+
+def measure_own(task: Task) -> Measurement:
+    """calve's own runtime, fed one chunk of audio at a time."""
+    started = time.perf_counter()
+    bundle = Bundle.open(task.bundle)
+    recognizer = Recognizer.from_bundle(
+        bundle, chunk_ms=task.chunk_ms, num_threads=task.num_threads
+    )
+    load_seconds = time.perf_counter() - started
+    step_ms = []
+    decode_seconds = duration = 0.0
+    for path in task.paths:
+        audio = read_audio(path, recognizer.features.sample_rate)
+        samples_per_step = audio.sample_rate * recognizer.geometry.chunk_ms // 1000
+        steps = np.split(
+            audio.samples, range(samples_per_step, len(audio.samples), samples_per_step)
+        )
+        duration += audio.duration
+        stream = recognizer.stream()
+        started = time.perf_counter()
+        for samples in steps:
+            before = time.perf_counter()
+            stream.accept(samples)
+            step_ms.append(1000 * (time.perf_counter() - before))
+        stream.finish()
+        decode_seconds += time.perf_counter() - started
+    return Measurement(load_seconds, decode_seconds, duration, step_ms, _own_peak_mb())
+
+
+def measure_client(task: Task) -> Measurement:
+    """A real client, which runs in a child of this process."""
+    bundle = Bundle.open(task.bundle)
+    clients = registry().exporters.get(bundle.manifest.format).clients
+    client = next(client for client in clients if client.name == task.runtime)
+    results = client.transcribe.load()(
+        bundle.path,
+        [Path(path) for path in task.paths],
+        num_threads=task.num_threads,
+        tail_seconds=bundle.tail_seconds,
+    )
+    return Measurement(
+        load_seconds=results[0].load_seconds,
+        decode_seconds=sum(result.decode_seconds for result in results),
+        duration=sum(result.duration for result in results),
+        step_ms=[],
+        peak_mb=_megabytes(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss),
+    )
+
+
+def _own_peak_mb() -> float:
+    """Of this process image alone; getrusage would count what the parent had when it forked."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return _megabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def _megabytes(maxrss: int) -> float:
+    # Linux counts in KiB, macOS in bytes.
+    return maxrss / 2**20 if sys.platform == "darwin" else maxrss / 1024
+
+
+def main() -> None:
+    """Do what stdin says."""
+    task = Task(**json.load(sys.stdin))
+    measurement = measure_own(task) if task.runtime == "calve" else measure_client(task)
+    json.dump(asdict(measurement), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""From a bundle to a smaller and faster one, with a record of what that costs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import asdict, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calve.bundles.bundle import (
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    TOKENS_FILE,
+    Bundle,
+    record_files,
+    write_manifest,
+)
+from calve.common.config import resolve
+from calve.common.files import atomic_dir, atomic_file, file_sha256
+from calve.common.progress import NO_PROGRESS, Progress
+from calve.errors import BundleError, ConfigError, PluginError
+from calve.export.golden import Golden
+from calve.export.parity import compare
+from calve.protocols import QuantizationReport, QuantizationWorkspace, Quantizer
+from calve.protocols.bundles import BundleManifest
+from calve.registry.catalog import registry
+from calve.registry.specs import QuantizerSpec
+
+__all__ = [
+    "REPORT_FILE",
+    "quantize",
+]
+
+REPORT_FILE = "quantization.json"
+
+
+def quantize(
+    bundle: str | PathLike[str],
+    *,
+    output: str | PathLike[str],
+    scheme: str = "int8",
+    overwrite: bool = False,
+    progress: Progress = NO_PROGRESS,
+    **options: Any,
+) -> QuantizationReport:
+    """Quantise a bundle; the result is a bundle of the same format.
+
+    It is written whole or not at all: on any error, Ctrl-C included, ``output`` is as it was.
+
+    Args:
+      bundle: The bundle's directory.
+      output: Directory to create.
+      scheme: Name of a quantisation scheme that some plugin provides for the bundle's format.
+      overwrite: Whether to replace ``output`` if it exists.
+      progress: Where to say how far it is.
+      **options: The scheme's options, as ``calve quantize --help`` lists them.
+
+    Raises:
+      BundleError: if the bundle cannot be opened, is damaged, or is quantised already.
+      ConfigError: if ``output`` exists, or an option is wrong.
+      DataError: if recordings or transcripts cannot be used.
+      ExportError: if the result is not good enough.
+      PluginError: if no plugin provides the scheme for the bundle's format.
+    """
+    source = Bundle.open(bundle)
+    spec = _quantizer(source, scheme)
+    if spec.scheme in source.manifest.precision.values():
+        raise BundleError(
+            f"the bundle is {scheme} already",
+            where=source.path,
+            fix="quantise the fp32 or fp16 bundle that it was made from",
+        )
+    if Path(output).resolve() == source.path.resolve():
+        raise ConfigError("the output is the bundle itself", where=output, fix="name another")
+    source.verify_files()
+    quantizer: Quantizer = spec.quantize.load()
+    with (
+        atomic_dir(Path(output), overwrite=overwrite) as folder,
+        tempfile.TemporaryDirectory(prefix="calve-quantize-") as scratch,
+    ):
+        shutil.copy(source.path / TOKENS_FILE, folder / TOKENS_FILE)
+        workspace = QuantizationWorkspace(
+            source, _options(spec, options), folder, Path(scratch), progress
+        )
+        return _finish(source, quantizer(workspace), folder)
+
+
+def _quantizer(source: Bundle, scheme: str) -> QuantizerSpec:
+    formats = [of_format for of_format, name in registry().quantizers.names() if name == scheme]
+    if formats and source.manifest.format not in formats:
+        raise PluginError(
+            f"no plugin quantises {source.manifest.format} bundles to {scheme}",
+            where=source.path,
+            fix=f"export the checkpoint to {' or '.join(formats)} and quantise that bundle",
+        )
+    return registry().quantizers.get((source.manifest.format, scheme))
+
+
+def _options(spec: QuantizerSpec, given: dict[str, Any]) -> Any:
+    if spec.options is not None:
+        return resolve(spec.options.load(), given)
+    if given:
+        raise ConfigError(f"the scheme {spec.scheme} takes no options, not {', '.join(given)}")
+    return None
+
+
+def _finish(source: Bundle, report: QuantizationReport, folder: Path) -> QuantizationReport:
+    """Check the result on the golden recording, keep new golden numbers, write the manifest."""
+    manifest = _manifest(source, report)
+    golden = Golden.read(source.path / GOLDEN_FILE)
+    observation = golden.observe_again(Bundle(folder, manifest).session(), manifest.geometry)
+    parity = compare(golden.observation, observation, precision=report.scheme)
+    parity.check_quantized()
+    replace(golden, observation=observation).write(folder / GOLDEN_FILE)
+    report = replace(
+        report,
+        output_error=_relative_error(
+            golden.observation.outputs["encoder_out"], observation.outputs["encoder_out"]
+        ),
+    )
+    with atomic_file(folder / REPORT_FILE) as temporary:
+        temporary.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
+    write_manifest(folder, replace(manifest, parity=parity.to_json(), files=record_files(folder)))
+    return report
+
+
+def _manifest(source: Bundle, report: QuantizationReport) -> BundleManifest:
+    origin = {
+        "scheme": report.scheme,
+        "source_manifest_sha256": file_sha256(source.path / MANIFEST_FILE),
+        "source_precision": source.manifest.precision,
+        "source_files": {name: file.sha256 for name, file in source.manifest.files.items()},
+        "calibration": asdict(report.calibration),
+    }
+    layers = {
+        network: {
+            layer.layer: layer.precision for layer in report.layers if layer.network == network
+        }
+        for network in report.precision
+    }
+    return replace(
+        source.manifest,
+        precision=report.precision,
+        provenance=source.manifest.provenance | {"quantization": origin},
+        steps=source.manifest.steps | {"layer_precision": layers},
+        files={},
+    )
+
+
+def _relative_error(expected: Any, actual: Any) -> float:
+    peak = float(np.sqrt(np.square(expected, dtype=np.float64).mean()))
+    error = np.subtract(actual, expected, dtype=np.float64)
+    return float(np.sqrt(np.square(error).mean())) / peak if peak else 0.0

@@ -1,0 +1,184 @@
+"""Checks of a finished bundle, with its own runtime and with the clients that are installed."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from calve.bundles.bundle import GOLDEN_FILE, Bundle
+from calve.data.features import compute_fbank
+from calve.decoding.transcription import Recognizer
+from calve.errors import CalveError
+from calve.export.golden import Golden, pcm_samples
+from calve.export.parity import compare
+from calve.registry.catalog import registry
+from calve.registry.claims import claimed_clients
+from calve.registry.discovery import describe
+from calve.registry.specs import ClientSpec, ExporterSpec
+from calve.scoring.error_rates import count_errors
+
+__all__ = ["FAILED", "PASSED", "SKIPPED", "Check", "check_bundle", "check_client", "verify"]
+
+_FEATURE_TOLERANCE = 1e-3
+"""Filter banks of different processors differ by rounding, far below this."""
+
+PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was verified.
+
+    Attributes:
+      name: Which.
+      outcome: "passed", "failed" or "skipped".
+      detail: What was found.
+    """
+
+    name: str
+    outcome: str
+    detail: str
+
+
+def verify(path: str | PathLike[str], *, num_threads: int = 1) -> Iterator[Check]:
+    """Verify a bundle, check by check; needs neither torch nor the checkpoint.
+
+    Raises:
+      BundleError: if it cannot be opened at all; whatever else is wrong is a failed check.
+    """
+    bundle = Bundle.open(path)
+    yield from check_bundle(bundle, num_threads=num_threads)
+    exporter = registry().exporters.get(bundle.manifest.format)
+    claimed = claimed_clients(bundle.manifest.encoder, exporter.format)
+    for client in exporter.clients:
+        if not bundle.manifest.streaming:
+            yield Check(client.name, SKIPPED, "it streams, and the bundle is for whole utterances")
+        elif client in claimed:
+            yield check_client(bundle, client, num_threads=num_threads)
+        else:
+            reason = f"it does not know the encoder {bundle.manifest.encoder!r}"
+            yield Check(client.name, SKIPPED, reason)
+
+
+def check_bundle(bundle: Bundle, *, num_threads: int = 1) -> Iterator[Check]:
+    """What calve itself can tell of a bundle, its own runtime included."""
+    exporter = registry().exporters.get(bundle.manifest.format)
+    yield _check("files", partial(_files, bundle))
+    yield _check("lint", partial(_lint, bundle, exporter))
+    yield _check("features", partial(_features, bundle))
+    yield _check("golden", partial(_golden, bundle, num_threads))
+
+
+def check_client(bundle: Bundle, client: ClientSpec, *, num_threads: int = 1) -> Check:
+    """Whether a client hears in the golden recording what calve hears; skipped if not installed."""
+    if not client.is_installed:
+        fix = f"not installed: pip install 'calve[{client.extra}]'"
+        return Check(client.name, SKIPPED, fix)
+    return _check(client.name, partial(_client, bundle, client, num_threads))
+
+
+def _check(name: str, run: Callable[[], str]) -> Check:
+    try:
+        return Check(name, PASSED, run())
+    except CalveError as error:
+        return Check(name, FAILED, error.message)
+    # What is damaged, or a plugin, may fail in any way; the other checks go on.
+    except Exception as error:
+        return Check(name, FAILED, describe(error))
+
+
+def _files(bundle: Bundle) -> str:
+    bundle.verify_files()
+    return f"{len(bundle.manifest.files)} files have the hashes they were exported with"
+
+
+def _lint(bundle: Bundle, exporter: ExporterSpec) -> str:
+    findings = exporter.lint.load()(bundle.path, None)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        raise CalveError("\n".join(f"{one.where}: {one.what}; {one.fix}" for one in errors))
+    return f"warnings: {len(findings)}" if findings else "nothing found"
+
+
+def _features(bundle: Bundle) -> str:
+    golden = _read_golden(bundle)
+    features = compute_fbank(pcm_samples(golden.pcm), bundle.manifest.features)
+    if features.shape != golden.features.shape:
+        raise CalveError(f"features have the shape {features.shape}, not {golden.features.shape}")
+    error = float(np.abs(features - golden.features).max())
+    if not error <= _FEATURE_TOLERANCE:
+        raise CalveError(f"features are off by {error:.1e}; {_FEATURE_TOLERANCE:.0e} is allowed")
+    return f"max abs error {error:.1e} over {len(features)} frames"
+
+
+def _golden(bundle: Bundle, num_threads: int) -> str:
+    golden = _read_golden(bundle)
+    session = bundle.session(num_threads=num_threads)
+    observed = golden.observe_again(session, bundle.manifest.geometry)
+    precision = str(bundle.manifest.parity["precision"])
+    report = compare(golden.observation, observed, precision=precision)
+    report.check()
+    if not report.tokens_equal:
+        raise CalveError(
+            f"greedy search finds {list(report.tokens)}; when exported it found "
+            f"{list(report.reference_tokens)}"
+        )
+    return (
+        f"max abs error {report.max_abs_error:.1e} ({report.precision}) over "
+        f"{observed.chunks} {observed.unit}, {len(report.tokens)} tokens equal"
+    )
+
+
+def _client(bundle: Bundle, client: ClientSpec, num_threads: int) -> str:
+    golden = _read_golden(bundle)
+    bundle = _ending_in_whole_steps(bundle, len(golden.features))
+    with tempfile.TemporaryDirectory(prefix="calve-verify-") as folder:
+        wav = Path(folder) / "golden.wav"
+        golden.write_wav(wav)
+        theirs = client.transcribe.load()(
+            bundle.path, [wav], num_threads=num_threads, tail_seconds=bundle.tail_seconds
+        )[0]
+        ours = Recognizer.from_bundle(bundle, num_threads=num_threads).transcribe(wav)
+    differences = count_errors(ours.text, theirs.text)
+    silent = bool(ours.text) and not theirs.text.strip()
+    if silent or differences.errors > _allowed_differences(bundle):
+        raise CalveError(f"{client.name} hears {theirs.text!r}, calve hears {ours.text!r}")
+    if differences.errors:
+        return f"{differences.errors} of {differences.reference_words} words differ: {ours.text!r}"
+    return f"hears the same: {ours.text!r}"
+
+
+def _ending_in_whole_steps(bundle: Bundle, frames: int) -> Bundle:
+    """The bundle with a tail behind ``frames`` frames that ends a little after a step does.
+
+    Clients drop what fills no whole segment, which calve decodes as well, and they disagree on
+    whether a segment may end with the very last frame.
+    """
+    geometry, padding = bundle.manifest.geometry, bundle.manifest.tail_padding_frames
+    steps = math.ceil((frames + padding - geometry.overlap) / geometry.shift)
+    end = steps * geometry.shift + geometry.overlap + geometry.subsampling_factor // 2
+    return Bundle(bundle.path, replace(bundle.manifest, tail_padding_frames=end - frames))
+
+
+def _allowed_differences(bundle: Bundle) -> float:
+    """Words in which a client may differ from calve's own runtime.
+
+    None in floating point. Integer arithmetic of another build may round otherwise: one word may
+    differ. Where quantisation itself changed what is heard, the model is undecided, every symbol
+    depends on the ones before it, and nothing but silence can be told from rounding.
+    """
+    if {*bundle.manifest.precision.values()} <= {"fp32", "fp16"}:
+        return 0
+    parity = bundle.manifest.parity
+    return 1 if parity["tokens"] == parity["reference_tokens"] else math.inf
+
+
+def _read_golden(bundle: Bundle) -> Golden:
+    return Golden.read(bundle.path / GOLDEN_FILE)

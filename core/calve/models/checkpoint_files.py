@@ -1,0 +1,266 @@
+"""Reads and writes single checkpoint files in icefall's format, without ever running their code.
+
+A checkpoint is a dictionary: ``model`` (a state_dict), ``model_avg`` (the running average of
+training, optional), ``optimizer``, ``scheduler``, ``grad_scaler``, ``sampler``, and the training
+parameters as further entries. A bare state_dict is accepted where only the model is wanted.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path, PurePath, PurePosixPath
+from typing import TYPE_CHECKING, Any, Protocol
+
+from calve.common.files import atomic_file
+from calve.common.suggest import did_you_mean
+from calve.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "STATEFUL_ENTRIES",
+    "HasState",
+    "model_state",
+    "plain_entries",
+    "read_checkpoint",
+    "save_checkpoint",
+    "save_model",
+]
+
+STATEFUL_ENTRIES = (
+    *("model", "model_avg", "optimizer", "scheduler", "grad_scaler", "sampler"),
+    "rng",
+)
+"""Entries that hold some object's state; all others are training parameters. ``rng``, the random
+generators, is calve's own."""
+
+_PATH_CLASSES = ("pathlib.PosixPath", "pathlib._local.PosixPath", "pathlib.PurePosixPath")
+_GIT_LFS_POINTER = b"version https://git-lfs"
+_UNSAFE_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+
+
+class HasState(Protocol):
+    """Anything with a ``state_dict``: a module, optimiser, scheduler, batch loader."""
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+
+def read_checkpoint(path: Path | str) -> dict[str, Any]:
+    """Everything in a checkpoint file, tensors on the CPU and mapped from the file.
+
+    Only tensors, numbers, strings, containers and paths are read; a file that would have to run
+    code to be read is refused before any of it runs. Tensors of a mapped file are private copies:
+    changing them does not change the file.
+
+    Raises:
+      CheckpointError: if the file is missing, truncated, unsafe, or no checkpoint.
+    """
+    path = Path(path)
+    _check_readable(path)
+    content = _load_safely(path)
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"this file holds a {type(content).__name__}, not a checkpoint", where=path
+        )
+    return content
+
+
+def model_state(checkpoint: Mapping[str, Any], path: Path | str) -> dict[str, torch.Tensor]:
+    """The model's state_dict in a checkpoint, without the prefix of distributed training.
+
+    Args:
+      checkpoint: What `read_checkpoint` returned.
+      path: Where it came from, for messages.
+
+    Raises:
+      CheckpointError: if there is none.
+    """
+    state = checkpoint.get("model", checkpoint)
+    if not _is_state_dict(state):
+        names = ", ".join(map(str, list(checkpoint)[:8])) or "nothing"
+        raise CheckpointError(
+            "this file holds no model",
+            where=path,
+            fix=f"an icefall checkpoint has an entry 'model'; this one has {names}",
+        )
+    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
+
+
+def plain_entries(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """The training parameters in a checkpoint: no tensors and no object's state."""
+    import torch
+
+    return {
+        key: value
+        for key, value in checkpoint.items()
+        if key not in STATEFUL_ENTRIES and not isinstance(value, torch.Tensor)
+    }
+
+
+def save_checkpoint(
+    path: Path | str,
+    *,
+    model: HasState,
+    model_avg: HasState | None = None,
+    optimizer: HasState | None = None,
+    scheduler: HasState | None = None,
+    grad_scaler: HasState | None = None,
+    sampler: HasState | None = None,
+    params: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint that icefall and calve read; the file appears whole or not at all.
+
+    Args:
+      path: The file; an older one is replaced.
+      model_avg: The running average of the model, saved in float32.
+      params: Training parameters; paths among them are saved as strings.
+
+    Raises:
+      CheckpointError: if one of them has the name of a state, which it would replace.
+      CalveError: if the disk is full or cannot be written.
+    """
+    content: dict[str, Any] = {
+        "model": model.state_dict(),
+        "optimizer": _state(optimizer),
+        "scheduler": _state(scheduler),
+        "grad_scaler": _state(grad_scaler),
+        "sampler": _state(sampler),
+    }
+    if model_avg is not None:
+        content["model_avg"] = {
+            key: value.float() if value.is_floating_point() else value
+            for key, value in model_avg.state_dict().items()
+        }
+    _write(path, content, params or {})
+
+
+def save_model(
+    path: Path | str,
+    state_dict: Mapping[str, torch.Tensor],
+    params: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write a model alone, as icefall's ``pretrained.pt``: ``model`` and the training parameters.
+
+    Raises:
+      ConfigError: if ``path`` exists and ``overwrite`` is false.
+      CalveError: if the disk is full or cannot be written.
+    """
+    _write(path, {"model": dict(state_dict)}, params, overwrite=overwrite)
+
+
+def _write(
+    path: Path | str,
+    content: dict[str, Any],
+    params: Mapping[str, Any],
+    *,
+    overwrite: bool = True,
+) -> None:
+    import torch
+
+    taken = content.keys() & params.keys()
+    if taken:
+        raise CheckpointError(
+            f"a training parameter has the name of a state: {min(taken)}", where=path
+        )
+    for key, value in params.items():
+        content[key] = str(value) if isinstance(value, PurePath) else value
+    with (
+        atomic_file(path, overwrite=overwrite) as temporary,
+        temporary.open("wb") as file,
+    ):
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            # torch's writer hides the OSError of a full disk behind one of its own.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
+
+
+def _state(holder: HasState | None) -> Mapping[str, Any] | None:
+    return None if holder is None else holder.state_dict()
+
+
+def _check_readable(path: Path) -> None:
+    if path.is_dir():
+        raise CheckpointError(
+            "this is a folder, not a checkpoint file",
+            where=path,
+            fix="name a file in it, or give the folder as --exp-dir with --epoch or --iter",
+        )
+    if not path.exists():
+        siblings = [file.name for file in path.parent.glob("*.pt")]
+        fix = did_you_mean(path.name, siblings)
+        raise CheckpointError("there is no such checkpoint file", where=path, fix=fix)
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_GIT_LFS_POINTER))
+    except OSError as error:
+        raise CheckpointError(f"cannot read the file: {error.strerror}", where=path) from error
+    if not start:
+        raise CheckpointError("this file is empty", where=path)
+    if start == _GIT_LFS_POINTER:
+        raise CheckpointError(
+            "this is a Git LFS pointer, not the checkpoint itself",
+            where=path,
+            fix=f"run: git lfs pull --include '*{path.name}'",
+        )
+
+
+def _load_safely(path: Path) -> Any:
+    import torch
+    from torch.serialization import safe_globals
+
+    # As a pure path, so that a checkpoint from Linux loads on any system.
+    paths: list[Any] = [(PurePosixPath, name) for name in _PATH_CLASSES]
+    try:
+        with safe_globals(paths), warnings.catch_warnings():
+            # torch warns of a TorchScript file, which is about to be an error.
+            warnings.simplefilter("ignore")
+            return torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
+    # Whatever a damaged or hostile file makes the reader raise, the person needs one message.
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    message = str(error)
+    if "TorchScript" in message:
+        return CheckpointError(
+            "this is a TorchScript model, not a checkpoint",
+            where=path,
+            fix="give the epoch-N.pt or pretrained.pt that it was exported from",
+        )
+    unsafe = _UNSAFE_GLOBAL.search(message)
+    if unsafe is not None:
+        return CheckpointError(
+            f"this file is refused: reading it would run code ({unsafe.group(1)})",
+            where=path,
+            fix="a checkpoint may hold tensors, numbers, strings, containers and paths; "
+            "if you trust the file, save its state_dict alone",
+        )
+    return CheckpointError(
+        "this is no checkpoint, or only a part of one",
+        where=path,
+        fix="copy or download it again and compare the size; "
+        f"torch says: {message.strip().splitlines()[0] if message.strip() else error!r}",
+    )
+
+
+def _is_state_dict(value: Any) -> bool:
+    import torch
+
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(key, str) for key in value)
+        and all(isinstance(tensor, torch.Tensor) for tensor in value.values())
+    )

@@ -1,0 +1,283 @@
+"""Chooses, loads and averages checkpoints, the way icefall's options say it.
+
+Nothing here needs icefall or k2, and nothing in a checkpoint is executed; see
+`calve.models.checkpoint_files` for the file format and `calve.models.averaging` for the arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calve.common.config import option_name
+from calve.common.files import file_sha256
+from calve.common.suggest import did_you_mean
+from calve.errors import CheckpointError, ConfigError
+from calve.models.averaging import (
+    average_checkpoints,
+    average_checkpoints_with_averaged_model,
+    find_checkpoints,
+)
+from calve.models.checkpoint_files import (
+    model_state,
+    plain_entries,
+    read_checkpoint,
+    save_checkpoint,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from calve.registry.specs import PretrainedSpec
+
+__all__ = [
+    "BUILTIN_PREFIX",
+    "CheckpointChoice",
+    "LoadedCheckpoint",
+    "average_checkpoints",
+    "average_checkpoints_with_averaged_model",
+    "builtin_checkpoint",
+    "checkpoint_files",
+    "checkpoints_there",
+    "find_checkpoints",
+    "load_state_dict",
+    "no_checkpoint",
+    "read_checkpoint",
+    "save_checkpoint",
+]
+
+BUILTIN_PREFIX = "builtin:"
+
+
+@dataclass(frozen=True)
+class CheckpointChoice:
+    """Which model to take; the fields are the options of the same names, None where not given.
+
+    Attributes:
+      checkpoint: One file, or ``builtin:NAME``; excludes all the others.
+      exp_dir: Folder of a training run; then ``epoch`` or ``iter`` is needed.
+      epoch: Take ``epoch-{epoch}.pt`` as the last.
+      iter: If positive, take the ``checkpoint-N.pt`` with N up to this number; ``epoch`` is
+        ignored then.
+      avg: Number of checkpoints, or of epochs, to average; 1 by default.
+      use_averaged_model: Average over every batch in that range, from the running averages of the
+        first and the last checkpoint, rather than over the saved models; needs one checkpoint
+        more. False by default.
+    """
+
+    checkpoint: str | None = None
+    exp_dir: Path | str | None = None
+    epoch: int | None = None
+    iter: int | None = None
+    avg: int | None = None
+    use_averaged_model: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.checkpoint is None and self.exp_dir is None:
+            raise no_checkpoint()
+        if self.checkpoint is not None:
+            # Of one file, an average over one checkpoint is no contradiction.
+            others = [
+                field.name
+                for field in fields(self)[1:]
+                if getattr(self, field.name) and (field.name, self.avg) != ("avg", 1)
+            ]
+            if others:
+                flags = ", ".join(map(option_name, others))
+                raise ConfigError(
+                    f"--checkpoint names one file; it cannot be combined with {flags}",
+                    fix="leave out one or the other",
+                )
+        if self.avg is not None and self.avg < 1:
+            raise ConfigError(f"--avg is {self.avg}; it must be at least 1")
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A model's weights and where they come from.
+
+    Attributes:
+      state_dict: Weights by icefall's names, on the CPU, in memory of their own.
+      provenance: ``files`` (name and sha256 of each), ``averaging`` (in words), and ``builtin``
+        if the checkpoint came with a package; plain data for ``bundle.json``.
+      entries: The training parameters saved in the (last) checkpoint.
+      source: The file, folder or ``builtin:NAME``, for messages.
+    """
+
+    state_dict: dict[str, torch.Tensor]
+    provenance: dict[str, Any]
+    entries: dict[str, Any]
+    source: str
+
+
+def no_checkpoint() -> ConfigError:
+    """What is wrong if a checkpoint is needed and none was chosen."""
+    return ConfigError(
+        "no checkpoint was given",
+        fix="give --checkpoint FILE, --checkpoint builtin:NAME, or --exp-dir with --epoch",
+    )
+
+
+def checkpoint_files(choice: CheckpointChoice) -> list[Path]:
+    """The files that `load_state_dict` will read; only the first and the last of a running average.
+
+    Raises:
+      ConfigError: if the choice is impossible.
+      CheckpointError: if a file is missing.
+    """
+    if choice.checkpoint is None:
+        return _chosen_files(choice)
+    if choice.checkpoint.startswith(BUILTIN_PREFIX):
+        with builtin_checkpoint(choice.checkpoint) as (_, path):
+            return [path]
+    return [Path(choice.checkpoint)]
+
+
+def load_state_dict(choice: CheckpointChoice) -> LoadedCheckpoint:
+    """Load the model that was chosen, averaged as it says.
+
+    Raises:
+      ConfigError: if the choice is impossible.
+      CheckpointError: if a file is missing or cannot be used.
+    """
+    if choice.checkpoint is None:
+        return _from_training_run(choice)
+    if not choice.checkpoint.startswith(BUILTIN_PREFIX):
+        return _from_file(Path(choice.checkpoint))
+    with builtin_checkpoint(choice.checkpoint) as (spec, path):
+        loaded = _from_file(path)
+    return LoadedCheckpoint(
+        state_dict=loaded.state_dict,
+        provenance={**loaded.provenance, "builtin": spec.name},
+        entries=loaded.entries,
+        source=choice.checkpoint,
+    )
+
+
+@contextmanager
+def builtin_checkpoint(name: str) -> Iterator[tuple[PretrainedSpec, Path]]:
+    """The spec and file of a checkpoint that came with a package.
+
+    Args:
+      name: With or without ``builtin:``.
+
+    Raises:
+      ConfigError: if no registered recipe has it.
+    """
+    from calve.registry.catalog import registry
+
+    known = {spec.name: spec for recipe in registry().recipes for spec in recipe.pretrained}
+    spec = known.get(name.removeprefix(BUILTIN_PREFIX))
+    if spec is None:
+        listed = [f"{BUILTIN_PREFIX}{known_name}" for known_name in known]
+        raise ConfigError(
+            f"there is no checkpoint {name!r}",
+            fix=did_you_mean(name, listed) or f"there is {', '.join(listed) or 'none'}",
+        )
+    with spec.checkpoint.as_file() as path:
+        yield spec, path
+
+
+def _from_file(path: Path) -> LoadedCheckpoint:
+    content = read_checkpoint(path)
+    # Cloned, since a mapped file that someone overwrites would crash the process later.
+    state = {key: tensor.clone() for key, tensor in model_state(content, path).items()}
+    return LoadedCheckpoint(
+        state_dict=state,
+        provenance=_provenance([path], "none"),
+        entries=plain_entries(content),
+        source=str(path),
+    )
+
+
+def _from_training_run(choice: CheckpointChoice) -> LoadedCheckpoint:
+    files = _chosen_files(choice)
+    if choice.use_averaged_model:
+        start, end = files
+        averaging = f"running average between {start.name} and {end.name}"
+        state = average_checkpoints_with_averaged_model(start, end)
+    elif len(files) == 1:
+        return _from_file(files[0])
+    else:
+        averaging = f"mean of {len(files)} checkpoints"
+        state = average_checkpoints(files)
+    return LoadedCheckpoint(
+        state_dict=state,
+        provenance=_provenance(files, averaging),
+        entries=plain_entries(read_checkpoint(max(files, key=_number))),
+        source=str(choice.exp_dir),
+    )
+
+
+def _provenance(files: Sequence[Path], averaging: str) -> dict[str, Any]:
+    return {
+        "files": [{"name": path.name, "sha256": file_sha256(path)} for path in files],
+        "averaging": averaging,
+    }
+
+
+def _chosen_files(choice: CheckpointChoice) -> list[Path]:
+    """The files to average, in icefall's order; with the averaged model, first and last only."""
+    exp_dir = Path(choice.exp_dir or ".")
+    if not exp_dir.is_dir():
+        raise CheckpointError("there is no such folder", where=exp_dir, fix="check --exp-dir")
+    if choice.iter is not None and choice.iter > 0:
+        return _files_by_iteration(choice, exp_dir, choice.iter)
+    if choice.epoch is None:
+        raise ConfigError("--exp-dir needs --epoch or --iter", fix=checkpoints_there(exp_dir))
+    return _files_by_epoch(choice, exp_dir, choice.epoch)
+
+
+def _files_by_iteration(choice: CheckpointChoice, exp_dir: Path, last: int) -> list[Path]:
+    avg = choice.avg or 1
+    needed = avg + 1 if choice.use_averaged_model else avg
+    found = find_checkpoints(exp_dir, iteration=-last)[:needed]
+    if len(found) < needed:
+        reason = " (one more than --avg, for --use-averaged-model)" if needed > avg else ""
+        raise CheckpointError(
+            f"--iter {last} --avg {avg} needs {needed} checkpoints{reason}; "
+            f"up to that iteration there are {len(found)}",
+            where=exp_dir,
+            fix=checkpoints_there(exp_dir),
+        )
+    return [found[-1], found[0]] if choice.use_averaged_model else found
+
+
+def _files_by_epoch(choice: CheckpointChoice, exp_dir: Path, last: int) -> list[Path]:
+    avg = choice.avg or 1
+    if choice.use_averaged_model:
+        if last - avg < 1:
+            raise ConfigError(
+                f"--epoch {last} --avg {avg} --use-averaged-model needs epoch-{last - avg}.pt, "
+                "and epochs count from 1",
+                fix=f"give --avg {last - 1} at most" if last > 1 else "use --use-averaged-model 0",
+            )
+        epochs = [last - avg, last]
+    else:
+        epochs = [epoch for epoch in range(last - avg + 1, last + 1) if epoch >= 1]
+    files = [exp_dir / f"epoch-{epoch}.pt" for epoch in epochs]
+    missing = [path.name for path in files if not path.exists()]
+    if missing or not files:
+        raise CheckpointError(
+            f"missing: {', '.join(missing) or f'epoch {last}'}",
+            where=exp_dir,
+            fix=checkpoints_there(exp_dir),
+        )
+    return files
+
+
+def _number(path: Path) -> int:
+    """The N of ``epoch-N.pt`` or ``checkpoint-N.pt``."""
+    return int(path.stem.rpartition("-")[2])
+
+
+def checkpoints_there(exp_dir: Path) -> str:
+    """Which checkpoints a folder has, for whoever named one that is not among them."""
+    names = sorted(
+        (path.name for path in exp_dir.glob("*.pt")),
+        key=lambda name: (len(name), name),
+    )
+    return f"the folder has {', '.join(names)}" if names else "the folder has no .pt file"

@@ -1,0 +1,118 @@
+"""Streaming geometry: how an encoder walks over feature frames."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from calve.errors import ConfigError
+
+__all__ = ["FLUSH_FRAMES", "StreamingGeometry", "tail_padding"]
+
+
+FLUSH_FRAMES = 35
+"""Silence after which a streaming transducer has said its last word; icefall's value."""
+
+
+@dataclass(frozen=True)
+class StreamingGeometry:
+    """How a streaming encoder consumes feature frames.
+
+    One step reads a *segment* of ``shift + overlap`` frames, then advances by ``shift``.
+
+    Attributes:
+      shift: Feature frames advanced per step; a multiple of ``subsampling_factor``.
+      overlap: Feature frames that a step reads beyond its shift and that the next step reads
+        again (the front end's receptive field, plus right context).
+      subsampling_factor: Feature frames per encoder output frame.
+      left_context: Past encoder frames that a step may attend to; 0 for a recurrent encoder.
+      right_context: Future encoder frames that a step looks at.
+      step_overlap: The part of ``overlap`` that steps lose and a whole utterance does not: a whole
+        utterance of T feature frames gives (T - overlap + step_overlap) // subsampling_factor.
+      dynamic: Whether one exported network serves every valid shift, or only the one given here.
+      frame_shift_ms: Milliseconds between two feature frames.
+    """
+
+    shift: int
+    overlap: int
+    subsampling_factor: int
+    left_context: int = 0
+    right_context: int = 0
+    step_overlap: int = 0
+    dynamic: bool = True
+    frame_shift_ms: int = 10
+
+    def __post_init__(self) -> None:
+        if self.subsampling_factor < 1 or not 0 <= self.step_overlap <= self.overlap:
+            raise ConfigError(f"impossible streaming geometry: {asdict(self)}")
+        if self.shift < 1 or self.shift % self.subsampling_factor:
+            raise ConfigError(
+                f"a shift of {self.shift} frames is not a positive multiple of "
+                f"the subsampling factor {self.subsampling_factor}"
+            )
+
+    @property
+    def segment(self) -> int:
+        """Feature frames that one step reads."""
+        return self.shift + self.overlap
+
+    @property
+    def output_frames(self) -> int:
+        """Encoder frames that one step yields."""
+        return self.shift // self.subsampling_factor
+
+    @property
+    def frame_ms(self) -> int:
+        """Milliseconds between two encoder frames."""
+        return self.subsampling_factor * self.frame_shift_ms
+
+    def frames_in(self, feature_frames: int) -> int:
+        """Encoder frames that a stream of so many feature frames yields."""
+        return max(0, feature_frames - self.overlap) // self.subsampling_factor
+
+    @property
+    def chunk_ms(self) -> int:
+        """Milliseconds of audio that one step advances."""
+        return self.shift * self.frame_shift_ms
+
+    def with_chunk_ms(self, chunk_ms: int) -> StreamingGeometry:
+        """The same encoder stepping ``chunk_ms`` milliseconds at a time.
+
+        Raises:
+          ConfigError: if the network was exported for another chunk, or the length is not a
+            whole number of encoder frames.
+        """
+        if chunk_ms == self.chunk_ms:
+            return self
+        unit = self.frame_ms
+        if not self.dynamic:
+            raise ConfigError(
+                f"this model steps {self.chunk_ms} ms at a time, not {chunk_ms}",
+                fix=f"leave the chunk length out, or give {self.chunk_ms}",
+            )
+        if chunk_ms < unit or chunk_ms % unit:
+            raise ConfigError(
+                f"a chunk of {chunk_ms} ms is not a positive multiple of {unit} ms",
+                fix=f"try {max(unit, round(chunk_ms / unit) * unit)}",
+            )
+        return replace(self, shift=chunk_ms // self.frame_shift_ms)
+
+    def with_chunk_size(self, chunk_size: int | None) -> StreamingGeometry:
+        """As `with_chunk_ms`, in encoder frames; None changes nothing."""
+        if chunk_size is None:
+            return self
+        return self.with_chunk_ms(chunk_size * self.frame_ms)
+
+    def to_json(self) -> dict[str, Any]:
+        """The attributes by name."""
+        return asdict(self)
+
+
+def tail_padding(geometry: StreamingGeometry) -> int:
+    """Feature frames of silence to append so that the last words come out.
+
+    The encoder sees ``overlap`` frames beyond what it has advanced over, and the transducer emits
+    a symbol some frames late; both are made up for, in whole steps.
+    """
+    return math.ceil((geometry.overlap + FLUSH_FRAMES) / geometry.shift) * geometry.shift

@@ -1,0 +1,195 @@
+"""Results and errors as text files, in the form in which icefall writes them."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, TypeVar
+
+from calve.common.files import atomic_file
+from calve.errors import DataError
+from calve.scoring.error_page import page
+from calve.scoring.error_rates import Alignment, DecodedUtterance, ErrorClasses, Score
+from calve.scoring.hotwords import HotwordCounts, count_hotwords
+
+__all__ = ["ResultFiles", "read_recogs", "write_results"]
+
+Error = TypeVar("Error", str, tuple[str, str])
+
+_NOTHING = "*"
+
+
+@dataclass(frozen=True)
+class ResultFiles:
+    """Where the results of one decoding run are.
+
+    Attributes:
+      recogs: What was said and what was recognised.
+      errs: Error rate, aligned utterances, and every kind of error by its frequency.
+      summary: One line with the settings and the error rate.
+      page: ``errs`` for the eye: one coloured HTML page.
+      hotwords: How often each hotword was recognised, where there are any.
+    """
+
+    recogs: Path
+    errs: Path
+    summary: Path
+    page: Path
+    hotwords: Path
+
+    @classmethod
+    def named(cls, folder: Path, split: str, key: str, suffix: str = "") -> ResultFiles:
+        """icefall's names: ``recogs-SPLIT-KEY-SUFFIX.txt`` and so on."""
+        name = "-".join(part for part in (split, key, suffix) if part)
+        return cls(
+            recogs=folder / f"recogs-{name}.txt",
+            errs=folder / f"errs-{name}.txt",
+            summary=folder / f"wer-summary-{name}.txt",
+            page=folder / f"errs-{name}.html",
+            hotwords=folder / f"hotwords-{name}.txt",
+        )
+
+
+def write_results(
+    files: ResultFiles,
+    title: str,
+    utterances: Sequence[DecodedUtterance],
+    score: Score,
+    hotwords: Sequence[str] = (),
+) -> None:
+    """Write all files, in the order of the utterances' names.
+
+    Args:
+      files: Where; the folder is made if need be.
+      title: What was decoded and how, for the summary and the page.
+      utterances: What was recognised.
+      score: Of these utterances.
+      hotwords: Texts to count in them; without any there is no file about hotwords.
+    """
+    ordered = sorted(utterances, key=lambda utterance: utterance.name)
+    by_name = Score(score.unit, tuple(sorted(score.alignments, key=lambda one: one.name)))
+    _write(files.recogs, _recogs(ordered))
+    _write(files.errs, _errs(by_name))
+    _write(files.summary, _summary(title, score))
+    _write(files.page, [page(title, by_name)])
+    if hotwords:
+        _write(files.hotwords, _hotwords(count_hotwords(ordered, hotwords)))
+
+
+def read_recogs(path: Path) -> list[DecodedUtterance]:
+    """What `write_results` wrote into ``recogs-*.txt``.
+
+    Raises:
+      DataError: if the file cannot be read or is not of that form.
+    """
+    entries: dict[str, dict[str, Any]] = {}
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            name, _, rest = line.rpartition(":\t")
+            kind, _, value = rest.partition("=")
+            entries.setdefault(name, {})[kind] = ast.literal_eval(value)
+        return [
+            DecodedUtterance(
+                name,
+                " ".join(entry["ref"]),
+                " ".join(entry["hyp"]),
+                tuple(entry.get("timestamp_hyp", ())),
+            )
+            for name, entry in entries.items()
+        ]
+    except (OSError, ValueError, SyntaxError, LookupError, TypeError) as error:
+        raise DataError(f"cannot read the results: {error}", where=path) from error
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _recogs(utterances: Iterable[DecodedUtterance]) -> Iterator[str]:
+    for one in utterances:
+        yield f"{one.name}:\tref={one.reference.split()}"
+        yield f"{one.name}:\thyp={one.hypothesis.split()}"
+        if one.timestamps:
+            times = ", ".join(f"{seconds:.3f}" for seconds in one.timestamps)
+            yield f"{one.name}:\ttimestamp_hyp=[{times}]"
+
+
+def _summary(title: str, score: Score) -> Iterator[str]:
+    yield f"settings\t{score.rate_name}"
+    yield f"{title}\t{_percent(score)}"
+
+
+def _percent(score: Score) -> str:
+    return "undefined" if score.counts.wer is None else f"{score.counts.wer:.2f}"
+
+
+def _hotwords(counts: Mapping[str, HotwordCounts]) -> Iterator[str]:
+    yield "hotword\tsaid\trecognised\tfalse alarms"
+    total = sum(counts.values(), HotwordCounts())
+    for hotword, one in [*counts.items(), ("(all)", total)]:
+        yield f"{hotword}\t{one.said}\t{one.recognised}\t{one.false_alarms}"
+
+
+def _errs(score: Score) -> Iterator[str]:
+    counts, classes = score.counts, score.classes
+    yield f"%{score.rate_name} = {_percent(score)}"
+    yield (
+        f"Errors: {counts.insertions} insertions, {counts.deletions} deletions, "
+        f"{counts.substitutions} substitutions, over {counts.reference_words} reference "
+        f"{score.unit}s ({classes.correct.total()} correct)"
+    )
+    yield (
+        "Search below for sections starting with PER-UTT DETAILS:, SUBSTITUTIONS:, DELETIONS:, "
+        "INSERTIONS:, PER-WORD STATS:"
+    )
+    if score.interval is not None:
+        low, high = score.interval
+        yield f"95% confidence interval of the error rate: {low:.2f} to {high:.2f}"
+    yield "\nPER-UTT DETAILS: corr or (ref->hyp)  "
+    for alignment in score.alignments:
+        yield f"{alignment.name}:\t{' '.join(_merged(alignment))}"
+    yield "\nSUBSTITUTIONS: count ref -> hyp"
+    for (reference, hypothesis), count in _by_frequency(classes.substitutions):
+        yield f"{count}   {reference} -> {hypothesis}"
+    yield "\nDELETIONS: count ref"
+    for reference, count in _by_frequency(classes.deletions):
+        yield f"{count}   {reference}"
+    yield "\nINSERTIONS: count hyp"
+    for hypothesis, count in _by_frequency(classes.insertions):
+        yield f"{count}   {hypothesis}"
+    yield "\nPER-WORD STATS: word  corr tot_errs count_in_ref count_in_hyp"
+    yield from _word_statistics(classes)
+
+
+def _merged(alignment: Alignment) -> Iterator[str]:
+    """The words; errors that follow one another are one, as ``(ref->hyp)``."""
+    for correct, group in groupby(alignment.pairs, key=lambda pair: pair[0] == pair[1]):
+        pairs = list(group)
+        references = [reference for reference, _ in pairs if reference is not None]
+        if correct:
+            yield from references
+            continue
+        hypotheses = [hypothesis for _, hypothesis in pairs if hypothesis is not None]
+        yield f"({' '.join(references) or _NOTHING}->{' '.join(hypotheses) or _NOTHING})"
+
+
+def _by_frequency(counter: Counter[Error]) -> list[tuple[Error, int]]:
+    return sorted(counter.items(), key=lambda item: (item[1], item[0]), reverse=True)
+
+
+def _word_statistics(classes: ErrorClasses) -> Iterator[str]:
+    missed, invented = Counter(classes.deletions), Counter(classes.insertions)
+    for (reference, hypothesis), count in classes.substitutions.items():
+        missed[reference] += count
+        invented[hypothesis] += count
+    errors = missed + invented
+    for word in sorted({*classes.correct, *errors}, key=lambda w: (errors[w], w), reverse=True):
+        correct = classes.correct[word]
+        yield (
+            f"{word}   {correct} {errors[word]} {correct + missed[word]} {correct + invented[word]}"
+        )

@@ -1,0 +1,101 @@
+"""Training in several processes: which of them this one is, and starting them on one machine.
+
+The mechanics are torchrun's: it starts a command several times, on one machine or on many, and
+tells each process its number in environment variables.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from collections.abc import Sequence
+
+from calve.errors import CalveError, ConfigError
+from calve.protocols.loading import WHOLE, Share
+
+__all__ = ["is_launched", "launch", "own_share"]
+
+_SECONDS_TO_STOP = 300
+
+_SEPARATE_STORES = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+""""1" makes torchrun open a new place to meet for each start of the processes."""
+
+
+def is_launched() -> bool:
+    """Whether torchrun, or something that sets the same variables, started this process."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def own_share() -> Share:
+    """This process among those that train together.
+
+    Raises:
+      ConfigError: if the environment does not make sense, or processes that are started anew would
+        not find one another.
+    """
+    if not is_launched():
+        return WHOLE
+    _check_restarts()
+    try:
+        return Share(rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
+    except ValueError as error:
+        raise ConfigError(
+            f"RANK is {os.environ['RANK']!r} and WORLD_SIZE {os.environ['WORLD_SIZE']!r}",
+            where="environment variables",
+            fix="start with torchrun, or unset them",
+        ) from error
+
+
+def _check_restarts() -> None:
+    """Refuse restarts in which processes meet where those that died have met.
+
+    torchrun (2.13) keeps that store by default; a new process may then find a dead one's address.
+    """
+    restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")
+    if restarts != "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        raise ConfigError(
+            "processes that torchrun starts anew would look for those that died",
+            where=f"--max-restarts {restarts}",
+            fix=f"set {_SEPARATE_STORES}=1 for torchrun, on every machine",
+        )
+
+
+def launch(arguments: Sequence[str], world_size: int) -> None:
+    """Run ``calve`` with ``arguments`` in ``world_size`` processes, and wait for them.
+
+    Raises:
+      CalveError: if one fails; the others are stopped. A `ConfigError` if the first to fail ended
+        with the exit code of one.
+      KeyboardInterrupt: on Ctrl-C or SIGTERM, which the processes are told of; they have time to
+        finish what they do.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=world_size,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        shutdown_timeout=_SECONDS_TO_STOP,
+    )
+    command = ["-m", "calve", *arguments]
+    try:
+        elastic_launch(config, sys.executable)(*command)
+    except SignalException as signalled:
+        raise KeyboardInterrupt from signalled
+    except ChildFailedError as error:
+        number, failure = error.get_first_failure()
+        died = f"with exit code {failure.exitcode}"
+        if failure.exitcode < 0:
+            died = f"of signal {-failure.exitcode}"
+        kind = ConfigError if failure.exitcode == ConfigError.exit_code else CalveError
+        raise kind(
+            f"process {number} of {world_size} ended {died}; the others were stopped",
+            fix="see what it said above",
+        ) from error

@@ -1,0 +1,215 @@
+"""Outputs appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from calve.common.files import atomic_dir, atomic_file, check_writable, size_text, writing_explained
+from calve.errors import CalveError, ConfigError
+
+EXCEPTIONS = [RuntimeError("x"), KeyboardInterrupt(), SystemExit(1)]
+
+
+def _names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _fail_halfway(writing, exception):
+    """Write something into what ``writing`` yields, then raise."""
+    with writing as temporary:
+        path = temporary / "half" if temporary.is_dir() else temporary
+        path.write_bytes(b"half")
+        raise exception
+
+
+def _enter(writing):
+    with writing:
+        pytest.fail("the block must not run")
+
+
+def test_a_file_appears_when_the_block_ends(tmp_path):
+    target = tmp_path / "new" / "model.bin"
+    with atomic_file(target) as temporary:
+        temporary.write_bytes(b"whole")
+        assert not target.exists()
+        assert temporary.parent == target.parent
+        assert temporary.suffix == ".bin"
+    assert target.read_bytes() == b"whole"
+    assert _names(target.parent) == ["model.bin"]
+
+
+@pytest.mark.parametrize("exception", EXCEPTIONS)
+def test_a_failure_leaves_the_older_file_and_nothing_else(tmp_path, exception):
+    target = tmp_path / "model.bin"
+    target.write_bytes(b"older")
+    with pytest.raises(type(exception)):
+        _fail_halfway(atomic_file(target), exception)
+    assert target.read_bytes() == b"older"
+    assert _names(tmp_path) == ["model.bin"]
+
+
+def test_an_existing_file_is_refused_when_it_may_not_be_overwritten(tmp_path):
+    target = tmp_path / "model.bin"
+    target.write_bytes(b"older")
+    with pytest.raises(ConfigError, match=r"(?s)exists already.*model\.bin.*--overwrite"):
+        _enter(atomic_file(target, overwrite=False))
+    assert target.read_bytes() == b"older"
+
+
+def test_a_directory_appears_when_the_block_ends(tmp_path):
+    target = tmp_path / "deep" / "bundle"
+    with atomic_dir(target) as temporary:
+        (temporary / "a").write_text("a")
+        assert not target.exists()
+    assert _names(target) == ["a"]
+    assert _names(target.parent) == ["bundle"]
+    assert stat.S_IMODE(target.stat().st_mode) == 0o777 & ~_umask()
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@pytest.mark.parametrize("exception", EXCEPTIONS)
+def test_a_failure_leaves_the_older_directory_and_nothing_else(tmp_path, exception):
+    target = tmp_path / "bundle"
+    target.mkdir()
+    (target / "older").write_text("older")
+    with pytest.raises(type(exception)):
+        _fail_halfway(atomic_dir(target, overwrite=True), exception)
+    assert _names(target) == ["older"]
+    assert _names(tmp_path) == ["bundle"]
+
+
+def test_an_existing_directory_is_refused_before_any_work(tmp_path):
+    with pytest.raises(ConfigError, match="--overwrite"):
+        _enter(atomic_dir(tmp_path))
+
+
+def test_overwriting_replaces_the_whole_directory(tmp_path):
+    target = tmp_path / "bundle"
+    target.mkdir()
+    (target / "older").write_text("older")
+    with atomic_dir(target, overwrite=True) as temporary:
+        (temporary / "newer").write_text("newer")
+        assert _names(target) == ["older"]
+    assert _names(target) == ["newer"]
+    assert _names(tmp_path) == ["bundle"]
+
+
+def test_a_file_is_not_replaced_by_a_directory_nor_the_other_way_round(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match="is a file"):
+        _enter(atomic_dir(tmp_path / "file", overwrite=True))
+    with pytest.raises(ConfigError, match="is a directory"):
+        _enter(atomic_file(tmp_path))
+
+
+def test_a_really_full_disk_is_a_clear_error(tmp_path):
+    """/dev/full is a disk without space: every write to it fails with ENOSPC."""
+
+    def write():
+        with atomic_file(tmp_path / "model.bin") as temporary:
+            temporary.symlink_to("/dev/full")
+            temporary.write_bytes(b"x" * 100_000)
+
+    with pytest.raises(CalveError, match=r"(?s)No space left on device.*model\.bin"):
+        write()
+    assert _names(tmp_path) == []
+
+
+@pytest.mark.parametrize("writer", [atomic_file, atomic_dir])
+def test_a_place_that_is_no_directory_is_a_clear_error(tmp_path, writer):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(CalveError, match="cannot write the output"):
+        _enter(writer(tmp_path / "file" / "inside" / "out"))
+
+
+def test_a_folder_is_made_and_tried_before_the_work(tmp_path):
+    check_writable(tmp_path / "new" / "folder")
+    assert _names(tmp_path / "new" / "folder") == []
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "folder"):
+        with pytest.raises(CalveError, match="cannot write into the folder") as caught:
+            check_writable(place)
+        assert caught.value.where == str(place)
+
+
+def test_an_input_that_is_missing_is_not_blamed_on_the_output(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_file(tmp_path / "out"):
+        (tmp_path / "no_such_input").read_bytes()
+
+
+def test_an_input_that_cannot_be_read_is_not_blamed_on_the_output(tmp_path):
+    with pytest.raises(OSError, match="boom"), atomic_dir(tmp_path / "out"):
+        raise OSError(errno.ECONNRESET, "boom")
+    assert _names(tmp_path) == []
+
+
+@pytest.mark.parametrize("writing", [atomic_file, atomic_dir])
+def test_a_failure_leaves_no_folder_that_was_made_on_the_way(tmp_path, writing):
+    (tmp_path / "there").mkdir()
+    with pytest.raises(RuntimeError):
+        _fail_halfway(writing(tmp_path / "there" / "new" / "newer" / "x"), RuntimeError("x"))
+    assert _names(tmp_path) == ["there"]
+    assert _names(tmp_path / "there") == []
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("writing", [atomic_file, atomic_dir])
+@pytest.mark.parametrize("place", ["x" * 300, "x" * 300 + "/y"])
+def test_a_place_that_the_system_refuses_to_look_at_is_an_error(
+    tmp_path, place, writing, overwrite
+):
+    with (
+        pytest.raises(CalveError, match="cannot write the output: File name too long") as caught,
+        writing(tmp_path / place, overwrite=overwrite),
+    ):
+        pass
+    assert caught.value.where == str(tmp_path / place)
+    assert _names(tmp_path) == []
+
+
+def test_a_full_disk_is_explained_and_other_errors_pass(tmp_path):
+    with (
+        pytest.raises(CalveError, match="cannot write the log: No space left on device") as caught,
+        writing_explained("the log", tmp_path, "free some space"),
+        Path("/dev/full").open("w") as full,
+    ):
+        full.write("x")
+    assert (caught.value.where, caught.value.fix) == (str(tmp_path), "free some space")
+    with pytest.raises(ValueError, match="x"), writing_explained("the log", tmp_path, ""):
+        raise ValueError("x")
+
+
+def test_a_link_to_a_directory_is_replaced_and_what_it_named_is_left_alone(tmp_path):
+    (tmp_path / "older").mkdir()
+    (tmp_path / "older" / "file").touch()
+    (tmp_path / "link").symlink_to("older")
+    with atomic_dir(tmp_path / "link", overwrite=True) as temporary:
+        (temporary / "new").touch()
+    assert _names(tmp_path) == ["link", "older"]
+    assert _names(tmp_path / "link") == ["new"]
+    assert _names(tmp_path / "older") == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1536, "1.5 KB"),
+        (503 * 1024, "503 KB"),
+        (159 * 2**20, "159 MB"),
+        (3 * 2**30, "3.0 GB"),
+    ],
+)
+def test_sizes_read_as_ls_prints_them(size: int, text: str):
+    assert size_text(size) == text

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from calve.data.recordings import Recording, find_recordings, find_with_references, read_transcripts
+from calve.errors import DataError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b.wav", "a.flac", "deep/c.WAV", "notes.md"):
+        path = tmp_path / "speech" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path / "speech"
+
+
+def test_a_folder_stands_for_its_recordings_at_any_depth(folder: Path) -> None:
+    found = find_recordings([folder])
+    assert found == [folder / "a.flac", folder / "b.wav", folder / "deep" / "c.WAV"]
+
+
+def test_a_list_is_relative_to_its_own_folder_or_to_the_current_one(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing = folder / "list.txt"
+    listing.write_text(f"b.wav\n\n  speech/a.flac \n{folder / 'deep' / 'c.WAV'}\ngone.wav\n")
+    monkeypatch.chdir(tmp_path)
+    assert find_recordings([listing]) == [
+        folder / "b.wav",
+        Path("speech/a.flac"),
+        folder / "deep" / "c.WAV",
+        Path("gone.wav"),  # named when it is read
+    ]
+
+
+def test_a_recording_that_is_named_twice_is_used_once(folder: Path) -> None:
+    assert len(find_recordings([folder, folder / "b.wav"])) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("empty", "the folder holds no recordings"),
+        ("empty.txt", "the list of recordings is empty"),
+        ("gone.txt", "cannot read the list of recordings"),
+        ("gone.wav", "the recording does not exist"),
+    ],
+)
+def test_a_source_that_stands_for_nothing_is_an_error(tmp_path: Path, name: str, what: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(DataError, match=what):
+        find_recordings([tmp_path / name])
+
+
+def test_transcripts_have_tabs_or_kaldis_spaces(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_text("a.wav\tone  two\nutt-2 three\nsilent.wav\t\n")
+    expected = {"a.wav": "one two", "utt-2": "three", "silent.wav": ""}
+    assert read_transcripts(path) == expected
+
+
+@pytest.mark.parametrize("name", ["supervisions.jsonl", "cuts.jsonl.gz"])
+def test_transcripts_may_be_a_lhotse_manifest(tmp_path: Path, name: str) -> None:
+    entries = [
+        {"id": "s1", "recording_id": "a", "text": "one  two", "speaker": "x"},
+        {"id": "b", "type": "MonoCut", "supervisions": [{"text": "three"}, {"text": "four"}]},
+    ]
+    data = "\n".join(map(json.dumps, entries)).encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert read_transcripts(tmp_path / name) == {"a": "one two", "b": "three four"}
+
+
+@pytest.mark.parametrize("line", ["no json", "[1]", '{"id": "a"}'])
+def test_a_manifest_of_something_else_is_an_error_with_the_line(tmp_path: Path, line: str) -> None:
+    (tmp_path / "m.jsonl").write_text(line)
+    with pytest.raises(DataError, match="this is no supervision or cut") as caught:
+        read_transcripts(tmp_path / "m.jsonl")
+    assert (caught.value.where or "").endswith("m.jsonl:1")
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xff\xff"])
+def test_a_broken_gzip_is_an_error(tmp_path: Path, damage: bytes) -> None:
+    whole = gzip.compress(b"{}" * 1000)
+    (tmp_path / "m.jsonl.gz").write_bytes(whole[:10] + damage + whole[10 + len(damage) : -9])
+    with pytest.raises(DataError, match="cannot read the transcripts"):
+        read_transcripts(tmp_path / "m.jsonl.gz")
+
+
+@pytest.mark.parametrize("name", ["text", "m.jsonl"])
+def test_an_empty_file_of_transcripts_is_an_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("\n")
+    with pytest.raises(DataError, match="transcripts is empty"):
+        read_transcripts(tmp_path / name)
+
+
+def test_two_transcripts_of_one_recording_are_an_error_with_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_text("a\tone\nb\ttwo\na\tthree\n")
+    with pytest.raises(DataError, match="a has two transcripts") as caught:
+        read_transcripts(path)
+    assert caught.value.where == f"{path}:3"
+
+
+def test_a_folders_own_transcripts_are_found(folder: Path) -> None:
+    (folder / "transcripts.txt").write_text("b.wav\tone\na\ttwo\n")
+    assert find_with_references([folder], None) == [
+        Recording(folder / "a.flac", "two"),
+        Recording(folder / "b.wav", "one"),
+        Recording(folder / "deep" / "c.WAV", None),
+    ]
+
+
+def test_a_reference_must_know_every_recording(folder: Path, tmp_path: Path) -> None:
+    reference = tmp_path / "text"
+    reference.write_text("a\tone\nb\ttwo\n")
+    found = find_with_references([folder / "a.flac", folder / "b.wav"], reference)
+    assert [one.reference for one in found] == ["one", "two"]
+    with pytest.raises(DataError, match=r"no transcript of 1 of 3 recordings, .* c\.WAV"):
+        find_with_references([folder], reference)
+
+
+def test_a_reference_alone_stands_for_the_recordings_beside_it(folder: Path) -> None:
+    (folder / "text").write_text("a\tone\nb\ttwo\nc\tthree\n")
+    assert len(find_with_references([], folder / "text")) == 3

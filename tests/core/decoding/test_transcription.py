@@ -1,0 +1,194 @@
+"""From samples to text, on the torch runtime."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_models import SAMPLE_RATE, SYMBOLS, small_lstm
+
+from calve.data.audio import Audio
+from calve.data.features import FeatureConfig, compute_fbank
+from calve.decoding.transcription import Recognizer
+from calve.errors import AudioError, ConfigError, PluginError
+from calve.protocols.geometry import StreamingGeometry, tail_padding
+from calve_transducer.runtime import TorchRuntime, TorchSession
+from calve_transducer.searches.greedy import GreedySearch
+
+
+@pytest.fixture(scope="module")
+def session() -> TorchSession:
+    """A small random model whose joiner is sharpened until it speaks."""
+    model = small_lstm()
+    with torch.no_grad():
+        for parameter in model.joiner.parameters():
+            parameter.mul_(1.5)
+    return TorchRuntime.open(model)
+
+
+@pytest.fixture(scope="module")
+def recognizer(session: TorchSession) -> Recognizer:
+    return Recognizer(session, SYMBOLS)
+
+
+def sweep(seconds: float) -> np.ndarray:
+    """A rising tone in noise: something new in every frame."""
+    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    noise = np.random.default_rng(0).normal(scale=0.01, size=len(time))
+    return (0.3 * np.sin(2 * np.pi * (200 + 900 * time) * time) + noise).astype(np.float32)
+
+
+def audio(seconds: float) -> Audio:
+    samples = sweep(seconds)
+    return Audio(samples, SAMPLE_RATE, len(samples) / SAMPLE_RATE)
+
+
+@settings(max_examples=25)
+@given(cuts=st.lists(st.integers(0, 24000), max_size=12).map(sorted))
+def test_the_result_does_not_depend_on_how_the_audio_is_cut(
+    recognizer: Recognizer, cuts: list[int]
+):
+    samples = sweep(1.5)
+    whole = recognizer.stream()
+    whole.accept(samples)
+    pieces = recognizer.stream()
+    for piece in np.split(samples, cuts):
+        pieces.accept(piece)
+    assert pieces.finish() == whole.finish()
+    assert len(whole.result().tokens) > 5
+
+
+@pytest.mark.parametrize("chunk_ms", [80, 320, 640, 2000])
+@pytest.mark.parametrize("seconds", [0.005, 0.3, 1.0, 1.537])
+def test_the_result_does_not_depend_on_the_chunk_length_of_an_exact_encoder(
+    session: TorchSession, recognizer: Recognizer, chunk_ms: int, seconds: float
+):
+    longer = Recognizer(session, SYMBOLS, chunk_ms=chunk_ms)
+    expected = recognizer.transcribe_audio(audio(seconds))
+    assert longer.transcribe_audio(audio(seconds)).tokens == expected.tokens
+    assert longer.transcribe_audio(audio(seconds)).timestamps == expected.timestamps
+
+
+def test_it_is_the_search_on_the_encoder_over_the_padded_recording(
+    session: TorchSession, recognizer: Recognizer
+):
+    samples = sweep(1.23)
+    silence = np.zeros(tail_padding(session.geometry) * 160, dtype=np.float32)
+    features = compute_fbank(np.concatenate([samples, silence]))
+    lengths = np.array([len(features)])
+    encoder_out, output_lengths = session.encode(features[None], lengths)
+    search = GreedySearch(session, symbols=SYMBOLS)
+    stream = search.start()
+    search.advance([stream], [encoder_out[0, : output_lengths[0]]])
+    expected = search.result(stream)
+    found = recognizer.transcribe_audio(Audio(samples, SAMPLE_RATE, 1.23))
+    assert found.tokens == tuple(SYMBOLS[token] for token in expected.tokens)
+    assert found.timestamps == pytest.approx([frame * 0.04 for frame in expected.timestamps])
+    assert found.text == SYMBOLS.text(expected.tokens)
+
+
+def test_a_network_of_fixed_length_gives_the_same_and_is_only_fed_whole_segments(
+    session: TorchSession, monkeypatch: pytest.MonkeyPatch
+):
+    free = Recognizer(session, SYMBOLS, chunk_ms=320).transcribe_audio(audio(1.0))
+    fixed = replace(session.geometry.with_chunk_ms(320), dynamic=False)
+    lengths = []
+
+    class FixedLength(TorchSession):
+        def encode_chunk(self, features: Any, states: Any) -> Any:
+            lengths.append(features.shape[1])
+            return super().encode_chunk(features, states)
+
+    strict = FixedLength(session.model)
+    strict.geometry = fixed
+    tail = tail_padding(session.geometry)
+    found = Recognizer(strict, SYMBOLS, tail_padding_frames=tail).transcribe_audio(audio(1.0))
+    assert set(lengths) == {fixed.segment}
+    assert (found.tokens, found.timestamps) == (free.tokens, free.timestamps)
+    assert len(found.tokens) > 3
+
+
+def test_partial_results_only_ever_grow(recognizer: Recognizer):
+    stream = recognizer.stream()
+    before = stream.result()
+    assert before.text == ""
+    for piece in np.array_split(sweep(1.5), 10):
+        after = stream.accept(piece)
+        assert after.tokens[: len(before.tokens)] == before.tokens
+        before = after
+    final = stream.finish()
+    assert final.tokens[: len(before.tokens)] == before.tokens
+    assert len(final.tokens) > len(before.tokens)
+
+
+@pytest.mark.parametrize("samples", [1, 79, 81, 400, 1439])
+def test_audio_shorter_than_a_segment_is_transcribed(recognizer: Recognizer, samples: int):
+    stream = recognizer.stream()
+    assert stream.accept(sweep(1.0)[:samples]).tokens == ()
+    assert stream.finish().tokens
+
+
+def test_no_audio_gives_no_text(recognizer: Recognizer):
+    stream = recognizer.stream()
+    stream.accept(np.empty(0, dtype=np.float32))
+    assert stream.finish().text == ""
+    assert recognizer.transcribe_audio(Audio(np.empty(0, np.float32), SAMPLE_RATE, 0.0)).rtf == 0
+
+
+def test_a_finished_stream_takes_no_audio_and_keeps_its_result(recognizer: Recognizer):
+    stream = recognizer.stream()
+    stream.accept(sweep(0.5))
+    final = stream.finish()
+    assert stream.finish() == final
+    with pytest.raises(AudioError):
+        stream.accept(sweep(0.5))
+
+
+def test_a_file_gives_what_its_samples_give(tmp_path: Path, recognizer: Recognizer):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, sweep(1.0), SAMPLE_RATE, subtype="FLOAT")
+    found = recognizer.transcribe(path)
+    assert found.path == str(path)
+    assert found.tokens == recognizer.transcribe_audio(audio(1.0)).tokens
+    assert found.duration == 1.0
+    assert 0 < found.rtf < 100
+    assert found.to_json()["words"] == found.text.split()
+
+
+def test_timestamps_lie_within_the_recording_and_its_tail(recognizer: Recognizer):
+    found = recognizer.transcribe_audio(audio(1.0))
+    assert list(found.timestamps) == sorted(found.timestamps)
+    assert 0 <= found.timestamps[0] < found.timestamps[-1] <= 1.0 + 0.4
+
+
+@pytest.mark.parametrize("chunk_ms", [0, -40, 30, 41])
+def test_a_chunk_that_the_encoder_cannot_step_is_refused(session: TorchSession, chunk_ms: int):
+    with pytest.raises(ConfigError, match="40 ms"):
+        Recognizer(session, SYMBOLS, chunk_ms=chunk_ms)
+
+
+def test_a_search_that_nobody_provides_is_refused(session: TorchSession):
+    with pytest.raises(PluginError, match="gready_search"):
+        Recognizer(session, SYMBOLS, search="gready_search")
+
+
+@pytest.mark.parametrize(
+    ("shift", "overlap", "frames"), [(4, 5, 40), (64, 5, 64), (32, 19, 64), (4, 0, 36)]
+)
+def test_the_tail_is_whole_steps_beyond_the_overlap(shift: int, overlap: int, frames: int):
+    assert tail_padding(StreamingGeometry(shift, overlap, 4)) == frames
+
+
+def test_features_of_the_bundle_are_used(session: TorchSession):
+    quiet = Recognizer(session, SYMBOLS, features=FeatureConfig(low_freq=300.0))
+    assert (
+        quiet.transcribe_audio(audio(1.0)).tokens
+        != Recognizer(session, SYMBOLS).transcribe_audio(audio(1.0)).tokens
+    )
