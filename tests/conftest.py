@@ -90,7 +90,7 @@ def golden_bundle(
     golden_checkpoint: Path, golden_tokens: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Bundle:
     """`golden_checkpoint` exported to ncnn in float32; not to be written to."""
-    from calve.export.exporting import export
+    from calve.exporting.export import export
 
     return export(
         "lstm_transducer_stateless2",

@@ -1,4 +1,4 @@
-"""calve: train, export and run streaming transducer speech recognisers.
+"""calve: train, export and run streaming transducer speech recognizers.
 
 The names here are imported when they are first used, so that ``import calve`` imports no torch.
 """
@@ -8,28 +8,45 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from calve.bundles.bundle import open_bundle
+    from calve.bundles.bundle import open_session
     from calve.decoding.recognizers import transcribe
-    from calve.decoding.searching import search
-    from calve.export.exporting import export
-    from calve.export.quantization import quantize
+    from calve.decoding.search import search
+    from calve.exporting.export import export
+    from calve.exporting.quantization import quantize
     from calve.models.loading import load_model
 
     __version__: str
 
-__all__ = ["__version__", "export", "load_model", "open_bundle", "quantize", "search", "transcribe"]
+__all__ = [
+    "__version__",
+    "export",
+    "load_model",
+    "open_session",
+    "quantize",
+    "search",
+    "transcribe",
+]
 
 _MODULES = {
-    "export": "calve.export.exporting",
+    "export": "calve.exporting.export",
     "load_model": "calve.models.loading",
-    "open_bundle": "calve.bundles.bundle",
-    "quantize": "calve.export.quantization",
-    "search": "calve.decoding.searching",
+    "open_session": "calve.bundles.bundle",
+    "quantize": "calve.exporting.quantization",
+    "search": "calve.decoding.search",
     "transcribe": "calve.decoding.recognizers",
 }
 
 
+_RENAMED = {"open_bundle": "open_session"}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        import warnings
+
+        new = _RENAMED[name]
+        warnings.warn(f"calve.{name} is now calve.{new}", DeprecationWarning, stacklevel=2)
+        return __getattr__(new)
     if name == "__version__":
         from importlib.metadata import version
 

@@ -25,6 +25,7 @@ from calve.registry.specs import (
     CommandSpec,
     Conventions,
     DatasetSpec,
+    DecodingMethodSpec,
     EncoderSpec,
     ExporterSpec,
     ExportStepSpec,
@@ -32,7 +33,6 @@ from calve.registry.specs import (
     PretrainedSpec,
     QuantizerSpec,
     RecipeSpec,
-    SearchSpec,
     StageSpec,
 )
 
@@ -47,6 +47,7 @@ __all__ = [
     "Conventions",
     "DataError",
     "DatasetSpec",
+    "DecodingMethodSpec",
     "EncoderSpec",
     "ExportError",
     "ExportStepSpec",
@@ -58,7 +59,6 @@ __all__ = [
     "QuantizerSpec",
     "RecipeSpec",
     "Resource",
-    "SearchSpec",
     "StageSpec",
     "StreamingGeometry",
     "TokensError",

@@ -15,7 +15,7 @@ __all__ = [
     "active_level",
     "add_noise",
     "change_speed",
-    "coloured_noise",
+    "colored_noise",
     "reverberate",
     "shape_spectrum",
     "stretch",
@@ -59,7 +59,7 @@ def stretch(samples: Float32Array, rate: float) -> Float32Array:
     return stretched
 
 
-def coloured_noise(length: int, exponent: float, generator: np.random.Generator) -> Float32Array:
+def colored_noise(length: int, exponent: float, generator: np.random.Generator) -> Float32Array:
     """Gaussian noise of unit power whose spectrum falls as 1/f^exponent (0 white, 1 pink)."""
     size = _fft_size(length)
     frequencies = np.maximum(np.arange(size // 2 + 1), 1).astype(np.float32)

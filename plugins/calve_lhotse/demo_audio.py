@@ -1,4 +1,4 @@
-"""Recordings that a repository may carry: connected digits from speech synthesisers.
+"""Recordings that a repository may carry: connected digits from speech synthesizers.
 
     python -m calve_lhotse.demo_audio FOLDER
 
@@ -19,7 +19,7 @@ import soundfile
 from calve.api import DataError
 from calve.common.files import atomic_dir
 from calve_lhotse.augmentation import SAMPLE_RATE
-from calve_lhotse.synthesis import Reading, installed_synthesisers, speak
+from calve_lhotse.synthesis import Reading, installed_synthesizers, speak
 
 __all__ = ["READINGS", "write_demo"]
 
@@ -43,15 +43,15 @@ _PEAK = 0.5
 
 
 def write_demo(folder: Path, readings: dict[str, Reading]) -> int:
-    """Synthesise readings as 16-bit WAVs at 16 kHz into a new folder, with their transcripts.
+    """Synthesize readings as 16-bit WAVs at 16 kHz into a new folder, with their transcripts.
 
     Returns:
       The bytes written.
 
     Raises:
-      DataError: if a synthesiser is missing or fails.
+      DataError: if a synthesizer is missing or fails.
     """
-    missing = {reading.synthesiser for reading in readings.values()} - {*installed_synthesisers()}
+    missing = {reading.synthesizer for reading in readings.values()} - {*installed_synthesizers()}
     if missing:
         raise DataError(
             f"{' and '.join(sorted(missing))} not found",

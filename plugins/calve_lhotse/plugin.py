@@ -29,7 +29,7 @@ def calve_register_datasets() -> Iterable[DatasetSpec]:
         stages=(
             _stage("manifests", "fsdd.recordings", "list the recordings as lhotse manifests"),
             _stage(
-                "voices", "fsdd.voices", "speak digits with the synthesisers that are installed"
+                "voices", "fsdd.voices", "speak digits with the synthesizers that are installed"
             ),
             _stage("utterances", "fsdd.utterances", "join digits into connected utterances"),
             _stage("features", "fsdd.cuts", "compute 80-dimensional filter banks"),

@@ -1,4 +1,4 @@
-"""Speech from the synthesisers espeak-ng and flite, where they are installed."""
+"""Speech from the synthesizers espeak-ng and flite, where they are installed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from calve.api import AudioError, DataError
 from calve.data.audio import Float32Array, read_audio
 
-__all__ = ["Reading", "draw_reading", "installed_synthesisers", "speak"]
+__all__ = ["Reading", "draw_reading", "installed_synthesizers", "speak"]
 
 _ESPEAK_ACCENTS = (
     *("en-us", "en-us", "en-us", "en-gb", "en-gb", "en-gb-x-rp", "en-gb-scotland"),
@@ -35,15 +35,15 @@ class Reading:
 
     Attributes:
       text: Words.
-      synthesiser: "espeak-ng" or "flite".
+      synthesizer: "espeak-ng" or "flite".
       voice: The voice's name there.
-      rate: How fast, relative to the synthesiser's normal speed.
+      rate: How fast, relative to the synthesizer's normal speed.
       pitch: espeak-ng's pitch (0 to 99), flite's mean fundamental frequency in Hz.
       pause: Extra time between words in units of 10 ms (espeak-ng only).
     """
 
     text: str
-    synthesiser: str
+    synthesizer: str
     voice: str
     rate: float = 1.0
     pitch: int = 50
@@ -52,17 +52,17 @@ class Reading:
     @property
     def speaker(self) -> str:
         """The voice as a speaker's name."""
-        return f"{self.synthesiser}-{self.voice}".replace("+", "-")
+        return f"{self.synthesizer}-{self.voice}".replace("+", "-")
 
 
-def installed_synthesisers() -> tuple[str, ...]:
+def installed_synthesizers() -> tuple[str, ...]:
     """Those of espeak-ng and flite that are on the PATH."""
     return tuple(name for name in ("espeak-ng", "flite") if shutil.which(name))
 
 
-def draw_reading(text: str, synthesisers: Iterable[str], generator: np.random.Generator) -> Reading:
+def draw_reading(text: str, synthesizers: Iterable[str], generator: np.random.Generator) -> Reading:
     """A random voice, speed and pitch for ``text``."""
-    names = list(synthesisers)
+    names = list(synthesizers)
     # espeak-ng has dozens of voices, flite five that sound more alike: three to one.
     weights = np.array([3.0 if name == "espeak-ng" else 1.0 for name in names])
     if names[generator.choice(len(names), p=weights / weights.sum())] == "flite":
@@ -86,13 +86,13 @@ def draw_reading(text: str, synthesisers: Iterable[str], generator: np.random.Ge
 
 
 def speak(reading: Reading, wav: Path) -> Float32Array:
-    """Synthesise a reading by way of the file ``wav``.
+    """Synthesize a reading by way of the file ``wav``.
 
     Returns:
       (n,) float32 samples at 16 kHz.
 
     Raises:
-      DataError: if the synthesiser fails or says nothing.
+      DataError: if the synthesizer fails or says nothing.
     """
     try:
         subprocess.run(
@@ -106,7 +106,7 @@ def speak(reading: Reading, wav: Path) -> Float32Array:
     except (OSError, subprocess.SubprocessError, AudioError) as error:
         detail = (getattr(error, "stderr", None) or str(error)).strip()
         raise DataError(
-            f"{reading.synthesiser} cannot speak with voice {reading.voice!r}: {detail[-300:]}",
+            f"{reading.synthesizer} cannot speak with voice {reading.voice!r}: {detail[-300:]}",
             fix="check its installation, or prepare with --synthetic-fraction 0",
         ) from error
     finally:
@@ -114,7 +114,7 @@ def speak(reading: Reading, wav: Path) -> Float32Array:
 
 
 def _command(reading: Reading, wav: Path) -> list[str]:
-    if reading.synthesiser == "flite":
+    if reading.synthesizer == "flite":
         return [
             *("flite", "-voice", reading.voice, "-t", reading.text, "-o", str(wav)),
             *("--setf", f"duration_stretch={1 / reading.rate:.3f}"),

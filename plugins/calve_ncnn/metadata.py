@@ -45,7 +45,7 @@ _WORD = re.compile(r"[\w.+-]+")
 class SherpaMetadataStore:
     """A `calve.protocols.MetadataStore` for ncnn bundles, calve's own and foreign ones."""
 
-    def recognises(self, bundle_dir: Path) -> bool:
+    def recognizes(self, bundle_dir: Path) -> bool:
         """Whether the directory holds an ncnn encoder under icefall's name."""
         return param_path(bundle_dir, "encoder").is_file()
 

@@ -1,4 +1,4 @@
-"""Registers the ncnn export format and its quantiser."""
+"""Registers the ncnn export format and its quantizer."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _NCNN_DTYPES = {torch.float32: "float32", torch.int64: "int32"}
 
 def trace_networks(workspace: ExportWorkspace) -> None:
     """Trace the flat views of encoder, decoder and joiner into TorchScript files."""
-    states = _state_shapes(workspace.device_encoder)
+    states = _state_shapes(workspace.export_form)
     _check_architecture(workspace, states)
     for view in _views(workspace):
         try:
@@ -139,7 +139,7 @@ def _check_architecture(workspace: ExportWorkspace, states: dict[str, tuple[int,
 
 
 def _views(workspace: ExportWorkspace) -> Sequence[NetworkView]:
-    return network_views(workspace.device_encoder, workspace.model, workspace.metadata)
+    return network_views(workspace.export_form, workspace.model, workspace.metadata)
 
 
 def _pnnx_shapes(inputs: Sequence[torch.Tensor]) -> tuple[str, ...]:

@@ -111,7 +111,7 @@ def network_views(encoder: Any, model: Any, table: Table) -> Sequence[NetworkVie
     """The three views of a plain model in eval mode.
 
     Args:
-      encoder: The model's encoder in its device form.
+      encoder: The model's encoder in its export form.
       model: With ``.decoder`` and ``.joiner`` in icefall's layout.
       table: The encoder's metadata, which say whether it takes a frame count.
     """

@@ -16,7 +16,7 @@ __all__ = ["stamp", "store"]
 class OnnxMetadataStore:
     """A `calve.protocols.MetadataStore` for the encoder of ONNX bundles."""
 
-    def recognises(self, bundle_dir: Path) -> bool:
+    def recognizes(self, bundle_dir: Path) -> bool:
         """Whether the directory holds an ONNX encoder."""
         return any(bundle_dir.glob("encoder*.onnx"))
 

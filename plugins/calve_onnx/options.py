@@ -10,7 +10,7 @@ from calve.api import ConfigError
 __all__ = ["MAX_OPSET", "MIN_OPSET", "OnnxOptions"]
 
 MIN_OPSET, MAX_OPSET = 13, 20
-"""The first with per-channel quantisation, and the last that torch's exporter writes."""
+"""The first with per-channel quantization, and the last that torch's exporter writes."""
 
 
 @dataclass(frozen=True)

@@ -47,10 +47,10 @@ def _halve(model: onnx.ModelProto, path: Path) -> None:
 def _quantize(model: onnx.ModelProto, path: Path) -> None:
     """Store matrices, LSTMs and embeddings as int8, one scale per column; activations become uint8.
 
-    Loops are quantised as well. Convolutions are not: they are small and lose the most. Neither
+    Loops are quantized as well. Convolutions are not: they are small and lose the most. Neither
     are stacks of matrices, for which ONNX Runtime has no integer kernel.
     """
-    # Shapes of one example; the quantiser would trust them more than its own inference.
+    # Shapes of one example; the quantizer would trust them more than its own inference.
     del model.graph.value_info[:]
     with _without_advice():
         quantize_dynamic(
@@ -78,7 +78,7 @@ CONVERTERS = {"fp32": _keep, "fp16": _halve, "int8": _quantize}
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """Silence what the quantiser recommends to the authors of other programs."""
+    """Silence what the quantizer recommends to the authors of other programs."""
     logging.disable(logging.WARNING)
     try:
         yield

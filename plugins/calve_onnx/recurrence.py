@@ -1,7 +1,7 @@
 """Projected LSTMs in operators that ONNX has.
 
 ONNX's LSTM knows no projection. Here one is a loop over frames, whose matrices are parameters
-laid out as they are multiplied: a transposition in the graph would hide them from quantisation.
+laid out as they are multiplied: a transposition in the graph would hide them from quantization.
 """
 
 from __future__ import annotations

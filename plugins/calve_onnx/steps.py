@@ -24,11 +24,11 @@ __all__ = ["check_lint", "convert_precision", "export_networks", "stamp_metadata
 
 def export_networks(workspace: ExportWorkspace) -> None:
     """Export the flat views of encoder, decoder and joiner in float32."""
-    for view in network_views(workspace.device_encoder, workspace.model, workspace.state_names):
+    for view in network_views(workspace.export_form, workspace.model, workspace.state_names):
         content = _export(view, workspace.options.opset)
         onnx.checker.check_model(content, full_check=True)
         _scratch(workspace, view.name).write_bytes(content)
-    workspace.report[STATES_REPORT] = list(workspace.device_encoder.init_states(1))
+    workspace.report[STATES_REPORT] = list(workspace.export_form.init_states(1))
     workspace.report["tools"] = {name: version(name) for name in ("onnx", "onnxruntime")}
 
 

@@ -85,7 +85,7 @@ def network_views(encoder: Any, model: Any, state_names: Sequence[str]) -> tuple
     """The three views of a plain model in eval mode.
 
     Args:
-      encoder: The model's encoder in its device form.
+      encoder: The model's encoder in its export form.
       model: With ``.decoder`` and ``.joiner`` in icefall's layout.
       state_names: What sherpa-onnx calls the encoder's states; empty for their own names.
     """

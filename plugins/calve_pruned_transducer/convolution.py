@@ -36,7 +36,7 @@ class ConvolutionModule(nn.Module):
     def forward(
         self, x: Tensor, padding: Tensor | None = None, cache: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mix neighbouring frames.
+        """Mix neighboring frames.
 
         Args:
           x: (N, T, D).

@@ -15,7 +15,7 @@ from calve.api import (
 )
 
 CONFIG = LazyRef("calve_pruned_transducer.config:ConformerConfig")
-DEVICE_FORM = LazyRef("calve_pruned_transducer.device:device_form")
+EXPORT_FORM = LazyRef("calve_pruned_transducer.export_form:export_form")
 INFER_CONFIG = LazyRef("calve_pruned_transducer.config:infer_config")
 UNTRAINED = LazyRef("calve_pruned_transducer.training_range:untrained")
 FAMILY = LazyRef("calve_transducer.family:TransducerFamily")
@@ -42,7 +42,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         infer_config=INFER_CONFIG,
         formats=FORMATS,
         summary="reworked conformer of scaled layers; streams in chunks with cached attention",
-        device_form=DEVICE_FORM,
+        export_form=EXPORT_FORM,
         untrained=UNTRAINED,
         tiny=TINY,
         tiny_offline={"causal_convolution": False},
@@ -54,7 +54,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         infer_config=INFER_CONFIG,
         formats=FORMATS,
         summary="conformer of plain layers; streams in chunks with cached attention",
-        device_form=DEVICE_FORM,
+        export_form=EXPORT_FORM,
         untrained=UNTRAINED,
         tiny=TINY,
         tiny_offline={"causal_convolution": False},
@@ -123,7 +123,7 @@ def calve_register_metadata_writers() -> Iterator[MetadataWriterSpec]:
             table=LazyRef("calve_pruned_transducer.metadata:onnx_table"),
             summary="key/value pairs for sherpa-onnx",
             state_names=("cached_attn", "cached_conv", "processed_lens"),
-            arrange=LazyRef("calve_pruned_transducer.device:for_sherpa_onnx"),
+            arrange=LazyRef("calve_pruned_transducer.export_form:for_sherpa_onnx"),
         )
         for format_name in ("jit-trace", "jit-script"):
             yield MetadataWriterSpec(

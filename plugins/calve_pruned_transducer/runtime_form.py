@@ -241,7 +241,7 @@ class RuntimeConvolution(nn.Module):
         self.pointwise_conv2 = pointwise_layer(module.pointwise_conv2)
 
     def forward(self, x: Tensor, padding: None, cache: Tensor) -> tuple[Tensor, Tensor]:
-        """Mix neighbouring frames.
+        """Mix neighboring frames.
 
         Args:
           x: (N, S, D).

@@ -16,7 +16,7 @@ CLASS_NAME = "class_name"
 class ClassNameStore:
     """A `calve.protocols.MetadataStore`; a class is part of the code, so it is only read."""
 
-    def recognises(self, bundle_dir: Path) -> bool:
+    def recognizes(self, bundle_dir: Path) -> bool:
         """Whether the directory holds a compiled encoder under one of icefall's names."""
         files = (bundle_dir / MODEL_FILE, network_path(bundle_dir, "encoder"))
         return any(file.is_file() for file in files)

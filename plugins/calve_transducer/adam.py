@@ -13,7 +13,7 @@ __all__ = ["GroupOptimizer", "means_and_denominators"]
 
 
 class GroupOptimizer(torch.optim.Optimizer, ABC):
-    """An optimiser that changes all parameters of a group at once; a subclass says how."""
+    """An optimizer that changes all parameters of a group at once; a subclass says how."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

@@ -10,7 +10,7 @@ from typing import Any
 
 from calve.api import CalveError
 from calve.common.progress import NO_PROGRESS, Progress
-from calve.decoding.searching import make_search
+from calve.decoding.search import make_search
 from calve.protocols import FsaBackend, FsaWalk, Hypothesis
 from calve_transducer.search_benchmark import Problem, make_problem
 from calve_transducer.timing import Clock, TimedSession, torch_threads

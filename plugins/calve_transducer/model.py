@@ -88,7 +88,7 @@ class Transducer(nn.Module):
           lm_scale: Weight of a decoder-only term in the simple loss.
           delay_penalty: Penalty per frame of delay, in nats; 0 for none.
           first_symbol: What the decoder sees before the blank that every utterance starts with:
-            -1 for nothing (icefall), or one more blank, as streaming recognisers start.
+            -1 for nothing (icefall), or one more blank, as streaming recognizers start.
           warmup: How far training's warm-up is, 1 at its end.
           reduction: "none", "sum" or "mean".
           losses: What computes them; calve's own by default.

@@ -1,4 +1,4 @@
-"""Optimisers, and Eden, the learning rate schedule that icefall's recipes use."""
+"""Optimizers, and Eden, the learning rate schedule that icefall's recipes use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SCALAR_RANGE = (-10.0, 2.0)
 
 
 def make_optimizer(name: str, model: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """The optimiser that ``--optimizer-type`` names, for all parameters of a model.
+    """The optimizer that ``--optimizer-type`` names, for all parameters of a model.
 
     Args:
       name: "eve", "scaled_adam" or "adamw"; the last decays matrices, and neither biases nor
@@ -106,7 +106,7 @@ class Eden:
 
     It is ``lr * (1 + (batch / lr_batches)^2)^-0.25 * (1 + (epoch / lr_epochs)^2)^-0.25``, and rises
     from half of that to all of it over the first ``warmup_batches``.
-    Call `step_batch` before each step of the optimiser and `step_epoch` before each epoch.
+    Call `step_batch` before each step of the optimizer and `step_epoch` before each epoch.
 
     Args:
       optimizer: Its groups' learning rates are set; the present ones are the base.

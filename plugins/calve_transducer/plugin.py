@@ -4,59 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from calve.api import CommandSpec, LazyRef, SearchSpec, hookimpl
+from calve.api import CommandSpec, DecodingMethodSpec, LazyRef, hookimpl
 
 
 @hookimpl
-def calve_register_decoders() -> Iterator[SearchSpec]:
-    yield SearchSpec(
+def calve_register_decoders() -> Iterator[DecodingMethodSpec]:
+    yield DecodingMethodSpec(
         name="greedy_search",
         search=LazyRef("calve_transducer.searches.greedy:GreedySearch"),
         options=LazyRef("calve_transducer.searches.greedy:GreedySearchOptions"),
         summary="at every frame, the best symbol wins",
         stream_options=("context",),
     )
-    yield SearchSpec(
+    yield DecodingMethodSpec(
         name="modified_beam_search",
         search=LazyRef("calve_transducer.searches.modified_beam:ModifiedBeamSearch"),
         options=LazyRef("calve_transducer.searches.modified_beam:ModifiedBeamSearchOptions"),
         summary="at most one symbol a frame, a fixed number of hypotheses",
         stream_options=("hotwords", "context"),
     )
-    yield SearchSpec(
+    yield DecodingMethodSpec(
         name="beam_search",
         search=LazyRef("calve_transducer.searches.beam:BeamSearch"),
         options=LazyRef("calve_transducer.searches.beam:BeamSearchOptions"),
         summary="several symbols a frame, hypothesis by hypothesis, the most probable first",
         stream_options=("context",),
     )
-    yield SearchSpec(
+    yield DecodingMethodSpec(
         name="fast_beam_search",
         search=LazyRef("calve_transducer.searches.fast_beam:fast_beam_search"),
         options=LazyRef("calve_transducer.searches.fast_beam_options:FastBeamSearchOptions"),
         summary="the best of many alignments",
     )
-    yield SearchSpec(
+    yield DecodingMethodSpec(
         name="fast_beam_search_LG",
         search=LazyRef("calve_transducer.searches.fast_beam:fast_beam_search_LG"),
         options=LazyRef("calve_transducer.searches.fast_beam_options:FastBeamSearchLGOptions"),
         summary="the same among the sentences of a graph LG",
         needs=("graph",),
     )
-    yield SearchSpec(
+    yield DecodingMethodSpec(
         name="fast_beam_search_nbest",
         search=LazyRef("calve_transducer.searches.fast_beam:fast_beam_search_nbest"),
         options=LazyRef("calve_transducer.searches.fast_beam_options:NbestOptions"),
         summary="of paths drawn from the lattice, the one with the best alignment",
     )
-    yield SearchSpec(
+    yield DecodingMethodSpec(
         name="fast_beam_search_nbest_LG",
         search=LazyRef("calve_transducer.searches.fast_beam:fast_beam_search_nbest_LG"),
         options=LazyRef("calve_transducer.searches.fast_beam_options:NbestLGOptions"),
         summary="of sentences of a graph LG drawn from the lattice, the most probable",
         needs=("graph",),
     )
-    yield SearchSpec(
+    yield DecodingMethodSpec(
         name="fast_beam_search_nbest_oracle",
         search=LazyRef("calve_transducer.searches.fast_beam:fast_beam_search_nbest_oracle"),
         options=LazyRef("calve_transducer.searches.fast_beam_options:NbestOptions"),

@@ -1,4 +1,4 @@
-"""ScaledAdam, the optimiser of Zipformer (Yao et al. 2023, https://arxiv.org/abs/2310.11230)."""
+"""ScaledAdam, the optimizer of Zipformer (Yao et al. 2023, https://arxiv.org/abs/2310.11230)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Layers of the "reworked" models: every weight carries a learned scale.
 
-A layer computes with ``weight * exp(weight_scale)``, so that the optimiser can change how large a
+A layer computes with ``weight * exp(weight_scale)``, so that the optimizer can change how large a
 weight matrix is without turning it. Two things act on gradients only: `ActivationBalancer` keeps
 activations in a useful range, and `ScaledLSTM` damps the gradient of utterances where it explodes.
 `calve_transducer.conversion` folds all of it into plain layers.
@@ -36,10 +36,10 @@ __all__ = [
 _INITIAL_STD = 0.1
 
 
-def _initialise_weight(weight: Tensor, initial_speed: float) -> float:
+def _initialize_weight(weight: Tensor, initial_speed: float) -> float:
     """Fill ``weight`` uniformly and return the standard deviation it was given.
 
-    The smaller the values, the faster the optimiser turns them, hence ``initial_speed``.
+    The smaller the values, the faster the optimizer turns them, hence ``initial_speed``.
     """
     std = _INITIAL_STD / initial_speed
     bound = math.sqrt(3.0) * std
@@ -48,11 +48,11 @@ def _initialise_weight(weight: Tensor, initial_speed: float) -> float:
 
 
 def _add_scales(layer: Any, *, fan_in: int, initial_scale: float, initial_speed: float) -> None:
-    """Initialise a layer's weight and bias and add the log-scales that multiply them.
+    """Initialize a layer's weight and bias and add the log-scales that multiply them.
 
     Together they start as a plain layer would, with variance ``initial_scale ** 2 / fan_in``.
     """
-    std = _initialise_weight(layer.weight, initial_speed)
+    std = _initialize_weight(layer.weight, initial_speed)
     weight_scale = math.log(initial_scale / (std * math.sqrt(fan_in)))
     layer.weight_scale = nn.Parameter(torch.tensor(weight_scale))
     if layer.bias is None:
@@ -201,7 +201,7 @@ class ScaledLSTM(nn.LSTM):
                 nn.init.zeros_(parameter)
                 scale = 0.0
             else:
-                scale = math.log(1.0 / (_initialise_weight(parameter, 1.0) * hidden_size**0.5))
+                scale = math.log(1.0 / (_initialize_weight(parameter, 1.0) * hidden_size**0.5))
             setattr(self, f"{name}_scale", nn.Parameter(torch.tensor(scale)))
 
     @property
@@ -257,7 +257,7 @@ class BasicNorm(nn.Module):
     There is no learned gain, and a large ``eps`` keeps some of the input's magnitude.
 
     Args:
-      channel_dim: The axis to normalise over.
+      channel_dim: The axis to normalize over.
       learn_eps: Whether ``eps`` is a parameter; otherwise it is a buffer.
     """
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from calve.common.progress import NO_PROGRESS, Progress
-from calve.decoding.searching import make_search
+from calve.decoding.search import make_search
 from calve.protocols import Search
 from calve.registry.catalog import registry
 from calve_transducer.conversion import to_plain
@@ -134,7 +134,7 @@ def benchmark_searches(
       ConfigError: if an option is unknown or wrong.
     """
     for method, _ in jobs:
-        registry().searches.get(method)
+        registry().decoding_methods.get(method)
     with torch_threads(num_threads):
         measured = [_Job(method, count, (options or {}).get(method, {})) for method, count in jobs]
         progress.start("measure", total=len(measured) * (runs + 1))

@@ -25,7 +25,7 @@ from calve_transducer.training_step import BadBatchError, TrainingStep
 
 __all__ = ["PARTS", "Noise", "StepTimes", "benchmark_step"]
 
-PARTS = ("data", "encoder", "loss", "optimiser")
+PARTS = ("data", "encoder", "loss", "optimizer")
 
 _SAMPLING_RATE = 16000
 
@@ -77,7 +77,7 @@ class StepTimes:
 
     Attributes:
       seconds: By part: making the batch from audio; the encoder, forward and backward; decoder,
-        joiner and losses, forward and backward; norm of the gradient and optimiser.
+        joiner and losses, forward and backward; norm of the gradient and optimizer.
       total: The whole step.
       processor: Least processor time of a step, of all threads together; other work on the machine
         hardly changes it.
@@ -139,7 +139,7 @@ def benchmark_step(
         batch = next(batches)
         watch.mark("data")
         _train(step, batch)
-        watch.mark("optimiser")
+        watch.mark("optimizer")
         measured.append(watch.seconds)
         processor.append(time.process_time() - started)
         progress.advance()

@@ -17,7 +17,7 @@ from calve.data.features import FeatureConfig, compute_fbank
 from calve.data.tokens import SymbolTable
 from calve.data.utterances import Utterance
 from calve.decoding.online import StreamDecoder, StreamingRun, Variant
-from calve.decoding.searching import make_search
+from calve.decoding.search import make_search
 from calve.models.loading import ModelBuilder
 from calve.protocols import Search, Session
 from calve.registry.catalog import registry
@@ -87,7 +87,7 @@ def benchmark_streaming(
         than a model.
       PluginError: if the recipe or the method is unknown.
     """
-    registry().searches.get(method)
+    registry().decoding_methods.get(method)
     builder = ModelBuilder(recipe)
     torch.manual_seed(0)
     with torch_threads(num_threads):

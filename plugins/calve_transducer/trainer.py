@@ -189,7 +189,7 @@ class Trainer:
             yield batch
 
     def _train_on(self, batch: Batch, since_log: LossTotals) -> Mapping[str, float]:
-        """One step of the optimiser; a batch that cannot be trained on is kept and skipped."""
+        """One step of the optimizer; a batch that cannot be trained on is kept and skipped."""
         try:
             result = self._step(batch)
         except BadBatchError as bad:

@@ -39,7 +39,7 @@ class TrainingConfig:
         "With several processes: the encoder leaves out some of its layers now and then.",
         fixed=False,
     )
-    seed: int = _option(42, "Seed of initialisation, data order, augmentation and dropout.")
+    seed: int = _option(42, "Seed of initialization, data order, augmentation and dropout.")
     optimizer_type: Literal["eve", "scaled_adam", "adamw"] = _option(
         "eve",
         "eve is icefall's, for scaled layers; scaled_adam (Zipformer's) and adamw (torch's) are "
@@ -72,7 +72,7 @@ class TrainingConfig:
     )
     blank_start_share: float = _option(
         0.0,
-        "Share of batches that start from blanks alone, as streaming recognisers do, rather than "
+        "Share of batches that start from blanks alone, as streaming recognizers do, rather than "
         "from nothing and one blank.",
         fixed=False,
     )

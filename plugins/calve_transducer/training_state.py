@@ -63,7 +63,7 @@ class TrainingNumbers:
 
 
 class TrainingState:
-    """Model, running average, optimiser, schedule, position in the data, and numbers.
+    """Model, running average, optimizer, schedule, position in the data, and numbers.
 
     Args:
       model: The model, on the device where it trains.

@@ -1,4 +1,4 @@
-"""One batch: its loss, and the step of the optimiser that follows from it."""
+"""One batch: its loss, and the step of the optimizer that follows from it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class StepResult:
 
 
 class TrainingStep:
-    """Takes steps of the optimiser.
+    """Takes steps of the optimizer.
 
     Args:
       state: What is trained; changed in place.
@@ -187,7 +187,7 @@ def compute_loss(
     warmup: float,
     losses: LossBackend | None = None,
 ) -> tuple[Tensor, LossTotals]:
-    """The loss to minimise, summed over the utterances: with its graph, and in numbers.
+    """The loss to minimize, summed over the utterances: with its graph, and in numbers.
 
     Args:
       model: A `calve_transducer.model.Transducer`, or one that shares its gradients.

@@ -20,7 +20,7 @@ BROKEN = [
     ("import_error", "import_error", "acme-import-error 1.1", "no_such_module_for_calve"),
     ("syntax_error", "syntax_error", "acme-syntax-error 1.2", "SyntaxError"),
     ("system_exit", "system_exit", "acme-system-exit 1.3", "exit(3)"),
-    ("assertion_error", "assertion_error", "acme-assertion-error 1.4", "licence server"),
+    ("assertion_error", "assertion_error", "acme-assertion-error 1.4", "license server"),
     ("register_error", "register_error", "acme-register-error 1.5", "no_such_argument"),
     ("hook_error", "hook_error", "acme-hook-error 1.6", "RuntimeError: out of coffee"),
     ("misspelt_hook", "misspelt_hook", "acme-misspelt-hook 1.7", "'calve_register_encoders'"),
@@ -237,8 +237,9 @@ class TestDuplicates:
     def test_leave_other_names_and_plugins_alone(self, run_python):
         script = (
             "from calve.registry.catalog import build_registry; r = build_registry(); "
-            "print([n for n in r.searches.names() if n.endswith(('one', 'two', 'search'))], "
-            "'contested_search' in r.searches)"
+            "ends = ('one', 'two', 'search'); "
+            "print([n for n in r.decoding_methods.names() if n.endswith(ends)], "
+            "'contested_search' in r.decoding_methods)"
         )
         result = run_python("-c", script, fakes=self.fakes)
         names, contested = result.stdout.strip().rsplit(" ", 1)
@@ -249,7 +250,7 @@ class TestDuplicates:
     def test_disabling_one_settles_it(self, run_python):
         script = (
             "from calve.registry.catalog import registry; "
-            "print(registry().searches.source('contested_search').distribution)"
+            "print(registry().decoding_methods.source('contested_search').distribution)"
         )
         result = run_python(
             "-c", script, fakes=self.fakes, env={"CALVE_DISABLE_PLUGINS": "duplicate_one"}

@@ -18,7 +18,7 @@ import torch
 from documented import PAGES, REPOSITORY, lines_to_type
 
 from calve.cli import run
-from calve.export.exporting import export
+from calve.exporting.export import export
 from calve.models.checkpoint_files import read_checkpoint
 
 WEIGHTS = {
@@ -33,7 +33,7 @@ NOT_RUN = {
     r"\S+: (pip install|pytest) ?": "tests that install distributions do it",
     r"docs/benchmarks.md: calve (export|bench) \S*(big|stateless)": "tests/real/test_full_size.py "
     "and test_full_size_conformer.py export models of that size",
-    r"docs/data.md: calve ": "tests/plugins/calve_lhotse/test_whole_chain.py and its neighbours do "
+    r"docs/data.md: calve ": "tests/plugins/calve_lhotse/test_whole_chain.py and its neighbors do "
     "it with a small LibriSpeech and MUSAN",
     r"docs/digits.md: calve train .*--num-epochs": "takes an hour",
     r"docs/digits.md: calve average": "needs what the line before it trains",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from documented import PAGES, REPOSITORY, python_of
 
-from calve.export.exporting import export
+from calve.exporting.export import export
 
 WEIGHTS = {
     "epoch-99.pt": "plugins/calve_lstm_transducer/digits/pretrained.pt",
@@ -32,7 +32,7 @@ import calve
 from calve.data.tokens import SymbolTable
 model = calve.load_model("lstm_transducer_stateless2", "epoch-99.pt")
 encoder_out, encoder_out_lens = model.encoder(torch.randn(1, 300, 80), torch.tensor([300]))
-session, symbols = calve.open_bundle("bundle"), SymbolTable.read("tokens.txt")
+session, symbols = calve.open_session("bundle"), SymbolTable.read("tokens.txt")
 frames_of_one, frames_of_the_other = np.zeros((2, 5, model.encoder.output_dim), np.float32)
 """,
     "docs/scoring.md": "",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from calve.decoding.transcription import Recognizer
-from calve.export.exporting import export
+from calve.decoding.transcription import OnlineRecognizer
+from calve.exporting.export import export
 from calve.models.checkpoints import builtin_checkpoint
 from calve.models.loading import load
 from calve.models.symbols import model_symbols
@@ -28,7 +28,7 @@ def words_of(recordings: list[Path]) -> list[str]:
 def test_it_understands_digits_at_any_chunk_size(demo_recordings: list[Path], chunk: int) -> None:
     loaded = load(RECIPE, CHECKPOINT, {"encoder": {"decode_chunk_size": chunk}})
     session = load_driver("calve.runtimes", "torch").open(loaded)
-    recognizer = Recognizer(session, model_symbols(None, loaded))
+    recognizer = OnlineRecognizer(session, model_symbols(None, loaded))
     heard = [recognizer.transcribe(path).text for path in demo_recordings]
     assert total_errors(zip(words_of(demo_recordings), heard, strict=True)).wer <= 5.0
 
@@ -38,9 +38,9 @@ def test_its_ncnn_bundle_hears_the_words_that_torch_hears(
 ) -> None:
     loaded = load(RECIPE, CHECKPOINT)
     session = load_driver("calve.runtimes", "torch").open(loaded)
-    in_torch = Recognizer(session, model_symbols(None, loaded))
+    in_torch = OnlineRecognizer(session, model_symbols(None, loaded))
     bundle = export(RECIPE, checkpoint=CHECKPOINT, output=tmp_path / "bundle", format="ncnn")
-    in_ncnn = Recognizer.from_bundle(bundle)
+    in_ncnn = OnlineRecognizer.from_bundle(bundle)
     assert type(in_ncnn.session).__name__ == "NcnnSession"
     expected = [in_torch.transcribe(path) for path in demo_recordings]
     found = [in_ncnn.transcribe(path) for path in demo_recordings]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from calve.data.tokens import SymbolTable
-from calve.export.exporting import export
+from calve.exporting.export import export
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_ncnn.layout import bin_path

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from calve.data.tokens import SymbolTable
-from calve.export.exporting import export
-from calve.export.verification import FAILED, verify
+from calve.exporting.export import export
+from calve.exporting.verification import FAILED, verify
 from calve.models.checkpoint_files import save_model
 from calve.models.loading import ModelBuilder
 

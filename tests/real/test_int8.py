@@ -13,9 +13,9 @@ import torch
 from calve.bundles.bundle import Bundle
 from calve.data.tokens import SymbolTable
 from calve.decoding.recognizers import transcribe
-from calve.export.exporting import export
-from calve.export.quantization import quantize
-from calve.export.verification import verify
+from calve.exporting.export import export
+from calve.exporting.quantization import quantize
+from calve.exporting.verification import verify
 from calve.protocols import QuantizationReport
 from calve.scoring.error_rates import ErrorCounts, total_errors
 from calve_lstm_transducer.config import LstmEncoderConfig
@@ -88,7 +88,7 @@ def full_size(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 MEASURED = r"""
 import json, re, sys, time
 from pathlib import Path
-from calve.export.quantization import quantize
+from calve.exporting.quantization import quantize
 started = time.process_time()
 quantize(sys.argv[1], output=sys.argv[2], **json.loads(sys.argv[3]))
 seconds = time.process_time() - started
@@ -99,7 +99,7 @@ print(json.dumps([seconds, int(peak)]))
 
 
 def quantize_measured(source: Path, output: Path, **options: object) -> tuple[float, float]:
-    """Seconds of processor time and peak bytes of a process that quantises."""
+    """Seconds of processor time and peak bytes of a process that quantizes."""
     result = subprocess.run(
         [sys.executable, "-c", MEASURED, str(source), str(output), json.dumps(options)],
         capture_output=True,

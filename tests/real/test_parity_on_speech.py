@@ -11,9 +11,9 @@ from calve.api import Conventions
 from calve.bundles.bundle import Bundle
 from calve.data.audio import read_audio
 from calve.data.features import compute_fbank
-from calve.decoding.transcription import Recognizer
-from calve.export.exporting import export
-from calve.export.parity import compare, observe
+from calve.decoding.transcription import OnlineRecognizer
+from calve.exporting.export import export
+from calve.exporting.parity import compare, observe
 from calve.models.loading import load_model
 from calve_transducer.runtime import TorchRuntime
 
@@ -49,7 +49,7 @@ def test_every_output_agrees_over_sixteen_seconds(
 ):
     features = compute_fbank(read_audio(speech).samples)
     reference = TorchRuntime.open(load_model(RECIPE, checkpoint), conventions=Conventions())
-    candidate = bundle.runtime()
+    candidate = bundle.open_streaming_session()
     geometry = candidate.geometry.with_chunk_ms(chunk_ms)
     observations = [observe(session, features, geometry) for session in (reference, candidate)]
     report = compare(*observations, precision="fp32")
@@ -64,8 +64,8 @@ def test_torch_and_ncnn_transcribe_alike(
     checkpoint: Path, bundle: Bundle, speech: Path, shared_data: Path
 ):
     torch_session = TorchRuntime.open(load_model(RECIPE, checkpoint))
-    in_torch = Recognizer(torch_session, bundle.symbols)
-    in_ncnn = Recognizer.from_bundle(bundle)
+    in_torch = OnlineRecognizer(torch_session, bundle.symbols)
+    in_ncnn = OnlineRecognizer.from_bundle(bundle)
     digits = sorted((shared_data / "fsdd" / "recordings").glob("*_theo_1.wav"))
     assert len(digits) == 10
     for path in (speech, *digits):

@@ -16,7 +16,7 @@ import torch
 from calve.api import BundleError
 from calve.bundles.bundle import Bundle
 from calve.decoding.recognizers import transcribe
-from calve.export.exporting import export
+from calve.exporting.export import export
 from calve.scoring.error_rates import total_errors
 from calve_ncnn import sherpa
 from calve_ncnn.layout import param_path

@@ -16,13 +16,13 @@ from calve.bundles.bundle import Bundle
 from calve.bundles.metadata import write_metadata
 from calve.data.audio import read_audio
 from calve.data.utterances import Utterance
+from calve.decoding.decoding_methods import GREEDY
 from calve.decoding.endpointing import EndpointRules
-from calve.decoding.methods import GREEDY
 from calve.decoding.online import StreamDecoder, Variant
 from calve.decoding.recognizers import transcribe
-from calve.decoding.transcription import Recognizer
-from calve.export.exporting import export
-from calve.export.verification import FAILED, verify
+from calve.decoding.transcription import OnlineRecognizer
+from calve.exporting.export import export
+from calve.exporting.verification import FAILED, verify
 from calve.models.loading import load
 from calve.registry.discovery import load_driver
 from calve.scoring.error_rates import total_errors
@@ -84,7 +84,7 @@ def test_torch_says_the_same(
         load(RECIPE, talkative_checkpoint),
         conventions=Conventions(projected=False, initial_symbol=-1),
     )
-    recognizer = Recognizer(
+    recognizer = OnlineRecognizer(
         session, bundle.symbols, tail_padding_frames=bundle.manifest.tail_padding_frames
     )
     texts = [recognizer.transcribe(path).text for path in real_recordings]
@@ -137,7 +137,7 @@ def test_an_utterance_ends_where_it_ends_in_sherpa_onnx(
         **asdict(rules),
     )
     theirs = [_cut_by_sherpa(recognizer, path) for path in demo_recordings]
-    session = bundle.runtime()
+    session = bundle.open_streaming_session()
     variant = Variant(GREEDY.search(session, bundle.symbols), rules, GREEDY.stream_options)
     for path, (ends, text) in zip(demo_recordings, theirs, strict=True):
         decoder = StreamDecoder(session, bundle.symbols, {"": variant}, tail_padding_frames=0)

@@ -20,7 +20,7 @@ __all__ = [
     "MANIFEST_FILE",
     "TOKENS_FILE",
     "Bundle",
-    "open_bundle",
+    "open_session",
     "read_manifest",
 ]
 
@@ -88,7 +88,7 @@ class Bundle:
                 "streams",
             )
 
-    def runtime(self, *, num_threads: int = 1) -> StreamingSession:
+    def open_streaming_session(self, *, num_threads: int = 1) -> StreamingSession:
         """Load the networks with the runtime of the bundle's format, to go step by step.
 
         Raises:
@@ -99,7 +99,7 @@ class Bundle:
         session: StreamingSession = self._open(num_threads)
         return session
 
-    def offline_runtime(self, *, num_threads: int = 1) -> OfflineSession:
+    def open_offline_session(self, *, num_threads: int = 1) -> OfflineSession:
         """Load the networks with the runtime of the bundle's format, to see whole utterances.
 
         Raises:
@@ -121,11 +121,11 @@ class Bundle:
             )
         return session
 
-    def session(self, *, num_threads: int = 1) -> StreamingSession | OfflineSession:
-        """`runtime` or `offline_runtime`, whichever the bundle is for."""
+    def open_session(self, *, num_threads: int = 1) -> StreamingSession | OfflineSession:
+        """`open_streaming_session` or `open_offline_session`, whichever the bundle is for."""
         if self.manifest.streaming:
-            return self.runtime(num_threads=num_threads)
-        return self.offline_runtime(num_threads=num_threads)
+            return self.open_streaming_session(num_threads=num_threads)
+        return self.open_offline_session(num_threads=num_threads)
 
     def verify_files(self) -> None:
         """Hash every file.
@@ -168,7 +168,7 @@ def record_files(folder: Path) -> dict[str, FileRecord]:
     return records
 
 
-def open_bundle(path: str | PathLike[str], *, num_threads: int = 1) -> Session:
+def open_session(path: str | PathLike[str], *, num_threads: int = 1) -> Session:
     """Open a bundle and load its networks.
 
     Args:
@@ -182,7 +182,7 @@ def open_bundle(path: str | PathLike[str], *, num_threads: int = 1) -> Session:
     Raises:
       BundleError: if the bundle is missing, foreign or damaged.
     """
-    return Bundle.open(path).session(num_threads=num_threads)
+    return Bundle.open(path).open_session(num_threads=num_threads)
 
 
 def read_manifest(path: Path) -> BundleManifest:

@@ -19,9 +19,9 @@ def run_client(
     """Do what the JSON task on stdin says; write a JSON line to stdout for each recording.
 
     Args:
-      load: ``(task)``: makes the client's recogniser. The task holds ``num_threads``, and the
+      load: ``(task)``: makes the client's recognizer. The task holds ``num_threads``, and the
         entries that say where networks and symbols are.
-      transcribe: ``(recogniser, path, tail_seconds)``: the fields of
+      transcribe: ``(recognizer, path, tail_seconds)``: the fields of
         `calve.protocols.ClientResult` but ``path`` and ``load_seconds``.
 
     Returns:

@@ -23,7 +23,7 @@ def bundle_exporter(bundle_dir: Path) -> ExporterSpec:
     """The export format of a directory; calve need not have made it.
 
     Raises:
-      BundleError: if no registered format recognises it.
+      BundleError: if no registered format recognizes it.
     """
     if (bundle_dir / MANIFEST_FILE).is_file():
         return registry().exporters.get(read_manifest(bundle_dir).format)
@@ -31,7 +31,7 @@ def bundle_exporter(bundle_dir: Path) -> ExporterSpec:
         what = "is not a directory" if bundle_dir.exists() else "does not exist"
         raise BundleError(f"the bundle {what}", where=bundle_dir)
     for exporter in registry().exporters:
-        if exporter.metadata is not None and _store(exporter).recognises(bundle_dir):
+        if exporter.metadata is not None and _store(exporter).recognizes(bundle_dir):
             return exporter
     raise BundleError(
         "the directory holds no model of a known format",

@@ -141,7 +141,7 @@ def _disable_plugins(ctx: click.Context, param: click.Parameter, value: bool) ->
 )
 @click.pass_context
 def calve_command(ctx: click.Context, debug: bool) -> None:
-    """Streaming transducer speech recognisers: train, export, quantise, run on a device."""
+    """Streaming transducer speech recognizers: train, export, quantize, run on a device."""
     ctx.obj.debug = debug
     if ctx.invoked_subcommand != "plugins":
         _refuse_broken_plugins_if_strict()

@@ -24,7 +24,7 @@ __all__ = ["average"]
 def average(checkpoint: CheckpointChoice, output: Path, overwrite: bool, as_json: bool) -> None:
     """Write the model that the options choose, averaged as they say, to one small file.
 
-    The file holds the weights, the training parameters and where it comes from; optimiser and
+    The file holds the weights, the training parameters and where it comes from; optimizer and
     running average are left out. calve and icefall load it like any checkpoint.
     """
     loaded = load_state_dict(checkpoint)

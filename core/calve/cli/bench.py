@@ -10,7 +10,7 @@ import click
 from calve.cli.options import json_option, num_threads_option, runs_option
 from calve.cli.output import print_json, print_table
 from calve.common.progress import console_progress
-from calve.export.benchmark import BenchmarkRow, benchmark
+from calve.exporting.benchmark import BenchmarkRow, benchmark
 
 __all__ = ["bench"]
 

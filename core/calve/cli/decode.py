@@ -21,7 +21,7 @@ from calve.cli.results import Row, print_results
 from calve.common.files import check_writable
 from calve.common.parallel import ordered_map
 from calve.common.progress import console_progress
-from calve.decoding.methods import Method, with_and_without_hotwords
+from calve.decoding.decoding_methods import DecodingMethod, with_and_without_hotwords
 from calve.decoding.offline import (
     MAX_DURATION,
     WHOLE_UTTERANCES,
@@ -30,7 +30,7 @@ from calve.decoding.offline import (
 )
 from calve.decoding.offline_jobs import Job, OfflineResult, run_job
 from calve.decoding.online_jobs import StreamingJob, StreamingMethod, run_streaming
-from calve.decoding.searching import DEFAULT_SEARCH
+from calve.decoding.search import DEFAULT_DECODING_METHOD
 from calve.decoding.sources import BundleModel, Model
 from calve.decoding.splits import Split
 from calve.errors import ConfigError
@@ -82,7 +82,7 @@ def _decode_command(recipe: RecipeSpec) -> click.Command:
         overrides: dict[str, dict[str, Any]],
         chunk_size: int | None,
         splits: tuple[Split, ...],
-        methods: list[Method],
+        methods: list[DecodingMethod],
         simulate_streaming: bool,
         max_duration: float,
         res_dir: Path | None,
@@ -222,7 +222,7 @@ def _streaming_rows(bundle: BundleModel, job: Job) -> Iterator[Row]:
 def _stream(
     way: Model | BundleModel,
     split: Split,
-    methods: Sequence[Method],
+    methods: Sequence[DecodingMethod],
     chunk_size: int | None,
     model: str,
 ) -> Iterator[Row]:
@@ -244,4 +244,4 @@ def _clients(way: BundleModel, split: Split, model: str) -> Iterator[Row]:
             client, bundle, split.utterances(), num_threads=way.num_threads
         )
         progress.finish()
-        yield Row(split.name, client.name, "streaming", model, DEFAULT_SEARCH, decoded)
+        yield Row(split.name, client.name, "streaming", model, DEFAULT_DECODING_METHOD, decoded)

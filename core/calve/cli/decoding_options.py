@@ -26,8 +26,8 @@ from calve.cli.options import (
 from calve.cli.output import warn
 from calve.common.config import fields_help
 from calve.data.hotwords import hotwords_in_words
-from calve.decoding.methods import Method, choose_methods
-from calve.decoding.searching import DEFAULT_SEARCH
+from calve.decoding.decoding_methods import DecodingMethod, choose_decoding_methods
+from calve.decoding.search import DEFAULT_DECODING_METHOD
 from calve.decoding.sources import BundleModel, Model, Steps
 from calve.decoding.splits import Split
 from calve.errors import ConfigError
@@ -93,7 +93,9 @@ def check_steps(steps: Steps, *, strict: bool) -> None:
     warn(untrained(*steps))
 
 
-def hotwords_to_report(methods: Iterable[Method], model: Model | BundleModel) -> tuple[str, ...]:
+def hotwords_to_report(
+    methods: Iterable[DecodingMethod], model: Model | BundleModel
+) -> tuple[str, ...]:
     """The hotwords of the methods as texts.
 
     Raises:
@@ -159,7 +161,7 @@ def _methods_option(function: Function) -> Function:
     @functools.wraps(function)
     def collect(*args: Any, decoding_method: str, search: dict[str, Any], **kwargs: Any) -> Any:
         names = [name.strip() for name in decoding_method.split(",")]
-        return function(*args, methods=choose_methods(names, search), **kwargs)
+        return function(*args, methods=choose_decoding_methods(names, search), **kwargs)
 
     return decorated(
         collect,
@@ -172,7 +174,7 @@ def method_option(function: Function) -> Function:
 
     @functools.wraps(function)
     def collect(*args: Any, decoding_method: str, search: dict[str, Any], **kwargs: Any) -> Any:
-        (method,) = choose_methods([decoding_method], search)
+        (method,) = choose_decoding_methods([decoding_method], search)
         if method.needs_reference:
             raise ConfigError(
                 f"{method.name} must be told what was said",
@@ -184,15 +186,15 @@ def method_option(function: Function) -> Function:
 
 
 def _search_options(metavar: str, help_text: str) -> tuple[Decorator, ...]:
-    known = ", ".join(spec.name for spec in registry().searches)
+    known = ", ".join(spec.name for spec in registry().decoding_methods)
     names = click.option(
         "--decoding-method",
-        default=DEFAULT_SEARCH,
+        default=DEFAULT_DECODING_METHOD,
         show_default=True,
         metavar=metavar,
         help=help_text.format(known),
     )
-    options = {spec.name: spec.options for spec in registry().searches}
+    options = {spec.name: spec.options for spec in registry().decoding_methods}
     classes = loadable_options("decoding method", options)
     return names, dataclass_options(*classes, key="search")
 

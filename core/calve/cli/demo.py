@@ -15,8 +15,8 @@ from calve.common.progress import console_progress
 from calve.data.recordings import TRANSCRIPTS_FILE, read_transcripts
 from calve.decoding.recognizers import transcribe
 from calve.errors import BundleError
-from calve.export.exporting import export
-from calve.export.verification import FAILED, verify
+from calve.exporting.export import export
+from calve.exporting.verification import FAILED, verify
 from calve.models.checkpoints import BUILTIN_PREFIX, builtin_checkpoint
 from calve.registry.catalog import registry
 from calve.registry.claims import claimed_clients

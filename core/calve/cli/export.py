@@ -24,8 +24,8 @@ from calve.cli.output import print_json, print_table, warn
 from calve.common.config import resolve
 from calve.common.files import size_text
 from calve.common.progress import console_progress
-from calve.export.exporting import export as run_export
-from calve.export.parity import ParityReport
+from calve.exporting.export import export as run_export
+from calve.exporting.parity import ParityReport
 from calve.models.checkpoints import CheckpointChoice
 from calve.models.training_range import untrained
 from calve.protocols.bundles import BundleManifest

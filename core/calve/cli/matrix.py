@@ -10,7 +10,7 @@ from calve.cli.options import json_option
 from calve.cli.output import print_json, print_table
 from calve.common.files import atomic_file, check_writable
 from calve.common.progress import console_progress
-from calve.export.verification import SKIPPED
+from calve.exporting.verification import SKIPPED
 from calve.testing.capabilities import Cell, capabilities
 from calve.testing.capability_page import capability_page, result
 
@@ -31,7 +31,7 @@ def matrix(
 ) -> None:
     """Try every recipe in every format, precision and runtime, on tiny random models.
 
-    Each is exported or quantised, compared with torch, and transcribed by calve's runtime and by
+    Each is exported or quantized, compared with torch, and transcribed by calve's runtime and by
     the clients that are installed; whether the encoder claims the format or not. Exits with 1 if
     something that is claimed fails, or something passes that is not claimed.
     """

@@ -50,12 +50,12 @@ def score_text(score: Score) -> str:
 
 
 def hotwords_text(utterances: Sequence[DecodedUtterance], hotwords: Sequence[str]) -> str:
-    """How many hotwords were recognised, in one line."""
+    """How many hotwords were recognized, in one line."""
     from calve.scoring.hotwords import HotwordCounts, count_hotwords
 
     total = sum(count_hotwords(utterances, hotwords).values(), HotwordCounts())
     return (
-        f"hotwords: {total.recognised} of {total.said} recognised, "
+        f"hotwords: {total.recognized} of {total.said} recognized, "
         f"{total.false_alarms} false alarms"
     )
 

@@ -12,8 +12,8 @@ from calve.cli.options import dataclass_options, json_option, loadable_options
 from calve.cli.output import print_json, print_table
 from calve.common.files import size_text
 from calve.common.progress import console_progress
-from calve.export.quantization import REPORT_FILE
-from calve.export.quantization import quantize as quantize_bundle
+from calve.exporting.quantization import REPORT_FILE
+from calve.exporting.quantization import quantize as quantize_bundle
 from calve.protocols import QuantizationReport, VariantReport
 from calve.registry.catalog import registry
 

@@ -1,4 +1,4 @@
-"""What ``calve transcribe`` recognises with: a bundle or a checkpoint, streaming or not."""
+"""What ``calve transcribe`` recognizes with: a bundle or a checkpoint, streaming or not."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import click
 
 from calve.bundles.bundle import Bundle
 from calve.cli.decoding_options import check_steps, has_chunk_size
-from calve.decoding.methods import Method
+from calve.decoding.decoding_methods import DecodingMethod
 from calve.decoding.offline import OfflineRecognizer
 from calve.decoding.recognizers import AnyRecognizer, open_recognizer
 from calve.decoding.sources import BundleModel, Model, Opened, Steps
-from calve.decoding.transcription import Recognizer
+from calve.decoding.transcription import OnlineRecognizer
 from calve.models.checkpoints import CheckpointChoice
 from calve.models.loading import ModelBuilder, recipe_of
 from calve.protocols.states import streaming_obstacle
@@ -24,7 +24,7 @@ __all__ = ["bundle_recognizer", "checkpoint_recognizer"]
 
 
 def bundle_recognizer(
-    source: BundleModel, method: Method, chunk_ms: int | None, *, strict: bool
+    source: BundleModel, method: DecodingMethod, chunk_ms: int | None, *, strict: bool
 ) -> AnyRecognizer:
     """A bundle on the runtime of its format, streaming unless it is for whole utterances.
 
@@ -36,7 +36,7 @@ def bundle_recognizer(
     """
     bundle = Bundle.open(source.path)
     recognizer = open_recognizer(bundle, method, chunk_ms=chunk_ms, num_threads=source.num_threads)
-    if isinstance(recognizer, Recognizer):
+    if isinstance(recognizer, OnlineRecognizer):
         manifest = bundle.manifest
         steps = Steps(manifest.encoder, manifest.config["encoder"], recognizer.geometry)
         check_steps(steps, strict=strict)
@@ -45,7 +45,7 @@ def bundle_recognizer(
 
 def checkpoint_recognizer(
     checkpoint: CheckpointChoice,
-    method: Method,
+    method: DecodingMethod,
     *,
     recipe: str | None,
     tokens: Path | None,
@@ -56,7 +56,7 @@ def checkpoint_recognizer(
     simulate_streaming: bool,
     strict: bool,
 ) -> tuple[Model, AnyRecognizer]:
-    """A checkpoint on the torch runtime, and how it recognises.
+    """A checkpoint on the torch runtime, and how it recognizes.
 
     It streams, unless told otherwise. An encoder that cannot sees whole utterances, and a line on
     stderr says so; if a chunk length was given, that is an error.
@@ -95,9 +95,9 @@ def checkpoint_recognizer(
 
 
 def _streaming(
-    opened: Opened[Any], method: Method, chunk_ms: int | None, *, strict: bool
-) -> Recognizer:
-    recognizer = Recognizer(
+    opened: Opened[Any], method: DecodingMethod, chunk_ms: int | None, *, strict: bool
+) -> OnlineRecognizer:
+    recognizer = OnlineRecognizer(
         opened.session,
         opened.symbols,
         features=opened.features,

@@ -53,7 +53,7 @@ class Row:
 
     @cached_property
     def hotword_counts(self) -> dict[str, HotwordCounts]:
-        """How often each hotword was said and recognised."""
+        """How often each hotword was said and recognized."""
         return count_hotwords(self.decoded.utterances, self.hotwords)
 
     @property

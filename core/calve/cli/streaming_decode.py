@@ -16,8 +16,8 @@ from calve.cli.results import Row, print_results
 from calve.common.config import option_name, resolve, value_text
 from calve.common.files import check_writable
 from calve.common.progress import console_progress
+from calve.decoding.decoding_methods import DecodingMethod, with_and_without_hotwords
 from calve.decoding.endpointing import EndpointRules
-from calve.decoding.methods import Method, with_and_without_hotwords
 from calve.decoding.offline import MAX_DURATION, Decoded
 from calve.decoding.online import StreamingRun
 from calve.decoding.online_jobs import (
@@ -84,7 +84,7 @@ def _streaming_decode_command(recipe: RecipeSpec) -> click.Command:
         overrides: dict[str, dict[str, Any]],
         chunk_size: int | None,
         splits: tuple[Split, ...],
-        methods: list[Method],
+        methods: list[DecodingMethod],
         bundle_dir: Path | None,
         num_decode_streams: int,
         jobs: int,
@@ -201,7 +201,7 @@ def _check_bundle(
 
 
 def _variants(
-    methods: Sequence[Method], endpoints: EndpointRules | None
+    methods: Sequence[DecodingMethod], endpoints: EndpointRules | None
 ) -> Iterator[StreamingMethod]:
     for method in methods:
         yield StreamingMethod(method)
@@ -217,7 +217,7 @@ def _variants(
 
 
 def _simulate(
-    model: Model, split: Split, methods: Sequence[Method], result: StreamingResult
+    model: Model, split: Split, methods: Sequence[DecodingMethod], result: StreamingResult
 ) -> dict[str, Decoded]:
     return simulate(
         model,

@@ -21,7 +21,7 @@ from calve.cli.recognizers import bundle_recognizer, checkpoint_recognizer
 from calve.common.config import option_name
 from calve.common.files import check_writable
 from calve.data.recordings import read_transcripts, transcript_of
-from calve.decoding.methods import Method
+from calve.decoding.decoding_methods import DecodingMethod
 from calve.decoding.recognizers import AnyRecognizer
 from calve.decoding.sources import BundleModel, Model
 from calve.decoding.transcription import Transcript
@@ -84,7 +84,7 @@ def transcribe(
     simulate_streaming: bool,
     chunk_ms: int | None,
     num_threads: int,
-    method: Method,
+    method: DecodingMethod,
     reference: Path | None,
     unit: str,
     res_dir: Path | None,

@@ -9,8 +9,8 @@ import click
 
 from calve.cli.options import json_option, num_threads_option
 from calve.cli.output import print_json
-from calve.export.verification import FAILED
-from calve.export.verification import verify as run_checks
+from calve.exporting.verification import FAILED
+from calve.exporting.verification import verify as run_checks
 
 __all__ = ["verify"]
 

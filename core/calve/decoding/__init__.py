@@ -1,5 +1,5 @@
 """From a session to text: offline, online, in batches and jobs, with endpoints.
 
 Decoding methods and runtimes are plugins and drivers; none is named here.
-`export`, `testing` and `cli` may import it.
+`exporting`, `testing` and `cli` may import it.
 """

@@ -1,4 +1,4 @@
-"""How well a bundle recognises recordings, and how fast."""
+"""How well a bundle recognizes recordings, and how fast."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from calve.common.parallel import ordered_map
 from calve.common.progress import NO_PROGRESS, Progress
 from calve.data.audio import read_audio
 from calve.data.recordings import Recording
-from calve.decoding.transcription import Recognition, Recognizer, Transcript
+from calve.decoding.transcription import OnlineRecognizer, Recognition, Transcript
 from calve.errors import AudioError, DataError
 
 __all__ = ["SILENCE", "Evaluation", "evaluate"]
 
 SILENCE = 1e-4
-"""A recording whose peak is below this (-80 dB of full scale) holds nothing to recognise."""
+"""A recording whose peak is below this (-80 dB of full scale) holds nothing to recognize."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def evaluate(
     *,
     chunk_ms: int | None = None,
     jobs: int = 1,
-    title: str = "recognise",
+    title: str = "recognize",
     progress: Progress = NO_PROGRESS,
 ) -> Evaluation:
     """Transcribe recordings with a bundle, each process with one thread.
@@ -95,6 +95,6 @@ def _transcribe(bundle_dir: Path, chunk_ms: int | None, path: Path) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _recognizer(bundle_dir: Path, chunk_ms: int | None) -> Recognizer:
+def _recognizer(bundle_dir: Path, chunk_ms: int | None) -> OnlineRecognizer:
     """One loaded model per process."""
-    return Recognizer.from_bundle(Bundle.open(bundle_dir), chunk_ms=chunk_ms)
+    return OnlineRecognizer.from_bundle(Bundle.open(bundle_dir), chunk_ms=chunk_ms)

@@ -22,7 +22,7 @@ from calve.data.audio import read_audio
 from calve.data.features import PADDING, FeatureConfig, compute_fbank
 from calve.data.tokens import SymbolTable
 from calve.data.utterances import Failure, Utterance, batches_by_duration, load_each
-from calve.decoding.methods import GREEDY, Method
+from calve.decoding.decoding_methods import GREEDY, DecodingMethod
 from calve.decoding.transcription import (
     Transcript,
     recognition,
@@ -93,7 +93,7 @@ def decode_offline(
     session: OfflineSession,
     symbols: SymbolTable,
     utterances: Iterable[Utterance],
-    methods: Sequence[Method],
+    methods: Sequence[DecodingMethod],
     *,
     simulate_streaming: bool = False,
     max_duration: float = MAX_DURATION,
@@ -158,7 +158,7 @@ class OfflineRecognizer:
         self,
         session: OfflineSession,
         symbols: SymbolTable,
-        method: Method = GREEDY,
+        method: DecodingMethod = GREEDY,
         *,
         simulate_streaming: bool = False,
     ) -> None:

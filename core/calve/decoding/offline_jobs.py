@@ -12,7 +12,7 @@ from typing import Any
 from calve.common.files import atomic_file
 from calve.common.progress import NO_PROGRESS, Progress
 from calve.data.utterances import Failure, Utterance
-from calve.decoding.methods import Method
+from calve.decoding.decoding_methods import DecodingMethod
 from calve.decoding.offline import MAX_DURATION, WHOLE_UTTERANCES, Decoded, decode_offline
 from calve.decoding.sources import Model, Opened
 from calve.decoding.splits import Split, file_stamp
@@ -40,7 +40,7 @@ class Job:
 
     model: Model
     splits: tuple[Split, ...]
-    methods: tuple[Method, ...]
+    methods: tuple[DecodingMethod, ...]
     simulate_streaming: bool = False
     chunk_size: int | None = None
     max_duration: float = MAX_DURATION
@@ -58,7 +58,7 @@ class OfflineResult:
       split: Name of the split.
       model: `Model.name`.
       mode: How the encoder saw the utterances.
-      method: `Method.key`.
+      method: `DecodingMethod.key`.
       decoded: The texts.
       files: Where they were written; None if they were not.
       resumed: Whether they were there already.
@@ -139,7 +139,7 @@ class _Store:
         found = ((method.key, self._read(method)) for method in self._job.methods)
         return {key: result for key, result in found if result is not None}
 
-    def write(self, method: Method, mode: str, decoded: Decoded) -> OfflineResult:
+    def write(self, method: DecodingMethod, mode: str, decoded: Decoded) -> OfflineResult:
         """Keep a result."""
         result = self._score(method, mode, decoded, resumed=False)
         if result.files is not None:
@@ -152,7 +152,7 @@ class _Store:
                 temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         return result
 
-    def _read(self, method: Method) -> OfflineResult | None:
+    def _read(self, method: DecodingMethod) -> OfflineResult | None:
         files = self._files(method)
         if files is None or not _record(files).is_file():
             return None
@@ -169,7 +169,7 @@ class _Store:
         return self._score(method, mode, decoded, resumed=True)
 
     def _score(
-        self, method: Method, mode: str, decoded: Decoded, *, resumed: bool
+        self, method: DecodingMethod, mode: str, decoded: Decoded, *, resumed: bool
     ) -> OfflineResult:
         """Write the files; also for results that were there, since the unit may be another."""
         files = self._files(method)
@@ -180,14 +180,14 @@ class _Store:
             write_results(files, title, decoded.utterances, score, self._job.hotwords)
         return OfflineResult(split, model, mode, method.key, decoded, files, resumed)
 
-    def _decided_by(self, method: Method) -> dict[str, Any]:
+    def _decided_by(self, method: DecodingMethod) -> dict[str, Any]:
         options = {
             name: file_stamp(value) if isinstance(value, Path) else str(value)
             for name, value in method.options.items()
         }
         return {**self._fingerprint, "method": method.name, "options": options}
 
-    def _files(self, method: Method) -> ResultFiles | None:
+    def _files(self, method: DecodingMethod) -> ResultFiles | None:
         if self._job.res_dir is None:
             return None
         folder = self._job.res_dir / method.name

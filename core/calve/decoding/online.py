@@ -36,7 +36,7 @@ class Variant:
     Attributes:
       search: The decoding method.
       endpoints: Where a stream is cut into utterances; None leaves it whole.
-      stream_options: Options per stream, as in `calve.api.SearchSpec`.
+      stream_options: Options per stream, as in `calve.api.DecodingMethodSpec`.
     """
 
     search: Search
@@ -111,7 +111,7 @@ class StreamDecoder:
 
     Each recording is followed by silence that brings out its last words; the last segment of a
     stream is completed with silent frames, and what the encoder makes of those is dropped. The
-    result is that of `calve.decoding.transcription.StreamingTranscriber`.
+    result is that of `calve.decoding.transcription.OnlineStream`.
 
     Args:
       session: The networks.

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from calve.common.parallel import ordered_map
 from calve.common.progress import NO_PROGRESS, Progress
+from calve.decoding.decoding_methods import DecodingMethod
 from calve.decoding.endpointing import EndpointRules
-from calve.decoding.methods import Method
 from calve.decoding.offline import Decoded, decode_offline
 from calve.decoding.online import StreamDecoder, StreamingRun, Variant
 from calve.decoding.sources import BundleModel, Model
@@ -44,7 +44,7 @@ class StreamingMethod:
       endpoints: The rules; None leaves streams whole.
     """
 
-    method: Method
+    method: DecodingMethod
     endpoints: EndpointRules | None = None
 
     @property
@@ -154,13 +154,13 @@ def write_streaming_results(
 def simulate(
     model: Model,
     split: Split,
-    methods: Sequence[Method],
+    methods: Sequence[DecodingMethod],
     *,
     chunk_size: int | None = None,
     max_duration: float,
     progress: Progress = NO_PROGRESS,
 ) -> dict[str, Decoded]:
-    """What streaming finds if it is simulated by masks, by `calve.decoding.methods.Method.key`.
+    """What streaming finds if it is simulated by masks, by `DecodingMethod.key`.
 
     Raises:
       CalveError: if the model, the split or a method cannot be used.

@@ -7,21 +7,25 @@ from os import PathLike
 from typing import Any, TypeAlias
 
 from calve.bundles.bundle import Bundle
-from calve.decoding.methods import GREEDY, Method
+from calve.decoding.decoding_methods import GREEDY, DecodingMethod
 from calve.decoding.offline import OfflineRecognizer
-from calve.decoding.searching import DEFAULT_SEARCH
-from calve.decoding.transcription import Recognizer, Transcript
+from calve.decoding.search import DEFAULT_DECODING_METHOD
+from calve.decoding.transcription import OnlineRecognizer, Transcript
 from calve.errors import ConfigError
 
 __all__ = ["AnyRecognizer", "open_recognizer", "transcribe"]
 
-AnyRecognizer: TypeAlias = Recognizer | OfflineRecognizer
+AnyRecognizer: TypeAlias = OnlineRecognizer | OfflineRecognizer
 
 
 def open_recognizer(
-    bundle: Bundle, method: Method = GREEDY, *, chunk_ms: int | None = None, num_threads: int = 1
+    bundle: Bundle,
+    method: DecodingMethod = GREEDY,
+    *,
+    chunk_ms: int | None = None,
+    num_threads: int = 1,
 ) -> AnyRecognizer:
-    """Load a bundle to recognise what it is made for.
+    """Load a bundle to recognize what it is made for.
 
     Args:
       bundle: The bundle.
@@ -35,7 +39,7 @@ def open_recognizer(
       PluginError: if the runtime or the method is missing.
     """
     if bundle.manifest.streaming:
-        return Recognizer.from_bundle(
+        return OnlineRecognizer.from_bundle(
             bundle,
             chunk_ms=chunk_ms,
             num_threads=num_threads,
@@ -48,7 +52,7 @@ def open_recognizer(
             where=bundle.path,
             fix="leave the chunk length out",
         )
-    session = bundle.offline_runtime(num_threads=num_threads)
+    session = bundle.open_offline_session(num_threads=num_threads)
     return OfflineRecognizer(session, bundle.symbols, method)
 
 
@@ -58,7 +62,7 @@ def transcribe(
     *,
     chunk_ms: int | None = None,
     num_threads: int = 1,
-    search: str = DEFAULT_SEARCH,
+    search: str = DEFAULT_DECODING_METHOD,
     search_options: Mapping[str, Any] | None = None,
 ) -> Iterator[Transcript]:
     """Transcribe recordings with a bundle, in order.
@@ -76,6 +80,6 @@ def transcribe(
       AudioError: if a recording cannot be read, when its turn comes.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-    method = Method(search, search_options or {})
+    method = DecodingMethod(search, search_options or {})
     recognizer = open_recognizer(opened, method, chunk_ms=chunk_ms, num_threads=num_threads)
     return map(recognizer.transcribe, paths)

@@ -201,7 +201,7 @@ class BundleModel:
           BundleError, PluginError: if it cannot be loaded, or does not stream.
         """
         bundle = Bundle.open(self.path)
-        return self._opened(bundle, bundle.runtime(num_threads=self.num_threads))
+        return self._opened(bundle, bundle.open_streaming_session(num_threads=self.num_threads))
 
     def open_offline(self) -> Opened[OfflineSession]:
         """Load it to see whole utterances.
@@ -210,7 +210,7 @@ class BundleModel:
           BundleError, PluginError: if it cannot be loaded, or streams.
         """
         bundle = Bundle.open(self.path)
-        return self._opened(bundle, bundle.offline_runtime(num_threads=self.num_threads))
+        return self._opened(bundle, bundle.open_offline_session(num_threads=self.num_threads))
 
     def _opened(self, bundle: Bundle, session: AnySession) -> Opened[AnySession]:
         manifest = bundle.manifest

@@ -15,14 +15,14 @@ from calve.bundles.bundle import Bundle
 from calve.data.audio import Audio, read_audio
 from calve.data.features import FeatureConfig, StreamingFbank, compute_fbank
 from calve.data.tokens import SymbolTable
-from calve.decoding.searching import DEFAULT_SEARCH, make_search
+from calve.decoding.search import DEFAULT_DECODING_METHOD, make_search
 from calve.protocols import Hypothesis, Search, StreamingSession
 from calve.protocols.geometry import StreamingGeometry, tail_padding
 
 __all__ = [
+    "OnlineRecognizer",
+    "OnlineStream",
     "Recognition",
-    "Recognizer",
-    "StreamingTranscriber",
     "Transcript",
     "recognition",
 ]
@@ -32,7 +32,7 @@ Float32Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Recognition:
-    """What has been recognised of one stream so far.
+    """What has been recognized of one stream so far.
 
     Attributes:
       text: The words, those of the decoding graph if the method follows one that knows any.
@@ -55,7 +55,7 @@ class Recognition:
 
 @dataclass(frozen=True)
 class Transcript(Recognition):
-    """What was recognised in one recording.
+    """What was recognized in one recording.
 
     Attributes:
       path: The recording.
@@ -72,7 +72,7 @@ class Transcript(Recognition):
 
     @classmethod
     def of(cls, found: Recognition, audio: Audio, path: str, seconds: float) -> Transcript:
-        """What was recognised in a recording within so many seconds."""
+        """What was recognized in a recording within so many seconds."""
         return cls(
             **vars(found),
             path=path,
@@ -95,7 +95,7 @@ class Transcript(Recognition):
         }
 
 
-class StreamingTranscriber:
+class OnlineStream:
     """Transcribes one stream while its audio comes in.
 
     The encoder only ever sees whole segments, so the result does not depend on the size of the
@@ -145,7 +145,7 @@ class StreamingTranscriber:
           samples: (n,) float32 at the rate of the feature configuration, full scale [-1, 1].
 
         Returns:
-          What has been recognised so far.
+          What has been recognized so far.
 
         Raises:
           AudioError: if the samples have a wrong shape or type, or the stream is finished.
@@ -167,7 +167,7 @@ class StreamingTranscriber:
         return self.result()
 
     def result(self) -> Recognition:
-        """What has been recognised so far."""
+        """What has been recognized so far."""
         return recognition(self._search.result(self._found), self._symbols, self._geometry)
 
     def _encode_whole_segments(self) -> None:
@@ -198,7 +198,7 @@ class StreamingTranscriber:
         self._search.advance([self._found], [encoder_out[0, :output_frames]])
 
 
-class Recognizer:
+class OnlineRecognizer:
     """Transcribes recordings, one after another, with one loaded model.
 
     Args:
@@ -223,7 +223,7 @@ class Recognizer:
         features: FeatureConfig | None = None,
         tail_padding_frames: int | None = None,
         chunk_ms: int | None = None,
-        search: str = DEFAULT_SEARCH,
+        search: str = DEFAULT_DECODING_METHOD,
         search_options: dict[str, Any] | None = None,
     ) -> None:
         geometry = session.geometry
@@ -237,10 +237,10 @@ class Recognizer:
     @classmethod
     def from_bundle(
         cls, bundle: Bundle, *, chunk_ms: int | None = None, num_threads: int = 1, **options: Any
-    ) -> Recognizer:
+    ) -> OnlineRecognizer:
         """Load a bundle's networks; ``options`` are those of the constructor."""
         return cls(
-            bundle.runtime(num_threads=num_threads),
+            bundle.open_streaming_session(num_threads=num_threads),
             bundle.symbols,
             features=bundle.manifest.features,
             tail_padding_frames=bundle.manifest.tail_padding_frames,
@@ -248,9 +248,9 @@ class Recognizer:
             **options,
         )
 
-    def stream(self) -> StreamingTranscriber:
+    def stream(self) -> OnlineStream:
         """A new stream on the loaded model."""
-        return StreamingTranscriber(
+        return OnlineStream(
             self.session,
             self.symbols,
             self._search,
@@ -272,8 +272,8 @@ class Recognizer:
         started = time.perf_counter()
         stream = self.stream()
         stream.accept(audio.samples)
-        recognised = stream.finish()
-        return Transcript.of(recognised, audio, path, time.perf_counter() - started)
+        recognized = stream.finish()
+        return Transcript.of(recognized, audio, path, time.perf_counter() - started)
 
 
 def silent_frame(config: FeatureConfig) -> Float32Array:

@@ -44,7 +44,7 @@ _UNSAFE_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
 class HasState(Protocol):
-    """Anything with a ``state_dict``: a module, optimiser, scheduler, batch loader."""
+    """Anything with a ``state_dict``: a module, optimizer, scheduler, batch loader."""
 
     def state_dict(self) -> Mapping[str, Any]: ...
 

@@ -93,7 +93,7 @@ class ModelBuilder:
         }
 
     def build(self, config: Mapping[str, Any]) -> torch.nn.Module:
-        """A freshly initialised model."""
+        """A freshly initialized model."""
         return self.family.build(self.encoder.build.load()(config["encoder"]), config["model"])
 
     def infer(self, shapes: Shapes) -> dict[str, dict[str, Any]]:

@@ -50,11 +50,11 @@ class BundleManifest:
       unk_id: Id of ``<unk>``, which is never written out; None if there is none.
       context_size: Symbols that the decoder looks back at.
       vocab_size: Symbols that the joiner scores.
-      precision: "fp32", "fp16", "int8" or a quantiser's scheme, by network.
+      precision: "fp32", "fp16", "int8" or a quantizer's scheme, by network.
       parameters: Parameter counts, by network and in total.
       tools: Versions of what made the bundle, by name.
       metadata: The table stamped in for the format's real runtime.
-      parity: Agreement with torch, as `calve.export.parity.ParityReport.to_json` writes it.
+      parity: Agreement with torch, as `calve.exporting.parity.ParityReport.to_json` writes it.
       streaming: Whether the networks go step by step; otherwise they see whole utterances.
       steps: What each export step reported, by name.
       files: Every other file of the bundle, by name.

@@ -42,7 +42,7 @@ class ExportWorkspace:
       options: The format's options dataclass instance.
       folder: Temporary folder that becomes the bundle; steps write their final files here.
       scratch: Temporary folder for intermediate files, deleted afterwards.
-      device_form: Makes of a plain encoder what graph formats compile.
+      build_export_form: ``(plain encoder) -> export form``, which graph formats compile.
       report: Results by name of the step; ends up in ``bundle.json``. Some step must set
         "precision", the precision of the weights ("fp32", "fp16" or "int8") by network; "tools" may
         hold versions of the packages that were used.
@@ -60,11 +60,11 @@ class ExportWorkspace:
     options: Any
     folder: Path
     scratch: Path
-    device_form: Callable[[Any], Any]
+    build_export_form: Callable[[Any], Any]
     report: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
-    def device_encoder(self) -> Any:
+    def export_form(self) -> Any:
         """A `StreamingEncoder` for whole segments, with states as the format's runtime has them.
 
         Formats that write a graph compile it instead of ``model.encoder``.
@@ -72,7 +72,7 @@ class ExportWorkspace:
         Raises:
           ConfigError: if the encoder cannot stream.
         """
-        return self.device_form(self.model.encoder)
+        return self.build_export_form(self.model.encoder)
 
     def report_findings(self, findings: Sequence[Finding]) -> None:
         """Report what lint warns of in the networks that were written, as the step "lint".
@@ -123,7 +123,7 @@ class MetadataStore(Protocol):
     It also works on bundles that calve did not make, which have no ``bundle.json``.
     """
 
-    def recognises(self, bundle_dir: Path) -> bool:
+    def recognizes(self, bundle_dir: Path) -> bool:
         """Whether the directory holds a model of this format."""
 
     def infer(self, bundle_dir: Path) -> dict[str, int | str] | None:

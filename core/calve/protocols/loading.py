@@ -26,7 +26,7 @@ class LoaderOptions:
     """
 
     max_duration: float = _option(200.0, "Seconds of audio in a batch, before padding.")
-    seed: int = _option(42, "Seed of initialisation, data order, augmentation and dropout.")
+    seed: int = _option(42, "Seed of initialization, data order, augmentation and dropout.")
     shortest_utterance: float = _option(
         0.0, "Seconds; shorter utterances are not trained on. icefall takes 1 for LibriSpeech."
     )

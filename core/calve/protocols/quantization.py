@@ -23,12 +23,12 @@ __all__ = [
 
 @dataclass
 class QuantizationWorkspace:
-    """What a quantiser works on.
+    """What a quantizer works on.
 
     Attributes:
-      bundle: The bundle to quantise; its files are what they were when it was made.
+      bundle: The bundle to quantize; its files are what they were when it was made.
       options: The scheme's options dataclass instance.
-      folder: Temporary folder that becomes the quantised bundle; the symbol table is there.
+      folder: Temporary folder that becomes the quantized bundle; the symbol table is there.
       scratch: Temporary folder for intermediate files, deleted afterwards.
       progress: Draws the bar.
     """
@@ -41,13 +41,13 @@ class QuantizationWorkspace:
 
 
 class Quantizer(Protocol):
-    """Writes quantised networks; the caller adds the manifest and golden numbers."""
+    """Writes quantized networks; the caller adds the manifest and golden numbers."""
 
     def __call__(self, workspace: QuantizationWorkspace) -> QuantizationReport:
         """Write into ``workspace.folder``.
 
         Raises:
-          CalveError: if the bundle cannot be quantised so.
+          CalveError: if the bundle cannot be quantized so.
         """
 
 
@@ -63,8 +63,8 @@ class LayerReport:
       reason: Why it has this precision.
       parameters: Numbers that it holds.
       bytes_before: Bytes in the source bundle.
-      bytes_after: Bytes in the quantised one.
-      output_error: Error of its network's output when only this layer is quantised, relative to
+      bytes_after: Bytes in the quantized one.
+      output_error: Error of its network's output when only this layer is quantized, relative to
         the output's root mean square; None if it was not measured.
     """
 
@@ -129,7 +129,7 @@ class VariantReport:
       reference_words: Words, or tokens, in the references.
       empty: Recordings with words in which it found none.
       rtf: Seconds of decoding per second of audio.
-      kept: Layers held back from quantisation by the gate.
+      kept: Layers held back from quantization by the gate.
     """
 
     name: str

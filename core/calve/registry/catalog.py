@@ -24,12 +24,12 @@ from calve.registry.host import REGISTRATION_HOOKS, Host
 from calve.registry.specs import (
     CommandSpec,
     DatasetSpec,
+    DecodingMethodSpec,
     EncoderSpec,
     ExporterSpec,
     MetadataWriterSpec,
     QuantizerSpec,
     RecipeSpec,
-    SearchSpec,
 )
 
 __all__ = ["Registry", "Table", "build_registry", "is_strict", "registry", "report_problems"]
@@ -163,7 +163,7 @@ class Registry:
             claims["calve_register_quantizers"],
             seen,
         )
-        self.searches: Table[str, SearchSpec] = Table(
+        self.decoding_methods: Table[str, DecodingMethodSpec] = Table(
             "decoding method", lambda spec: spec.name, claims["calve_register_decoders"], seen
         )
         self.datasets: Table[str, DatasetSpec] = Table(
@@ -182,7 +182,7 @@ class Registry:
             self.exporters,
             self.metadata_writers,
             self.quantizers,
-            self.searches,
+            self.decoding_methods,
             self.datasets,
             self.commands,
         )

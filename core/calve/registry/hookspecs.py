@@ -89,7 +89,7 @@ def calve_register_metadata_writers() -> Iterable[specs.MetadataWriterSpec]:  # 
 
 @hookspec
 def calve_register_quantizers() -> Iterable[specs.QuantizerSpec]:  # type: ignore[empty-body]
-    """Quantisers, each of one scheme for bundles of one format.
+    """Quantizers, each of one scheme for bundles of one format.
 
     >>> @hookimpl
     ... def calve_register_quantizers():
@@ -104,12 +104,12 @@ def calve_register_quantizers() -> Iterable[specs.QuantizerSpec]:  # type: ignor
 
 
 @hookspec
-def calve_register_decoders() -> Iterable[specs.SearchSpec]:  # type: ignore[empty-body]
+def calve_register_decoders() -> Iterable[specs.DecodingMethodSpec]:  # type: ignore[empty-body]
     """Decoding methods; in code they are searches, since `decoder` is the prediction network.
 
     >>> @hookimpl
     ... def calve_register_decoders():
-    ...     yield SearchSpec(
+    ...     yield DecodingMethodSpec(
     ...         name="my_search",
     ...         search=LazyRef("my_package.search:MySearch"),
     ...         options=LazyRef("my_package.search:MySearchOptions"),

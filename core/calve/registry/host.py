@@ -25,7 +25,7 @@ REGISTRATION_HOOKS: dict[str, type] = {
     "calve_register_exporters": specs.ExporterSpec,
     "calve_register_metadata_writers": specs.MetadataWriterSpec,
     "calve_register_quantizers": specs.QuantizerSpec,
-    "calve_register_decoders": specs.SearchSpec,
+    "calve_register_decoders": specs.DecodingMethodSpec,
     "calve_register_datasets": specs.DatasetSpec,
     "calve_register_commands": specs.CommandSpec,
 }

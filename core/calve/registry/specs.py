@@ -17,6 +17,7 @@ __all__ = [
     "CommandSpec",
     "Conventions",
     "DatasetSpec",
+    "DecodingMethodSpec",
     "EncoderSpec",
     "ExportStepSpec",
     "ExporterSpec",
@@ -24,7 +25,6 @@ __all__ = [
     "PretrainedSpec",
     "QuantizerSpec",
     "RecipeSpec",
-    "SearchSpec",
     "StageSpec",
 ]
 
@@ -47,7 +47,7 @@ class EncoderSpec:
         an encoder's defaults are used where it says nothing.
       tiny_offline: What must change in ``tiny`` for an instance that cannot stream; empty if every
         instance can.
-      device_form: ``(plain encoder) -> StreamingEncoder``: the same network for whole segments of
+      export_form: ``(plain encoder) -> StreamingEncoder``: the same network for whole segments of
         ``geometry.segment`` frames, in operators that graph formats have; they compile it instead
         of the encoder. None if ``stream`` itself is made of such operators and flat states.
       untrained: ``(config, geometry) -> Sequence[str]``: what in a geometry a model of these
@@ -63,7 +63,7 @@ class EncoderSpec:
     summary: str
     tiny: Mapping[str, Any] = field(default_factory=dict, hash=False)
     tiny_offline: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    device_form: LazyRef | None = None
+    export_form: LazyRef | None = None
     untrained: LazyRef | None = None
 
 
@@ -193,7 +193,7 @@ class MetadataWriterSpec:
 
     Attributes:
       table: ``(config, geometry) -> dict[str, int | str]``, a pure function.
-      arrange: ``(device form) -> StreamingEncoder``: the same with its states as that runtime
+      arrange: ``(export form) -> StreamingEncoder``: the same with its states as that runtime
         keeps them; None if it can keep them as they are.
       state_names: What that runtime calls the states, in their order; empty if it takes their
         own names.
@@ -211,7 +211,7 @@ class MetadataWriterSpec:
 
 @dataclass(frozen=True)
 class QuantizerSpec:
-    """A quantiser of one scheme for bundles of one format.
+    """A quantizer of one scheme for bundles of one format.
 
     Attributes:
       quantize: A `calve.protocols.Quantizer`.
@@ -228,12 +228,12 @@ class QuantizerSpec:
 
 
 @dataclass(frozen=True)
-class SearchSpec:
+class DecodingMethodSpec:
     """A decoding method (the field also says "decoder").
 
     Attributes:
       search: ``(session, options, *, symbols: SymbolTable | None, initial_symbol: int | None) ->
-        calve.protocols.Search``; see `calve.decoding.searching.make_search`.
+        calve.protocols.Search``; see `calve.decoding.search.make_search`.
       options: Dataclass of the method's options, importable without torch; raises ValueError if
         they cannot be right.
       needs: What a caller must supply: any of "graph", "language_model".

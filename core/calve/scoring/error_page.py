@@ -1,4 +1,4 @@
-"""Aligned utterances as one coloured HTML page: no script, no other file."""
+"""Aligned utterances as one colored HTML page: no script, no other file."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def page(title: str, score: Score) -> str:
         *_cards(score),
         *_most_frequent(score),
         f"<h2>Utterances with errors ({len(wrong)})</h2>",
-        '<p class="soft">A <span class="sub"><s>reference</s> recognised</span> word was '
+        '<p class="soft">A <span class="sub"><s>reference</s> recognized</span> word was '
         'substituted, <span class="del"><s>this</s></span> one deleted, and '
         '<span class="ins">this</span> one inserted.</p>',
         *(_utterance(one, separator) for one in wrong),

@@ -38,12 +38,12 @@ _REPLICATIONS = 10_000
 
 @dataclass(frozen=True)
 class DecodedUtterance:
-    """What was said, and what was recognised.
+    """What was said, and what was recognized.
 
     Attributes:
       name: Of the utterance.
       reference: The words that were said.
-      hypothesis: The words that were recognised.
+      hypothesis: The words that were recognized.
       timestamps: Seconds from the start at which each word of the hypothesis began; empty if
         nobody knows.
     """
@@ -129,7 +129,7 @@ class ErrorClasses:
     """How often each error was made.
 
     Attributes:
-      correct: Times that each symbol was recognised.
+      correct: Times that each symbol was recognized.
       substitutions: Times that the first symbol came out as the second.
       deletions: Times that each reference symbol was missed.
       insertions: Times that each symbol came out of nothing.
@@ -143,7 +143,7 @@ class ErrorClasses:
 
 @dataclass(frozen=True)
 class Score:
-    """How well some utterances were recognised.
+    """How well some utterances were recognized.
 
     Attributes:
       unit: "word" or "character".
@@ -201,7 +201,7 @@ def score(utterances: Iterable[DecodedUtterance], unit: str = "word") -> Score:
     """Align every utterance; case and punctuation count as they are.
 
     Args:
-      utterances: What was said and recognised.
+      utterances: What was said and recognized.
       unit: "word", or "character": then spaces do not count.
     """
     return Score(unit, tuple(_align(one, unit) for one in utterances))

@@ -12,27 +12,27 @@ __all__ = ["HotwordCounts", "count_hotwords"]
 
 @dataclass(frozen=True)
 class HotwordCounts:
-    """How often hotwords were said and recognised.
+    """How often hotwords were said and recognized.
 
     Attributes:
       said: Times that they are in the references.
-      recognised: Times of these that all their words were recognised, with none in between.
+      recognized: Times of these that all their words were recognized, with none in between.
       false_alarms: Times that they were found where they were not said.
     """
 
     said: int = 0
-    recognised: int = 0
+    recognized: int = 0
     false_alarms: int = 0
 
     @property
     def recall(self) -> float | None:
-        """Recognised times per hundred said; None if they were not said at all."""
-        return 100 * self.recognised / self.said if self.said else None
+        """Recognized times per hundred said; None if they were not said at all."""
+        return 100 * self.recognized / self.said if self.said else None
 
     def __add__(self, other: HotwordCounts) -> HotwordCounts:
         return HotwordCounts(
             self.said + other.said,
-            self.recognised + other.recognised,
+            self.recognized + other.recognized,
             self.false_alarms + other.false_alarms,
         )
 
@@ -40,10 +40,10 @@ class HotwordCounts:
 def count_hotwords(
     utterances: Iterable[DecodedUtterance], hotwords: Sequence[str]
 ) -> dict[str, HotwordCounts]:
-    """Count each hotword in the references and in what was recognised.
+    """Count each hotword in the references and in what was recognized.
 
     Args:
-      utterances: What was said and recognised; the words are aligned as for the error rate.
+      utterances: What was said and recognized; the words are aligned as for the error rate.
       hotwords: Texts of one or several words.
     """
     counts = {hotword: HotwordCounts() for hotword in hotwords}
@@ -53,11 +53,11 @@ def count_hotwords(
         correct = [word if word == other else None for word, other in alignment.pairs]
         for hotword in hotwords:
             words = hotword.split()
-            recognised = _occurrences(words, correct)
+            recognized = _occurrences(words, correct)
             counts[hotword] += HotwordCounts(
                 said=_occurrences(words, said),
-                recognised=recognised,
-                false_alarms=_occurrences(words, found) - recognised,
+                recognized=recognized,
+                false_alarms=_occurrences(words, found) - recognized,
             )
     return counts
 

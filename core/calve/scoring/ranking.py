@@ -56,13 +56,13 @@ def drawing(title: str, ranked: Sequence[Ranked]) -> str:
     for row, one in enumerate(shown):
         low, high = (_LEFT + scale * end for end in one.score.interval or (0.0, 0.0))
         rate, y = one.score.counts.wer or 0.0, _TOP + _ROW * row + _ROW / 2
-        colour = "#0b7a75" if row == 0 else "#5d6773"
+        color = "#0b7a75" if row == 0 else "#5d6773"
         parts.append(
             f'<text x="{_LEFT - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(one.label)}</text>'
-            f'<line x1="{low:.1f}" y1="{y}" x2="{high:.1f}" y2="{y}" stroke="{colour}" '
+            f'<line x1="{low:.1f}" y1="{y}" x2="{high:.1f}" y2="{y}" stroke="{color}" '
             'stroke-width="2"/>'
-            f'<circle cx="{_LEFT + scale * rate:.1f}" cy="{y}" r="5" fill="{colour}"/>'
-            f'<text x="{high + 8:.1f}" y="{y + 4:.1f}" fill="{colour}">{rate:.2f}</text>'
+            f'<circle cx="{_LEFT + scale * rate:.1f}" cy="{y}" r="5" fill="{color}"/>'
+            f'<text x="{high + 8:.1f}" y="{y + 4:.1f}" fill="{color}">{rate:.2f}</text>'
         )
     bottom = _TOP + _ROW * len(shown)
     parts.append(

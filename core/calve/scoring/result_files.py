@@ -28,11 +28,11 @@ class ResultFiles:
     """Where the results of one decoding run are.
 
     Attributes:
-      recogs: What was said and what was recognised.
+      recogs: What was said and what was recognized.
       errs: Error rate, aligned utterances, and every kind of error by its frequency.
       summary: One line with the settings and the error rate.
-      page: ``errs`` for the eye: one coloured HTML page.
-      hotwords: How often each hotword was recognised, where there are any.
+      page: ``errs`` for the eye: one colored HTML page.
+      hotwords: How often each hotword was recognized, where there are any.
     """
 
     recogs: Path
@@ -66,7 +66,7 @@ def write_results(
     Args:
       files: Where; the folder is made if need be.
       title: What was decoded and how, for the summary and the page.
-      utterances: What was recognised.
+      utterances: What was recognized.
       score: Of these utterances.
       hotwords: Texts to count in them; without any there is no file about hotwords.
     """
@@ -129,10 +129,10 @@ def _percent(score: Score) -> str:
 
 
 def _hotwords(counts: Mapping[str, HotwordCounts]) -> Iterator[str]:
-    yield "hotword\tsaid\trecognised\tfalse alarms"
+    yield "hotword\tsaid\trecognized\tfalse alarms"
     total = sum(counts.values(), HotwordCounts())
     for hotword, one in [*counts.items(), ("(all)", total)]:
-        yield f"{hotword}\t{one.said}\t{one.recognised}\t{one.false_alarms}"
+        yield f"{hotword}\t{one.said}\t{one.recognized}\t{one.false_alarms}"
 
 
 def _errs(score: Score) -> Iterator[str]:

@@ -16,6 +16,7 @@ minor release may add checks, and the changelog names them.
 from __future__ import annotations
 
 from calve.testing.datasets import DatasetConformance
+from calve.testing.decoding_methods import DecoderConformance
 from calve.testing.encoders import EncoderConformance
 from calve.testing.exporters import ExporterConformance
 from calve.testing.fsas import FsaBackendConformance
@@ -23,7 +24,6 @@ from calve.testing.losses import LossBackendConformance
 from calve.testing.metadata import MetadataWriterConformance
 from calve.testing.quantizers import QuantizerConformance
 from calve.testing.runtimes import RuntimeConformance
-from calve.testing.searches import DecoderConformance
 
 __all__ = [
     "DatasetConformance",

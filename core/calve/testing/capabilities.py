@@ -2,7 +2,7 @@
 
 A *cell* is a recipe, an export format, a mode (streaming; or offline, for whole utterances), a
 precision of the weights and a runtime: calve's own or a client of another project. To fill it, a
-tiny random model of the recipe is exported (or quantised), compared with torch, verified, and
+tiny random model of the recipe is exported (or quantized), compared with torch, verified, and
 transcribed with the runtime. Every cell is tried, whether the encoder claims it or not; claim and
 outcome must agree.
 """
@@ -18,10 +18,10 @@ from typing import Any
 from calve.bundles.bundle import Bundle
 from calve.common.progress import NO_PROGRESS, Progress
 from calve.errors import CalveError, ExportError
-from calve.export.exporting import try_export
-from calve.export.parity import LIMITS, ParityReport
-from calve.export.quantization import quantize
-from calve.export.verification import FAILED, PASSED, SKIPPED, check_bundle, check_client
+from calve.exporting.export import try_export
+from calve.exporting.parity import LIMITS, ParityReport
+from calve.exporting.quantization import quantize
+from calve.exporting.verification import FAILED, PASSED, SKIPPED, check_bundle, check_client
 from calve.registry.catalog import registry
 from calve.registry.claims import claimed_clients, claimed_formats
 from calve.registry.discovery import describe
@@ -41,8 +41,8 @@ class Variant:
     Attributes:
       recipe: Name of the recipe.
       format: Name of the export format.
-      precision: "fp32", "fp16" or "int8", or another name that a quantiser gives its scheme.
-      scheme: Name of the quantiser that makes it from another bundle; None if the exporter does.
+      precision: "fp32", "fp16" or "int8", or another name that a quantizer gives its scheme.
+      scheme: Name of the quantizer that makes it from another bundle; None if the exporter does.
       streaming: Whether it streams; otherwise it is for whole utterances.
     """
 
@@ -94,7 +94,7 @@ class Cell:
       claimed: Whether the encoder claims that it works.
       outcome: "passed", "failed" or "skipped" (something is not installed).
       detail: What was found.
-      max_abs_error: Largest difference from torch, or from the source of a quantised bundle.
+      max_abs_error: Largest difference from torch, or from the source of a quantized bundle.
       tokens_equal: Whether greedy search found the same symbols as there.
     """
 
@@ -194,7 +194,7 @@ def _variants_of(recipe: str, exporter: ExporterSpec) -> Iterator[Variant]:
 
 
 class _Trial:
-    """Makes the bundles of one recipe in a folder and tries them; keeps them for quantisers."""
+    """Makes the bundles of one recipe in a folder and tries them; keeps them for quantizers."""
 
     def __init__(self, folder: Path, tiny: Mapping[str, Any] | None) -> None:
         self._folder = folder
@@ -229,7 +229,7 @@ class _Trial:
             return self._export(variant, output)
         sources = self._bundles.get((variant.format, variant.streaming))
         if not sources:
-            raise ExportError("there is no bundle to quantise: no export succeeded")
+            raise ExportError("there is no bundle to quantize: no export succeeded")
         quantize(sources[0].path, output=output, scheme=variant.scheme, overwrite=True)
         return Bundle.open(output)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from calve.export.verification import PASSED, SKIPPED
+from calve.exporting.verification import PASSED, SKIPPED
 from calve.testing.capabilities import STREAMING, Cell
 
 __all__ = ["COMMAND", "capability_page", "result"]
@@ -14,7 +14,7 @@ COMMAND = "calve plugins matrix --page docs/capabilities.md"
 _INTRODUCTION = f"""# What runs where
 
 Written by `{COMMAND}`, from what it found by running it.
-For every row a tiny model of the recipe with random weights was made, exported or quantised,
+For every row a tiny model of the recipe with random weights was made, exported or quantized,
 compared with torch, over at least 20 chained chunks where the mode is streaming and in whole
 utterances where it is offline, and transcribed with the runtime that the row names. Nothing here is
 declared by hand, and formats that an encoder does not claim were tried as well. A test does the

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from unittest import SkipTest
 
 from calve.common.config import fields_help
-from calve.export.verification import FAILED, PASSED, SKIPPED
+from calve.exporting.verification import FAILED, PASSED, SKIPPED
 from calve.models.loading import load
 from calve.protocols.geometry import StreamingGeometry
 from calve.registry.catalog import registry

@@ -12,9 +12,9 @@ from calve.bundles.bundle import GOLDEN_FILE, MANIFEST_FILE, Bundle
 from calve.common.config import resolve
 from calve.common.references import LazyRef
 from calve.errors import CalveError, ConfigError, ExportError
-from calve.export.golden import Golden
-from calve.export.parity import LIMITS, compare, observe
-from calve.export.verification import FAILED, PASSED, check_bundle, check_client
+from calve.exporting.golden import Golden
+from calve.exporting.parity import LIMITS, compare, observe
+from calve.exporting.verification import FAILED, PASSED, check_bundle, check_client
 from calve.protocols import ExportWorkspace, Finding, MetadataStore
 from calve.registry.catalog import registry
 from calve.registry.claims import claimed_clients
@@ -119,7 +119,7 @@ class ExporterConformance:
             geometry = bundle.manifest.geometry
             report = compare(
                 observe(reference, golden.features, geometry),
-                observe(bundle.runtime(), golden.features, geometry),
+                observe(bundle.open_streaming_session(), golden.features, geometry),
                 precision=precision,
             )
             try:
@@ -216,8 +216,8 @@ class ExporterConformance:
             raise SkipTest(f"the format {self.format} has no metadata")
         with working_copy(self._bundle()) as bundle, temporary_folder() as empty:
             store, table = self._store(), bundle.manifest.metadata
-            require(store.recognises(bundle.path), "it does not recognise its own bundle")
-            require(not store.recognises(empty), "it recognises an empty folder")
+            require(store.recognizes(bundle.path), "it does not recognize its own bundle")
+            require(not store.recognizes(empty), "it recognizes an empty folder")
             require(
                 store.read(bundle.path) == table,
                 f"{table} was stamped, and {store.read(bundle.path)} is read",

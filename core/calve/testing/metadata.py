@@ -64,7 +64,7 @@ class MetadataWriterConformance:
         import torch
 
         encoder = self._subject().plain_encoder()
-        form = self._device_form(encoder)
+        form = self._export_form(encoder)
         arranged = self._arranged(encoder)
         geometry: StreamingGeometry = form.geometry
         torch.manual_seed(0)
@@ -105,13 +105,13 @@ class MetadataWriterConformance:
         )
         return table
 
-    def _device_form(self, encoder: Any) -> Any:
-        form = registry().encoders.get(self.encoder).device_form
+    def _export_form(self, encoder: Any) -> Any:
+        form = registry().encoders.get(self.encoder).export_form
         return encoder if form is None else form.load()(encoder)
 
     def _arranged(self, encoder: Any) -> Any:
         arrange = self._spec().arrange
-        form = self._device_form(encoder)
+        form = self._export_form(encoder)
         return form if arrange is None else arrange.load()(form)
 
 

@@ -1,4 +1,4 @@
-"""What every quantiser promises."""
+"""What every quantizer promises."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import numpy as np
 from calve.bundles.bundle import GOLDEN_FILE, Bundle, record_files
 from calve.common.references import LazyRef
 from calve.errors import CalveError, ExportError
-from calve.export.golden import Golden
-from calve.export.quantization import quantize
-from calve.export.verification import FAILED, check_bundle, check_client
+from calve.exporting.golden import Golden
+from calve.exporting.quantization import quantize
+from calve.exporting.verification import FAILED, check_bundle, check_client
 from calve.protocols import QuantizationReport, QuantizationWorkspace, Quantizer
 from calve.registry.catalog import registry
 from calve.registry.claims import claimed_clients
@@ -44,7 +44,7 @@ _REFUSAL = "refused on purpose"
 
 @dataclass(frozen=True)
 class _Refusing(LazyRef):
-    """A reference to a quantiser that fails when its work is done."""
+    """A reference to a quantizer that fails when its work is done."""
 
     def load(self) -> Quantizer:
         quantizer: Quantizer = super().load()
@@ -57,7 +57,7 @@ class _Refusing(LazyRef):
 
 
 class QuantizerConformance:
-    """Tests of a quantiser, on a bundle of a very small model.
+    """Tests of a quantizer, on a bundle of a very small model.
 
     Attributes:
       format: Format of the bundles that it takes.
@@ -167,7 +167,7 @@ class QuantizerConformance:
             and all(
                 np.array_equal(first.outputs[name], second.outputs[name]) for name in first.outputs
             ),
-            "the same bundle, quantised twice, gives two that answer differently",
+            "the same bundle, quantized twice, gives two that answer differently",
         )
 
     def test_it_leaves_the_source_alone(self) -> None:
@@ -212,7 +212,7 @@ class QuantizerConformance:
     def _quantized(
         self, source: Bundle | None = None, options: Mapping[str, Any] | None = None
     ) -> Iterator[tuple[Bundle, QuantizationReport]]:
-        """A quantised bundle and the report, there for the ``with`` block."""
+        """A quantized bundle and the report, there for the ``with`` block."""
         chosen = self.options if options is None else options
         with temporary_folder() as folder:
             report = self._run(source or self._source(), folder / "bundle", chosen)

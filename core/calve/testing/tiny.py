@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from calve.data.features import FeatureConfig, compute_fbank
 from calve.data.tokens import SymbolTable
 from calve.errors import PluginError
-from calve.export.golden import golden_pcm, pcm_samples
-from calve.export.parity import observe, observe_offline
+from calve.exporting.golden import golden_pcm, pcm_samples
+from calve.exporting.parity import observe, observe_offline
 from calve.models.loading import ModelBuilder
 from calve.protocols.states import streaming_obstacle
 from calve.registry.discovery import load_driver

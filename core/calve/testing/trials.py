@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from calve.bundles.bundle import GOLDEN_FILE, TOKENS_FILE, Bundle
-from calve.export.exporting import try_export
+from calve.exporting.export import try_export
 from calve.registry.catalog import registry
 from calve.registry.claims import claimed_formats
 from calve.registry.specs import ExporterSpec
@@ -40,7 +40,7 @@ import sys
 sys.modules["torch"] = None
 from calve.bundles.bundle import Bundle
 from calve.errors import CalveError
-from calve.export.verification import FAILED, check_bundle
+from calve.exporting.verification import FAILED, check_bundle
 for check in check_bundle(Bundle.open(sys.argv[1])):
     if check.outcome == FAILED:
         print(f"{check.name}: {check.detail}")
@@ -75,7 +75,7 @@ def export_tiny(recipe: str, format_name: str, output: Path, **options: Any) -> 
       recipe: Name of a registered recipe.
       format_name: Name of an export format, claimed or not.
       output: Folder to create.
-      options: What else `calve.export.exporting.try_export` takes.
+      options: What else `calve.exporting.export.try_export` takes.
     """
     model = tiny_model(recipe)
     with temporary_folder() as folder:

@@ -29,10 +29,10 @@ class UtterancePlan:
       id: Unique in the corpus; also seeds everything random in the rendering.
       speaker: Who speaks.
       text: The words.
-      pieces: Recordings to join, in order; a synthesised utterance is a single piece.
+      pieces: Recordings to join, in order; a synthesized utterance is a single piece.
       babble: Recordings of other speakers to mix in as noise; may be empty.
       perturbed: Whether voice, room and level are varied (training only).
-      synthetic: Whether a synthesiser speaks.
+      synthetic: Whether a synthesizer speaks.
       target: The file to write.
     """
 

@@ -126,7 +126,7 @@ def _vary_room(
     if plan.babble:
         noise = _babble([_load(path) for path in plan.babble], len(heard), generator)
     else:
-        noise = augmentation.coloured_noise(len(heard), generator.uniform(0.0, 2.0), generator)
+        noise = augmentation.colored_noise(len(heard), generator.uniform(0.0, 2.0), generator)
         if generator.random() < 0.5:
             noise = augmentation.shape_spectrum(noise, _KNOTS_HZ, _microphone(True, generator))
     audible = bool(plan.babble) or generator.random() < 0.5
@@ -135,7 +135,7 @@ def _vary_room(
 
 
 def _between_zeros(samples: Float32Array, generator: np.random.Generator) -> Float32Array:
-    """Digital silence at some ends, as players and streaming recognisers put it there."""
+    """Digital silence at some ends, as players and streaming recognizers put it there."""
     before, after = generator.uniform(*_ZEROS_S, size=2) * (generator.random(2) < (0.15, 0.4))
     return np.pad(samples, (int(before * SAMPLE_RATE), int(after * SAMPLE_RATE)))
 

@@ -1,4 +1,4 @@
-"""Stage ``voices``: connected digits from speech synthesisers, as additional speakers."""
+"""Stage ``voices``: connected digits from speech synthesizers, as additional speakers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from calve_lhotse.fsdd.plans import deal, generator_for, random_digits
 from calve_lhotse.fsdd.recordings import read_manifests
 from calve_lhotse.parallel import parallel_map
 from calve_lhotse.stamps import stamp_of, stamped
-from calve_lhotse.synthesis import Reading, draw_reading, installed_synthesisers, speak
+from calve_lhotse.synthesis import Reading, draw_reading, installed_synthesizers, speak
 
 if TYPE_CHECKING:
     from calve.common.progress import Progress
@@ -30,7 +30,7 @@ _LIST = "readings.jsonl"
 
 @dataclass(frozen=True)
 class SpokenReading:
-    """A synthesised utterance that lies on the disk.
+    """A synthesized utterance that lies on the disk.
 
     Attributes:
       id: Unique in the corpus.
@@ -46,18 +46,18 @@ class SpokenReading:
 
 
 def voices(options: FsddOptions, progress: Progress) -> Mapping[str, object]:
-    """Write ``voices/*.flac`` and their list, or an empty list if there is no synthesiser."""
-    synthesisers = installed_synthesisers()
-    wanted = _utterances_wanted(options) if synthesisers else 0
+    """Write ``voices/*.flac`` and their list, or an empty list if there is no synthesizer."""
+    synthesizers = installed_synthesizers()
+    wanted = _utterances_wanted(options) if synthesizers else 0
     key = {
         "manifests": stamp_of(options.data_dir / "manifests", "manifests"),
         "seed": options.seed,
         "utterances": wanted,
-        "synthesisers": synthesisers,
+        "synthesizers": synthesizers,
     }
     with stamped(options.data_dir / "voices", key) as output:
         if output.is_new:
-            readings = _draw(wanted, synthesisers, options.seed)
+            readings = _draw(wanted, synthesizers, options.seed)
             parallel_map(
                 partial(_speak_into, output.folder),
                 readings,
@@ -68,14 +68,14 @@ def voices(options: FsddOptions, progress: Progress) -> Mapping[str, object]:
             lines = [json.dumps({"id": name} | asdict(reading)) for name, reading in readings]
             (output.folder / _LIST).write_text("".join(f"{line}\n" for line in lines))
             output.report.update(
-                synthesisers=list(synthesisers),
+                synthesizers=list(synthesizers),
                 utterances=len(readings),
                 voices=len({reading.voice for _, reading in readings}),
             )
-            if not synthesisers:
+            if not synthesizers:
                 output.report["note"] = (
                     "neither espeak-ng nor flite is installed: no synthetic voices, and strangers "
-                    "will be recognised less well (Debian: apt-get install espeak-ng flite)"
+                    "will be recognized less well (Debian: apt-get install espeak-ng flite)"
                 )
     return output.report
 
@@ -109,12 +109,12 @@ def _utterances_wanted(options: FsddOptions) -> int:
     return round(recorded * share / (1 - share))
 
 
-def _draw(count: int, synthesisers: tuple[str, ...], seed: int) -> list[tuple[str, Reading]]:
+def _draw(count: int, synthesizers: tuple[str, ...], seed: int) -> list[tuple[str, Reading]]:
     drawn = []
     for index in range(count):
         name = f"train-synthetic-{index:05d}"
         generator = generator_for(seed, f"voice of {name}")
-        drawn.append((name, draw_reading(random_digits(generator), synthesisers, generator)))
+        drawn.append((name, draw_reading(random_digits(generator), synthesizers, generator)))
     return drawn
 
 

@@ -1,1 +1,1 @@
-"""int8 for ncnn bundles, without ncnn's own tools: calibrate, quantise, judge, report."""
+"""int8 for ncnn bundles, without ncnn's own tools: calibrate, quantize, judge, report."""

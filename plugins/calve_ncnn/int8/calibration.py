@@ -25,7 +25,7 @@ from calve.common.parallel import ordered_map
 from calve.common.progress import Progress
 from calve.data.audio import read_audio
 from calve.decoding.evaluation import SILENCE
-from calve.decoding.transcription import Recognizer
+from calve.decoding.transcription import OnlineRecognizer
 from calve.protocols import CalibrationReport
 from calve_ncnn.int8.scales import BINS
 from calve_ncnn.network import Network
@@ -224,12 +224,12 @@ class _TappedSession(NcnnSession):
 
 
 @lru_cache(maxsize=1)
-def _session(bundle_dir: Path, taps: Taps) -> tuple[Recognizer, _Watcher]:
+def _session(bundle_dir: Path, taps: Taps) -> tuple[OnlineRecognizer, _Watcher]:
     """One loaded model per process."""
     bundle = Bundle.open(bundle_dir)
     watcher = _Watcher(taps)
     manifest = bundle.manifest
-    recognizer = Recognizer(
+    recognizer = OnlineRecognizer(
         _TappedSession(bundle, taps, watcher),
         bundle.symbols,
         features=manifest.features,

@@ -1,4 +1,4 @@
-"""Small pictures as inline SVG; colours are the page's CSS variables."""
+"""Small pictures as inline SVG; colors are the page's CSS variables."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def bars(rows: Sequence[tuple[str, int, int, str]]) -> str:
     parts = []
     for index, (name, before, after, precision) in enumerate(rows):
         top = index * step
-        colour = "--int8" if precision == "int8" else "--kept"
+        color = "--int8" if precision == "int8" else "--kept"
         parts.append(
             f'<text x="{left - 8}" y="{top + 12}" text-anchor="end">{escape(name)}</text>'
             f'<rect x="{left}" y="{top + 2}" width="{max(1, before * scale):.1f}" height="13" '
             f'rx="2" style="fill:var(--before)"/>'
             f'<rect x="{left}" y="{top + 5}" width="{max(1, after * scale):.1f}" height="7" '
-            f'rx="2" style="fill:var({colour})"><title>{escape(name)}: {before} to {after} '
+            f'rx="2" style="fill:var({color})"><title>{escape(name)}: {before} to {after} '
             f"bytes</title></rect>"
         )
     return _svg(_WIDTH, len(rows) * step, parts, "Bytes per layer before and after")
@@ -40,10 +40,10 @@ def histogram(counts: Sequence[int], threshold: float) -> str:
         size = math.log1p(count) / tallest * (floor - 8)
         if size:
             inside = (index + 0.5) / len(counts) <= threshold
-            colour = "--int8" if inside else "--kept"
+            color = "--int8" if inside else "--kept"
             parts.append(
                 f'<rect x="{index * step:.2f}" y="{floor - size:.1f}" width="{step * 0.85:.2f}" '
-                f'height="{size:.1f}" style="fill:var({colour})"/>'
+                f'height="{size:.1f}" style="fill:var({color})"/>'
             )
     x = min(threshold, 1.0) * width
     parts.append(

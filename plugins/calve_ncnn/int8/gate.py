@@ -33,8 +33,8 @@ class Judge:
     """Compares variants with the source bundle on some recordings.
 
     Attributes:
-      source: The bundle that is quantised.
-      recordings: What to recognise.
+      source: The bundle that is quantized.
+      recordings: What to recognize.
       references: What should be found, by recording.
       measure: "WER", or that tokens are compared with the source's.
       baseline: The source's own result.
@@ -65,7 +65,7 @@ class Judge:
           DataError: if no recording can be used, or nothing is found in any of them.
         """
         found = evaluate(
-            source.path, recordings, jobs=jobs, title=f"recognise with {name}", progress=progress
+            source.path, recordings, jobs=jobs, title=f"recognize with {name}", progress=progress
         )
         if not found.texts:
             reason = next(iter(found.skipped.values()), "there is none")
@@ -98,7 +98,7 @@ class Judge:
             folder,
             self.recordings,
             jobs=self.jobs,
-            title=f"recognise with {name}",
+            title=f"recognize with {name}",
             progress=self.progress,
         )
         report = _report(name, folder, found, self.references, self.measure == "WER")

@@ -1,7 +1,7 @@
 """Which of a layer's weights ncnn can keep as int8, and how it is told.
 
 From ncnn's documentation of its operators (https://github.com/Tencent/ncnn/wiki/operators) and of
-post-training quantisation; checked against files that its own tools wrote.
+post-training quantization; checked against files that its own tools wrote.
 """
 
 from __future__ import annotations

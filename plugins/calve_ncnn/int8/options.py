@@ -31,8 +31,8 @@ class Int8Options:
     layer_types: tuple[str, ...] = field(
         default=("LSTM", "Gemm", "InnerProduct", "Embed"),
         metadata={
-            "help": "Types of layers to quantise; Convolution and ConvolutionDepthWise can be too. "
-            "A table quantises what it names, whatever the type."
+            "help": "Types of layers to quantize; Convolution and ConvolutionDepthWise can be too. "
+            "A table quantizes what it names, whatever the type."
         },
     )
     keep_fp16: tuple[str, ...] = field(

@@ -56,7 +56,7 @@ svg { width: 100%; height: auto; display: block; } svg text { fill: var(--soft);
 
 
 def write_page(path: Path, report: QuantizationReport, manifest: BundleManifest) -> None:
-    """Write the page of a quantised ncnn bundle.
+    """Write the page of a quantized ncnn bundle.
 
     Args:
       path: Where.
@@ -69,7 +69,7 @@ def write_page(path: Path, report: QuantizationReport, manifest: BundleManifest)
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
         f"<h1>{escape(title)}</h1>",
-        f'<p class="soft">{manifest.parameters.get("total", 0):,} parameters · quantised from '
+        f'<p class="soft">{manifest.parameters.get("total", 0):,} parameters · quantized from '
         f"{escape('/'.join(dict.fromkeys(manifest.precision.values())))} · ranges from "
         f"{escape(_ranges_text(report))}</p>",
         *_cards(report),
@@ -154,7 +154,7 @@ def _networks(report: QuantizationReport, manifest: BundleManifest) -> Iterator[
 def _layers(layers: Sequence[LayerReport]) -> Iterator[str]:
     yield "<h2>Layer by layer</h2>"
     yield (
-        "<p>Grey: bytes before. Coloured: bytes after, "
+        "<p>Grey: bytes before. Colored: bytes after, "
         '<span class="int8">int8</span> or <span class="kept">left in fp16 or fp32</span>. '
         "The error is that of the network's output when this layer alone is int8, relative to "
         "the output.</p>"

@@ -75,9 +75,9 @@ def make_plans(
 
     Args:
       networks: The source bundle's.
-      layer_types: Types to quantise.
+      layer_types: Types to quantize.
       kept: (network, layer) that stay in fp16 because somebody said so.
-      tables: Given scale tables by network; what they name is quantised whatever its type.
+      tables: Given scale tables by network; what they name is quantized whatever its type.
 
     Raises:
       BundleError: if a layer is int8 already.
@@ -108,7 +108,7 @@ def _make_plan(
             raise BundleError(
                 f"{name} of the {network.name} is int8 already",
                 where=network.param.path,
-                fix="quantise the fp32 or fp16 bundle that it was made from",
+                fix="quantize the fp32 or fp16 bundle that it was made from",
             )
         if not int8_weights(layer):
             reasons[name] = f"ncnn has no int8 mode for this {layer.type}"

@@ -1,4 +1,4 @@
-"""Quantisation of a ``.param``/``.bin`` pair: NumPy on the files, no ncnn needed."""
+"""Quantization of a ``.param``/``.bin`` pair: NumPy on the files, no ncnn needed."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ def write_network(
 
     Args:
       network: The source, fp32 or fp16.
-      table: Scales of the layers to quantise.
-      int8: Names of the layers to quantise.
+      table: Scales of the layers to quantize.
+      int8: Names of the layers to quantize.
       param: The ``.param`` file to write.
       weights: The ``.bin`` file to write.
     """

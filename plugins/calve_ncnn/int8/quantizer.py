@@ -35,7 +35,7 @@ _SCHEME = "int8"
 
 
 def table_name(network: str) -> str:
-    """File name of a network's scale table in a quantised bundle."""
+    """File name of a network's scale table in a quantized bundle."""
     return f"{network}-scale-table.txt"
 
 
@@ -107,7 +107,7 @@ class _Job:
         )
         if not any(plan.int8 for plan in self.plans):
             raise ConfigError(
-                "no layer is left to quantise", fix="keep fewer layers, or name more layer types"
+                "no layer is left to quantize", fix="keep fewer layers, or name more layer types"
             )
 
     def ranges(self) -> Ranges:

@@ -10,7 +10,7 @@ import numpy as np
 
 from calve.bundles.bundle import GOLDEN_FILE, Bundle
 from calve.common.progress import Progress
-from calve.export.golden import Golden
+from calve.exporting.golden import Golden
 from calve.protocols import ActivationReport, CalibrationReport
 from calve_ncnn.int8.calibration import Calibration, Taps, calibrate
 from calve_ncnn.int8.layers import takes_fixed_range
@@ -55,7 +55,7 @@ def ranges_of_recordings(
     jobs: int,
     progress: Progress,
 ) -> Ranges:
-    """Measure every layer whose int8 mode fixes the input range, quantised or not."""
+    """Measure every layer whose int8 mode fixes the input range, quantized or not."""
     watched = {
         plan.network.name: {
             layer.name: layer.inputs[0]

@@ -106,12 +106,12 @@ def _percentile(counts: Counts) -> float:
 
 def _mse(counts: Counts) -> float:
     """The least mean squared error of rounding (step² / 12) and clipping together."""
-    centres = np.arange(BINS) + 0.5
+    centers = np.arange(BINS) + 0.5
     edges = np.arange(1, BINS + 1)
     inside = np.cumsum(counts)
     above, first, second = (
         np.sum(terms) - np.cumsum(terms)
-        for terms in (counts, counts * centres, counts * centres**2)
+        for terms in (counts, counts * centers, counts * centers**2)
     )
     rounding = inside * (edges / LEVELS) ** 2 / 12
     clipping = second - 2 * edges * first + edges**2 * above

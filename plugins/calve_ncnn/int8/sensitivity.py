@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from calve.bundles.bundle import GOLDEN_FILE, Bundle
 from calve.common.progress import Progress
-from calve.export.golden import Golden
-from calve.export.parity import observe
+from calve.exporting.golden import Golden
+from calve.exporting.parity import observe
 from calve_ncnn.int8.plan import NetworkPlan
 from calve_ncnn.int8.variants import write_variant
 from calve_ncnn.layout import NETWORKS
@@ -30,7 +30,7 @@ def layer_errors(
     scratch: Path,
     progress: Progress,
 ) -> dict[tuple[str, str], float]:
-    """Quantise one layer at a time and see how far its network's output moves.
+    """Quantize one layer at a time and see how far its network's output moves.
 
     The input is the recording that the bundle carries; the error is the root mean square of the
     difference, divided by that of the output.
@@ -46,7 +46,7 @@ def layer_errors(
     expected = _outputs(base, golden)
     layers = [(plan, name) for plan in plans for name in plan.int8]
     errors = {}
-    progress.start("quantise each layer alone", len(layers))
+    progress.start("quantize each layer alone", len(layers))
     for plan, name in layers:
         network = plan.network.name
         alone = plan.without([other for other in plan.int8 if other != name], "not this one")
@@ -70,7 +70,7 @@ def _outputs(folder: Path, golden: Golden) -> dict[str, NDArray[np.float32]]:
     geometry = bundle.manifest.geometry
     if geometry.dynamic:
         geometry = geometry.with_chunk_ms(_CHUNK_MS)
-    return observe(bundle.runtime(), golden.features, geometry).outputs
+    return observe(bundle.open_streaming_session(), golden.features, geometry).outputs
 
 
 def _relative(actual: NDArray[np.float32], expected: NDArray[np.float32]) -> float:

@@ -16,8 +16,8 @@ __all__ = ["all_fp16", "weights_size", "write_networks", "write_variant"]
 
 
 def all_fp16(plans: Iterable[NetworkPlan]) -> list[NetworkPlan]:
-    """The same networks with nothing quantised."""
-    return [plan.without(plan.int8, "not quantised") for plan in plans]
+    """The same networks with nothing quantized."""
+    return [plan.without(plan.int8, "not quantized") for plan in plans]
 
 
 def write_networks(plans: Iterable[NetworkPlan], folder: Path) -> None:

@@ -37,8 +37,8 @@ def get_rnnt_logprobs(
     """Arcs of the simple joiner ``softmax(am[t] + lm[s])``, never formed as (B, T, S + 1, V).
 
     Args:
-      lm: Decoder's unnormalised log probabilities, (B, S + 1, V).
-      am: Encoder's unnormalised log probabilities, (B, T, V).
+      lm: Decoder's unnormalized log probabilities, (B, S + 1, V).
+      am: Encoder's unnormalized log probabilities, (B, T, V).
       symbols: (B, S) int64.
       termination_symbol: Id of blank.
       rnnt_type: "regular", "modified", or "constrained" (modified, and a symbol also pays for the
@@ -160,7 +160,7 @@ class _Simple:
         self._tiny = torch.finfo(lm.dtype).tiny
 
     def joint(self) -> tuple[Tensor, Tensor]:
-        """``log_softmax(am[t] + lm[s])``; its normaliser is one matrix product."""
+        """``log_softmax(am[t] + lm[s])``; its normalizer is one matrix product."""
         normalizers = (self._lm_probs @ self._am_probs.mT + self._tiny).log()
         normalizers = normalizers + self._lm_max + self._am_max.mT
         px = self._am_symbols() + self._lm_symbols() - normalizers[:, :-1]

@@ -108,10 +108,10 @@ def _loss(
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     boundary = boundary_or_full(boundary, py)
     if delay_penalty > 0.0:
-        # Centred on the utterance, so that the penalties of a steady rate of symbols cancel.
+        # Centerd on the utterance, so that the penalties of a steady rate of symbols cancel.
         frame = torch.arange(px.shape[2], device=px.device)
-        centre = (boundary[:, 3:] - 1) / 2
-        px = px + delay_penalty * (centre - frame).unsqueeze(1).to(px.dtype)
+        center = (boundary[:, 3:] - 1) / 2
+        px = px + delay_penalty * (center - frame).unsqueeze(1).to(px.dtype)
     scores, px_grad, py_grad = lattice_score(px, py, boundary)
     return _reduce(-scores, reduction), (px_grad, py_grad)
 

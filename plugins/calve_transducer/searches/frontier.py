@@ -27,7 +27,7 @@ BLANK_ARC = -1
 
 _FINAL = -1
 _SPREAD = 0x9E3779B97F4A7C15
-"""2^64 by the golden ratio: products with it scatter neighbouring keys."""
+"""2^64 by the golden ratio: products with it scatter neighboring keys."""
 
 
 class GraphArrays(NamedTuple):

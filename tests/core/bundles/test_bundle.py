@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from calve.bundles.bundle import Bundle, open_bundle, read_manifest, write_manifest
+from calve.bundles.bundle import Bundle, open_session, read_manifest, write_manifest
 from calve.data.tokens import SymbolTable
 from calve.errors import BundleError, PluginError, TokensError
 from calve.protocols.bundles import FORMAT_VERSION, BundleManifest
@@ -51,7 +51,7 @@ def test_every_file_is_in_the_manifest(golden_bundle: Bundle):
 
 
 def test_its_runtime_is_a_session_with_the_manifests_sizes(golden_bundle: Bundle):
-    session = open_bundle(golden_bundle.path)
+    session = open_session(golden_bundle.path)
     assert session.vocab_size == 30
     assert session.geometry == golden_bundle.manifest.geometry
 
@@ -105,7 +105,7 @@ def test_a_broken_manifest_is_an_error_that_names_it(
     "change",
     [
         lambda values: values.pop("geometry"),
-        lambda values: values.update(colour="red"),
+        lambda values: values.update(color="red"),
         lambda values: values.update(vocab_size="many"),
         lambda values: values["geometry"].update(shift=3),
         lambda values: values["geometry"].update(speed=3),
@@ -192,7 +192,7 @@ def test_one_flipped_bit_is_found_by_its_hash(bundle_dir: Path):
 def test_a_runtime_that_is_not_installed_is_named(bundle_dir: Path):
     edit(bundle_dir, lambda values: values.update(runtime="abacus"))
     with pytest.raises(PluginError, match="abacus"):
-        Bundle.open(bundle_dir).runtime()
+        Bundle.open(bundle_dir).open_streaming_session()
 
 
 def test_symbols_that_do_not_fit_the_networks_are_refused(bundle_dir: Path):

@@ -10,7 +10,7 @@ import torch
 
 from calve.bundles.bundle import Bundle
 from calve.cli import run
-from calve.export.exporting import export
+from calve.exporting.export import export
 
 SPEAKERS = ("george", "theo")
 

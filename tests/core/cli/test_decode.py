@@ -83,7 +83,7 @@ def test_what_hotwords_change_is_reported_and_kept(
     assert counts[biased]["false_alarms"] > counts["modified_beam_search"]["false_alarms"]
     (file,) = (tmp_path / "modified_beam_search").glob(f"hotwords-test-{biased}-*.txt")
     heading, seven, _, total = (line.split("\t") for line in file.read_text().splitlines())
-    assert heading == ["hotword", "said", "recognised", "false alarms"]
+    assert heading == ["hotword", "said", "recognized", "false alarms"]
     assert seven == ["seven", *map(str, counts[biased].values())]
     assert total[0] == "(all)"
     # Results that were there already are counted as well.

@@ -120,7 +120,7 @@ def test_what_hotwords_change_is_reported(
     assert set(rows) == {"modified_beam_search", with_hotwords}
     for row in rows.values():
         (counts,) = row["hotwords"].items()
-        assert counts == ("word5", {"said": 0, "recognised": 0, "false_alarms": ANY})
+        assert counts == ("word5", {"said": 0, "recognized": 0, "false_alarms": ANY})
     alarms = {key: row["hotwords"]["word5"]["false_alarms"] for key, row in rows.items()}
     assert alarms[with_hotwords] > alarms["modified_beam_search"]
     found = (tmp_path / "streaming" / "modified_beam_search").glob("recogs-*.txt")

@@ -262,9 +262,9 @@ def test_with_a_reference_hotwords_are_counted(
     assert transcribe(golden_bundle.path, *arguments) == 0
     (line,) = (one for one in capsys.readouterr().out.splitlines() if one.startswith("hotwords"))
     kept = (tmp_path / "hotwords-bundle-modified_beam_search.txt").read_text().splitlines()
-    said, recognised, false_alarms = kept[1].split("\t")[1:]
-    assert line == f"hotwords: {recognised} of {said} recognised, {false_alarms} false alarms"
-    assert (int(said), int(recognised), int(false_alarms) > 10) == (1, 1, True)
+    said, recognized, false_alarms = kept[1].split("\t")[1:]
+    assert line == f"hotwords: {recognized} of {said} recognized, {false_alarms} false alarms"
+    assert (int(said), int(recognized), int(false_alarms) > 10) == (1, 1, True)
 
 
 def test_a_recording_without_reference_is_reported_and_not_counted(

@@ -1,4 +1,4 @@
-"""The hotwords' file, and how many of them were recognised."""
+"""The hotwords' file, and how many of them were recognized."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def counted(reference: str, hypothesis: str, *hotwords: str) -> dict[str, Hotwor
         ("call", "", (0, 0, 0)),
     ],
 )
-def test_a_hotword_is_recognised_if_all_its_words_are(
+def test_a_hotword_is_recognized_if_all_its_words_are(
     reference: str, hypothesis: str, expected: tuple[int, int, int]
 ):
     assert counted(reference, hypothesis, "seven nine") == {"seven nine": HotwordCounts(*expected)}

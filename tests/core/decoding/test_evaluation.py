@@ -11,7 +11,7 @@ from calve.data.audio import Audio
 from calve.data.recordings import Recording
 from calve.decoding.evaluation import evaluate
 from calve.decoding.recognizers import transcribe
-from calve.decoding.transcription import Recognizer, Transcript
+from calve.decoding.transcription import OnlineRecognizer, Transcript
 from calve.errors import DataError
 
 
@@ -53,14 +53,14 @@ def test_networks_that_answer_with_nan_find_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    original = Recognizer.transcribe_audio
+    original = OnlineRecognizer.transcribe_audio
 
-    def transcribe_audio(self: Recognizer, audio: Audio, path: str) -> Transcript:
+    def transcribe_audio(self: OnlineRecognizer, audio: Audio, path: str) -> Transcript:
         if path.endswith("b.wav"):
             raise DataError("the networks answer with NaN")
         return original(self, audio, path)
 
-    monkeypatch.setattr(Recognizer, "transcribe_audio", transcribe_audio)
+    monkeypatch.setattr(OnlineRecognizer, "transcribe_audio", transcribe_audio)
     found = evaluate(golden_bundle.path, recordings)
     assert found.texts[tmp_path / "a.wav"]
     assert (found.texts[tmp_path / "b.wav"], found.tokens[tmp_path / "b.wav"]) == ("", "")

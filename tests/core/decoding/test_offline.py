@@ -18,7 +18,7 @@ from calve.data.audio import Audio
 from calve.data.features import compute_fbank
 from calve.data.tokens import SymbolTable
 from calve.data.utterances import Utterance
-from calve.decoding.methods import GREEDY, Method
+from calve.decoding.decoding_methods import GREEDY, DecodingMethod
 from calve.decoding.offline import (
     Decoded,
     OfflineRecognizer,
@@ -26,7 +26,7 @@ from calve.decoding.offline import (
     transcribe_with_client,
 )
 from calve.decoding.online import StreamDecoder, Variant
-from calve.decoding.transcription import Recognizer
+from calve.decoding.transcription import OnlineRecognizer
 from calve.protocols.geometry import FLUSH_FRAMES
 from calve.registry.catalog import registry
 from calve_graphs.graph import DecodingGraph
@@ -120,13 +120,15 @@ def test_every_way_to_decode_says_the_words_of_the_graph(
         [*([number] for number in range(1, len(words))), []],
         words=words,
     )
-    method = Method("fast_beam_search_LG", {"LG": graph})
+    method = DecodingMethod("fast_beam_search_LG", {"LG": graph})
     simulated = decode_offline(lstm, SYMBOLS, utterances, [method], simulate_streaming=True)
     variants = {"LG": Variant(method.search(lstm, SYMBOLS))}
     real = StreamDecoder(lstm, SYMBOLS, variants).decode(utterances)["LG"]
     expected = {one.name: one for one in real.decoded.utterances}
     assert {one.name: one for one in simulated[method.key].utterances} == expected
-    streaming = Recognizer(lstm, SYMBOLS, search=method.name, search_options=dict(method.options))
+    streaming = OnlineRecognizer(
+        lstm, SYMBOLS, search=method.name, search_options=dict(method.options)
+    )
     offline = OfflineRecognizer(lstm, SYMBOLS, method, simulate_streaming=True)
     for utterance in utterances[:5]:
         audio = utterance.audio(SAMPLE_RATE)
@@ -139,11 +141,15 @@ def test_every_way_to_decode_says_the_words_of_the_graph(
             assert [f"WORD-{SYMBOLS.id(token)}" for token in found.tokens] == list(found.words)
 
 
-def _whole(session: TorchSession, utterances: Sequence[Utterance], method: Method) -> Decoded:
+def _whole(
+    session: TorchSession, utterances: Sequence[Utterance], method: DecodingMethod
+) -> Decoded:
     return decode_offline(session, SYMBOLS, utterances, [method])[method.key]
 
 
-def _streamed(session: TorchSession, utterances: Sequence[Utterance], method: Method) -> Decoded:
+def _streamed(
+    session: TorchSession, utterances: Sequence[Utterance], method: DecodingMethod
+) -> Decoded:
     variant = Variant(method.search(session, SYMBOLS), stream_options=method.stream_options)
     return (
         StreamDecoder(session, SYMBOLS, {"": variant}, num_streams=4).decode(utterances)[""].decoded
@@ -154,7 +160,7 @@ def _streamed(session: TorchSession, utterances: Sequence[Utterance], method: Me
 def test_an_oracle_is_told_what_was_said(
     decode: Callable[..., Decoded], lstm: TorchSession, utterances: list[Utterance]
 ):
-    oracle = Method("fast_beam_search_nbest_oracle")
+    oracle = DecodingMethod("fast_beam_search_nbest_oracle")
 
     def found(said: str | dict[str, str]) -> dict[str, str]:
         spoken = [
@@ -189,7 +195,7 @@ def test_several_methods_share_what_the_encoder_gives(
             encoded.append(len(lengths))
             return super().encode(features, lengths)
 
-    methods = [GREEDY, Method("greedy_search", {"max_sym_per_frame": 3})]
+    methods = [GREEDY, DecodingMethod("greedy_search", {"max_sym_per_frame": 3})]
     session = Counting(lstm.model)
     decoded = decode_offline(session, SYMBOLS, utterances, methods, max_duration=5)
     assert sum(encoded) == len(utterances)
@@ -264,7 +270,7 @@ def test_the_real_client_hears_what_the_bundles_runtime_hears(golden_bundle: Bun
         Utterance.of_audio(str(i), Audio(one, 16000, 1.0), "") for i, one in enumerate(rounded)
     ]
     client = registry().exporters.get("ncnn").clients[0]
-    recognizer = Recognizer.from_bundle(golden_bundle)
+    recognizer = OnlineRecognizer.from_bundle(golden_bundle)
     ours = [recognizer.transcribe_audio(one.audio(16000)).text for one in utterances]
     unsaid = noise(3, 16000, text=None)
     decoded = transcribe_with_client(

@@ -13,10 +13,10 @@ from small_models import SAMPLE_RATE, SYMBOLS, noise, small_conformer, small_lst
 from calve.bundles.bundle import Bundle
 from calve.data.audio import Audio
 from calve.data.utterances import Utterance
+from calve.decoding.decoding_methods import GREEDY, DecodingMethod
 from calve.decoding.endpointing import EndpointRules
-from calve.decoding.methods import GREEDY, Method
 from calve.decoding.online import StreamDecoder, StreamingRun, Variant
-from calve.decoding.transcription import Recognizer
+from calve.decoding.transcription import OnlineRecognizer
 from calve.protocols import Session
 from calve_transducer.runtime import TorchRuntime, TorchSession
 
@@ -56,7 +56,7 @@ def test_packed_streams_give_what_one_stream_gives(
 ):
     geometry = lstm.geometry.with_chunk_ms(chunk_ms)
     found = run(lstm, utterances, num_streams=num_streams, geometry=geometry)
-    recognizer = Recognizer(lstm, SYMBOLS, chunk_ms=chunk_ms)
+    recognizer = OnlineRecognizer(lstm, SYMBOLS, chunk_ms=chunk_ms)
     assert texts(found) == {
         one.name: recognizer.transcribe_audio(one.audio(SAMPLE_RATE)).text for one in utterances
     }
@@ -67,7 +67,7 @@ def test_packed_streams_of_a_conformer_give_what_one_stream_gives(
     conformer: TorchSession, utterances: list[Utterance]
 ):
     found = run(conformer, utterances, num_streams=5)
-    recognizer = Recognizer(conformer, SYMBOLS)
+    recognizer = OnlineRecognizer(conformer, SYMBOLS)
     for one in found.decoded.utterances:
         (utterance,) = (u for u in utterances if u.name == one.name)
         expected = recognizer.transcribe_audio(utterance.audio(SAMPLE_RATE))
@@ -80,11 +80,11 @@ def test_packed_streams_of_a_conformer_give_what_one_stream_gives(
 def test_packed_streams_of_a_bundle_give_what_one_stream_gives(
     golden_bundle: Bundle, utterances: list[Utterance]
 ):
-    session, symbols = golden_bundle.runtime(), golden_bundle.symbols
+    session, symbols = golden_bundle.open_streaming_session(), golden_bundle.symbols
     variants = {"greedy_search": Variant(GREEDY.search(session, symbols))}
     decoder = StreamDecoder(session, symbols, variants, num_streams=4)
     found = decoder.decode(utterances[:6])["greedy_search"]
-    recognizer = Recognizer.from_bundle(golden_bundle)
+    recognizer = OnlineRecognizer.from_bundle(golden_bundle)
     assert texts(found) == {
         one.name: recognizer.transcribe_audio(one.audio(SAMPLE_RATE)).text for one in utterances[:6]
     }
@@ -174,7 +174,7 @@ def test_a_stream_on_which_a_search_fails_leaves_and_the_others_go_on(
             return logits
 
     session = FragileJoiner(lstm.model)
-    methods = [GREEDY, Method("modified_beam_search"), Method("fast_beam_search")]
+    methods = [GREEDY, DecodingMethod("modified_beam_search"), DecodingMethod("fast_beam_search")]
     variants = {one.key: Variant(one.search(session, SYMBOLS)) for one in methods}
     decoder = StreamDecoder(session, SYMBOLS, variants, num_streams=3)
     found = decoder.decode([*utterances[:3], loud, *utterances[3:6]])

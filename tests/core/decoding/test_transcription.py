@@ -16,7 +16,7 @@ from small_models import SAMPLE_RATE, SYMBOLS, small_lstm
 
 from calve.data.audio import Audio
 from calve.data.features import FeatureConfig, compute_fbank
-from calve.decoding.transcription import Recognizer
+from calve.decoding.transcription import OnlineRecognizer
 from calve.errors import AudioError, ConfigError, PluginError
 from calve.protocols.geometry import StreamingGeometry, tail_padding
 from calve_transducer.runtime import TorchRuntime, TorchSession
@@ -34,8 +34,8 @@ def session() -> TorchSession:
 
 
 @pytest.fixture(scope="module")
-def recognizer(session: TorchSession) -> Recognizer:
-    return Recognizer(session, SYMBOLS)
+def recognizer(session: TorchSession) -> OnlineRecognizer:
+    return OnlineRecognizer(session, SYMBOLS)
 
 
 def sweep(seconds: float) -> np.ndarray:
@@ -53,7 +53,7 @@ def audio(seconds: float) -> Audio:
 @settings(max_examples=25)
 @given(cuts=st.lists(st.integers(0, 24000), max_size=12).map(sorted))
 def test_the_result_does_not_depend_on_how_the_audio_is_cut(
-    recognizer: Recognizer, cuts: list[int]
+    recognizer: OnlineRecognizer, cuts: list[int]
 ):
     samples = sweep(1.5)
     whole = recognizer.stream()
@@ -68,16 +68,16 @@ def test_the_result_does_not_depend_on_how_the_audio_is_cut(
 @pytest.mark.parametrize("chunk_ms", [80, 320, 640, 2000])
 @pytest.mark.parametrize("seconds", [0.005, 0.3, 1.0, 1.537])
 def test_the_result_does_not_depend_on_the_chunk_length_of_an_exact_encoder(
-    session: TorchSession, recognizer: Recognizer, chunk_ms: int, seconds: float
+    session: TorchSession, recognizer: OnlineRecognizer, chunk_ms: int, seconds: float
 ):
-    longer = Recognizer(session, SYMBOLS, chunk_ms=chunk_ms)
+    longer = OnlineRecognizer(session, SYMBOLS, chunk_ms=chunk_ms)
     expected = recognizer.transcribe_audio(audio(seconds))
     assert longer.transcribe_audio(audio(seconds)).tokens == expected.tokens
     assert longer.transcribe_audio(audio(seconds)).timestamps == expected.timestamps
 
 
 def test_it_is_the_search_on_the_encoder_over_the_padded_recording(
-    session: TorchSession, recognizer: Recognizer
+    session: TorchSession, recognizer: OnlineRecognizer
 ):
     samples = sweep(1.23)
     silence = np.zeros(tail_padding(session.geometry) * 160, dtype=np.float32)
@@ -97,7 +97,7 @@ def test_it_is_the_search_on_the_encoder_over_the_padded_recording(
 def test_a_network_of_fixed_length_gives_the_same_and_is_only_fed_whole_segments(
     session: TorchSession, monkeypatch: pytest.MonkeyPatch
 ):
-    free = Recognizer(session, SYMBOLS, chunk_ms=320).transcribe_audio(audio(1.0))
+    free = OnlineRecognizer(session, SYMBOLS, chunk_ms=320).transcribe_audio(audio(1.0))
     fixed = replace(session.geometry.with_chunk_ms(320), dynamic=False)
     lengths = []
 
@@ -109,13 +109,13 @@ def test_a_network_of_fixed_length_gives_the_same_and_is_only_fed_whole_segments
     strict = FixedLength(session.model)
     strict.geometry = fixed
     tail = tail_padding(session.geometry)
-    found = Recognizer(strict, SYMBOLS, tail_padding_frames=tail).transcribe_audio(audio(1.0))
+    found = OnlineRecognizer(strict, SYMBOLS, tail_padding_frames=tail).transcribe_audio(audio(1.0))
     assert set(lengths) == {fixed.segment}
     assert (found.tokens, found.timestamps) == (free.tokens, free.timestamps)
     assert len(found.tokens) > 3
 
 
-def test_partial_results_only_ever_grow(recognizer: Recognizer):
+def test_partial_results_only_ever_grow(recognizer: OnlineRecognizer):
     stream = recognizer.stream()
     before = stream.result()
     assert before.text == ""
@@ -129,20 +129,20 @@ def test_partial_results_only_ever_grow(recognizer: Recognizer):
 
 
 @pytest.mark.parametrize("samples", [1, 79, 81, 400, 1439])
-def test_audio_shorter_than_a_segment_is_transcribed(recognizer: Recognizer, samples: int):
+def test_audio_shorter_than_a_segment_is_transcribed(recognizer: OnlineRecognizer, samples: int):
     stream = recognizer.stream()
     assert stream.accept(sweep(1.0)[:samples]).tokens == ()
     assert stream.finish().tokens
 
 
-def test_no_audio_gives_no_text(recognizer: Recognizer):
+def test_no_audio_gives_no_text(recognizer: OnlineRecognizer):
     stream = recognizer.stream()
     stream.accept(np.empty(0, dtype=np.float32))
     assert stream.finish().text == ""
     assert recognizer.transcribe_audio(Audio(np.empty(0, np.float32), SAMPLE_RATE, 0.0)).rtf == 0
 
 
-def test_a_finished_stream_takes_no_audio_and_keeps_its_result(recognizer: Recognizer):
+def test_a_finished_stream_takes_no_audio_and_keeps_its_result(recognizer: OnlineRecognizer):
     stream = recognizer.stream()
     stream.accept(sweep(0.5))
     final = stream.finish()
@@ -151,7 +151,7 @@ def test_a_finished_stream_takes_no_audio_and_keeps_its_result(recognizer: Recog
         stream.accept(sweep(0.5))
 
 
-def test_a_file_gives_what_its_samples_give(tmp_path: Path, recognizer: Recognizer):
+def test_a_file_gives_what_its_samples_give(tmp_path: Path, recognizer: OnlineRecognizer):
     path = tmp_path / "a.wav"
     soundfile.write(path, sweep(1.0), SAMPLE_RATE, subtype="FLOAT")
     found = recognizer.transcribe(path)
@@ -162,7 +162,7 @@ def test_a_file_gives_what_its_samples_give(tmp_path: Path, recognizer: Recogniz
     assert found.to_json()["words"] == found.text.split()
 
 
-def test_timestamps_lie_within_the_recording_and_its_tail(recognizer: Recognizer):
+def test_timestamps_lie_within_the_recording_and_its_tail(recognizer: OnlineRecognizer):
     found = recognizer.transcribe_audio(audio(1.0))
     assert list(found.timestamps) == sorted(found.timestamps)
     assert 0 <= found.timestamps[0] < found.timestamps[-1] <= 1.0 + 0.4
@@ -171,12 +171,12 @@ def test_timestamps_lie_within_the_recording_and_its_tail(recognizer: Recognizer
 @pytest.mark.parametrize("chunk_ms", [0, -40, 30, 41])
 def test_a_chunk_that_the_encoder_cannot_step_is_refused(session: TorchSession, chunk_ms: int):
     with pytest.raises(ConfigError, match="40 ms"):
-        Recognizer(session, SYMBOLS, chunk_ms=chunk_ms)
+        OnlineRecognizer(session, SYMBOLS, chunk_ms=chunk_ms)
 
 
 def test_a_search_that_nobody_provides_is_refused(session: TorchSession):
     with pytest.raises(PluginError, match="gready_search"):
-        Recognizer(session, SYMBOLS, search="gready_search")
+        OnlineRecognizer(session, SYMBOLS, search="gready_search")
 
 
 @pytest.mark.parametrize(
@@ -187,8 +187,8 @@ def test_the_tail_is_whole_steps_beyond_the_overlap(shift: int, overlap: int, fr
 
 
 def test_features_of_the_bundle_are_used(session: TorchSession):
-    quiet = Recognizer(session, SYMBOLS, features=FeatureConfig(low_freq=300.0))
+    quiet = OnlineRecognizer(session, SYMBOLS, features=FeatureConfig(low_freq=300.0))
     assert (
         quiet.transcribe_audio(audio(1.0)).tokens
-        != Recognizer(session, SYMBOLS).transcribe_audio(audio(1.0)).tokens
+        != OnlineRecognizer(session, SYMBOLS).transcribe_audio(audio(1.0)).tokens
     )

@@ -175,7 +175,7 @@ def test_what_does_not_fit_is_named(
         load_model(RECIPE, changed(checkpoint, tmp_path / "a.pt", **changes))
 
 
-def test_converted_weights_are_recognised(checkpoint: Path, tmp_path: Path) -> None:
+def test_converted_weights_are_recognized(checkpoint: Path, tmp_path: Path) -> None:
     loaded = load(RECIPE, checkpoint)
     torch.save(loaded.family.to_plain(loaded.model).state_dict(), tmp_path / "plain.pt")
     with pytest.raises(CheckpointError, match="already converted"):

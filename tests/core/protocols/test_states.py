@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from calve.bundles.bundle import Bundle
-from calve.export.exporting import export
+from calve.exporting.export import export
 from calve.models.loading import ModelBuilder, load
 from calve.protocols import Session
 from calve.protocols.states import join_states, select_states
@@ -37,10 +37,10 @@ def session(
             config = builder.resolve({"encoder": {**tiny, **streaming}, "model": model})
             return torch_driver.open(builder.build(config).eval())
         case "ncnn":
-            return golden_bundle.runtime()
+            return golden_bundle.open_streaming_session()
     output = tmp_path_factory.mktemp(request.param) / "bundle"
     options = {"checkpoint": golden_checkpoint, "tokens": golden_tokens, "output": output}
-    return export(RECIPE, format=request.param, **options).runtime()
+    return export(RECIPE, format=request.param, **options).open_streaming_session()
 
 
 def test_streams_can_leave_and_enter_a_batch_between_two_steps(session: Session):

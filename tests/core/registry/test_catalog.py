@@ -37,7 +37,7 @@ def _registry(hook, specs_of, problems=()):
 
 
 def _searches(*names):
-    return [api.SearchSpec(name, HERE, HERE, "summary") for name in names]
+    return [api.DecodingMethodSpec(name, HERE, HERE, "summary") for name in names]
 
 
 def _registry_of_searches(names_of, problems=()):
@@ -49,7 +49,7 @@ ONE, TWO, OWN = _source("one"), _source("two", "bcme"), _source("own", "calve")
 
 
 def test_names_come_built_in_first():
-    searches = _registry_of_searches({ONE: ["a"], OWN: ["b", "c"]}).searches
+    searches = _registry_of_searches({ONE: ["a"], OWN: ["b", "c"]}).decoding_methods
     assert searches.names() == ["b", "c", "a"]
     assert [spec.name for spec in searches] == ["b", "c", "a"]
     assert searches.source("a") == ONE
@@ -58,7 +58,7 @@ def test_names_come_built_in_first():
 
 
 def test_an_unknown_name_is_an_error_with_a_suggestion():
-    searches = _registry_of_searches({ONE: ["greedy_search"]}).searches
+    searches = _registry_of_searches({ONE: ["greedy_search"]}).decoding_methods
     with pytest.raises(PluginError, match=r"no decoding method 'gredy_search'") as caught:
         searches.get("gredy_search")
     assert caught.value.fix == "did you mean 'greedy_search'?"
@@ -66,7 +66,7 @@ def test_an_unknown_name_is_an_error_with_a_suggestion():
 
 def test_an_unknown_name_that_resembles_none_lists_what_there_is():
     with pytest.raises(PluginError) as caught:
-        _registry_of_searches({ONE: ["greedy_search", "beam"]}).searches.get("xyz")
+        _registry_of_searches({ONE: ["greedy_search", "beam"]}).decoding_methods.get("xyz")
     assert caught.value.fix == "registered: greedy_search, beam"
 
 
@@ -75,7 +75,7 @@ def test_a_missing_name_tells_of_the_broken_plugin_and_its_original_cause():
     problem = Problem(_source("k2"), "load", "ImportError: no k2 here", cause)
     registry = _registry_of_searches({ONE: ["greedy_search"]}, [problem])
     with pytest.raises(PluginError) as caught:
-        registry.searches.get("fast_beam_search")
+        registry.decoding_methods.get("fast_beam_search")
     assert "no k2 here" in caught.value.where
     assert caught.value.__cause__ is cause
 
@@ -83,11 +83,11 @@ def test_a_missing_name_tells_of_the_broken_plugin_and_its_original_cause():
 def test_a_contested_name_belongs_to_nobody():
     registry = _registry_of_searches({OWN: ["x", "mine"], ONE: ["x"], TWO: ["x", "theirs"]})
     with pytest.raises(PluginError, match="registered more than once") as caught:
-        registry.searches.get("x")
+        registry.decoding_methods.get("x")
     for source in (OWN, ONE, TWO):
         assert str(source) in caught.value.where
-    assert registry.searches.names() == ["mine", "theirs"]
-    assert registry.searches.conflicts() == {"x": [OWN, ONE, TWO]}
+    assert registry.decoding_methods.names() == ["mine", "theirs"]
+    assert registry.decoding_methods.conflicts() == {"x": [OWN, ONE, TWO]}
     (problem,) = registry.problems
     assert problem.stage == "conflict"
 
@@ -107,7 +107,7 @@ def test_a_contested_name_of_any_kind_belongs_to_nobody(hook):
 
 def test_one_plugin_that_says_a_name_twice_is_in_conflict_with_itself():
     registry = _registry_of_searches({ONE: ["x", "x"]})
-    assert registry.searches.conflicts() == {"x": [ONE, ONE]}
+    assert registry.decoding_methods.conflicts() == {"x": [ONE, ONE]}
     assert len(registry.problem_lines()) == 1
 
 

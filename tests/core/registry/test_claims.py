@@ -8,7 +8,7 @@ import pytest
 
 from calve.bundles.bundle import Bundle
 from calve.errors import ConfigError, PluginError
-from calve.export.verification import verify
+from calve.exporting.verification import verify
 from calve.registry.catalog import registry
 from calve.registry.claims import check_format_is_claimed, claimed_clients, claimed_formats
 

@@ -36,7 +36,7 @@ def test_an_unknown_driver_is_an_error_with_a_suggestion(run_python):
 @pytest.mark.parametrize(
     ("name", "cause", "words"),
     [
-        ("exiting", "SystemExit", "no licence"),
+        ("exiting", "SystemExit", "no license"),
         ("asserting", "AssertionError", "no device"),
         ("needy", "ModuleNotFoundError", "install no_such_module_for_calve"),
         ("absent", "AttributeError", "NoSuchRuntime"),

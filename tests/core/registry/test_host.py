@@ -36,7 +36,7 @@ def _host(**modules):
 
 
 def _search(name):
-    return api.SearchSpec(name, api.LazyRef("a:b"), api.LazyRef("a:b"), "summary")
+    return api.DecodingMethodSpec(name, api.LazyRef("a:b"), api.LazyRef("a:b"), "summary")
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -174,7 +174,7 @@ def _halfway():
 @pytest.mark.parametrize(
     ("broken", "cause"),
     [
-        (lambda: _raise(OSError("no licence")), "OSError: no licence"),
+        (lambda: _raise(OSError("no license")), "OSError: no license"),
         (lambda: _raise(AssertionError("no card")), "AssertionError: no card"),
         (lambda: _raise(SystemExit(4)), "it called exit(4)"),
         (_halfway, "ZeroDivisionError: half way"),

@@ -65,7 +65,7 @@ def test_every_claim_is_true_and_everything_that_works_is_claimed(recipe: str):
     assert keys == [key for key in planned() if key[0] == recipe]
 
 
-def test_all_precisions_quantisers_and_clients_of_a_format_are_tried():
+def test_all_precisions_quantizers_and_clients_of_a_format_are_tried():
     found = {key[2:] for key in planned() if key[:2] == (RECIPE, "ncnn")}
     assert found == {
         ("streaming", precision, runtime)

@@ -386,7 +386,7 @@ def test_an_encoder_that_is_not_registered_or_twice_is_found(
 
 
 class Loud(nn.Module):
-    """A device form that computes something else."""
+    """A export form that computes something else."""
 
     def __init__(self, encoder: Any) -> None:
         super().__init__()
@@ -406,7 +406,7 @@ EXPORT = "a_claimed_format_works_and_only_claimed_clients_open_it"
 def test_an_export_that_does_not_agree_with_torch_is_found(
     replaced: Replaced, failures: Failures
 ) -> None:
-    replaced(registry().encoders, "sound", device_form=LazyRef(f"{__name__}:Loud"))
+    replaced(registry().encoders, "sound", export_form=LazyRef(f"{__name__}:Loud"))
     found = failures(SoundConformance, EXPORT)
     assert "onnx fp32 in onnx is claimed and fails" in found[EXPORT]
     assert "encoder_out is off by" in found[EXPORT]

@@ -288,13 +288,13 @@ def test_a_format_may_claim_an_encoder_itself(replaced: Replaced, failures: Fail
 # Metadata and clients, which only some formats have.
 
 
-class RecognisesAll(OnnxMetadataStore):
-    def recognises(self, bundle_dir: Path) -> bool:
+class RecognizesAll(OnnxMetadataStore):
+    def recognizes(self, bundle_dir: Path) -> bool:
         return True
 
 
-class RecognisesNothing(OnnxMetadataStore):
-    def recognises(self, bundle_dir: Path) -> bool:
+class RecognizesNothing(OnnxMetadataStore):
+    def recognizes(self, bundle_dir: Path) -> bool:
         return False
 
 
@@ -321,8 +321,8 @@ class CannotRepeat(OnnxMetadataStore):
 @pytest.mark.parametrize(
     ("store", "says"),
     [
-        ("RecognisesAll", "recognises an empty folder"),
-        ("RecognisesNothing", "does not recognise its own bundle"),
+        ("RecognizesAll", "recognizes an empty folder"),
+        ("RecognizesNothing", "does not recognize its own bundle"),
         ("ReadsTexts", "{'dim': '16'} is read"),
         ("InfersSomethingElse", "the files are taken for {'dim': 17}"),
         ("KeepsWhatIsThere", "{'dim': 17} is written, and {'dim': 16} is read"),
@@ -342,7 +342,7 @@ class STORES:
 
 
 for _class in (
-    *(RecognisesAll, RecognisesNothing, ReadsTexts),
+    *(RecognizesAll, RecognizesNothing, ReadsTexts),
     *(InfersSomethingElse, KeepsWhatIsThere, CannotRepeat),
 ):
     setattr(STORES, _class.__name__, _class())

@@ -1,4 +1,4 @@
-"""Each check of the quantiser kit fails on a quantiser that is broken in just that way."""
+"""Each check of the quantizer kit fails on a quantizer that is broken in just that way."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def rewrite(workspace: QuantizationWorkspace, change: Callable[[Any], Any]) -> N
     torch.save({"model": changed}, workspace.folder / FILE)
 
 
-# Quantisers that do something else as well.
+# Quantizers that do something else as well.
 
 
 def keeps_every_byte(workspace: QuantizationWorkspace) -> QuantizationReport:
@@ -135,7 +135,7 @@ def gives_no_reasons(workspace: QuantizationWorkspace) -> QuantizationReport:
     return replace(report, layers=tuple(replace(one, reason="") for one in report.layers))
 
 
-def test_a_sound_quantiser_passes_every_check(failures: Failures) -> None:
+def test_a_sound_quantizer_passes_every_check(failures: Failures) -> None:
     assert failures(Conformance) == {}
 
 
@@ -144,7 +144,7 @@ def test_a_sound_quantiser_passes_every_check(failures: Failures) -> None:
     [
         ("keeps_every_byte", "the networks take", {SMALLER}),
         ("keeps_half_of_every_weight", "of its root mean square", {COSTS}),
-        ("never_does_the_same", "quantised twice", {SAME}),
+        ("never_does_the_same", "quantized twice", {SAME}),
         ("writes_into_the_source", "log.txt", {SOURCE}),
         ("leaves_temporary_files", "among temporary files", {ALONE, NOTHING}),
         ("writes_into_the_output_at_once", "a failure leaves its output", {NOTHING}),
@@ -156,7 +156,7 @@ def test_a_sound_quantiser_passes_every_check(failures: Failures) -> None:
         ("gives_no_reasons", "why it is rounded", {LAYERS}),
     ],
 )
-def test_a_broken_quantiser_fails_the_checks_of_what_is_broken(
+def test_a_broken_quantizer_fails_the_checks_of_what_is_broken(
     replaced: Replaced, failures: Failures, name: str, says: str, expected: set[str]
 ) -> None:
     replaced(registry().quantizers, KEY, quantize=LazyRef(f"{__name__}:{name}"))

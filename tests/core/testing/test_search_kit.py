@@ -157,7 +157,7 @@ BROKEN_SEARCHES = [
 def test_a_broken_method_fails_the_checks_of_what_is_broken(
     replaced: Replaced, failures: Failures, search: str, says: str, expected: set[str]
 ) -> None:
-    replaced(registry().searches, "greedy_search", search=LazyRef(f"{__name__}:{search}"))
+    replaced(registry().decoding_methods, "greedy_search", search=LazyRef(f"{__name__}:{search}"))
     found = failures(QuickConformance)
     assert set(found) == expected
     assert any(says in message for message in found.values()), found
@@ -170,14 +170,14 @@ def test_a_broken_method_fails_the_checks_of_what_is_broken(
 def test_options_that_do_not_explain_themselves_are_found(
     replaced: Replaced, failures: Failures, options: str, says: str
 ) -> None:
-    replaced(registry().searches, "greedy_search", options=LazyRef(f"{__name__}:{options}"))
+    replaced(registry().decoding_methods, "greedy_search", options=LazyRef(f"{__name__}:{options}"))
     check = "its_options_explain_themselves"
     assert says in failures(QuickConformance, check)[check]
 
 
 def test_options_that_import_torch_are_found(replaced: Replaced, failures: Failures) -> None:
     heavy = LazyRef("calve_transducer.model:Transducer")
-    replaced(registry().searches, "greedy_search", options=heavy)
+    replaced(registry().decoding_methods, "greedy_search", options=heavy)
 
     class Conformance(DecoderConformance):
         decoder = "greedy_search"

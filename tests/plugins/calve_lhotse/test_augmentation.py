@@ -8,7 +8,7 @@ from calve_lhotse.augmentation import (
     active_level,
     add_noise,
     change_speed,
-    coloured_noise,
+    colored_noise,
     reverberate,
     shape_spectrum,
     stretch,
@@ -50,7 +50,7 @@ def test_stretching_takes_pieces_of_any_length(length: int) -> None:
 @pytest.mark.parametrize("snr_db", [0.0, 5.0, 30.0])
 def test_noise_lies_as_far_below_the_words_as_asked(snr_db: float) -> None:
     words = np.concatenate([np.zeros(8000, np.float32), tone(300), np.zeros(8000, np.float32)])
-    noise = coloured_noise(len(words), 0.0, np.random.default_rng(0))
+    noise = colored_noise(len(words), 0.0, np.random.default_rng(0))
     added = add_noise(words, noise, snr_db) - words
     measured = 20 * np.log10(0.5 / np.sqrt(2) / np.sqrt(np.mean(added**2)))
     assert measured == pytest.approx(snr_db, abs=0.3)
@@ -62,8 +62,8 @@ def test_the_active_level_ignores_silence() -> None:
 
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0])
-def test_coloured_noise_falls_with_frequency_as_its_exponent_says(exponent: float) -> None:
-    noise = coloured_noise(16 * SAMPLE_RATE, exponent, np.random.default_rng(0))
+def test_colored_noise_falls_with_frequency_as_its_exponent_says(exponent: float) -> None:
+    noise = colored_noise(16 * SAMPLE_RATE, exponent, np.random.default_rng(0))
     powers = np.abs(np.fft.rfft(noise)) ** 2
     frequencies = np.fft.rfftfreq(len(noise), 1 / SAMPLE_RATE)
     octaves = [powers[(frequencies >= f) & (frequencies < 2 * f)].mean() for f in (200, 3200)]

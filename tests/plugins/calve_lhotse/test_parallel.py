@@ -46,7 +46,7 @@ def test_an_error_in_a_worker_reaches_the_caller(jobs: int) -> None:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_deliberate_error_keeps_its_parts_on_the_way_back(jobs: int, tmp_path) -> None:
-    bad = Reading("one", "no-such-synthesiser", "voice")
+    bad = Reading("one", "no-such-synthesizer", "voice")
     with pytest.raises(DataError) as caught:
         parallel_map(
             partial(speak, wav=tmp_path / "a.wav"),
@@ -56,4 +56,4 @@ def test_a_deliberate_error_keeps_its_parts_on_the_way_back(jobs: int, tmp_path)
             progress=NO_PROGRESS,
         )
     assert caught.value.fix is not None
-    assert "no-such-synthesiser" in caught.value.what
+    assert "no-such-synthesizer" in caught.value.what

@@ -18,7 +18,7 @@ from calve_lhotse.fsdd.options import FsddOptions
 from calve_lhotse.fsdd.recordings import SPLITS, manifests, read_manifests
 from calve_lhotse.fsdd.validation import validate
 from calve_lhotse.stages.storage import Archives, Shard
-from calve_lhotse.synthesis import installed_synthesisers
+from calve_lhotse.synthesis import installed_synthesizers
 
 from .conftest import prepare
 
@@ -72,7 +72,7 @@ def test_transcripts_are_the_digits_that_were_joined(prepared: Path) -> None:
         assert 1 <= len(supervision.text.split()) <= 7
 
 
-@pytest.mark.skipif(not installed_synthesisers(), reason="no speech synthesiser here")
+@pytest.mark.skipif(not installed_synthesizers(), reason="no speech synthesizer here")
 def test_a_share_of_the_training_utterances_is_synthetic(prepared: Path) -> None:
     names = [cut.id for cut in load_cuts(prepared, "train")]
     synthetic = sum("synthetic" in name for name in names)
@@ -81,7 +81,7 @@ def test_a_share_of_the_training_utterances_is_synthetic(prepared: Path) -> None
         assert not any("synthetic" in cut.id for cut in load_cuts(prepared, split))
 
 
-def test_without_synthesisers_the_corpus_is_made_without_them(
+def test_without_synthesizers_the_corpus_is_made_without_them(
     fresh: FsddOptions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -7,10 +7,10 @@ import pytest
 
 from calve.api import DataError
 from calve_lhotse.demo_audio import READINGS, write_demo
-from calve_lhotse.synthesis import Reading, draw_reading, installed_synthesisers, speak
+from calve_lhotse.synthesis import Reading, draw_reading, installed_synthesizers, speak
 
 needs = {
-    name: pytest.mark.skipif(name not in installed_synthesisers(), reason=f"no {name} here")
+    name: pytest.mark.skipif(name not in installed_synthesizers(), reason=f"no {name} here")
     for name in ("espeak-ng", "flite")
 }
 VOICES = [
@@ -19,10 +19,10 @@ VOICES = [
 ]
 
 
-@pytest.mark.parametrize(("synthesiser", "voice"), VOICES)
-def test_a_faster_reading_is_shorter(tmp_path: Path, synthesiser: str, voice: str) -> None:
+@pytest.mark.parametrize(("synthesizer", "voice"), VOICES)
+def test_a_faster_reading_is_shorter(tmp_path: Path, synthesizer: str, voice: str) -> None:
     slow, fast = (
-        speak(Reading("one two three", synthesiser, voice, rate, 100), tmp_path / "a.wav")
+        speak(Reading("one two three", synthesizer, voice, rate, 100), tmp_path / "a.wav")
         for rate in (0.8, 1.2)
     )
     assert 0.5 * 16000 < len(fast) < 0.85 * len(slow)
@@ -36,9 +36,9 @@ def test_a_voice_that_does_not_exist_is_an_error_naming_it(tmp_path: Path) -> No
         speak(Reading("one", "espeak-ng", "nobody"), tmp_path / "a.wav")
 
 
-def test_a_missing_synthesiser_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_synthesizer_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert installed_synthesisers() == ()
+    assert installed_synthesizers() == ()
     with pytest.raises(DataError, match="espeak-ng cannot speak"):
         speak(Reading("one", "espeak-ng", "en-us"), tmp_path / "a.wav")
     with pytest.raises(DataError, match="not found"):
@@ -50,7 +50,7 @@ def test_drawn_readings_use_many_voices_and_only_what_is_installed() -> None:
     generator = np.random.default_rng(0)
     readings = [draw_reading("one", ["espeak-ng"], generator) for _ in range(100)]
     assert len({reading.voice for reading in readings}) > 50
-    assert {reading.synthesiser for reading in readings} == {"espeak-ng"}
+    assert {reading.synthesizer for reading in readings} == {"espeak-ng"}
 
 
 def test_the_shipped_demo_says_what_its_transcripts_say() -> None:

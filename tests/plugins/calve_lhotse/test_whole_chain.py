@@ -85,7 +85,7 @@ def hypotheses(folder: Path) -> Iterator[str]:
 def test_every_method_decodes_with_the_graph_that_was_prepared(
     data_dir: Path, decode: Any, tmp_path: Path
 ) -> None:
-    methods = registry().searches.names()
+    methods = registry().decoding_methods.names()
     assert len(methods) >= 8
     rows = decode(
         *("--decoding-method", ",".join(methods), "--LG", data_dir / "lang" / "LG.npz"),

@@ -1,4 +1,4 @@
-"""The format ncnn, its runtime and its quantiser in the conformance kit."""
+"""The format ncnn, its runtime and its quantizer in the conformance kit."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pytest
 from calve.api import BundleError, ExportError, StreamingGeometry
 from calve.bundles.bundle import Bundle
 from calve.common.children import Child, run_children
-from calve.export.exporting import export
+from calve.exporting.export import export
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.metadata import ncnn_table
 from calve_ncnn import steps

@@ -51,10 +51,10 @@ def test_a_damaged_encoder_is_not_stamped(broken_dir: Path, content: bytes) -> N
     assert path.read_bytes() == content
 
 
-def test_a_foreign_directory_is_recognised_by_its_encoder(broken_dir: Path, tmp_path: Path) -> None:
+def test_a_foreign_directory_is_recognized_by_its_encoder(broken_dir: Path, tmp_path: Path) -> None:
     (broken_dir / "bundle.json").unlink()
     assert bundle_exporter(broken_dir).format == "onnx"
-    assert not store.recognises(tmp_path)
+    assert not store.recognizes(tmp_path)
 
 
 def test_without_onnx_the_error_says_what_to_install(

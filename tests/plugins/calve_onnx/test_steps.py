@@ -10,7 +10,7 @@ import torch
 
 from calve.api import ConfigError, ExportError
 from calve.bundles.bundle import Bundle
-from calve.export.exporting import export
+from calve.exporting.export import export
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_onnx import steps

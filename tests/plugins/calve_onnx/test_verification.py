@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from calve.bundles.bundle import Bundle
-from calve.export.verification import verify
+from calve.exporting.verification import verify
 from calve_onnx.layout import find_network
 
 _VERIFY = """

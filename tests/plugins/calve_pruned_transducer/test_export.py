@@ -14,9 +14,9 @@ import torch
 
 from calve.bundles.bundle import Bundle
 from calve.errors import ConfigError
-from calve.export.exporting import export
-from calve.export.quantization import quantize
-from calve.export.verification import FAILED, PASSED, SKIPPED, verify
+from calve.exporting.export import export
+from calve.exporting.quantization import quantize
+from calve.exporting.verification import FAILED, PASSED, SKIPPED, verify
 from calve.models.loading import load_model
 from calve_ncnn.layout import param_path
 from calve_ncnn.lint import lint as lint_ncnn
@@ -122,7 +122,7 @@ def test_onnx_with_smaller_weights_is_the_same_in_sherpa_onnx(
     assert bundle.manifest.precision["encoder"] == precision
 
 
-def test_ncnn_quantises_every_linear_layer(exported: Export, tmp_path: Path) -> None:
+def test_ncnn_quantizes_every_linear_layer(exported: Export, tmp_path: Path) -> None:
     source = exported(REWORKED, "ncnn", fp16=False)
     report = quantize(source.path, output=tmp_path / "int8")
     linear = [layer for layer in report.layers if layer.type in ("Gemm", "InnerProduct")]
@@ -189,7 +189,7 @@ def test_streams_leave_and_enter_a_batch_as_in_torch(
 ) -> None:
     bundle = exported(REWORKED, format_name, **({"fp16": False} if format_name == "ncnn" else {}))
     model = load_model(REWORKED, goldens / f"{REWORKED}.ckpt.pt", **OPTIONS)
-    ours, torch_session = bundle.runtime(), TorchRuntime.open(model)
+    ours, torch_session = bundle.open_streaming_session(), TorchRuntime.open(model)
     rng = np.random.default_rng(0)
     # Batches of one, two and three streams: a new one comes in, then the first one leaves.
     rows = {"x": [[0], [0, 1], [0, 1, 2], [1, 2]]}["x"]

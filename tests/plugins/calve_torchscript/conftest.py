@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from calve.bundles.bundle import Bundle
-from calve.export.exporting import export
+from calve.exporting.export import export
 
 BundleOf = Callable[[str], Bundle]
 

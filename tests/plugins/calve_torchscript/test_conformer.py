@@ -13,10 +13,10 @@ from torch.nn.functional import pad
 from torch.testing import assert_close
 
 from calve.bundles.bundle import Bundle
-from calve.decoding.transcription import Recognizer
+from calve.decoding.transcription import OnlineRecognizer
 from calve.errors import ConfigError
-from calve.export.exporting import export
-from calve.export.verification import PASSED, verify
+from calve.exporting.export import export
+from calve.exporting.verification import PASSED, verify
 from calve.models.loading import load_model
 from calve_torchscript.layout import load_networks
 from calve_torchscript.lint import lint
@@ -228,7 +228,7 @@ def test_verify_passes(recipe: str, conformer_bundle: ConformerBundle, format_na
 
 def test_a_bundle_steps_at_any_chunk_length(recipe: str, conformer_bundle: ConformerBundle) -> None:
     bundle = conformer_bundle(recipe, "jit-script")
-    assert Recognizer.from_bundle(bundle, chunk_ms=320).geometry.output_frames == 8
+    assert OnlineRecognizer.from_bundle(bundle, chunk_ms=320).geometry.output_frames == 8
 
 
 def test_three_files_work_but_are_not_what_sherpa_loads(conformer_bundle: ConformerBundle) -> None:

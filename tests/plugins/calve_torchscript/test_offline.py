@@ -13,17 +13,17 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from calve.bundles.bundle import Bundle, open_bundle
+from calve.bundles.bundle import Bundle, open_session
 from calve.bundles.metadata import read_metadata
 from calve.data.tokens import SymbolTable
 from calve.decoding.offline import OfflineRecognizer
 from calve.decoding.recognizers import transcribe
-from calve.decoding.transcription import Recognizer
+from calve.decoding.transcription import OnlineRecognizer
 from calve.errors import BundleError, ConfigError, PluginError
-from calve.export.exporting import export
-from calve.export.golden import Golden
-from calve.export.quantization import quantize
-from calve.export.verification import FAILED, PASSED, verify
+from calve.exporting.export import export
+from calve.exporting.golden import Golden
+from calve.exporting.quantization import quantize
+from calve.exporting.verification import FAILED, PASSED, verify
 from calve.models.checkpoints import CheckpointChoice
 from calve.models.loading import load, load_model
 from calve.protocols import Session
@@ -144,7 +144,7 @@ def test_sherpas_calls_on_whole_utterances_give_what_icefall_gives(
 def test_any_lengths_in_any_batch_give_what_torch_gives(
     offline_bundle: OfflineBundle, offline_checkpoint: Callable[[str], Path], recipe: str
 ) -> None:
-    session = offline_bundle(recipe, "jit-script").offline_runtime()
+    session = offline_bundle(recipe, "jit-script").open_offline_session()
     reference = TorchRuntime.open(load_model(recipe, offline_checkpoint(recipe)))
     rng = np.random.default_rng(0)
     for lengths in ([41], [120, 77], [33, 200, 98]):
@@ -209,7 +209,7 @@ def test_its_session_sees_whole_utterances_and_nothing_else(
     offline_bundle: OfflineBundle, format_name: str
 ) -> None:
     bundle = offline_bundle(CONFORMERS[-1], format_name)
-    session: Any = open_bundle(bundle.path)
+    session: Any = open_session(bundle.path)
     assert isinstance(session, Session)
     features = Golden.read(bundle.path / "golden.npz").features[None]
     lengths = np.array([features.shape[1]])
@@ -223,7 +223,7 @@ def test_what_streams_refuses_it(
     offline_bundle: OfflineBundle, format_name: str, tmp_path: Path
 ) -> None:
     bundle = offline_bundle(CONFORMERS[-1], format_name)
-    for use in (bundle.runtime, lambda: Recognizer.from_bundle(bundle)):
+    for use in (bundle.runtime, lambda: OnlineRecognizer.from_bundle(bundle)):
         with pytest.raises(BundleError, match="for whole utterances and cannot stream") as caught:
             use()
         assert "calve transcribe" in str(caught.value.fix)
@@ -235,7 +235,7 @@ def test_a_bundle_that_streams_does_not_see_whole_utterances(
     conformer_bundle: Callable[[str, str], Bundle],
 ) -> None:
     with pytest.raises(BundleError, match="does not see whole utterances") as caught:
-        conformer_bundle(CONFORMERS[-1], "jit-script").offline_runtime()
+        conformer_bundle(CONFORMERS[-1], "jit-script").open_offline_session()
     assert "--streaming-model 0" in str(caught.value.fix)
 
 
@@ -253,17 +253,17 @@ def test_the_class_of_the_encoder_says_that_it_is_for_whole_utterances(
     streaming = conformer_bundle(CONFORMERS[-1], "jit-script")
     shutil.copy(streaming.path / MODEL_FILE, folder / MODEL_FILE)
     with pytest.raises(BundleError, match=r"see whole utterances with .* of class Conformer"):
-        Bundle(folder, bundle.manifest).offline_runtime()
+        Bundle(folder, bundle.manifest).open_offline_session()
     shutil.copy(bundle.path / MODEL_FILE, folder / MODEL_FILE)
     with pytest.raises(BundleError, match=r"stream through .* of class OfflineEncoder"):
-        Bundle(folder, streaming.manifest).runtime()
+        Bundle(folder, streaming.manifest).open_streaming_session()
 
 
-def test_it_is_not_quantised(offline_bundle: OfflineBundle, tmp_path: Path) -> None:
+def test_it_is_not_quantized(offline_bundle: OfflineBundle, tmp_path: Path) -> None:
     bundle = offline_bundle(CONFORMERS[-1], "jit-script")
-    with pytest.raises(PluginError, match="no plugin quantises jit-script bundles") as caught:
+    with pytest.raises(PluginError, match="no plugin quantizes jit-script bundles") as caught:
         quantize(bundle.path, output=tmp_path / "int8")
-    assert caught.value.fix == "export the checkpoint to ncnn and quantise that bundle"
+    assert caught.value.fix == "export the checkpoint to ncnn and quantize that bundle"
     assert list(tmp_path.iterdir()) == []
 
 

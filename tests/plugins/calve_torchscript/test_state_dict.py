@@ -8,7 +8,7 @@ import torch
 
 from calve.api import BundleError
 from calve.bundles.bundle import Bundle
-from calve.export.verification import PASSED, verify
+from calve.exporting.verification import PASSED, verify
 from calve.models.checkpoints import CheckpointChoice
 from calve.models.loading import load_model
 from calve_torchscript.layout import WEIGHTS_FILE

@@ -12,8 +12,8 @@ from torch import nn
 from calve.api import BundleError, ConfigError, ExportError
 from calve.bundles.bundle import Bundle
 from calve.bundles.metadata import bundle_exporter, read_metadata, write_metadata
-from calve.export.exporting import export
-from calve.export.verification import PASSED, verify
+from calve.exporting.export import export
+from calve.exporting.verification import PASSED, verify
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_torchscript.layout import MODEL_FILE, NETWORKS, network_path, save_module
@@ -51,7 +51,7 @@ def test_verify_passes(bundle_of: Callable[[str], Bundle], format_name: str) -> 
 def test_streams_of_a_batch_are_independent(
     bundle_of: Callable[[str], Bundle], format_name: str
 ) -> None:
-    session = bundle_of(format_name).runtime()
+    session = bundle_of(format_name).open_streaming_session()
     segments = np.random.default_rng(0).normal(-5, 3, (2, 3, 9, 80)).astype(np.float32)
     _, states = session.encode_chunk(segments[0], session.init_states(3))
     together, _ = session.encode_chunk(segments[1], states)

@@ -19,7 +19,7 @@ def test_the_wanted_share_is_dropped_and_the_rest_keeps_the_mean(p: float) -> No
 def test_elements_are_dropped_independently() -> None:
     torch.manual_seed(0)
     kept = (Dropout(0.5)(torch.ones(200_000)) != 0).float() - 0.5
-    # Four neighbours come from one random number.
+    # Four neighbors come from one random number.
     for distance in (1, 2, 3, 4):
         assert abs(float((kept[:-distance] * kept[distance:]).mean())) < 0.25 * 0.02
 

@@ -14,13 +14,13 @@ GOLDEN_EPOCH_STARTS = {8: 1, 14: 2}
 
 
 @pytest.fixture(scope="module")
-def optimisation(goldens: Path) -> dict[str, Any]:
+def optimization(goldens: Path) -> dict[str, Any]:
     return torch.load(goldens / "optim_scaling.pt", weights_only=True)
 
 
 @pytest.mark.parametrize("name", ["default_lr_0.003", "wd0.01_rms0.05_betas", "train_py"])
-def test_eve_follows_the_golden_trajectory(optimisation: dict[str, Any], name: str) -> None:
-    (golden,) = [case for case in optimisation["eve"] if case["name"] == name]
+def test_eve_follows_the_golden_trajectory(optimization: dict[str, Any], name: str) -> None:
+    (golden,) = [case for case in optimization["eve"] if case["name"] == name]
     parameters = [nn.Parameter(value.clone()) for value in golden["init"]]
     optimizer = Eve(parameters, **golden["hyper"])
     scheduler = Eden(optimizer, 7, 2) if name == "train_py" else None
@@ -68,8 +68,8 @@ def test_eve_continues_from_its_saved_state_exactly() -> None:
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_eden_follows_the_golden_trace(optimisation: dict[str, Any], number: int) -> None:
-    golden = optimisation["eden"][number]
+def test_eden_follows_the_golden_trace(optimization: dict[str, Any], number: int) -> None:
+    golden = optimization["eden"][number]
     optimizer = Eve([nn.Parameter(torch.zeros(2))], lr=golden["lr"])
     scheduler = Eden(optimizer, golden["lr_batches"], golden["lr_epochs"])
     for call, argument, rate in golden["trace"]:

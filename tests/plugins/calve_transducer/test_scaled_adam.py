@@ -124,7 +124,7 @@ def test_it_continues_from_its_saved_state_exactly() -> None:
     assert all(torch.equal(one, other) for one, other in zip(whole, parts, strict=True))
 
 
-def test_it_minimises() -> None:
+def test_it_minimizes() -> None:
     torch.manual_seed(0)
     x, true = torch.randn(500, 8), torch.randn(8, 3)
     layer = nn.Linear(8, 3)

@@ -126,7 +126,7 @@ def first_contexts(model: Any, share: float, count: int) -> list[list[int]]:
     return seen
 
 
-def test_a_share_of_the_batches_starts_as_streaming_recognisers_do(model: Any) -> None:
+def test_a_share_of_the_batches_starts_as_streaming_recognizers_do(model: Any) -> None:
     training = copy.deepcopy(model).train()
     nothing, blanks = [-1, training.blank_id], [training.blank_id] * 2
     assert first_contexts(training, 0.0, 2) == [nothing] * 2

@@ -9,7 +9,7 @@ import soundfile
 from calve.api import DataError
 from calve.bundles.bundle import Bundle
 from calve.common.progress import NO_PROGRESS
-from calve.decoding.transcription import Recognizer
+from calve.decoding.transcription import OnlineRecognizer
 from calve_ncnn.int8.calibration import Calibration, Taps, calibrate
 from calve_ncnn.int8.quantize import NetworkFiles
 
@@ -37,7 +37,7 @@ def test_the_joiners_inputs_are_those_of_decoding(
     golden_bundle: Bundle, recordings: list[Path], calibration: Calibration
 ) -> None:
     """What a session that notes its own calls sees, at the chunk length of calibration."""
-    session = golden_bundle.runtime()
+    session = golden_bundle.open_streaming_session()
     joined: list[np.ndarray] = []
     decoded: list[np.ndarray] = []
     join = session.join
@@ -49,7 +49,7 @@ def test_the_joiners_inputs_are_those_of_decoding(
 
     session.join = noting  # type: ignore[method-assign]
     manifest = golden_bundle.manifest
-    recognizer = Recognizer(
+    recognizer = OnlineRecognizer(
         session,
         golden_bundle.symbols,
         tail_padding_frames=manifest.tail_padding_frames,

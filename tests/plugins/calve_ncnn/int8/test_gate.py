@@ -138,5 +138,5 @@ def test_recordings_of_nothing_cannot_be_judged(golden_bundle: Bundle, tmp_path:
         Judge.of(golden_bundle, "fp32", [missing], 1, NO_PROGRESS)
 
 
-def test_all_fp16_quantises_nothing(plans: list[NetworkPlan]) -> None:
+def test_all_fp16_quantizes_nothing(plans: list[NetworkPlan]) -> None:
     assert not any(plan.int8 for plan in all_fp16(plans))

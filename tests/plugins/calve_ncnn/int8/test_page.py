@@ -100,8 +100,8 @@ def test_the_page_needs_no_other_file(
 
 def test_a_histogram_marks_what_is_clipped() -> None:
     drawing = histogram([8, 4, 2, 1], threshold=0.5)
-    colours = re.findall(r"<rect[^>]*fill:var\((--\w+)\)", drawing)
-    assert colours == ["--int8", "--int8", "--kept", "--kept"]
+    colors = re.findall(r"<rect[^>]*fill:var\((--\w+)\)", drawing)
+    assert colors == ["--int8", "--int8", "--kept", "--kept"]
     assert 'd="M160.0 0V' in drawing
 
 

@@ -102,7 +102,7 @@ def test_a_kept_name_that_two_networks_share_is_refused(networks: list[NetworkFi
         resolve_kept([name], twins)
 
 
-def test_a_table_quantises_what_it_names_whatever_the_type(networks: list[NetworkFiles]) -> None:
+def test_a_table_quantizes_what_it_names_whatever_the_type(networks: list[NetworkFiles]) -> None:
     conv = first(networks, "encoder", "Convolution")
     encoder = networks[0]
     weights = {conv: weight_scales(encoder.layers[conv], encoder.arrays(conv))}

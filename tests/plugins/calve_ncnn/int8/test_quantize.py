@@ -32,7 +32,7 @@ def golden_table(goldens: Path, version: str, network: str) -> ScaleTable:
     return ScaleTable.read(goldens / "ncnn_int8" / version / f"{network}.table")
 
 
-def quantise(network: NetworkFiles, table: ScaleTable, folder: Path) -> NetworkFiles:
+def quantize(network: NetworkFiles, table: ScaleTable, folder: Path) -> NetworkFiles:
     """Everything that can be int8, with the table's scales where it has them."""
     int8 = [name for name, layer in network.layers.items() if int8_weights(layer)]
     weights = {
@@ -50,7 +50,7 @@ def test_every_tensor_but_gemms_is_what_ncnn2int8_wrote(
     goldens: Path, tmp_path: Path, version: str, network: str
 ) -> None:
     source = open_golden(goldens, version, network, "fp32")
-    ours = quantise(source, golden_table(goldens, version, network), tmp_path)
+    ours = quantize(source, golden_table(goldens, version, network), tmp_path)
     theirs = open_golden(goldens, version, network, "int8")
     assert list(ours.tensors) == list(theirs.tensors)
     for layer in theirs.layers.values():
@@ -75,7 +75,7 @@ def test_with_the_tools_gemm_scale_the_whole_file_is_the_same(
         layer.name: {"_param_0": theirs.arrays(layer.name)["b_scale"]}
         for layer in theirs.param.of_type("Gemm")
     }
-    quantise(source, ScaleTable({**table.weights, **gemms}, table.inputs), tmp_path)
+    quantize(source, ScaleTable({**table.weights, **gemms}, table.inputs), tmp_path)
     golden = goldens / "ncnn_int8" / version / f"{network}.int8.bin"
     assert (tmp_path / "int8.bin").read_bytes() == golden.read_bytes()
 
@@ -85,7 +85,7 @@ def test_the_param_file_says_what_ncnn2int8s_says(
     goldens: Path, tmp_path: Path, version: str, network: str
 ) -> None:
     source = open_golden(goldens, version, network, "fp32")
-    ours = quantise(source, golden_table(goldens, version, network), tmp_path).param
+    ours = quantize(source, golden_table(goldens, version, network), tmp_path).param
     theirs = open_golden(goldens, version, network, "int8").param
     assert (ours.declared_layers, ours.declared_blobs) == (
         theirs.declared_layers,
@@ -178,7 +178,7 @@ def test_a_depthwise_convolution_by_hand_has_a_scale_per_group(tmp_path: Path) -
     assert ParamFile.read(tmp_path / "b.param").layers[1].get(8) == 1
 
 
-def test_what_is_not_quantised_becomes_fp16_unless_it_would_overflow(tmp_path: Path) -> None:
+def test_what_is_not_quantized_becomes_fp16_unless_it_would_overflow(tmp_path: Path) -> None:
     lines = (
         "Input in0 0 1 in0\n"
         "InnerProduct small 1 1 in0 1 0=1 1=1 2=3\n"
@@ -197,7 +197,7 @@ def test_an_fp16_source_gives_the_int8_of_its_rounded_weights(
 ) -> None:
     version = "pnnx-20261020"
     source = open_golden(goldens, version, "encoder", "fp16")
-    ours = quantise(source, golden_table(goldens, version, "encoder"), tmp_path)
+    ours = quantize(source, golden_table(goldens, version, "encoder"), tmp_path)
     rounded = source.arrays("lstm_16")["weight_ih"].astype(np.float32)
     scales = ours.arrays("lstm_16")["weight_ih_scale"]
     steps = rounded * scales[..., np.newaxis]
@@ -233,7 +233,7 @@ def test_rows_of_unequal_size_survive_in_a_gemm_where_the_tools_scale_loses_them
     expected = x @ weights.T
 
     def error(table: ScaleTable, folder: Path) -> float:
-        difference = run_gemm(quantise(source, table, folder), x) - expected
+        difference = run_gemm(quantize(source, table, folder), x) - expected
         return float(np.linalg.norm(difference) / np.linalg.norm(expected))
 
     assert error(ScaleTable(), tmp_path / "ours") < 0.02

@@ -18,9 +18,9 @@ from calve_ncnn.param import Layer
     arrays(np.float32, 3, elements=st.floats(0.125, 4, width=32)),
 )
 def test_rounding_is_that_of_ncnn(values: np.ndarray, scales: np.ndarray) -> None:
-    quantised = ncnn.Mat()
-    ncnn.quantize_to_int8(ncnn.Mat(values), quantised, ncnn.Mat(scales), ncnn.Option())
-    expected = np.array(quantised).reshape(values.shape)
+    quantized = ncnn.Mat()
+    ncnn.quantize_to_int8(ncnn.Mat(values), quantized, ncnn.Mat(scales), ncnn.Option())
+    expected = np.array(quantized).reshape(values.shape)
     np.testing.assert_array_equal(to_int8(values, scales), expected)
 
 
@@ -118,12 +118,12 @@ def test_percentile_clips_one_in_ten_thousand() -> None:
 
 def test_mse_is_the_least_squared_error() -> None:
     counts, absmax = long_tailed(3)
-    centres = (np.arange(BINS) + 0.5) * absmax / BINS
+    centers = (np.arange(BINS) + 0.5) * absmax / BINS
 
     def error(threshold: float) -> float:
         step = threshold / 127
-        inside = centres < threshold
-        clipping = counts[~inside] @ (centres[~inside] - threshold) ** 2
+        inside = centers < threshold
+        clipping = counts[~inside] @ (centers[~inside] - threshold) ** 2
         return float(counts[inside].sum() * step**2 / 12 + clipping)
 
     candidates = np.arange(1, BINS + 1) * absmax / BINS

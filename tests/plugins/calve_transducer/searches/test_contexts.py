@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from calve.decoding.searching import make_search
+from calve.decoding.search import make_search
 from calve_transducer.runtime import TorchSession
 
 from .conftest import found, speech

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import calve
 from calve.data.tokens import SymbolTable
-from calve.decoding.searching import make_search
+from calve.decoding.search import make_search
 from calve.errors import ConfigError, DataError
 from calve.protocols import Hypothesis
 from calve_graphs.graph import DecodingGraph, trivial_graph

@@ -10,7 +10,7 @@ import pytest
 
 import calve
 from calve.data.tokens import SymbolTable
-from calve.decoding.searching import make_search
+from calve.decoding.search import make_search
 from calve.errors import ConfigError, DataError
 from calve.protocols import Hypothesis
 from calve_graphs.graph import DecodingGraph

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calve.decoding.searching import make_search
+from calve.decoding.search import make_search
 from calve.protocols import Hypothesis
 
 from .conftest import Decoding, Language

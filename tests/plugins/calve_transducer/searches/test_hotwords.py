@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import calve
 from calve.data.hotwords import read_hotwords
 from calve.data.tokens import SymbolTable
-from calve.decoding.searching import make_search
+from calve.decoding.search import make_search
 from calve.errors import ConfigError, DataError
 from calve_transducer.runtime import TorchSession
 from calve_transducer.searches.hotwords import Hotwords, Speller

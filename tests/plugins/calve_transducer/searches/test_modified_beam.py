@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calve.data.tokens import SymbolTable
-from calve.decoding.searching import make_search
+from calve.decoding.search import make_search
 from calve.errors import ConfigError
 from calve_transducer.runtime import TorchSession
 from calve_transducer.searches.modified_beam import ModifiedBeamSearch, ModifiedBeamSearchOptions

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from calve.data.tokens import SymbolTable
-from calve.decoding.searching import make_search
+from calve.decoding.search import make_search
 from calve.errors import ConfigError
 from calve.protocols import Hypothesis, Search
 from calve_graphs.graph import trivial_graph

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from calve.data.tokens import SymbolTable
-from calve.decoding.searching import make_search
+from calve.decoding.search import make_search
 from calve.errors import ConfigError, DataError
 from calve_transducer.runtime import TorchSession
 from calve_transducer.searches.ngram import NgramModel

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from calve.data.tokens import SymbolTable
-from calve.decoding.searching import make_search
-from calve.export.exporting import export
+from calve.decoding.search import make_search
+from calve.exporting.export import export
 from calve.models.loading import load_model
 from calve.protocols import Session
 from calve_transducer.runtime import TorchRuntime
@@ -60,7 +60,7 @@ def open_session(
             format=name,
             **options,
         )
-        return bundle.runtime()
+        return bundle.open_streaming_session()
 
     return session
 

@@ -1,1 +1,1 @@
-raise AssertionError("the licence server is away")
+raise AssertionError("the license server is away")

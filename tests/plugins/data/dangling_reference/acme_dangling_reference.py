@@ -1,4 +1,4 @@
-from calve.api import EncoderSpec, LazyRef, SearchSpec, hookimpl
+from calve.api import DecodingMethodSpec, EncoderSpec, LazyRef, hookimpl
 
 _NOWHERE = LazyRef("acme_dangling_reference:no_such_thing")
 
@@ -10,7 +10,7 @@ def calve_register_encoders():
 
 @hookimpl
 def calve_register_decoders():
-    yield SearchSpec("dangling_search", _NOWHERE, _NOWHERE, "refers to nothing")
+    yield DecodingMethodSpec("dangling_search", _NOWHERE, _NOWHERE, "refers to nothing")
 
 
 def calve_register_commands():

@@ -1,1 +1,1 @@
-raise SystemExit("no licence")
+raise SystemExit("no license")

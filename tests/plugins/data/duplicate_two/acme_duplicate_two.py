@@ -1,10 +1,10 @@
-from calve.api import CommandSpec, LazyRef, SearchSpec, hookimpl
+from calve.api import CommandSpec, DecodingMethodSpec, LazyRef, hookimpl
 
 
 @hookimpl
 def calve_register_decoders():
     for name in ("contested_search", "search_two"):
-        yield SearchSpec(name, LazyRef("os:getcwd"), LazyRef("os:getcwd"), "a search")
+        yield DecodingMethodSpec(name, LazyRef("os:getcwd"), LazyRef("os:getcwd"), "a search")
 
 
 @hookimpl

@@ -24,8 +24,8 @@ from calve.common.config import resolve
 from calve.common.files import atomic_dir, atomic_file, file_sha256
 from calve.common.progress import NO_PROGRESS, Progress
 from calve.errors import BundleError, ConfigError, PluginError
-from calve.export.golden import Golden
-from calve.export.parity import compare
+from calve.exporting.golden import Golden
+from calve.exporting.parity import compare
 from calve.protocols import QuantizationReport, QuantizationWorkspace, Quantizer
 from calve.protocols.bundles import BundleManifest
 from calve.registry.catalog import registry
@@ -48,20 +48,20 @@ def quantize(
     progress: Progress = NO_PROGRESS,
     **options: Any,
 ) -> QuantizationReport:
-    """Quantise a bundle; the result is a bundle of the same format.
+    """Quantize a bundle; the result is a bundle of the same format.
 
     It is written whole or not at all: on any error, Ctrl-C included, ``output`` is as it was.
 
     Args:
       bundle: The bundle's directory.
       output: Directory to create.
-      scheme: Name of a quantisation scheme that some plugin provides for the bundle's format.
+      scheme: Name of a quantization scheme that some plugin provides for the bundle's format.
       overwrite: Whether to replace ``output`` if it exists.
       progress: Where to say how far it is.
       **options: The scheme's options, as ``calve quantize --help`` lists them.
 
     Raises:
-      BundleError: if the bundle cannot be opened, is damaged, or is quantised already.
+      BundleError: if the bundle cannot be opened, is damaged, or is quantized already.
       ConfigError: if ``output`` exists, or an option is wrong.
       DataError: if recordings or transcripts cannot be used.
       ExportError: if the result is not good enough.
@@ -73,7 +73,7 @@ def quantize(
         raise BundleError(
             f"the bundle is {scheme} already",
             where=source.path,
-            fix="quantise the fp32 or fp16 bundle that it was made from",
+            fix="quantize the fp32 or fp16 bundle that it was made from",
         )
     if Path(output).resolve() == source.path.resolve():
         raise ConfigError("the output is the bundle itself", where=output, fix="name another")
@@ -94,9 +94,9 @@ def _quantizer(source: Bundle, scheme: str) -> QuantizerSpec:
     formats = [of_format for of_format, name in registry().quantizers.names() if name == scheme]
     if formats and source.manifest.format not in formats:
         raise PluginError(
-            f"no plugin quantises {source.manifest.format} bundles to {scheme}",
+            f"no plugin quantizes {source.manifest.format} bundles to {scheme}",
             where=source.path,
-            fix=f"export the checkpoint to {' or '.join(formats)} and quantise that bundle",
+            fix=f"export the checkpoint to {' or '.join(formats)} and quantize that bundle",
         )
     return registry().quantizers.get((source.manifest.format, scheme))
 
@@ -113,7 +113,7 @@ def _finish(source: Bundle, report: QuantizationReport, folder: Path) -> Quantiz
     """Check the result on the golden recording, keep new golden numbers, write the manifest."""
     manifest = _manifest(source, report)
     golden = Golden.read(source.path / GOLDEN_FILE)
-    observation = golden.observe_again(Bundle(folder, manifest).session(), manifest.geometry)
+    observation = golden.observe_again(Bundle(folder, manifest).open_session(), manifest.geometry)
     parity = compare(golden.observation, observation, precision=report.scheme)
     parity.check_quantized()
     replace(golden, observation=observation).write(folder / GOLDEN_FILE)

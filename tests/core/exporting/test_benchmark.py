@@ -10,8 +10,8 @@ import soundfile
 
 from calve.bundles.bundle import Bundle
 from calve.errors import AudioError, BundleError, ConfigError, PluginError
-from calve.export.benchmark import benchmark
-from calve.export.benchmark_child import Task, measure_own
+from calve.exporting.benchmark import benchmark
+from calve.exporting.benchmark_child import Task, measure_own
 
 
 def test_both_chunk_lengths_and_the_client_are_measured(golden_bundle: Bundle):

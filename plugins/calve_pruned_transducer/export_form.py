@@ -1,6 +1,6 @@
 """The conformer as graph formats compile it: one segment of fixed length, states as flat tensors.
 
-`device_form` is the network; the functions after it arrange its states as the runtime of a format
+`export_form` is the network; the functions after it arrange its states as the runtime of a format
 keeps them.
 """
 
@@ -18,29 +18,29 @@ from calve_pruned_transducer.elementary import HIDDEN, ElementaryConformer
 from calve_pruned_transducer.encoder import output_lens
 from calve_transducer.subsampling import SUBSAMPLING_FACTOR
 
-__all__ = ["DeviceConformer", "SherpaOnnxConformer", "device_form", "for_sherpa_onnx"]
+__all__ = ["ConformerExportForm", "SherpaOnnxExportForm", "export_form", "for_sherpa_onnx"]
 
 
-def device_form(encoder: Any) -> DeviceConformer:
+def export_form(encoder: Any) -> ConformerExportForm:
     """The form of a plain `Conformer` that graph formats compile.
 
     Raises:
       ConfigError: if the convolutions are not causal, or there is no left context.
     """
-    return DeviceConformer(encoder).eval()
+    return ConformerExportForm(encoder).eval()
 
 
-def for_sherpa_onnx(device: DeviceConformer) -> SherpaOnnxConformer:
-    """The device form with its states as sherpa-onnx keeps them.
+def for_sherpa_onnx(form: ConformerExportForm) -> SherpaOnnxExportForm:
+    """The export form with its states as sherpa-onnx keeps them.
 
     Raises:
       ConfigError: if it gives the frames of the right context as well: sherpa-onnx would take them
         for the next ones.
     """
-    return SherpaOnnxConformer(device).eval()
+    return SherpaOnnxExportForm(form).eval()
 
 
-class DeviceConformer(nn.Module):
+class ConformerExportForm(nn.Module):
     """A `calve.protocols.StreamingEncoder` for whole segments of ``geometry.segment`` frames.
 
     States, with L layers, N streams, D ``encoder_dim``, all zero at the start of a stream:
@@ -135,8 +135,8 @@ class DeviceConformer(nn.Module):
         )
 
 
-class SherpaOnnxConformer(nn.Module):
-    """A `DeviceConformer` whose states are those of sherpa-onnx.
+class SherpaOnnxExportForm(nn.Module):
+    """A `ConformerExportForm` whose states are those of sherpa-onnx.
 
     * ``attention`` (L, left_context, N, D) and ``convolution`` (L, cnn_module_kernel - 1, N, D);
     * ``processed_lens`` (N,) int64, *feature* frames advanced so far. sherpa-onnx counts them
@@ -145,30 +145,30 @@ class SherpaOnnxConformer(nn.Module):
 
     state_batch_axis: Mapping[str, int] = {"attention": 2, "convolution": 2, "processed_lens": 0}
 
-    def __init__(self, device: DeviceConformer) -> None:
+    def __init__(self, form: ConformerExportForm) -> None:
         super().__init__()
-        if device.counted > device.geometry.output_frames:
+        if form.counted > form.geometry.output_frames:
             raise ConfigError(
                 "this encoder gives the frames of its right context too, which sherpa-onnx would "
                 "take for the next ones",
                 fix="export it with --right-context 0",
             )
-        self.geometry = device.geometry
-        self.feature_dim = device.feature_dim
-        self.output_dim = device.output_dim
-        self.device_form = device
+        self.geometry = form.geometry
+        self.feature_dim = form.feature_dim
+        self.output_dim = form.output_dim
+        self.export_form = form
         # A cached frame is seen if more are filled than come after it, a new one always.
-        after = torch.arange(device.left_context - 1, -1, -1, dtype=torch.float32)
-        self.register_buffer("frames_after", torch.cat((after, -torch.ones(device.frames))))
+        after = torch.arange(form.left_context - 1, -1, -1, dtype=torch.float32)
+        self.register_buffer("frames_after", torch.cat((after, -torch.ones(form.frames))))
 
     frames_after: Tensor
 
     def init_states(self, batch_size: int) -> dict[str, Tensor]:
         """Zero states for ``batch_size`` streams."""
-        device, network = self.device_form, self.device_form.network
+        form, network = self.export_form, self.export_form.network
         layers, dim = len(network.layers), network.encoder_dim
         return {
-            "attention": torch.zeros(layers, device.left_context, batch_size, dim),
+            "attention": torch.zeros(layers, form.left_context, batch_size, dim),
             "convolution": torch.zeros(layers, network.convolution_context, batch_size, dim),
             "processed_lens": torch.zeros(batch_size, dtype=torch.int64),
         }
@@ -176,11 +176,11 @@ class SherpaOnnxConformer(nn.Module):
     def stream(
         self, x: Tensor, x_lens: Tensor, states: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """As `DeviceConformer.stream`."""
-        device, processed = self.device_form, states["processed_lens"]
+        """As `ConformerExportForm.stream`."""
+        form, processed = self.export_form, states["processed_lens"]
         frames = processed.float() / SUBSAMPLING_FACTOR
         filled = frames.unsqueeze(1).unsqueeze(1) - self.frames_after
-        y, attention, convolution = device.step(
+        y, attention, convolution = form.step(
             x,
             filled.clamp(0.0, 1.0),
             states["attention"].permute(0, 2, 1, 3).unbind(),
@@ -191,4 +191,4 @@ class SherpaOnnxConformer(nn.Module):
             "convolution": torch.stack(convolution).permute(0, 2, 1, 3),
             "processed_lens": processed + self.geometry.shift,
         }
-        return y, device.output_lens(x_lens), next_states
+        return y, form.output_lens(x_lens), next_states

@@ -24,8 +24,8 @@ from calve.common.progress import NO_PROGRESS, Progress
 from calve.common.suggest import did_you_mean
 from calve.data.audio import read_audio
 from calve.errors import BundleError, PluginError
-from calve.export.benchmark_child import Measurement, Task
-from calve.export.golden import Golden
+from calve.exporting.benchmark_child import Measurement, Task
+from calve.exporting.golden import Golden
 from calve.registry.catalog import registry
 from calve.registry.claims import claimed_clients
 from calve.registry.specs import ClientSpec
@@ -179,7 +179,7 @@ def _in_turns(tasks: Sequence[Task], runs: int, progress: Progress) -> list[list
 
 def _in_child(task: Task) -> Measurement:
     finished = subprocess.run(
-        [sys.executable, "-m", "calve.export.benchmark_child"],
+        [sys.executable, "-m", "calve.exporting.benchmark_child"],
         input=json.dumps(asdict(task)),
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""From a bundle to a quantised one, through the registry."""
+"""From a bundle to a quantized one, through the registry."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from calve.api import BundleError, ConfigError, DataError, PluginError
 from calve.bundles.bundle import Bundle
 from calve.common.files import file_sha256
-from calve.export.golden import Golden
-from calve.export.quantization import REPORT_FILE, quantize
-from calve.export.verification import verify
+from calve.exporting.golden import Golden
+from calve.exporting.quantization import REPORT_FILE, quantize
+from calve.exporting.verification import verify
 
 DEMO = Path(__file__).parents[2] / "plugins" / "calve_transducer" / "digits" / "recordings"
 
@@ -48,7 +48,7 @@ def test_the_manifest_says_what_is_int8_and_what_it_was_made_from(
     assert {REPORT_FILE, "quantization.html", "encoder-scale-table.txt"} <= set(manifest.files)
 
 
-def test_golden_numbers_are_those_of_the_quantised_networks(
+def test_golden_numbers_are_those_of_the_quantized_networks(
     golden_bundle: Bundle, int8_bundle: Bundle
 ) -> None:
     source, result = (Golden.read(one.path / "golden.npz") for one in (golden_bundle, int8_bundle))
@@ -134,7 +134,7 @@ def test_weights_only_needs_no_range(golden_bundle: Bundle, tmp_path: Path) -> N
     assert not report.activations
 
 
-def test_static_convolutions_are_quantised_if_wanted(golden_bundle: Bundle, tmp_path: Path) -> None:
+def test_static_convolutions_are_quantized_if_wanted(golden_bundle: Bundle, tmp_path: Path) -> None:
     report = quantize(
         golden_bundle.path,
         output=tmp_path / "out",

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from calve.decoding.searching import make_search
+from calve.decoding.search import make_search
 from calve.errors import DataError
 from calve.protocols import Hypothesis, Search
 from calve.registry.catalog import registry
@@ -47,15 +47,15 @@ class DecoderConformance:
     exact_timestamps: ClassVar[bool] = True
 
     def test_its_name_is_its_own(self) -> None:
-        check_registered_once(registry().searches, self.decoder)
+        check_registered_once(registry().decoding_methods, self.decoder)
 
     def test_importing_the_plugin_imports_nothing_heavy(self) -> None:
-        spec = registry().searches.get(self.decoder)
-        source = registry().searches.source(self.decoder)
+        spec = registry().decoding_methods.get(self.decoder)
+        source = registry().decoding_methods.source(self.decoder)
         check_light_import(source.target, spec.options)
 
     def test_its_options_explain_themselves(self) -> None:
-        check_options(registry().searches.get(self.decoder).options.load())
+        check_options(registry().decoding_methods.get(self.decoder).options.load())
 
     def test_it_finds_what_is_plainly_said(self) -> None:
         session = SpellingSession()
@@ -167,7 +167,7 @@ class DecoderConformance:
         fail("the networks answer with NaN, and it goes on as if nothing had happened")
 
     def test_it_goes_on_in_the_context_that_it_is_told(self) -> None:
-        if "context" not in registry().searches.get(self.decoder).stream_options:
+        if "context" not in registry().decoding_methods.get(self.decoder).stream_options:
             return
         session = SpellingSession()
         search = make_search(self.decoder, session, **self.options)

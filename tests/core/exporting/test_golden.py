@@ -14,7 +14,7 @@ from calve.bundles.bundle import Bundle
 from calve.common.references import LazyRef, Resource
 from calve.data.features import FeatureConfig, compute_fbank
 from calve.errors import BundleError
-from calve.export.golden import Golden, golden_pcm, pcm_samples
+from calve.exporting.golden import Golden, golden_pcm, pcm_samples
 from calve.registry.catalog import registry
 from calve.registry.specs import RecipeSpec
 

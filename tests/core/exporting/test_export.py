@@ -26,8 +26,8 @@ from calve.errors import (
     PluginError,
     TokensError,
 )
-from calve.export import parity
-from calve.export.exporting import export
+from calve.exporting import parity
+from calve.exporting.export import export
 from calve.models.checkpoints import CheckpointChoice
 from calve.registry.catalog import registry
 

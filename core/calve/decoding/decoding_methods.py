@@ -11,18 +11,18 @@ from typing import Any
 
 from calve.common.config import ConfigField, fields_help, option_name, resolve
 from calve.data.tokens import SymbolTable
-from calve.decoding.searching import DEFAULT_SEARCH, make_search
+from calve.decoding.search import DEFAULT_DECODING_METHOD, make_search
 from calve.errors import ConfigError, PluginError
 from calve.protocols import Search, Session
 from calve.registry.catalog import registry
 
-__all__ = ["GREEDY", "Method", "choose_methods", "with_and_without_hotwords"]
+__all__ = ["GREEDY", "DecodingMethod", "choose_decoding_methods", "with_and_without_hotwords"]
 
 _UNFIT_FOR_NAMES = re.compile(r"[^\w.+-]+")
 
 
 @dataclass(frozen=True)
-class Method:
+class DecodingMethod:
     """A decoding method and those of its options that were given.
 
     Attributes:
@@ -41,7 +41,7 @@ class Method:
           PluginError: if no plugin provides the method.
           ConfigError: if an option is unknown or wrong.
         """
-        cls = registry().searches.get(self.name).options.load()
+        cls = registry().decoding_methods.get(self.name).options.load()
         chosen = resolve(cls, self.options)
         parts = [self.name]
         for option in fields_help(cls):
@@ -59,12 +59,12 @@ class Method:
 
     @property
     def stream_options(self) -> tuple[str, ...]:
-        """What it can be told of each stream, as `calve.registry.specs.SearchSpec.stream_options`.
+        """What it can be told of each stream, as `DecodingMethodSpec.stream_options`.
 
         Raises:
           PluginError: if no plugin provides the method.
         """
-        return registry().searches.get(self.name).stream_options
+        return registry().decoding_methods.get(self.name).stream_options
 
     @property
     def needs_reference(self) -> bool:
@@ -77,14 +77,14 @@ class Method:
         path = self.options.get("hotwords_file")
         return None if path is None else Path(path)
 
-    def without_hotwords(self) -> Method:
+    def without_hotwords(self) -> DecodingMethod:
         """The method as it is without hotwords."""
         options = {
             name: value
             for name, value in self.options.items()
             if not name.startswith("hotwords") and name != "bpe_model"
         }
-        return Method(self.name, options)
+        return DecodingMethod(self.name, options)
 
     def search(
         self, session: Session, symbols: SymbolTable, initial_symbol: int | None = None
@@ -99,10 +99,12 @@ class Method:
         )
 
 
-GREEDY = Method(DEFAULT_SEARCH)
+GREEDY = DecodingMethod(DEFAULT_DECODING_METHOD)
 
 
-def choose_methods(names: Sequence[str], options: Mapping[str, Any]) -> list[Method]:
+def choose_decoding_methods(
+    names: Sequence[str], options: Mapping[str, Any]
+) -> list[DecodingMethod]:
     """Methods by name, each with those of ``options`` that it has.
 
     Raises:
@@ -110,7 +112,9 @@ def choose_methods(names: Sequence[str], options: Mapping[str, Any]) -> list[Met
       ConfigError: if none of the methods has an option, or its value is wrong.
     """
     known = {
-        name: {option.name for option in fields(registry().searches.get(name).options.load())}
+        name: {
+            option.name for option in fields(registry().decoding_methods.get(name).options.load())
+        }
         for name in dict.fromkeys(names)
     }
     for option in options:
@@ -121,7 +125,9 @@ def choose_methods(names: Sequence[str], options: Mapping[str, Any]) -> list[Met
                 f"{', '.join(_methods_with(option))}",
             )
     methods = [
-        Method(name, {option: value for option, value in options.items() if option in of_method})
+        DecodingMethod(
+            name, {option: value for option, value in options.items() if option in of_method}
+        )
         for name, of_method in known.items()
     ]
     for method in methods:
@@ -129,9 +135,9 @@ def choose_methods(names: Sequence[str], options: Mapping[str, Any]) -> list[Met
     return methods
 
 
-def with_and_without_hotwords(methods: Sequence[Method]) -> list[Method]:
+def with_and_without_hotwords(methods: Sequence[DecodingMethod]) -> list[DecodingMethod]:
     """The methods, and after each that has hotwords the same without them."""
-    both: dict[str, Method] = {}
+    both: dict[str, DecodingMethod] = {}
     for method in methods:
         both.setdefault(method.key, method)
         if method.hotwords_file is not None:
@@ -140,8 +146,8 @@ def with_and_without_hotwords(methods: Sequence[Method]) -> list[Method]:
     return list(both.values())
 
 
-def _check(method: Method) -> None:
-    cls = registry().searches.get(method.name).options.load()
+def _check(method: DecodingMethod) -> None:
+    cls = registry().decoding_methods.get(method.name).options.load()
     for option in fields_help(cls):
         if option.required and option.name not in method.options:
             raise ConfigError(f"{method.name} needs {option_name(option.name)}", fix=option.help)
@@ -151,7 +157,7 @@ def _check(method: Method) -> None:
 def _methods_with(option: str) -> list[str]:
     """The methods that have an option, as far as their options can be imported."""
     names = []
-    for search in registry().searches:
+    for search in registry().decoding_methods:
         with suppress(PluginError):
             if option in {one.name for one in fields(search.options.load())}:
                 names.append(search.name)

@@ -12,7 +12,7 @@ import torch
 
 import calve
 from calve.data.tokens import SymbolTable
-from calve.decoding.searching import make_search
+from calve.decoding.search import make_search
 from calve.errors import ConfigError, DataError, PluginError
 from calve.protocols import Hypothesis
 from calve_lstm_transducer.config import LstmEncoderConfig

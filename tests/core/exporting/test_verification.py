@@ -13,7 +13,7 @@ import pytest
 
 from calve.bundles.bundle import Bundle, record_files
 from calve.errors import BundleError
-from calve.export.verification import Check, verify
+from calve.exporting.verification import Check, verify
 
 
 def outcomes(path: Path) -> dict[str, Check]:

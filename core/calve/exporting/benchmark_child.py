@@ -13,7 +13,7 @@ import numpy as np
 
 from calve.bundles.bundle import Bundle
 from calve.data.audio import read_audio
-from calve.decoding.transcription import Recognizer
+from calve.decoding.transcription import OnlineRecognizer
 from calve.registry.catalog import registry
 
 __all__ = ["Measurement", "Task", "main"]
@@ -61,7 +61,7 @@ def measure_own(task: Task) -> Measurement:
     """calve's own runtime, fed one chunk of audio at a time."""
     started = time.perf_counter()
     bundle = Bundle.open(task.bundle)
-    recognizer = Recognizer.from_bundle(
+    recognizer = OnlineRecognizer.from_bundle(
         bundle, chunk_ms=task.chunk_ms, num_threads=task.num_threads
     )
     load_seconds = time.perf_counter() - started

@@ -11,7 +11,7 @@ import torch
 
 from calve.bundles.bundle import Bundle
 from calve.errors import ExportError
-from calve.export.parity import (
+from calve.exporting.parity import (
     MIN_CHUNKS,
     Observation,
     ParityReport,

@@ -15,11 +15,11 @@ from calve.errors import ConfigError, DataError
 from calve.protocols import Hypothesis, Search, Session
 from calve.registry.catalog import registry
 from calve.registry.discovery import load_driver
-from calve.registry.specs import SearchSpec
+from calve.registry.specs import DecodingMethodSpec
 
-__all__ = ["DEFAULT_SEARCH", "make_search", "search"]
+__all__ = ["DEFAULT_DECODING_METHOD", "make_search", "search"]
 
-DEFAULT_SEARCH = "greedy_search"
+DEFAULT_DECODING_METHOD = "greedy_search"
 
 
 def make_search(
@@ -45,7 +45,7 @@ def make_search(
       PluginError: if no plugin provides the method.
       ConfigError: if an option is unknown or wrong.
     """
-    spec = registry().searches.get(method)
+    spec = registry().decoding_methods.get(method)
     made: Search = spec.search.load()(
         session,
         resolve(spec.options.load(), options),
@@ -75,7 +75,7 @@ def search(
       method: Name of a registered search.
       symbols: The model's symbol table, whose ``<unk>`` is never emitted.
       ref_text: What was said in each of the N utterances, as a text or in tokens, for a method that
-        must be told; see `calve.registry.specs.SearchSpec.stream_options`.
+        must be told; see `calve.registry.specs.DecodingMethodSpec.stream_options`.
       **options: The method's own options, under icefall's names, and those that it has for a
         single stream, which then are those of every utterance.
 
@@ -101,7 +101,7 @@ def search(
             f"a search cannot run on a {type(model).__name__}",
             fix="give a torch model with .encoder, .decoder and .joiner, or a session",
         )
-    spec = registry().searches.get(method)
+    spec = registry().decoding_methods.get(method)
     told_each = _told_each(spec, ref_text, len(lengths))
     for_streams, for_all = _split(spec, options)
     bound = make_search(
@@ -117,7 +117,7 @@ def search(
 
 
 def _told_each(
-    spec: SearchSpec, ref_text: Sequence[str | Sequence[int]] | None, utterances: int
+    spec: DecodingMethodSpec, ref_text: Sequence[str | Sequence[int]] | None, utterances: int
 ) -> list[dict[str, Any]]:
     """What the method is told of each utterance."""
     if "ref_text" not in spec.stream_options:
@@ -139,7 +139,9 @@ def _told_each(
     return [{"ref_text": one} for one in ref_text]
 
 
-def _split(spec: SearchSpec, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _split(
+    spec: DecodingMethodSpec, options: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options of a single stream, and the others."""
     of_streams = {name: options[name] for name in spec.stream_options if name in options}
     return of_streams, {name: options[name] for name in options if name not in of_streams}

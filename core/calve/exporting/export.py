@@ -26,8 +26,15 @@ from calve.common.references import LazyRef
 from calve.data.features import FeatureConfig, compute_fbank
 from calve.data.tokens import SymbolTable
 from calve.errors import ConfigError, ExportError, PluginError
-from calve.export.golden import Golden, golden_pcm, pcm_samples
-from calve.export.parity import LIMITS, Observation, ParityReport, compare, observe, observe_offline
+from calve.exporting.golden import Golden, golden_pcm, pcm_samples
+from calve.exporting.parity import (
+    LIMITS,
+    Observation,
+    ParityReport,
+    compare,
+    observe,
+    observe_offline,
+)
 from calve.models.symbols import model_symbols
 from calve.models.training_range import check_trained_for
 from calve.protocols import ExportWorkspace
@@ -173,7 +180,7 @@ class _Job:
 
     def workspace(self, symbols: SymbolTable, options: Any, scratch: Path) -> ExportWorkspace:
         geometry = self.loaded.model.encoder.geometry
-        forms = [self.loaded.encoder.device_form]
+        forms = [self.loaded.encoder.export_form]
         metadata: dict[str, int | str] = {}
         names: tuple[str, ...] = ()
         if self.exporter.metadata is not None:
@@ -195,7 +202,7 @@ class _Job:
             options=options,
             folder=self.folder,
             scratch=scratch,
-            device_form=partial(_reformed, [form for form in forms if form is not None]),
+            build_export_form=partial(_reformed, [form for form in forms if form is not None]),
         )
 
     def finish(self, workspace: ExportWorkspace) -> None:
@@ -248,14 +255,14 @@ class _Job:
         torch_session = load_driver("calve.runtimes", "torch").open(
             self.loaded, conventions=self.exporter.conventions
         )
-        candidate = Bundle(self.folder, manifest).session()
+        candidate = Bundle(self.folder, manifest).open_session()
         # The coarsest: what the limits allow grows from one to the next.
         precision = max(manifest.precision.values(), key=list(LIMITS).index)
         observations, reports = [], []
         for observe_session in _ways_to_observe(manifest):
             reference = observe_session(torch_session, features)
             answer = observe_session(candidate, features)
-            # Quantised weights are held to what they answered when they were new.
+            # Quantized weights are held to what they answered when they were new.
             kept = answer if precision == "int8" else reference
             observations.append(replace(kept, tokens=answer.tokens))
             reports.append(compare(reference, answer, precision=precision))

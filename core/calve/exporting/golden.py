@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from calve.common.files import atomic_file
 from calve.data.audio import read_audio
 from calve.errors import BundleError
-from calve.export.parity import Observation, observe, observe_offline
+from calve.exporting.parity import Observation, observe, observe_offline
 from calve.protocols.geometry import StreamingGeometry
 from calve.registry.specs import RecipeSpec
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from calve.decoding.methods import GREEDY, Method, choose_methods
+from calve.decoding.decoding_methods import GREEDY, DecodingMethod, choose_decoding_methods
 from calve.errors import ConfigError, PluginError
 
 
 def test_a_method_is_called_by_its_name_and_what_is_not_default():
     assert GREEDY.key == "greedy_search"
-    assert Method("greedy_search", {"max_sym_per_frame": 1}).key == "greedy_search"
-    several = Method("greedy_search", {"max_sym_per_frame": 3})
+    assert DecodingMethod("greedy_search", {"max_sym_per_frame": 1}).key == "greedy_search"
+    several = DecodingMethod("greedy_search", {"max_sym_per_frame": 3})
     assert several.key == "greedy_search_max_sym_per_frame_3"
 
 
@@ -34,35 +34,37 @@ def test_a_method_is_called_by_its_name_and_what_is_not_default():
 def test_what_the_methods_name_says_is_not_said_again(
     method: str, options: dict[str, Any], key: str
 ):
-    assert Method(method, options).key == key
+    assert DecodingMethod(method, options).key == key
 
 
 def test_each_method_gets_the_options_that_it_has():
-    assert choose_methods(["greedy_search", "greedy_search"], {"max_sym_per_frame": 3}) == [
-        Method("greedy_search", {"max_sym_per_frame": 3})
-    ]
+    assert choose_decoding_methods(
+        ["greedy_search", "greedy_search"], {"max_sym_per_frame": 3}
+    ) == [DecodingMethod("greedy_search", {"max_sym_per_frame": 3})]
 
 
 def test_an_option_goes_to_every_method_that_has_it_and_to_no_other():
-    chosen = choose_methods(["greedy_search", "modified_beam_search", "beam_search"], {"beam": 8})
+    chosen = choose_decoding_methods(
+        ["greedy_search", "modified_beam_search", "beam_search"], {"beam": 8}
+    )
     assert chosen == [
-        Method("greedy_search"),
-        Method("modified_beam_search", {"beam": 8}),
-        Method("beam_search", {"beam": 8}),
+        DecodingMethod("greedy_search"),
+        DecodingMethod("modified_beam_search", {"beam": 8}),
+        DecodingMethod("beam_search", {"beam": 8}),
     ]
 
 
 def test_an_unknown_method_is_refused_with_a_suggestion():
     with pytest.raises(PluginError, match="gready_search") as caught:
-        choose_methods(["gready_search"], {})
+        choose_decoding_methods(["gready_search"], {})
     assert caught.value.fix.startswith("did you mean 'greedy_search'")
 
 
 def test_an_option_of_another_method_is_refused():
     with pytest.raises(ConfigError, match="--hot-air is not an option of greedy_search"):
-        choose_methods(["greedy_search"], {"hot_air": 3})
+        choose_decoding_methods(["greedy_search"], {"hot_air": 3})
 
 
 def test_a_wrong_value_is_refused():
     with pytest.raises(ConfigError, match="at least 1"):
-        choose_methods(["greedy_search"], {"max_sym_per_frame": 0})
+        choose_decoding_methods(["greedy_search"], {"max_sym_per_frame": 0})

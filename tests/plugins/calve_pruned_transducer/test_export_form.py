@@ -1,4 +1,4 @@
-"""The device form of the conformer against the conformer itself."""
+"""The export form of the conformer against the conformer itself."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 
 from calve.errors import ConfigError
 from calve_pruned_transducer.builders import reworked_conformer
-from calve_pruned_transducer.device import device_form
 from calve_pruned_transducer.elementary import ElementaryConformer
+from calve_pruned_transducer.export_form import export_form
 from calve_transducer.conversion import to_plain
 
 from .conftest import BUILDERS, SIZES, close, conformer
@@ -27,7 +27,7 @@ def by_layer(states: dict[str, torch.Tensor], name: str, layers: int) -> torch.T
 @torch.no_grad()
 def check_same_steps(encoder: Any, streams: int, feature_dim: int) -> None:
     """Chained segments through both forms: outputs, lengths, states."""
-    device = device_form(encoder)
+    device = export_form(encoder)
     geometry = device.geometry
     layers = len(encoder.encoder.layers)
     theirs, ours = encoder.init_states(streams), device.init_states(streams)
@@ -78,7 +78,7 @@ def test_it_computes_the_same_for_each_recipe(
 
 @pytest.mark.parametrize("build", BUILDERS)
 def test_streams_do_not_see_one_another(build: Callable[..., Any]) -> None:
-    device = device_form(conformer(build, decode_chunk_size=2, left_context=4))
+    device = export_form(conformer(build, decode_chunk_size=2, left_context=4))
     torch.manual_seed(2)
     x = torch.randn(3, device.geometry.segment, SIZES["feature_dim"])
     x_lens = torch.full((3,), device.geometry.segment)
@@ -96,7 +96,7 @@ def test_streams_do_not_see_one_another(build: Callable[..., Any]) -> None:
 def test_weights_are_shared_but_for_what_is_folded() -> None:
     encoder = conformer(reworked_conformer)
     layer = encoder.encoder.layers[0]
-    device = device_form(encoder).network.layers[0]
+    device = export_form(encoder).network.layers[0]
     assert device.feed_forward[0].weight is layer.feed_forward[0].weight
     assert device.self_attn.key.weight.data_ptr() == (layer.self_attn.in_proj.weight[16].data_ptr())
 
@@ -105,7 +105,7 @@ def test_weights_are_shared_but_for_what_is_folded() -> None:
 @torch.no_grad()
 def test_torchscript_compiles_the_step(build: Callable[..., Any]) -> None:
     encoder = conformer(build, decode_chunk_size=2, left_context=4, right_context=1)
-    device = device_form(encoder)
+    device = export_form(encoder)
 
     class Step(torch.nn.Module):
         def __init__(self, network: ElementaryConformer) -> None:
@@ -148,8 +148,8 @@ def test_torchscript_compiles_the_step(build: Callable[..., Any]) -> None:
     close(next_convolution, convolution)
 
 
-def test_what_cannot_stream_has_no_device_form() -> None:
+def test_what_cannot_stream_has_no_export_form() -> None:
     with pytest.raises(ConfigError, match="cannot stream"):
-        device_form(conformer(reworked_conformer, causal_convolution=False))
+        export_form(conformer(reworked_conformer, causal_convolution=False))
     with pytest.raises(ConfigError, match="without left context"):
-        device_form(conformer(reworked_conformer, left_context=0))
+        export_form(conformer(reworked_conformer, left_context=0))

@@ -14,10 +14,10 @@ import numpy as np
 
 from calve.bundles.bundle import GOLDEN_FILE, Bundle
 from calve.data.features import compute_fbank
-from calve.decoding.transcription import Recognizer
+from calve.decoding.transcription import OnlineRecognizer
 from calve.errors import CalveError
-from calve.export.golden import Golden, pcm_samples
-from calve.export.parity import compare
+from calve.exporting.golden import Golden, pcm_samples
+from calve.exporting.parity import compare
 from calve.registry.catalog import registry
 from calve.registry.claims import claimed_clients
 from calve.registry.discovery import describe
@@ -120,7 +120,7 @@ def _features(bundle: Bundle) -> str:
 
 def _golden(bundle: Bundle, num_threads: int) -> str:
     golden = _read_golden(bundle)
-    session = bundle.session(num_threads=num_threads)
+    session = bundle.open_session(num_threads=num_threads)
     observed = golden.observe_again(session, bundle.manifest.geometry)
     precision = str(bundle.manifest.parity["precision"])
     report = compare(golden.observation, observed, precision=precision)
@@ -145,7 +145,7 @@ def _client(bundle: Bundle, client: ClientSpec, num_threads: int) -> str:
         theirs = client.transcribe.load()(
             bundle.path, [wav], num_threads=num_threads, tail_seconds=bundle.tail_seconds
         )[0]
-        ours = Recognizer.from_bundle(bundle, num_threads=num_threads).transcribe(wav)
+        ours = OnlineRecognizer.from_bundle(bundle, num_threads=num_threads).transcribe(wav)
     differences = count_errors(ours.text, theirs.text)
     silent = bool(ours.text) and not theirs.text.strip()
     if silent or differences.errors > _allowed_differences(bundle):
@@ -171,7 +171,7 @@ def _allowed_differences(bundle: Bundle) -> float:
     """Words in which a client may differ from calve's own runtime.
 
     None in floating point. Integer arithmetic of another build may round otherwise: one word may
-    differ. Where quantisation itself changed what is heard, the model is undecided, every symbol
+    differ. Where quantization itself changed what is heard, the model is undecided, every symbol
     depends on the ones before it, and nothing but silence can be told from rounding.
     """
     if {*bundle.manifest.precision.values()} <= {"fp32", "fp16"}:

@@ -2,7 +2,7 @@
 
 Each session is *observed* on the same features: chained chunks with carried states, or whole
 utterances; some decoder contexts, some joiner inputs, a greedy search. Two observations are then
-compared; one of them may have been stored (`calve.export.golden`).
+compared; one of them may have been stored (`calve.exporting.golden`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.decoding.offline import WHOLE_UTTERANCES, WholeUtterances
-from calve.decoding.searching import make_search
+from calve.decoding.search import make_search
 from calve.errors import ExportError
 from calve.protocols import OfflineSession, Session, States, StreamingSession
 from calve.protocols.geometry import StreamingGeometry
@@ -38,8 +38,8 @@ LIMITS = {"fp32": 1e-4, "fp16": 1e-2, "int8": 2e-2}
 
 Rounding to float16 was measured to cost 1e-3 of the largest value in a model of 84 million
 parameters, and 7e-3 in a tiny random one. An int8 bundle is held to its own golden numbers: on
-another processor an activation may round to the neighbouring step. So is every other scheme that a
-quantiser may have.
+another processor an activation may round to the neighboring step. So is every other scheme that a
+quantizer may have.
 """
 
 MIN_CHUNKS = 20
@@ -158,7 +158,7 @@ class ParityReport:
             )
 
     def check_quantized(self) -> None:
-        """Accept or refuse a model whose weights have just been quantised.
+        """Accept or refuse a model whose weights have just been quantized.
 
         How far its numbers may be off is for its user to judge, by the report and the error rate.
 
@@ -167,11 +167,11 @@ class ParityReport:
         """
         if not all(np.isfinite(output.max_abs_error) for output in self.outputs):
             raise ExportError(
-                "the quantised model answers the golden recording with NaN or infinity"
+                "the quantized model answers the golden recording with NaN or infinity"
             )
         if self.reference_tokens and not self.tokens:
             raise ExportError(
-                "the quantised model finds nothing in the golden recording, where the source finds "
+                "the quantized model finds nothing in the golden recording, where the source finds "
                 f"{len(self.reference_tokens)} symbols",
                 fix="keep more in fp16, or calibrate on more recordings",
             )
