@@ -15,6 +15,7 @@ def calve_register_decoders() -> Iterator[DecodingMethodSpec]:
         options=LazyRef("calve_transducer.searches.greedy:GreedySearchOptions"),
         summary="at every frame, the best symbol wins",
         stream_options=("context",),
+        default=True,
     )
     yield DecodingMethodSpec(
         name="modified_beam_search",

@@ -32,7 +32,15 @@ from calve.registry.specs import (
     RecipeSpec,
 )
 
-__all__ = ["Registry", "Table", "build_registry", "is_strict", "registry", "report_problems"]
+__all__ = [
+    "Registry",
+    "Table",
+    "build_registry",
+    "default_decoding_method",
+    "is_strict",
+    "registry",
+    "report_problems",
+]
 
 K = TypeVar("K", bound=Hashable)
 S = TypeVar("S")
@@ -251,6 +259,28 @@ def registry() -> Registry:
         )
     report_problems()
     return registered
+
+
+def default_decoding_method() -> str:
+    """The name of the decoding method that is used where none is named.
+
+    Raises:
+      PluginError: if no plugin registers a method with ``default=True``, or several do.
+    """
+    methods = registry().decoding_methods
+    defaults = [spec.name for spec in methods if spec.default]
+    if len(defaults) == 1:
+        return defaults[0]
+    known = ", ".join(methods.names()) or "none is registered"
+    if not defaults:
+        raise PluginError(
+            "no decoding method is the default", fix=f"name a decoding method: {known}"
+        )
+    raise PluginError(
+        f"several decoding methods are the default: {', '.join(defaults)}",
+        where=" and ".join(str(methods.source(name)) for name in defaults),
+        fix="name the decoding method, or name a plugin in CALVE_DISABLE_PLUGINS",
+    )
 
 
 @functools.cache

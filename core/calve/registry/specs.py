@@ -240,6 +240,7 @@ class DecodingMethodSpec:
       stream_options: Options that `calve.protocols.Search.start` takes. Two have a fixed meaning
         and are given to every method that names them: "ref_text", what was said in the stream, and
         "context", the symbols after which the search goes on at an endpoint.
+      default: Whether this is the method where none is named; one method of an installation is.
     """
 
     name: str
@@ -248,6 +249,7 @@ class DecodingMethodSpec:
     summary: str
     needs: tuple[str, ...] = ()
     stream_options: tuple[str, ...] = ()
+    default: bool = False
 
 
 @dataclass(frozen=True)
