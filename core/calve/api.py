@@ -7,6 +7,7 @@ are in `calve.testing`. Importing this module imports neither torch nor any runt
 from __future__ import annotations
 
 from calve.common.references import LazyRef, Resource
+from calve.data.geometry import StreamingGeometry
 from calve.errors import (
     AudioError,
     BundleError,
@@ -18,7 +19,6 @@ from calve.errors import (
     PluginError,
     TokensError,
 )
-from calve.protocols.geometry import StreamingGeometry
 from calve.registry.hookspecs import hookimpl
 from calve.registry.specs import (
     ClientSpec,

@@ -73,7 +73,7 @@ def packages() -> str:
     (contract,) = (
         one
         for one in load_toml(PROJECT)["tool"]["importlinter"]["contracts"]
-        if one["type"] == "layers"
+        if one["type"] == "layers" and "containers" not in one
     )
     left, top, gap, wide, row = 118, 20, 10, 640, 60
     third = (wide - 2 * gap) / 3

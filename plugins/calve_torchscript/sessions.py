@@ -13,8 +13,8 @@ from torch import Tensor
 
 from calve.api import ConfigError
 from calve.bundles.bundle import Bundle
+from calve.data.geometry import StreamingGeometry
 from calve.protocols import States
-from calve.protocols.geometry import StreamingGeometry
 from calve.protocols.states import join_states, select_states
 
 __all__ = ["INTERFACES", "STATES_REPORT", "OfflineTorchscriptSession", "TorchscriptSession"]

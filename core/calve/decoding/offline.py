@@ -20,6 +20,7 @@ from calve.bundles.bundle import Bundle
 from calve.common.progress import NO_PROGRESS, Progress
 from calve.data.audio import read_audio
 from calve.data.features import PADDING, FeatureConfig, compute_fbank
+from calve.data.geometry import FLUSH_FRAMES, StreamingGeometry, tail_padding
 from calve.data.tokens import SymbolTable
 from calve.data.utterances import Failure, Utterance, batches_by_duration, load_each
 from calve.decoding.decoding_methods import GREEDY, DecodingMethod
@@ -31,7 +32,6 @@ from calve.decoding.transcription import (
 )
 from calve.errors import AudioError, CalveError, DataError
 from calve.protocols import Hypothesis, OfflineSession, Search
-from calve.protocols.geometry import FLUSH_FRAMES, StreamingGeometry, tail_padding
 from calve.registry.specs import ClientSpec
 from calve.scoring.error_rates import DecodedUtterance, Score, score
 

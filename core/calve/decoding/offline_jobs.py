@@ -11,6 +11,7 @@ from typing import Any
 
 from calve.common.files import atomic_file
 from calve.common.progress import NO_PROGRESS, Progress
+from calve.data.geometry import StreamingGeometry
 from calve.data.utterances import Failure, Utterance
 from calve.decoding.decoding_methods import DecodingMethod
 from calve.decoding.offline import MAX_DURATION, WHOLE_UTTERANCES, Decoded, decode_offline
@@ -18,7 +19,6 @@ from calve.decoding.sources import Model, Opened
 from calve.decoding.splits import Split, file_stamp
 from calve.errors import DataError
 from calve.protocols import LiveSession
-from calve.protocols.geometry import StreamingGeometry
 from calve.scoring.result_files import ResultFiles, read_recogs, write_results
 
 __all__ = ["Job", "OfflineResult", "run_job"]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from calve.common.progress import NO_PROGRESS, Progress
 from calve.data.features import FeatureConfig, compute_fbank
+from calve.data.geometry import StreamingGeometry, tail_padding
 from calve.data.tokens import SymbolTable
 from calve.data.utterances import Utterance, load_each
 from calve.decoding.endpointing import EndpointRules
@@ -22,7 +23,6 @@ from calve.decoding.offline import Decoded, stack_features
 from calve.decoding.transcription import silent_frame, silent_tail
 from calve.errors import CalveError, DataError
 from calve.protocols import Hypothesis, Search, StreamingSession
-from calve.protocols.geometry import StreamingGeometry, tail_padding
 
 __all__ = ["StreamDecoder", "StreamingRun", "Variant"]
 

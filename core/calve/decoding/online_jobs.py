@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from calve.common.parallel import ordered_map
 from calve.common.progress import NO_PROGRESS, Progress
+from calve.data.geometry import StreamingGeometry
 from calve.decoding.decoding_methods import DecodingMethod
 from calve.decoding.endpointing import EndpointRules
 from calve.decoding.offline import Decoded, decode_offline
 from calve.decoding.online import StreamDecoder, StreamingRun, Variant
 from calve.decoding.sources import BundleModel, Model
 from calve.decoding.splits import Split
-from calve.protocols.geometry import StreamingGeometry
 from calve.scoring.result_files import ResultFiles, write_results
 
 __all__ = [

@@ -11,13 +11,13 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from calve.bundles.bundle import Bundle, read_manifest
 from calve.common.config import value_text
 from calve.data.features import FeatureConfig
+from calve.data.geometry import StreamingGeometry, tail_padding
 from calve.data.tokens import SymbolTable
 from calve.decoding.splits import file_stamp
 from calve.models.checkpoints import CheckpointChoice, checkpoint_files
 from calve.models.loading import load
 from calve.models.symbols import builtin_symbols, model_symbols
 from calve.protocols import LiveSession, OfflineSession, Session, StreamingSession
-from calve.protocols.geometry import StreamingGeometry, tail_padding
 from calve.registry.discovery import load_driver
 
 __all__ = ["BundleModel", "Model", "Opened", "Steps"]

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from calve.bundles.bundle import Bundle
 from calve.data.audio import Audio, read_audio
 from calve.data.features import FeatureConfig, StreamingFbank, compute_fbank
+from calve.data.geometry import StreamingGeometry, tail_padding
 from calve.data.tokens import SymbolTable
 from calve.decoding.search import DEFAULT_DECODING_METHOD, make_search
 from calve.protocols import Hypothesis, Search, StreamingSession
-from calve.protocols.geometry import StreamingGeometry, tail_padding
 
 __all__ = [
     "OnlineRecognizer",

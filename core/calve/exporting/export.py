@@ -24,6 +24,7 @@ from calve.common.files import atomic_dir
 from calve.common.progress import NO_PROGRESS, Progress
 from calve.common.references import LazyRef
 from calve.data.features import FeatureConfig, compute_fbank
+from calve.data.geometry import tail_padding
 from calve.data.tokens import SymbolTable
 from calve.errors import ConfigError, ExportError, PluginError
 from calve.exporting.golden import Golden, golden_pcm, pcm_samples
@@ -39,7 +40,6 @@ from calve.models.symbols import model_symbols
 from calve.models.training_range import check_trained_for
 from calve.protocols import ExportWorkspace
 from calve.protocols.bundles import BundleManifest
-from calve.protocols.geometry import tail_padding
 from calve.protocols.states import streaming_obstacle
 from calve.registry.catalog import registry
 from calve.registry.claims import check_format_is_claimed

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from calve.common.files import atomic_file
 from calve.data.audio import read_audio
+from calve.data.geometry import StreamingGeometry
 from calve.errors import BundleError
 from calve.exporting.parity import Observation, observe, observe_offline
-from calve.protocols.geometry import StreamingGeometry
 from calve.registry.specs import RecipeSpec
 
 __all__ = ["Golden", "golden_pcm", "pcm_samples"]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from calve.common.config import resolve
+from calve.data.geometry import StreamingGeometry
 from calve.errors import ConfigError
-from calve.protocols.geometry import StreamingGeometry
 from calve.registry.catalog import registry
 
 __all__ = ["check_trained_for", "untrained"]

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 from calve.common.config import resolve
 from calve.common.files import file_sha256
 from calve.data.features import FeatureConfig
+from calve.data.geometry import StreamingGeometry
 from calve.data.tokens import SymbolTable
 from calve.errors import BundleError, CalveError
-from calve.protocols.geometry import StreamingGeometry
 
 __all__ = ["FORMAT_VERSION", "BundleManifest", "FileRecord", "OpenedBundle"]
 

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from calve.data.geometry import StreamingGeometry
 from calve.errors import ExportError
-from calve.protocols.geometry import StreamingGeometry
 
 if TYPE_CHECKING:
     from calve.data.tokens import SymbolTable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-from calve.protocols.geometry import StreamingGeometry
+from calve.data.geometry import StreamingGeometry
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from calve.data.features import PADDING
-from calve.protocols.geometry import StreamingGeometry
+from calve.data.geometry import StreamingGeometry
 from calve.protocols.states import stream_axis
 from calve.testing.checks import check_close, names_of, require
 from calve.testing.tensors import features, lengths, run, stream

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from unittest import SkipTest
 
 from calve.common.config import fields_help
+from calve.data.geometry import StreamingGeometry
 from calve.exporting.verification import FAILED, PASSED, SKIPPED
 from calve.models.loading import load
-from calve.protocols.geometry import StreamingGeometry
 from calve.registry.catalog import registry
 from calve.testing.capabilities import capabilities
 from calve.testing.checks import (

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from calve.protocols.geometry import StreamingGeometry
+from calve.data.geometry import StreamingGeometry
 from calve.registry.catalog import registry
 from calve.registry.specs import MetadataWriterSpec
 from calve.testing.checks import check_light_import, check_registered_once, names_of, require

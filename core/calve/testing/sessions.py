@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from calve.protocols.geometry import StreamingGeometry
+from calve.data.geometry import StreamingGeometry
 
 __all__ = ["RandomSession", "SpellingSession"]
 

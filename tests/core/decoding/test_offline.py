@@ -16,6 +16,7 @@ from small_models import SAMPLE_RATE, SYMBOLS, noise, small_conformer, small_lst
 from calve.bundles.bundle import Bundle
 from calve.data.audio import Audio
 from calve.data.features import compute_fbank
+from calve.data.geometry import FLUSH_FRAMES
 from calve.data.tokens import SymbolTable
 from calve.data.utterances import Utterance
 from calve.decoding.decoding_methods import GREEDY, DecodingMethod
@@ -27,7 +28,6 @@ from calve.decoding.offline import (
 )
 from calve.decoding.online import StreamDecoder, Variant
 from calve.decoding.transcription import OnlineRecognizer
-from calve.protocols.geometry import FLUSH_FRAMES
 from calve.registry.catalog import registry
 from calve_graphs.graph import DecodingGraph
 from calve_transducer.runtime import TorchRuntime, TorchSession

@@ -16,9 +16,9 @@ from small_models import SAMPLE_RATE, SYMBOLS, small_lstm
 
 from calve.data.audio import Audio
 from calve.data.features import FeatureConfig, compute_fbank
+from calve.data.geometry import StreamingGeometry, tail_padding
 from calve.decoding.transcription import OnlineRecognizer
 from calve.errors import AudioError, ConfigError, PluginError
-from calve.protocols.geometry import StreamingGeometry, tail_padding
 from calve_transducer.runtime import TorchRuntime, TorchSession
 from calve_transducer.searches.greedy import GreedySearch
 

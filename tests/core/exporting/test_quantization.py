@@ -15,7 +15,7 @@ from calve.exporting.golden import Golden
 from calve.exporting.quantization import REPORT_FILE, quantize
 from calve.exporting.verification import verify
 
-DEMO = Path(__file__).parents[2] / "plugins" / "calve_transducer" / "digits" / "recordings"
+DEMO = Path(__file__).parents[3] / "plugins" / "calve_transducer" / "digits" / "recordings"
 
 
 @pytest.fixture(scope="module")

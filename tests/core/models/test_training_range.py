@@ -11,9 +11,9 @@ import soundfile
 
 from calve.bundles.bundle import Bundle
 from calve.cli import run
+from calve.data.geometry import StreamingGeometry
 from calve.errors import ConfigError
 from calve.models.training_range import check_trained_for, untrained
-from calve.protocols.geometry import StreamingGeometry
 
 RECIPE = "pruned_transducer_stateless5"
 FAR = StreamingGeometry(4 * 500, 11, 4, left_context=64)

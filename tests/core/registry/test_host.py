@@ -82,7 +82,7 @@ def test_a_wrong_return_type_is_a_problem_that_names_the_hook(result):
     host = _host(bad=_module("bad", calve_register_decoders=lambda: result))
     assert list(host.collect("calve_register_decoders")) == []
     (problem,) = host.problems
-    assert "calve_register_decoders must return or yield SearchSpecs" in problem.cause
+    assert "calve_register_decoders must return or yield DecodingMethodSpecs" in problem.cause
 
 
 @pytest.mark.parametrize("hook", REGISTRATION_HOOKS)

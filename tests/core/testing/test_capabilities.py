@@ -20,7 +20,7 @@ from calve.testing.capability_page import capability_page
 from calve.testing.tiny import make_tiny_model
 
 RECIPE = "lstm_transducer_stateless2"
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "capabilities.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "capabilities.md"
 
 Key = tuple[str, str, str, str, str]
 
