@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calve.common.files import atomic_file
-from calve_lhotse.stages.storage import Archives, Shard
+from calve_lhotse.stages.storage import Archives, FeatureShard
 
 __all__ = ["FatalArchives"]
 
@@ -19,7 +19,7 @@ FATAL_SHARD = 2
 class FatalArchives(Archives):
     """The first process that comes to one shard is killed while it writes."""
 
-    def write(self, shard: Shard) -> None:
+    def write(self, shard: FeatureShard) -> None:
         """As `Archives.write`, if the process lives."""
         mark = self._mark
         if shard.number == FATAL_SHARD and not mark.exists():

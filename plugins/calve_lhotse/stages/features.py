@@ -21,7 +21,7 @@ from lhotse.cut import Cut
 from calve.common.parallel import ordered_map
 from calve_lhotse.corpus import Corpus, cuts_path, read_manifests
 from calve_lhotse.extractor import CalveFbank
-from calve_lhotse.stages.storage import Archives, Shard, SharFolders, Storage
+from calve_lhotse.stages.storage import Archives, FeatureShard, SharFolders, Storage
 from calve_lhotse.stamps import StageOutput, resumable, stamp_of
 
 if TYPE_CHECKING:
@@ -141,15 +141,15 @@ def _at_speeds(cuts: list[Cut], factors: tuple[float, ...]) -> Iterator[Cut]:
         yield cut if factor == 1.0 else cut.perturb_speed(factor)
 
 
-def _shards(cuts: Iterable[Cut]) -> Iterator[Shard]:
+def _shards(cuts: Iterable[Cut]) -> Iterator[FeatureShard]:
     iterator = iter(cuts)
     number = 0
     while members := tuple(islice(iterator, CUTS_PER_SHARD)):
-        yield Shard(number, members)
+        yield FeatureShard(number, members)
         number += 1
 
 
-def _store_shard(storage: Storage, shard: Shard) -> dict[str, Any]:
+def _store_shard(storage: Storage, shard: FeatureShard) -> dict[str, Any]:
     cuts_file = storage.cuts_file(shard.number)
     if not cuts_file.exists():
         storage.write(shard)

@@ -28,11 +28,11 @@ from calve_lhotse.reasons import reason
 from calve_lhotse.shar import cuts_name, field_name, shards_name
 from calve_lhotse.stamps import StageOutput
 
-__all__ = ["Archives", "SharFolders", "Shard", "Storage"]
+__all__ = ["Archives", "FeatureShard", "SharFolders", "Storage"]
 
 
 @dataclass(frozen=True)
-class Shard:
+class FeatureShard:
     """Cuts that one task works on."""
 
     number: int
@@ -45,7 +45,7 @@ class Storage(Protocol):
     def cuts_file(self, number: int) -> Path:
         """The cuts of a shard; the file is there when the whole shard is."""
 
-    def write(self, shard: Shard) -> None:
+    def write(self, shard: FeatureShard) -> None:
         """Write a shard.
 
         Raises:
@@ -79,7 +79,7 @@ class Archives:
         """See `Storage`."""
         return self.folder / f"{self.prefix}shard-{number:05d}.jsonl.gz"
 
-    def write(self, shard: Shard) -> None:
+    def write(self, shard: FeatureShard) -> None:
         """See `Storage`."""
         cuts = list(shard.cuts) if self.final is None else self._write_archive(shard)
         with atomic_file(self.cuts_file(shard.number)) as temporary:
@@ -96,7 +96,7 @@ class Archives:
             piece.unlink()
         _remove_unfinished(self.folder)
 
-    def _write_archive(self, shard: Shard) -> list[Cut]:
+    def _write_archive(self, shard: FeatureShard) -> list[Cut]:
         """The features of a shard; returns its cuts, which know where they will be."""
         assert self.final is not None
         name = f"{self.prefix}feats-{shard.number:05d}.lca"
@@ -135,7 +135,7 @@ class SharFolders:
         """See `Storage`."""
         return self.folders[number % len(self.folders)] / cuts_name(number)
 
-    def write(self, shard: Shard) -> None:
+    def write(self, shard: FeatureShard) -> None:
         """See `Storage`."""
         cuts_file = self.cuts_file(shard.number)
         tar = cuts_file.with_name(field_name(self.field, cuts_file.name))

@@ -23,7 +23,7 @@ from calve_lhotse.librispeech.manifests import manifests
 from calve_lhotse.librispeech.options import LibriSpeechOptions
 from calve_lhotse.stages import features as features_stage
 from calve_lhotse.stages.features import features
-from calve_lhotse.stages.storage import Archives, Shard
+from calve_lhotse.stages.storage import Archives, FeatureShard
 from calve_lhotse.stages.validation import validate
 
 from .conftest import run_stages
@@ -125,7 +125,7 @@ def test_interrupted_features_go_on_where_they_were(
     done: list[int] = []
     write = Archives.write
 
-    def interrupted(self: Archives, shard: Shard) -> None:
+    def interrupted(self: Archives, shard: FeatureShard) -> None:
         if len(done) == 4:
             raise KeyboardInterrupt
         done.append(shard.number)
@@ -138,7 +138,7 @@ def test_interrupted_features_go_on_where_they_were(
 
     again: list[int] = []
 
-    def counted(self: Archives, shard: Shard) -> None:
+    def counted(self: Archives, shard: FeatureShard) -> None:
         again.append(shard.number)
         write(self, shard)
 

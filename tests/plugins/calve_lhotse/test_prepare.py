@@ -17,7 +17,7 @@ from calve_lhotse.fsdd.cuts import features, load_cuts
 from calve_lhotse.fsdd.options import FsddOptions
 from calve_lhotse.fsdd.recordings import SPLITS, manifests, read_manifests
 from calve_lhotse.fsdd.validation import validate
-from calve_lhotse.stages.storage import Archives, Shard
+from calve_lhotse.stages.storage import Archives, FeatureShard
 from calve_lhotse.synthesis import installed_synthesizers
 
 from .conftest import prepare
@@ -185,7 +185,7 @@ def test_interrupted_features_of_one_split_keep_those_of_others(
     written: list[str] = []
     write = Archives.write
 
-    def interrupted(self: Archives, shard: Shard) -> None:
+    def interrupted(self: Archives, shard: FeatureShard) -> None:
         if self.prefix == "test-" and "test-" not in written:
             written.append(self.prefix)
             raise KeyboardInterrupt
