@@ -22,7 +22,7 @@ from lhotse import CutSet, RecordingSet, SupervisionSet
 from lhotse.cut import Cut
 
 from calve.api import ConfigError, DataError
-from calve.protocols.loading import WHOLE, LoaderOptions, Share
+from calve.protocols.loading import WHOLE, LoaderOptions, Shard
 from calve_lhotse.batches import BatchMaker, spec_augment
 from calve_lhotse.loader import CutBatches
 from calve_lhotse.musan.cuts import load_noise
@@ -181,7 +181,7 @@ def load_batches(
     options: LoaderOptions,
     *,
     training: bool,
-    share: Share = WHOLE,
+    shard: Shard = WHOLE,
 ) -> CutBatches:
     """Batches of one split; see `calve.protocols.OpenLoader`.
 
@@ -215,7 +215,7 @@ def load_batches(
         maker,
         options,
         shuffle=training,
-        share=share,
+        shard=shard,
     )
 
 

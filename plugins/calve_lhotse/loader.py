@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from calve.api import CalveError
 from calve.protocols import Batch
-from calve.protocols.loading import WHOLE, LoaderOptions, Share
+from calve.protocols.loading import WHOLE, LoaderOptions, Shard
 from calve_lhotse.batches import BatchMaker
 
 __all__ = ["CutBatches"]
@@ -44,7 +44,7 @@ class _Place:
 class CutBatches:
     """A `calve.protocols.BatchLoader` over lhotse cuts.
 
-    Batch k of epoch n depends on the options, n, k and the share alone, so a resumed run sees
+    Batch k of epoch n depends on the options, n, k and the shard alone, so a resumed run sees
     what an uninterrupted one would have seen, whatever the number of worker processes. The cuts of
     an epoch are sampled in sections, each by itself, so a run that continues late in an epoch
     samples one section again, at most, instead of all that came before.
@@ -56,7 +56,7 @@ class CutBatches:
       maker: Makes a batch of cuts.
       options: ``max_duration`` is in seconds; one long utterance may exceed it a little.
       shuffle: Whether the order differs from epoch to epoch.
-      share: Of several processes, which one this is.
+      shard: Of several processes, which one this is.
       cuts_per_section: The last batches of a section are less full, and those of a bucket come
         from one section.
     """
@@ -68,14 +68,14 @@ class CutBatches:
         options: LoaderOptions,
         *,
         shuffle: bool,
-        share: Share = WHOLE,
+        shard: Shard = WHOLE,
         cuts_per_section: int = _CUTS_PER_SECTION,
     ) -> None:
         self._open_section = open_section
         self._maker = maker
         self._options = options
         self._shuffle = shuffle
-        self._share = share
+        self._shard = shard
         self._cuts_per_section = cuts_per_section
         self._epoch = 0
         self._place = _Place(section=0, batches=0)
@@ -137,7 +137,7 @@ class CutBatches:
             for step, batch in islice(batches, done, None):
                 places.append(_Place(section, step + 1))
                 # The number of the batch among those of all processes.
-                number = step * self._share.world_size + self._share.rank
+                number = step * self._shard.world_size + self._shard.rank
                 yield batch, (self._options.seed, self._epoch, section, number)
 
     def _loader(self, jobs: Iterable[Job]) -> Iterable[Batch | CalveError]:
@@ -160,8 +160,8 @@ class CutBatches:
             "shuffle": self._shuffle,
             "drop_last": False,
             "seed": self._options.seed,
-            "world_size": self._share.world_size,
-            "rank": self._share.rank,
+            "world_size": self._shard.world_size,
+            "rank": self._shard.rank,
         }
         with warnings.catch_warnings():
             # lhotse would rather have lazy cuts, to save memory that small corpora do not need.

@@ -18,7 +18,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from calve.api import CalveError, ConfigError
-from calve.protocols.loading import WHOLE, Share
+from calve.protocols.loading import WHOLE, Shard
 
 __all__ = ["Processes", "joined"]
 
@@ -29,12 +29,12 @@ class Processes:
     """The processes, as one of them sees them.
 
     Args:
-      share: Which one this is.
+      shard: Which one this is.
       device: Where it trains.
     """
 
-    def __init__(self, share: Share, device: torch.device) -> None:
-        self.rank, self.world_size = share.rank, share.world_size
+    def __init__(self, shard: Shard, device: torch.device) -> None:
+        self.rank, self.world_size = shard.rank, shard.world_size
         self.device = device
 
     @property
@@ -100,14 +100,14 @@ class Processes:
 
 
 @contextmanager
-def joined(share: Share, device: torch.device) -> Iterator[Processes]:
+def joined(shard: Shard, device: torch.device) -> Iterator[Processes]:
     """Inside the block, this process can talk to those that train with it.
 
     Raises:
       ConfigError: if there are more of them on this machine than GPUs.
       CalveError: if they do not find one another.
     """
-    if share.world_size == 1:
+    if shard.world_size == 1:
         yield Processes(WHOLE, device)
         return
     if device.type == "cuda":
@@ -116,14 +116,14 @@ def joined(share: Share, device: torch.device) -> Iterator[Processes]:
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
-        distributed.init_process_group(backend, rank=share.rank, world_size=share.world_size)
+        distributed.init_process_group(backend, rank=shard.rank, world_size=shard.world_size)
     except (RuntimeError, ValueError) as error:
         raise CalveError(
-            f"process {share.rank} of {share.world_size} cannot reach the others: {error}",
+            f"process {shard.rank} of {shard.world_size} cannot reach the others: {error}",
             fix="check MASTER_ADDR and MASTER_PORT, or how torchrun was called",
         ) from error
     try:
-        yield Processes(share, device)
+        yield Processes(shard, device)
     finally:
         distributed.destroy_process_group()
 

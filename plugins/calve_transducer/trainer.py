@@ -13,7 +13,7 @@ import torch
 from calve.api import CalveError, ConfigError
 from calve.protocols import Batch, LossBackend, TrainingRun
 from calve.registry.discovery import load_driver
-from calve.training.launching import own_share
+from calve.training.launching import own_shard
 from calve_transducer.experiment import LOGGER, Experiment, announce
 from calve_transducer.interruption import stop_request
 from calve_transducer.memory_scan import check_memory
@@ -52,7 +52,7 @@ def train(run: TrainingRun) -> None:
         torch.set_num_threads(config.num_threads)
     run.model.train()  # an encoder may refuse it, and nothing has been written yet
     with ExitStack() as stack:
-        processes = stack.enter_context(joined(own_share(), _device(config.device)))
+        processes = stack.enter_context(joined(own_shard(), _device(config.device)))
         experiment = Experiment(run)
         checkpoint = processes.from_first(experiment.checkpoint_to_continue)
         processes.from_first(lambda: stack.enter_context(experiment.locked()))

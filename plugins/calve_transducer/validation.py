@@ -21,7 +21,7 @@ def validate(
 ) -> LossTotals:
     """Losses over a whole loader, with the pruned loss in full, whatever the warm-up.
 
-    Each process goes through its own share; the totals are those of all. Random generators are left
+    Each process goes through its own shard; the totals are those of all. Random generators are left
     as they were, so training is the same however often it is validated.
 
     Raises:
@@ -38,7 +38,7 @@ def validate(
 def _own_losses(
     state: TrainingState, loader: BatchLoader, config: TrainingConfig, losses: LossBackend
 ) -> LossTotals:
-    """Those of this process' share."""
+    """Those of this process' shard."""
     model = state.model.eval()
     loader.set_epoch(0)
     own = LossTotals()

@@ -22,8 +22,9 @@ import torch
 from calve.common.progress import NO_PROGRESS
 from calve.models.loading import ModelBuilder
 from calve.protocols import Batch, TrainingRun
-from calve.protocols.loading import WHOLE, LoaderOptions, Share, TrainingData
-from calve.training.launching import own_share
+from calve.protocols.loading import WHOLE, LoaderOptions, Shard
+from calve.protocols.training import TrainingData
+from calve.training.launching import own_shard
 from calve_transducer.scaling import ScaledLSTM
 from calve_transducer.trainer import train
 from calve_transducer.training_config import TrainingConfig
@@ -53,14 +54,14 @@ def unchanged(index: int, batch: Batch) -> Batch:
 class Hums:
     """A `calve.protocols.BatchLoader` whose batches follow from epoch and index."""
 
-    def __init__(self, change: Change = unchanged, share: Share = WHOLE) -> None:
+    def __init__(self, change: Change = unchanged, shard: Shard = WHOLE) -> None:
         self._epoch = self._index = 0
         self._change = change
-        self._share = share
+        self._shard = shard
 
     def __iter__(self) -> Iterator[Batch]:
         while self._index < BATCHES_PER_EPOCH:
-            batch = own_rows(self._change(self._index, self._batch()), self._share)
+            batch = own_rows(self._change(self._index, self._batch()), self._shard)
             self._index += 1
             yield batch
 
@@ -91,9 +92,9 @@ class Hums:
         return Batch(features, torch.tensor(frames), tokens, ids)
 
 
-def own_rows(batch: Batch, share: Share) -> Batch:
+def own_rows(batch: Batch, shard: Shard) -> Batch:
     """The utterances of one of several processes, padded no longer than they need."""
-    rows = slice(share.rank, None, share.world_size)
+    rows = slice(shard.rank, None, shard.world_size)
     lens = batch.feature_lens[rows]
     return replace(
         batch,
@@ -133,7 +134,7 @@ def hum_run(
     builder = ModelBuilder(RECIPE)
     configuration = builder.resolve({"encoder": {**_LSTM, **(encoder or {})}, "model": _MODEL})
     torch.manual_seed(training.seed)
-    share = own_share()
+    shard = own_shard()
     return TrainingRun(
         model=builder.build(configuration),
         recipe=RECIPE,
@@ -143,8 +144,8 @@ def hum_run(
             "loading": LoaderOptions(max_duration=max_duration),
             "data": data,
         },
-        train=Hums(change, share),
-        valid=Hums(share=share),
+        train=Hums(change, shard),
+        valid=Hums(shard=shard),
         exp_dir=exp_dir,
         progress=NO_PROGRESS,
         on_metrics=on_metrics,
@@ -198,9 +199,9 @@ def train_as_told(
             file.write(line.encode())
 
     def change(index: int, batch: Batch) -> Batch:
-        share = own_share()
+        shard = own_shard()
         restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-        if index == kill_after and share.rank == share.world_size - 1 and not restarts:
+        if index == kill_after and shard.rank == shard.world_size - 1 and not restarts:
             os.kill(os.getpid(), signal.SIGKILL)
         return with_nan(set(nan_in))(index, batch)
 

@@ -19,11 +19,11 @@ from calve.common.progress import NO_PROGRESS, console_progress
 from calve.data.tokens import SymbolTable
 from calve.errors import ConfigError, DataError
 from calve.models.loading import ModelBuilder, parameter_counts
-from calve.protocols import OpenLoader, TrainingRun
-from calve.protocols.loading import LoaderOptions, TrainingData
+from calve.protocols import OpenLoader, TrainingData, TrainingRun
+from calve.protocols.loading import LoaderOptions
 from calve.registry.catalog import registry
 from calve.registry.specs import DatasetSpec, RecipeSpec
-from calve.training.launching import is_launched, launch, own_share
+from calve.training.launching import is_launched, launch, own_shard
 
 __all__ = ["train"]
 
@@ -145,7 +145,7 @@ def _training(training_config: type, dataset: DatasetSpec, given: dict[str, Any]
 
 
 def _with_launched_world_size(training: Any, is_given: bool) -> Any:
-    world_size = own_share().world_size
+    world_size = own_shard().world_size
     if is_given and training.world_size != world_size:
         raise ConfigError(
             f"--world-size is {training.world_size}, but {world_size} processes were started",
@@ -163,16 +163,16 @@ def _train(
 ) -> None:
     assert dataset.loader is not None  # --corpus offers no other
     builder = ModelBuilder(recipe.name)
-    share = own_share()
+    shard = own_shard()
     open_loader: OpenLoader = dataset.loader.load()
     batches = {
         split: open_loader(
-            data_dir, split, configuration["loading"], training=split == "train", share=share
+            data_dir, split, configuration["loading"], training=split == "train", shard=shard
         )
         for split in ("train", "valid")
     }
     model = _seeded_model(builder, configuration, configuration["training"].seed)
-    if share.rank == 0:
+    if shard.rank == 0:
         counts = ", ".join(f"{part} {count:,}" for part, count in parameter_counts(model).items())
         click.echo(f"parameters: {counts}", err=True)
     run = TrainingRun(
@@ -182,7 +182,7 @@ def _train(
         train=batches["train"],
         valid=batches["valid"],
         exp_dir=exp_dir,
-        progress=console_progress() if share.rank == 0 else NO_PROGRESS,
+        progress=console_progress() if shard.rank == 0 else NO_PROGRESS,
         on_metrics=_notify,
     )
     builder.family.train(run)

@@ -15,7 +15,7 @@ from calve.protocols.exporting import (
     MetadataStore,
 )
 from calve.protocols.fsas import FsaBackend, FsaWalk, LatticeColumns
-from calve.protocols.loading import LoaderOptions, Share
+from calve.protocols.loading import LoaderOptions, Shard
 from calve.protocols.models import ModelFamily, StreamingEncoder
 from calve.protocols.quantization import (
     ActivationReport,
@@ -35,7 +35,14 @@ from calve.protocols.sessions import (
     States,
     StreamingSession,
 )
-from calve.protocols.training import Batch, BatchLoader, LossBackend, OpenLoader, TrainingRun
+from calve.protocols.training import (
+    Batch,
+    BatchLoader,
+    LossBackend,
+    OpenLoader,
+    TrainingData,
+    TrainingRun,
+)
 
 __all__ = [
     "ActivationReport",
@@ -68,10 +75,11 @@ __all__ = [
     "Runtime",
     "Search",
     "Session",
-    "Share",
+    "Shard",
     "States",
     "StreamingEncoder",
     "StreamingSession",
+    "TrainingData",
     "TrainingRun",
     "VariantReport",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from calve.errors import ConfigError
 
-__all__ = ["WHOLE", "LoaderOptions", "Share", "TrainingData"]
+__all__ = ["WHOLE", "LoaderOptions", "Shard"]
 
 
 def _option(default: Any, text: str, *, fixed: bool = True) -> Any:
@@ -87,20 +87,7 @@ class LoaderOptions:
 
 
 @dataclass(frozen=True)
-class TrainingData:
-    """What a run is trained on; saved with its options, so that one is not continued on another.
-
-    Attributes:
-      corpus: Name of the corpus.
-      data_dir: Where it was prepared. It may have moved when the run is continued.
-    """
-
-    corpus: str
-    data_dir: Path = field(metadata={"fixed": False})
-
-
-@dataclass(frozen=True)
-class Share:
+class Shard:
     """Which batches one process of distributed training sees.
 
     Each process has batches of its own of ``max_duration``. All take the same number of steps;
@@ -120,5 +107,5 @@ class Share:
             raise ConfigError(f"rank {self.rank} is not one of {self.world_size} processes")
 
 
-WHOLE = Share()
+WHOLE = Shard()
 """All of the data, for training in one process."""

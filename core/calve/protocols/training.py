@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from calve.protocols.loading import WHOLE, LoaderOptions, Share
+from calve.protocols.loading import WHOLE, LoaderOptions, Shard
 
 if TYPE_CHECKING:
     import torch
 
     from calve.common.progress import Progress
 
-__all__ = ["Batch", "BatchLoader", "LossBackend", "OpenLoader", "TrainingRun"]
+__all__ = ["Batch", "BatchLoader", "LossBackend", "OpenLoader", "TrainingData", "TrainingRun"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Batch:
 
 
 class BatchLoader(Protocol):
-    """Batches by epoch. Batch k of epoch n follows from the options, n, k and the share alone.
+    """Batches by epoch. Batch k of epoch n follows from the options, n, k and the shard alone.
 
     A loader may have another method, ``largest_batches() -> Iterator[Batch]``: those of the epoch
     that need most memory. Training on a GPU tries them first, so that it fails soon or not at all.
@@ -64,7 +64,7 @@ class OpenLoader(Protocol):
         options: LoaderOptions,
         *,
         training: bool,
-        share: Share = WHOLE,
+        shard: Shard = WHOLE,
     ) -> BatchLoader:
         """Batches of the split, from the first one of epoch 0.
 
@@ -114,6 +114,19 @@ class LossBackend(Protocol):
         **options: Any,
     ) -> torch.Tensor:
         """The loss of logits (B, T, r, V) on the kept positions."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run is trained on; saved with its options, so that one is not continued on another.
+
+    Attributes:
+      corpus: Name of the corpus.
+      data_dir: Where it was prepared. It may have moved when the run is continued.
+    """
+
+    corpus: str
+    data_dir: Path = field(metadata={"fixed": False})
 
 
 @dataclass

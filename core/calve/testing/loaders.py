@@ -16,7 +16,7 @@ from calve.common.config import resolve
 from calve.data.features import PADDING, FeatureConfig
 from calve.data.tokens import SymbolTable
 from calve.protocols import Batch, BatchLoader
-from calve.protocols.loading import WHOLE, LoaderOptions, Share
+from calve.protocols.loading import WHOLE, LoaderOptions, Shard
 from calve.testing.checks import fail, require
 from calve.testing.corpora import Prepared
 
@@ -129,24 +129,24 @@ class LoaderChecks:
         _compare(self._some(resumed)[: len(expected) - 1], expected[1:], "after it was resumed")
 
     def test_processes_share_an_epoch(self) -> None:
-        shares = [
-            [batch.cut_ids for batch in self._open("train", True, share=Share(rank, _PROCESSES))]
+        shards = [
+            [batch.cut_ids for batch in self._open("train", True, shard=Shard(rank, _PROCESSES))]
             for rank in range(_PROCESSES)
         ]
-        counts = [len(share) for share in shares]
+        counts = [len(shard) for shard in shards]
         require(
             len(set(counts)) == 1,
             f"{_PROCESSES} processes get {' and '.join(map(str, counts))} batches: the one that "
             "gets more would wait for the others for ever",
         )
-        seen = [name for share in shares for names in share for name in names]
+        seen = [name for shard in shards for names in shard for name in names]
         known = {cut.id for cut in self._cuts("train")}
         missing = known - {*seen}
         require(not missing, f"no process sees {len(missing)} of {len(known)} utterances")
         repeated = len(seen) - len(known)
         require(
             repeated < _PROCESSES,
-            f"{repeated} of {len(known)} utterances are seen by both processes: each has a share "
+            f"{repeated} of {len(known)} utterances are seen by both processes: each has a shard "
             "of its own",
         )
 
@@ -177,7 +177,7 @@ class LoaderChecks:
         )
 
     def _open(
-        self, split: str, training: bool, *, seed: int | None = None, share: Share = WHOLE
+        self, split: str, training: bool, *, seed: int | None = None, shard: Shard = WHOLE
     ) -> BatchLoader:
         reference = self._spec().loader
         if reference is None:
@@ -186,7 +186,7 @@ class LoaderChecks:
         if seed is not None:
             options = replace(options, seed=seed)
         loader: BatchLoader = reference.load()(
-            self._kept().data_dir, split, options, training=training, share=share
+            self._kept().data_dir, split, options, training=training, shard=shard
         )
         return loader
 

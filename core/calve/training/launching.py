@@ -12,9 +12,9 @@ import uuid
 from collections.abc import Sequence
 
 from calve.errors import CalveError, ConfigError
-from calve.protocols.loading import WHOLE, Share
+from calve.protocols.loading import WHOLE, Shard
 
-__all__ = ["is_launched", "launch", "own_share"]
+__all__ = ["is_launched", "launch", "own_shard"]
 
 _SECONDS_TO_STOP = 300
 
@@ -27,7 +27,7 @@ def is_launched() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def own_share() -> Share:
+def own_shard() -> Shard:
     """This process among those that train together.
 
     Raises:
@@ -38,7 +38,7 @@ def own_share() -> Share:
         return WHOLE
     _check_restarts()
     try:
-        return Share(rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
+        return Shard(rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
     except ValueError as error:
         raise ConfigError(
             f"RANK is {os.environ['RANK']!r} and WORLD_SIZE {os.environ['WORLD_SIZE']!r}",

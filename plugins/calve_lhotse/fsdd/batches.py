@@ -7,7 +7,7 @@ from pathlib import Path
 from lhotse.dataset import SpecAugment
 
 from calve.api import ConfigError
-from calve.protocols.loading import WHOLE, LoaderOptions, Share
+from calve.protocols.loading import WHOLE, LoaderOptions, Shard
 from calve_lhotse.batches import BatchMaker
 from calve_lhotse.fsdd.cuts import load_cuts
 from calve_lhotse.loader import CutBatches
@@ -23,7 +23,7 @@ def load_batches(
     options: LoaderOptions,
     *,
     training: bool,
-    share: Share = WHOLE,
+    shard: Shard = WHOLE,
 ) -> CutBatches:
     """Batches of one prepared split; see `calve.protocols.OpenLoader`.
 
@@ -53,7 +53,7 @@ def load_batches(
         maker,
         options,
         shuffle=training,
-        share=share,
+        shard=shard,
     )
 
 

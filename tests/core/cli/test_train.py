@@ -9,7 +9,8 @@ from click.testing import CliRunner, Result
 from calve.cli import run as run_calve
 from calve.cli.train import train
 from calve.common.config import resolve
-from calve.protocols.loading import WHOLE, LoaderOptions, Share, TrainingData
+from calve.protocols.loading import WHOLE, LoaderOptions, Shard
+from calve.protocols.training import TrainingData
 from calve.registry.catalog import registry
 
 RECIPE = "lstm_transducer_stateless2"
@@ -88,9 +89,9 @@ class Recorded:
         self.loaders: list[tuple[Any, ...]] = []
 
     def load(
-        self, data_dir: Path, split: str, options: LoaderOptions, *, training: bool, share: Share
+        self, data_dir: Path, split: str, options: LoaderOptions, *, training: bool, shard: Shard
     ) -> list[Any]:
-        self.loaders.append((data_dir, split, options, training, share))
+        self.loaders.append((data_dir, split, options, training, shard))
         return []
 
 
@@ -177,7 +178,7 @@ def test_a_process_of_torchrun_loads_its_share_and_is_told_the_world_size(
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert run(*small).exit_code == 0
-    assert [loader[-1] for loader in recorded.loaders] == [Share(2, 3)] * 2
+    assert [loader[-1] for loader in recorded.loaders] == [Shard(2, 3)] * 2
     assert recorded.runs[0].configuration["training"].world_size == 3
     contradiction = run(*small, "--world-size", 2)
     assert contradiction.exit_code == 2

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from calve.api import ConfigError
-from calve.protocols.loading import LoaderOptions, Share
+from calve.protocols.loading import LoaderOptions, Shard
 
 
 @pytest.mark.parametrize(
@@ -25,4 +25,4 @@ def test_impossible_options_are_named(field: str, value: float) -> None:
 @pytest.mark.parametrize(("rank", "world_size"), [(2, 2), (-1, 2), (0, 0)])
 def test_a_share_is_one_of_those_that_there_are(rank: int, world_size: int) -> None:
     with pytest.raises(ConfigError, match="is not one of"):
-        Share(rank, world_size)
+        Shard(rank, world_size)

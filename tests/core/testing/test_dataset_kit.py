@@ -16,7 +16,7 @@ import torch
 from calve.api import DataError, LazyRef
 from calve.data.tokens import SymbolTable
 from calve.protocols import Batch
-from calve.protocols.loading import WHOLE, Share
+from calve.protocols.loading import WHOLE, Shard
 from calve.registry.catalog import registry
 from calve.testing import DatasetConformance
 
@@ -315,8 +315,8 @@ def test_a_corpus_that_is_not_for_training_needs_no_loader(
 class Loader:
     """A sound loader, for others to break."""
 
-    def __init__(self, inner: Any, training: bool, share: Share) -> None:
-        self.inner, self.training, self.share = inner, training, share
+    def __init__(self, inner: Any, training: bool, shard: Shard) -> None:
+        self.inner, self.training, self.shard = inner, training, shard
         self.epoch = 0
 
     def __iter__(self) -> Iterator[Batch]:
@@ -344,10 +344,10 @@ class Loader:
         options: Any,
         *,
         training: bool,
-        share: Share = WHOLE,
+        shard: Shard = WHOLE,
     ) -> Loader:
-        inner = sound("load_batches")(data_dir, split, options, training=training, share=share)
-        return cls(inner, training, share)
+        inner = sound("load_batches")(data_dir, split, options, training=training, shard=shard)
+        return cls(inner, training, shard)
 
 
 class InFloat64(Loader):
@@ -381,7 +381,7 @@ class ForgetsATranscript(Loader):
 class DropsABatch(Loader):
     def __iter__(self) -> Iterator[Batch]:
         batches = iter(self.inner)
-        if self.training and not self.epoch and self.share == WHOLE:
+        if self.training and not self.epoch and self.shard == WHOLE:
             next(batches)
         yield from batches
 
@@ -420,7 +420,7 @@ class OneMoreForTheFirst(Loader):
     def __iter__(self) -> Iterator[Batch]:
         for batch in self.inner:
             yield batch
-        if self.share == Share(0, 2):
+        if self.shard == Shard(0, 2):
             yield batch
 
 
@@ -438,7 +438,7 @@ class DrawsTorchsRandomNumbers(Loader):
 
 class SharesNothing(Loader):
     @classmethod
-    def open(cls, *arguments: Any, training: bool, share: Share = WHOLE) -> Loader:
+    def open(cls, *arguments: Any, training: bool, shard: Shard = WHOLE) -> Loader:
         return super().open(*arguments, training=training)
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from calve.errors import CalveError, ConfigError
-from calve.protocols.loading import WHOLE, Share
-from calve.training.launching import is_launched, launch, own_share
+from calve.protocols.loading import WHOLE, Shard
+from calve.training.launching import is_launched, launch, own_shard
 
 
 @pytest.fixture(autouse=True)
@@ -15,14 +15,14 @@ def started_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_process_started_by_hand_is_alone() -> None:
     assert not is_launched()
-    assert own_share() == WHOLE
+    assert own_shard() == WHOLE
 
 
 def test_torchrun_tells_a_process_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert is_launched()
-    assert own_share() == Share(1, 4)
+    assert own_shard() == Shard(1, 4)
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,10 @@ def test_restarts_are_refused_where_new_processes_could_meet_dead_ones(
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", restarts)
     monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", shares_store)
     if not is_refused:
-        assert own_share() == Share(1, 4)
+        assert own_shard() == Shard(1, 4)
         return
     with pytest.raises(ConfigError, match="those that died") as refused:
-        own_share()
+        own_shard()
     assert refused.value.fix is not None
     assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in refused.value.fix
 
@@ -50,7 +50,7 @@ def test_an_impossible_share_is_an_error(monkeypatch: pytest.MonkeyPatch, rank: 
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(ConfigError):
-        own_share()
+        own_shard()
 
 
 def test_a_command_runs_in_as_many_processes_as_wanted(capfd: pytest.CaptureFixture[str]) -> None:

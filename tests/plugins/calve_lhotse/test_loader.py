@@ -18,7 +18,7 @@ from lhotse.cut import Cut
 from calve.api import CalveError, ConfigError, DataError
 from calve.data.features import compute_fbank
 from calve.protocols import Batch
-from calve.protocols.loading import WHOLE, LoaderOptions, Share
+from calve.protocols.loading import WHOLE, LoaderOptions, Shard
 from calve_lhotse.batches import BatchMaker
 from calve_lhotse.fsdd.batches import load_batches
 from calve_lhotse.fsdd.cuts import load_cuts
@@ -34,10 +34,10 @@ OPTIONS = LoaderOptions(
 @pytest.fixture
 def open_split(prepared: Path):
     def open_split(
-        split: str = "train", *, training: bool = True, share: Share = WHOLE, **changes: object
+        split: str = "train", *, training: bool = True, shard: Shard = WHOLE, **changes: object
     ) -> CutBatches:
         chosen = replace(OPTIONS, **changes)
-        return load_batches(prepared, split, chosen, training=training, share=share)
+        return load_batches(prepared, split, chosen, training=training, shard=shard)
 
     return open_split
 
@@ -175,22 +175,22 @@ def test_several_processes_share_an_epoch_in_steps_of_similar_length(
     open_split, prepared: Path
 ) -> None:
     expected = sorted(cut.id for cut in load_cuts(prepared, "train"))
-    shares = [list(open_split(share=Share(rank, 3))) for rank in range(3)]
-    assert len({len(share) for share in shares}) == 1
-    seen = ids([batch for share in shares for batch in share])
+    shards = [list(open_split(shard=Shard(rank, 3))) for rank in range(3)]
+    assert len({len(shard) for shard in shards}) == 1
+    seen = ids([batch for shard in shards for batch in shard])
     assert sorted(name for name in seen if "_dup" not in name) == expected
     assert len(seen) < len(expected) + 3
-    for step in zip(*shares, strict=True):
+    for step in zip(*shards, strict=True):
         longest = [int(batch.feature_lens.max()) for batch in step]
         assert max(longest) < 3 * min(longest)
 
 
 def test_a_share_is_augmented_in_its_own_way_and_resumes_bit_for_bit(open_split) -> None:
-    loader = open_split(share=Share(1, 2))
+    loader = open_split(shard=Shard(1, 2))
     batches = list(loader)
     loader.load_state_dict({"epoch": 0, "section": 0, "batches": 2})
     assert_equal(list(loader), batches[2:])
-    other = list(open_split(share=Share(0, 2)))
+    other = list(open_split(shard=Shard(0, 2)))
     assert not {*ids(batches)} & {*ids(other)}
 
 

@@ -13,7 +13,7 @@ import pytest
 from lhotse import CutSet, MonoCut
 
 from calve.api import DataError
-from calve.protocols.loading import LoaderOptions, Share
+from calve.protocols.loading import LoaderOptions, Shard
 from calve_lhotse import sections
 from calve_lhotse.loader import CutBatches
 from calve_lhotse.sections import CutFiles, read_section, section_of
@@ -61,13 +61,13 @@ def as_it_is(path: Path) -> CutFiles:
     return CutFiles([path], lambda cut, _: cut)
 
 
-def loader(manifest: Path, share: Share | None = None, **options: float) -> CutBatches:
+def loader(manifest: Path, shard: Shard | None = None, **options: float) -> CutBatches:
     return CutBatches(
         lambda epoch, first, count: read_section([as_it_is(manifest)], first, count),
         Names(),
         LoaderOptions(max_duration=100.0, num_workers=0, **options),
         shuffle=True,
-        share=share or Share(),
+        shard=shard or Shard(),
         cuts_per_section=SECTION,
     )
 
@@ -95,18 +95,18 @@ def test_an_epoch_of_many_sections_holds_every_cut_once(manifest: Path, bucketin
 
 
 @pytest.mark.parametrize("bucketing", [True, False])
-@pytest.mark.parametrize("share", [Share(), Share(1, 2)])
+@pytest.mark.parametrize("shard", [Shard(), Shard(1, 2)])
 def test_continuing_in_any_section_goes_on_with_the_same_batches(
-    manifest: Path, bucketing: bool, share: Share
+    manifest: Path, bucketing: bool, shard: Shard
 ) -> None:
-    whole = loader(manifest, share, bucketing_sampler=bucketing)
+    whole = loader(manifest, shard, bucketing_sampler=bucketing)
     whole.set_epoch(3)
     places, batches = [], []
     for batch in whole:
         places.append(whole.state_dict())
         batches.append(batch)
     for index in random.Random(0).sample(range(len(places)), 12):
-        resumed = loader(manifest, share, bucketing_sampler=bucketing)
+        resumed = loader(manifest, shard, bucketing_sampler=bucketing)
         resumed.load_state_dict(places[index])
         following = list(islice(resumed, 3))
         assert following == batches[index + 1 : index + 4]

@@ -19,7 +19,7 @@ from calve.common.progress import NO_PROGRESS
 from calve.data.features import FeatureConfig, compute_fbank
 from calve.decoding.splits import read_utterances
 from calve.models.checkpoints import read_checkpoint
-from calve.protocols.loading import WHOLE, LoaderOptions, Share
+from calve.protocols.loading import WHOLE, LoaderOptions, Shard
 from calve_lhotse import shar
 from calve_lhotse.corpus import Corpus, load_batches, load_cuts, load_parts
 from calve_lhotse.librispeech.manifests import manifests
@@ -27,7 +27,7 @@ from calve_lhotse.librispeech.options import LibriSpeechOptions
 from calve_lhotse.loader import CutBatches
 from calve_lhotse.stages import features as features_stage
 from calve_lhotse.stages.features import features
-from calve_lhotse.stages.storage import Shard, SharFolders
+from calve_lhotse.stages.storage import FeatureShard, SharFolders
 from calve_lhotse.stages.validation import validate
 
 from .test_loader import assert_equal, ids
@@ -95,7 +95,7 @@ OpenTrain = Callable[..., CutBatches]
 
 @pytest.fixture(params=["with_features", "with_audio"])
 def open_train(request: pytest.FixtureRequest) -> OpenTrain:
-    """``(share, **options) -> CutBatches`` of features, and of features computed from audio."""
+    """``(shard, **options) -> CutBatches`` of features, and of features computed from audio."""
     data_dir = request.getfixturevalue(request.param).data_dir
     defaults = LoaderOptions(
         enable_musan=False,
@@ -105,9 +105,9 @@ def open_train(request: pytest.FixtureRequest) -> OpenTrain:
         on_the_fly_feats=request.param == "with_audio",
     )
 
-    def open_train(share: Share = WHOLE, **changes: object) -> CutBatches:
+    def open_train(shard: Shard = WHOLE, **changes: object) -> CutBatches:
         options = replace(defaults, **changes)
-        return load_batches(data_dir, "train", options, training=True, share=share)
+        return load_batches(data_dir, "train", options, training=True, shard=shard)
 
     return open_train
 
@@ -186,9 +186,9 @@ def test_shards_come_in_another_order_in_every_epoch(with_features: LibriSpeechO
     assert orders[0] == orders[1] != orders[2]
 
 
-@pytest.mark.parametrize("share", [WHOLE, Share(1, 2)], ids=["alone", "one of two"])
-def test_a_resumed_loader_goes_on_bit_for_bit(open_train: OpenTrain, share: Share) -> None:
-    loader = open_train(share)
+@pytest.mark.parametrize("shard", [WHOLE, Shard(1, 2)], ids=["alone", "one of two"])
+def test_a_resumed_loader_goes_on_bit_for_bit(open_train: OpenTrain, shard: Shard) -> None:
+    loader = open_train(shard)
     loader.set_epoch(1)
     batches = iter(loader)
     list(islice(batches, 2))
@@ -196,7 +196,7 @@ def test_a_resumed_loader_goes_on_bit_for_bit(open_train: OpenTrain, share: Shar
     rest = list(batches)
     assert rest
 
-    resumed = open_train(share)
+    resumed = open_train(shard)
     resumed.load_state_dict(state)
     assert_equal(list(resumed), rest)
 
@@ -224,9 +224,9 @@ def test_worker_processes_change_nothing(open_train: OpenTrain) -> None:
 
 
 def test_two_processes_see_everything_once(open_train: OpenTrain) -> None:
-    shares = [ids(list(open_train(Share(rank, 2)))) for rank in range(2)]
-    assert not {*shares[0]} & {*shares[1]}
-    assert len({name for share in shares for name in share if "_dup" not in name}) == 90
+    shards = [ids(list(open_train(Shard(rank, 2)))) for rank in range(2)]
+    assert not {*shards[0]} & {*shards[1]}
+    assert len({name for shard in shards for name in shard if "_dup" not in name}) == 90
 
 
 def test_decoding_reads_features_and_audio(
@@ -324,7 +324,7 @@ def test_interrupted_shards_are_kept(
     written: list[int] = []
     write = SharFolders.write
 
-    def interrupted(self: SharFolders, shard: Shard) -> None:
+    def interrupted(self: SharFolders, shard: FeatureShard) -> None:
         if len(written) == 3:
             raise KeyboardInterrupt
         written.append(shard.number)
@@ -335,7 +335,7 @@ def test_interrupted_shards_are_kept(
         features(fresh, NO_PROGRESS)
     assert written == [0, 1, 2]
 
-    def counted(self: SharFolders, shard: Shard) -> None:
+    def counted(self: SharFolders, shard: FeatureShard) -> None:
         written.append(shard.number)
         write(self, shard)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from calve.api import CalveError, ConfigError
-from calve.protocols.loading import WHOLE, Share
+from calve.protocols.loading import WHOLE, Shard
 from calve_transducer.processes import joined
 
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ def test_more_processes_than_gpus_are_an_error(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with (
         pytest.raises(ConfigError, match="process 2 of this machine has no GPU: there are 2"),
-        joined(Share(2, 3), torch.device("cuda")),
+        joined(Shard(2, 3), torch.device("cuda")),
     ):
         pass
 
@@ -35,5 +35,5 @@ def test_processes_that_nobody_brings_together_are_an_error(
 ) -> None:
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(CalveError, match="cannot reach the others"), joined(Share(1, 2), CPU):
+    with pytest.raises(CalveError, match="cannot reach the others"), joined(Shard(1, 2), CPU):
         pass

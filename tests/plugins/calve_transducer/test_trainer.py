@@ -33,7 +33,7 @@ from calve.common.locking import locked
 from calve.models.checkpoints import CheckpointChoice, load_state_dict, read_checkpoint
 from calve.models.loading import load_model
 from calve.protocols import Batch
-from calve.protocols.loading import TrainingData
+from calve.protocols.training import TrainingData
 from calve_transducer.curves import read_panels
 from calve_transducer.losses import TorchLossBackend
 from calve_transducer.trainer import train

@@ -70,14 +70,14 @@ def load_cuts(data_dir, split):
     return CutSet.from_file(path).with_features_path_prefix(data_dir).to_eager()
 
 
-def load_batches(data_dir, split, options, *, training, share=WHOLE):
+def load_batches(data_dir, split, options, *, training, shard=WHOLE):
     cuts = load_cuts(data_dir, split)
     return CutBatches(
         lambda epoch, first, count: section_of(cuts, first, count),
         BatchMaker(_Words()),
         options,
         shuffle=training,
-        share=share,
+        shard=shard,
     )
 
 
