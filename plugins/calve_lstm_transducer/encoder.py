@@ -15,16 +15,16 @@ from torch import Tensor, nn
 
 from calve.api import StreamingGeometry
 from calve_lstm_transducer.config import LstmEncoderConfig
-from calve_transducer.combine import LayerBypass, RandomCombine, auxiliary_layers
-from calve_transducer.dropout import Dropout
-from calve_transducer.scaling import (
+from calve_transducer.layers.combine import LayerBypass, RandomCombine, auxiliary_layers
+from calve_transducer.layers.dropout import Dropout
+from calve_transducer.layers.scaling import (
     ActivationBalancer,
     BasicNorm,
     DoubleSwish,
     ScaledLinear,
     ScaledLSTM,
 )
-from calve_transducer.subsampling import SUBSAMPLING_FACTOR, ConvSubsampling
+from calve_transducer.layers.subsampling import SUBSAMPLING_FACTOR, ConvSubsampling
 
 __all__ = ["LstmEncoder"]
 

@@ -14,16 +14,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from calve_pruned_transducer.config import ConformerConfig
-from calve_transducer.combine import LayerBypass
-from calve_transducer.dropout import Dropout
-from calve_transducer.scaling import (
+from calve_transducer.layers.combine import LayerBypass
+from calve_transducer.layers.dropout import Dropout
+from calve_transducer.layers.scaling import (
     ActivationBalancer,
     BasicNorm,
     DoubleSwish,
     ScaledConv1d,
     ScaledLinear,
 )
-from calve_transducer.subsampling import SUBSAMPLING_FACTOR, ConvSubsampling
+from calve_transducer.layers.subsampling import SUBSAMPLING_FACTOR, ConvSubsampling
 
 __all__ = ["PLAIN_BLOCKS", "REWORKED_BLOCKS", "Blocks"]
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from calve_pruned_transducer.attention import RelativePositionAttention, relative_positions
 from calve_pruned_transducer.convolution import ConvolutionModule
-from calve_transducer.conversion import linear_layer, pointwise_layer
+from calve_transducer.layers.conversion import linear_layer, pointwise_layer
 
 __all__ = ["ElementaryConformer"]
 

@@ -27,8 +27,8 @@ from calve_pruned_transducer.config import ConformerConfig
 from calve_pruned_transducer.layer import ConformerLayers
 from calve_pruned_transducer.masks import cache_mask, chunk_mask, padding_mask, random_chunk_mask
 from calve_pruned_transducer.runtime_form import RuntimeConformer
-from calve_transducer.dropout import Dropout
-from calve_transducer.subsampling import SUBSAMPLING_FACTOR
+from calve_transducer.layers.dropout import Dropout
+from calve_transducer.layers.subsampling import SUBSAMPLING_FACTOR
 
 __all__ = ["Conformer", "output_lens"]
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from calve.api import ConfigError
 from calve_pruned_transducer.elementary import HIDDEN, ElementaryConformer
 from calve_pruned_transducer.encoder import output_lens
-from calve_transducer.subsampling import SUBSAMPLING_FACTOR
+from calve_transducer.layers.subsampling import SUBSAMPLING_FACTOR
 
 __all__ = ["ConformerExportForm", "SherpaOnnxExportForm", "export_form", "for_sherpa_onnx"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from calve_transducer import config as transducer_config
 from calve_transducer.family import TransducerFamily
-from calve_transducer.training_config import TrainingConfig
+from calve_transducer.model import config as transducer_config
+from calve_transducer.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     import torch
@@ -26,9 +26,9 @@ class PlainTransducerFamily:
     tiny = transducer_config.TINY
 
     def build(self, encoder: Any, config: transducer_config.TransducerConfig) -> torch.nn.Module:
-        """A `calve_transducer.model.Transducer`; ``encoder`` gets an output layer for symbols."""
+        """A `Transducer` around ``encoder``, which gets an output layer for symbols."""
         from calve_pruned_transducer.plain_transducer import plain_parts
-        from calve_transducer.model import Transducer
+        from calve_transducer.model.transducer import Transducer
 
         encoder.add_output_layer(config.vocab_size)
         return Transducer(encoder, config, plain_parts)

@@ -9,8 +9,8 @@ from calve_pruned_transducer.attention import RelativePositionAttention
 from calve_pruned_transducer.blocks import Blocks
 from calve_pruned_transducer.config import ConformerConfig
 from calve_pruned_transducer.convolution import ConvolutionModule
-from calve_transducer.combine import RandomCombine, auxiliary_layers
-from calve_transducer.dropout import Dropout
+from calve_transducer.layers.combine import RandomCombine, auxiliary_layers
+from calve_transducer.layers.dropout import Dropout
 
 __all__ = ["ConformerLayer", "ConformerLayers"]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from calve_transducer.config import TransducerConfig
-from calve_transducer.decoder import StatelessDecoder
-from calve_transducer.model import TransducerParts
+from calve_transducer.model.config import TransducerConfig
+from calve_transducer.model.decoder import StatelessDecoder
+from calve_transducer.model.transducer import TransducerParts
 
 __all__ = ["PlainJoiner", "plain_parts"]
 

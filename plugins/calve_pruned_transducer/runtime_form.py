@@ -20,7 +20,7 @@ from calve_pruned_transducer.attention import RelativePositionAttention, relativ
 from calve_pruned_transducer.blocks import PlainSubsampling
 from calve_pruned_transducer.convolution import ConvolutionModule
 from calve_pruned_transducer.masks import cache_mask
-from calve_transducer.conversion import (
+from calve_transducer.layers.conversion import (
     Converters,
     PlainBasicNorm,
     PlainDoubleSwish,
@@ -28,7 +28,7 @@ from calve_transducer.conversion import (
     linear_layer,
     pointwise_layer,
 )
-from calve_transducer.subsampling import SUBSAMPLING_FACTOR, ConvSubsampling
+from calve_transducer.layers.subsampling import SUBSAMPLING_FACTOR, ConvSubsampling
 
 __all__ = ["RuntimeConformer"]
 

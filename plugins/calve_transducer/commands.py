@@ -135,7 +135,7 @@ def _bench_training_command(recipe: RecipeSpec) -> click.Command:
         as_json: bool,
     ) -> None:
         from calve_transducer.step_benchmark import benchmark_step
-        from calve_transducer.training_config import TrainingConfig
+        from calve_transducer.training.config import TrainingConfig
 
         found = benchmark_step(
             recipe.name,
@@ -185,7 +185,7 @@ bench_training = RecipeGroup(
 )
 def plot(exp_dir: Path, output: Path | None) -> None:
     """Draw the losses, the learning rate and the error rates of a training run."""
-    from calve_transducer.curves import draw, read_panels
+    from calve_transducer.training.curves import draw, read_panels
 
     output = output or exp_dir / "curves.svg"
     draw(read_panels(exp_dir), output)

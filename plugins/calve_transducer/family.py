@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from calve_transducer import config as transducer_config
-from calve_transducer.training_config import TrainingConfig
+from calve_transducer.model import config as transducer_config
+from calve_transducer.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +24,8 @@ class TransducerFamily:
     tiny = transducer_config.TINY
 
     def build(self, encoder: Any, config: transducer_config.TransducerConfig) -> torch.nn.Module:
-        """A `calve_transducer.model.Transducer` around ``encoder``."""
-        from calve_transducer.model import Transducer
+        """A `calve_transducer.model.transducer.Transducer` around ``encoder``."""
+        from calve_transducer.model.transducer import Transducer
 
         return Transducer(encoder, config)
 
@@ -35,12 +35,12 @@ class TransducerFamily:
 
     def to_plain(self, model: torch.nn.Module) -> torch.nn.Module:
         """A copy in eval mode with the scaled layers folded into plain ones."""
-        from calve_transducer.conversion import to_plain
+        from calve_transducer.layers.conversion import to_plain
 
         return to_plain(model)
 
     def train(self, run: TrainingRun) -> None:
-        """Train with the pruned transducer loss; see `calve_transducer.trainer.train`."""
-        from calve_transducer.trainer import train
+        """Train with the pruned transducer loss; see `calve_transducer.training.trainer.train`."""
+        from calve_transducer.training.trainer import train
 
         train(run)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from calve.api import Conventions
 from calve.protocols.states import join_states, select_states
-from calve_transducer.conversion import to_plain
-from calve_transducer.decoder import SingleContextDecoder, StatelessDecoder
+from calve_transducer.layers.conversion import to_plain
+from calve_transducer.model.decoder import SingleContextDecoder, StatelessDecoder
 
 __all__ = ["TorchRuntime", "TorchSession"]
 

@@ -17,9 +17,9 @@ from calve.common.progress import NO_PROGRESS, Progress
 from calve.decoding.search import make_search
 from calve.protocols import Search
 from calve.registry.catalog import registry
-from calve_transducer.conversion import to_plain
-from calve_transducer.decoder import StatelessDecoder
-from calve_transducer.joiner import Joiner
+from calve_transducer.layers.conversion import to_plain
+from calve_transducer.model.decoder import StatelessDecoder
+from calve_transducer.model.joiner import Joiner
 from calve_transducer.runtime import TorchSession
 from calve_transducer.timing import Clock, TimedSession, torch_threads
 

@@ -18,10 +18,10 @@ from calve.models.loading import ModelBuilder
 from calve.protocols import Batch
 from calve.protocols.loading import WHOLE
 from calve.registry.discovery import load_driver
-from calve_transducer.processes import Processes
-from calve_transducer.training_config import TrainingConfig
-from calve_transducer.training_state import TrainingState
-from calve_transducer.training_step import BadBatchError, TrainingStep
+from calve_transducer.training.config import TrainingConfig
+from calve_transducer.training.processes import Processes
+from calve_transducer.training.state import TrainingState
+from calve_transducer.training.step import BadBatchError, TrainingStep
 
 __all__ = ["PARTS", "Noise", "StepTimes", "benchmark_step"]
 

@@ -44,7 +44,7 @@ NOT_RUN = {
     r"docs/quantize.md: .*--table": "needs tables of ncnn's own tools; "
     "tests/plugins/calve_ncnn/int8 reads such",
     r"docs/training.md: (export |torchrun )": "needs several machines; "
-    "tests/plugins/calve_transducer/test_distributed.py runs agents side by side",
+    "tests/plugins/calve_transducer/training/test_distributed.py runs agents side by side",
     r"docs/tutorial.md: calve metadata write converted-by-hand": "needs a model of 84 million "
     "parameters that was converted by hand",
     r"docs/write-an-encoder.md: calve ": "tests/real/test_new_plugin.py does it",

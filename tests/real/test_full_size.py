@@ -14,8 +14,8 @@ from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_ncnn.layout import bin_path
 from calve_onnx.layout import find_network
-from calve_transducer.config import TransducerConfig
 from calve_transducer.family import TransducerFamily
+from calve_transducer.model.config import TransducerConfig
 
 RECIPE = "lstm_transducer_stateless2"
 VOCAB_SIZE = 500

@@ -22,8 +22,8 @@ from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_ncnn import sherpa
 from calve_ncnn.layout import bin_path
-from calve_transducer.config import TransducerConfig
 from calve_transducer.family import TransducerFamily
+from calve_transducer.model.config import TransducerConfig
 
 RECIPE = "lstm_transducer_stateless2"
 DEMO = Path(__file__).parents[2] / "plugins" / "calve_transducer" / "digits" / "recordings"

@@ -25,9 +25,9 @@ from calve.protocols import Batch, TrainingRun
 from calve.protocols.loading import WHOLE, LoaderOptions, Shard
 from calve.protocols.training import TrainingData
 from calve.training.launching import own_shard
-from calve_transducer.scaling import ScaledLSTM
-from calve_transducer.trainer import train
-from calve_transducer.training_config import TrainingConfig
+from calve_transducer.layers.scaling import ScaledLSTM
+from calve_transducer.training.config import TrainingConfig
+from calve_transducer.training.trainer import train
 
 RECIPE = "lstm_transducer_stateless2"
 BATCHES_PER_EPOCH = 8

@@ -11,8 +11,8 @@ from calve.data.utterances import Utterance
 from calve.models.loading import ModelBuilder
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
-from calve_transducer.config import TransducerConfig
-from calve_transducer.model import Transducer
+from calve_transducer.model.config import TransducerConfig
+from calve_transducer.model.transducer import Transducer
 
 __all__ = ["SAMPLE_RATE", "SYMBOLS", "noise", "small_conformer", "small_lstm"]
 

@@ -17,8 +17,8 @@ from calve.errors import ConfigError, DataError, PluginError
 from calve.protocols import Hypothesis
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
-from calve_transducer.config import TransducerConfig
-from calve_transducer.model import Transducer
+from calve_transducer.model.config import TransducerConfig
+from calve_transducer.model.transducer import Transducer
 from calve_transducer.runtime import TorchRuntime
 
 SESSION = SimpleNamespace(blank_id=0, initial_symbol=0, context_size=2, vocab_size=5)

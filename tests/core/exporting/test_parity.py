@@ -21,8 +21,8 @@ from calve.exporting.parity import (
 )
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
-from calve_transducer.config import TransducerConfig
-from calve_transducer.model import Transducer
+from calve_transducer.model.config import TransducerConfig
+from calve_transducer.model.transducer import Transducer
 from calve_transducer.runtime import TorchRuntime, TorchSession
 
 FEATURES = np.random.default_rng(0).normal(-8, 3, size=(120, 80)).astype(np.float32)

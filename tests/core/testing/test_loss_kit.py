@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from calve.testing import LossBackendConformance
-from calve_transducer.losses import TorchLossBackend
+from calve_transducer.losses.backend import TorchLossBackend
 
 Failures = Callable[..., dict[str, str]]
 

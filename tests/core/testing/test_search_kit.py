@@ -176,7 +176,7 @@ def test_options_that_do_not_explain_themselves_are_found(
 
 
 def test_options_that_import_torch_are_found(replaced: Replaced, failures: Failures) -> None:
-    heavy = LazyRef("calve_transducer.model:Transducer")
+    heavy = LazyRef("calve_transducer.model.transducer:Transducer")
     replaced(registry().decoding_methods, "greedy_search", options=heavy)
 
     class Conformance(DecoderConformance):

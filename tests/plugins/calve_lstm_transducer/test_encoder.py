@@ -15,8 +15,8 @@ from calve.errors import ConfigError
 from calve_lstm_transducer.config import LstmEncoderConfig, infer_config
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_lstm_transducer.metadata import ncnn_table
-from calve_transducer.combine import RandomCombine
-from calve_transducer.conversion import to_plain
+from calve_transducer.layers.combine import RandomCombine
+from calve_transducer.layers.conversion import to_plain
 
 RECIPE = "lstm_transducer_stateless2"
 SIZES = {"num_encoder_layers": 3, "encoder_dim": 32, "rnn_hidden_size": 48, "dim_feedforward": 64}

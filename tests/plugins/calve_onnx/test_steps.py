@@ -16,8 +16,8 @@ from calve_lstm_transducer.encoder import LstmEncoder
 from calve_onnx import steps
 from calve_onnx.layout import NETWORKS, find_network
 from calve_onnx.lint import lint
-from calve_transducer.config import TransducerConfig
-from calve_transducer.model import Transducer
+from calve_transducer.model.config import TransducerConfig
+from calve_transducer.model.transducer import Transducer
 
 RECIPE = "lstm_transducer_stateless2"
 Bundles = Callable[[str], Bundle]

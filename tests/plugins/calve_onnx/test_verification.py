@@ -16,7 +16,7 @@ _VERIFY = """
 import sys
 from calve.cli import run
 code = run(["verify", sys.argv[1]])
-heavy = {"torch", "onnx", "lhotse", "calve_transducer.model"} & set(sys.modules)
+heavy = {"torch", "onnx", "lhotse", "calve_transducer.model.transducer"} & set(sys.modules)
 assert not heavy, heavy
 sys.exit(code)
 """

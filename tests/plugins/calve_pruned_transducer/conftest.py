@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from calve.models.loading import load_model
 from calve_pruned_transducer.builders import plain_conformer, reworked_conformer
 from calve_pruned_transducer.config import ConformerConfig
-from calve_transducer.conversion import to_plain
+from calve_transducer.layers.conversion import to_plain
 
 RECIPES = tuple(f"pruned_transducer_stateless{number}" for number in ("", "2", "4", "5"))
 BUILDERS = (plain_conformer, reworked_conformer)

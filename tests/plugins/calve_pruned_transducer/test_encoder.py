@@ -18,7 +18,7 @@ from calve_pruned_transducer.builders import plain_conformer, reworked_conformer
 from calve_pruned_transducer.config import ConformerConfig
 from calve_pruned_transducer.encoder import output_lens
 from calve_pruned_transducer.masks import padding_mask
-from calve_transducer.conversion import to_plain
+from calve_transducer.layers.conversion import to_plain
 
 from .conftest import BUILDERS, SIZES, close
 

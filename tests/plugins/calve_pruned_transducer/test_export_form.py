@@ -12,7 +12,7 @@ from calve.errors import ConfigError
 from calve_pruned_transducer.builders import reworked_conformer
 from calve_pruned_transducer.elementary import ElementaryConformer
 from calve_pruned_transducer.export_form import export_form
-from calve_transducer.conversion import to_plain
+from calve_transducer.layers.conversion import to_plain
 
 from .conftest import BUILDERS, SIZES, close, conformer
 

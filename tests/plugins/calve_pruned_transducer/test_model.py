@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from calve.errors import CheckpointError, ConfigError
 from calve.models.loading import ModelBuilder, load_model
 from calve.registry.catalog import registry
-from calve_transducer.conversion import to_plain
+from calve_transducer.layers.conversion import to_plain
 
 FIRST = "pruned_transducer_stateless"
 EVALUATED = (

@@ -12,7 +12,7 @@ import torch
 from calve.errors import ConfigError
 from calve.protocols.states import join_states, select_states
 from calve_pruned_transducer.builders import plain_conformer, reworked_conformer
-from calve_transducer.conversion import to_plain
+from calve_transducer.layers.conversion import to_plain
 from calve_transducer.runtime import TorchRuntime
 
 from .conftest import BUILDERS, SIZES, close, conformer

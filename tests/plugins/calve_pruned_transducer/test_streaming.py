@@ -19,7 +19,7 @@ from calve.errors import ConfigError
 from calve_pruned_transducer.builders import plain_conformer, reworked_conformer
 from calve_pruned_transducer.config import ConformerConfig
 from calve_pruned_transducer.encoder import output_lens
-from calve_transducer.conversion import to_plain
+from calve_transducer.layers.conversion import to_plain
 from calve_transducer.runtime import TorchRuntime
 
 from .conftest import BUILDERS, SIZES, close

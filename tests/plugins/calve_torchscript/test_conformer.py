@@ -20,7 +20,7 @@ from calve.exporting.verification import PASSED, verify
 from calve.models.loading import load_model
 from calve_torchscript.layout import load_networks
 from calve_torchscript.lint import lint
-from calve_transducer.conversion import to_plain
+from calve_transducer.layers.conversion import to_plain
 
 CPU = torch.device("cpu")
 RECIPES = tuple(f"pruned_transducer_stateless{number}" for number in ("", "2", "4", "5"))

@@ -11,7 +11,7 @@ import torch
 
 from calve.bundles.bundle import Bundle
 from calve.models.loading import load_model
-from calve_transducer.conversion import to_plain
+from calve_transducer.layers.conversion import to_plain
 
 CPU = torch.device("cpu")
 LAYERS, DIM, HIDDEN, VOCABULARY = 3, 32, 48, 30

@@ -20,8 +20,8 @@ from calve_torchscript.layout import MODEL_FILE, NETWORKS, network_path, save_mo
 from calve_torchscript.lint import lint
 from calve_torchscript.runtime import TorchscriptRuntime
 from calve_torchscript.views import compile_encoder
-from calve_transducer.config import TransducerConfig
-from calve_transducer.model import Transducer
+from calve_transducer.model.config import TransducerConfig
+from calve_transducer.model.transducer import Transducer
 
 FORMATS = ["jit-trace", "jit-script"]
 

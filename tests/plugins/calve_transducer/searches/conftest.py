@@ -18,8 +18,8 @@ from calve_graphs.graph import DecodingGraph
 from calve_graphs.preparation import prepare_graph
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
-from calve_transducer.config import TransducerConfig
-from calve_transducer.model import Transducer
+from calve_transducer.model.config import TransducerConfig
+from calve_transducer.model.transducer import Transducer
 from calve_transducer.runtime import TorchRuntime, TorchSession
 
 

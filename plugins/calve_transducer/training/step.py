@@ -1,0 +1,243 @@
+"""One batch: its loss, and the step of the optimizer that follows from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from calve.api import StreamingGeometry
+from calve.protocols import Batch, LossBackend
+from calve_transducer.training.config import TrainingConfig
+from calve_transducer.training.metrics import LossTotals
+from calve_transducer.training.mixed_precision import autocast
+from calve_transducer.training.state import TrainingState
+
+__all__ = [
+    "BadBatchError",
+    "StepResult",
+    "TrainingStep",
+    "alignable",
+    "compute_loss",
+    "pruned_loss_scale",
+]
+
+
+class BadBatchError(Exception):
+    """A batch that cannot be trained on, and why.
+
+    Args:
+      reason: In words.
+      too_short: Whether the utterances are too short, rather than a loss or gradient not finite.
+      is_own: Whether it is this process' batch, rather than that of one that trains with it.
+    """
+
+    def __init__(self, reason: str, *, too_short: bool = False, is_own: bool = True) -> None:
+        super().__init__(reason)
+        self.too_short = too_short
+        self.is_own = is_own
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step did, in all processes together.
+
+    Attributes:
+      totals: The losses of the batch.
+      grad_norm: Norm of the gradient; not finite where float16's scale was too large.
+      learning_rate: Of the first group of parameters.
+      grad_scale: float16's; None in other precisions.
+      dropped: Names of utterances of this process that were left out.
+      num_dropped: How many utterances of all processes were left out.
+    """
+
+    totals: LossTotals
+    grad_norm: float
+    learning_rate: float
+    grad_scale: float | None
+    dropped: Sequence[str]
+    num_dropped: int
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers by name."""
+        scale = {} if self.grad_scale is None else {"grad_scale": self.grad_scale}
+        rates = {"learning_rate": self.learning_rate, "grad_norm": self.grad_norm}
+        return {**self.totals.per_frame(), **rates, **scale}
+
+
+class TrainingStep:
+    """Takes steps of the optimizer.
+
+    Args:
+      state: What is trained; changed in place.
+      config: Hyper-parameters.
+      losses: What computes the losses.
+    """
+
+    def __init__(self, state: TrainingState, config: TrainingConfig, losses: LossBackend) -> None:
+        self._state = state
+        self._config = config
+        self._losses = losses
+        self._sharing = state.processes.sharing_gradients(
+            state.model, some_unused=config.find_unused_parameters
+        )
+
+    def __call__(self, batch: Batch) -> StepResult:
+        """Train on one batch; every process must call it with its own.
+
+        Raises:
+          BadBatchError: in all processes, if one of them cannot train on its batch; nothing has
+            changed then.
+        """
+        usable = self._usable(batch)
+        dropped = sorted({*batch.cut_ids} - {*usable.cut_ids})
+        loss, totals, num_dropped = self._loss(usable, len(dropped))
+        grad_norm = self._backward(loss, usable)
+        state = self._state
+        state.scheduler.step_batch(state.numbers.batch_idx_train)
+        state.precision.step(state.optimizer)
+        state.optimizer.zero_grad()
+        return StepResult(
+            totals=totals,
+            grad_norm=grad_norm,
+            learning_rate=state.optimizer.param_groups[0]["lr"],
+            grad_scale=state.precision.watch(state.numbers.batch_idx_train),
+            dropped=dropped,
+            num_dropped=num_dropped,
+        )
+
+    def _usable(self, batch: Batch) -> Batch:
+        self._state.model.train()
+        usable = alignable(batch, self._state.model.encoder.geometry)  # type: ignore[arg-type, union-attr]
+        (unusable,) = self._state.processes.sums(usable is None)
+        if usable is None:
+            names = ", ".join(batch.cut_ids)
+            raise BadBatchError(f"every utterance is too short: {names}", too_short=True)
+        if unusable:
+            reason = "every utterance of another process is too short"
+            raise BadBatchError(reason, too_short=True, is_own=False)
+        return usable
+
+    def _loss(self, batch: Batch, num_dropped: int) -> tuple[Tensor, LossTotals, int]:
+        """The loss of this process' batch, and of all the totals and the utterances left out."""
+        warmup = self._state.numbers.batch_idx_train / self._config.model_warm_step
+        failure: BadBatchError | None = None
+        own = LossTotals()
+        try:
+            loss, own = compute_loss(self._sharing, batch, self._config, warmup, self._losses)
+        except BadBatchError as error:
+            failure = error
+        failures, dropped, *totals = self._state.processes.sums(
+            failure is not None, num_dropped, *own.entries()
+        )
+        if failure is not None:
+            raise failure
+        if failures:
+            raise BadBatchError("the loss is not finite in another process", is_own=False)
+        return loss, LossTotals.from_entries(totals), int(dropped)
+
+    def _backward(self, loss: Tensor, batch: Batch) -> float:
+        """Compute the gradients, summed over all processes, and return their norm."""
+        state = self._state
+        # Sharing gradients takes their mean; the sum is what one process would have found.
+        state.precision.backward(state.processes.world_size * loss, state.optimizer)
+        grads = [p.grad for p in state.model.parameters() if p.grad is not None]
+        norm = float(torch.stack(torch._foreach_norm(grads)).norm())
+        if not math.isfinite(norm) and not state.precision.scales:
+            state.optimizer.zero_grad()
+            raise BadBatchError(f"the gradient is not finite for {', '.join(batch.cut_ids)}")
+        return norm
+
+
+def alignable(batch: Batch, geometry: StreamingGeometry) -> Batch | None:
+    """The batch without utterances that have fewer encoder frames than tokens, None if all have.
+
+    Such utterances are mistakes of segmentation, or were too short for their front end.
+    """
+    frames = _encoder_frames(batch.feature_lens, geometry).tolist()
+    kept = [row for row, tokens in enumerate(batch.tokens) if frames[row] >= max(len(tokens), 1)]
+    if len(kept) == len(batch.tokens):
+        return batch
+    if not kept:
+        return None
+    lens = batch.feature_lens[kept]
+    return replace(
+        batch,
+        features=batch.features[kept, : int(lens.max())],
+        feature_lens=lens,
+        tokens=[batch.tokens[row] for row in kept],
+        cut_ids=[batch.cut_ids[row] for row in kept],
+    )
+
+
+def pruned_loss_scale(warmup: float) -> float:
+    """Weight of the pruned loss; it is only useful once the simple loss has learnt to align."""
+    if warmup < 1.0:
+        return 0.0
+    return 0.1 if 1.0 < warmup < 2.0 else 1.0
+
+
+def compute_loss(
+    model: nn.Module,
+    batch: Batch,
+    config: TrainingConfig,
+    warmup: float,
+    losses: LossBackend | None = None,
+) -> tuple[Tensor, LossTotals]:
+    """The loss to minimize, summed over the utterances: with its graph, and in numbers.
+
+    Args:
+      model: A `calve_transducer.model.transducer.Transducer`, or one that shares its gradients.
+      warmup: Batches so far, as a fraction of ``model_warm_step``.
+      losses: What computes the losses; calve's own by default.
+
+    Raises:
+      BadBatchError: if a loss is infinite or NaN; names the utterances.
+    """
+    transducer: nn.Module = getattr(model, "module", model)
+    device = next(transducer.parameters()).device
+    with autocast(config, device):
+        simple, pruned = model(
+            batch.features.to(device),
+            batch.feature_lens.to(device),
+            batch.tokens,
+            prune_range=config.prune_range,
+            am_scale=config.am_scale,
+            lm_scale=config.lm_scale,
+            delay_penalty=config.delay_penalty,
+            first_symbol=_first_symbol(transducer, config),
+            warmup=warmup,
+            reduction="none",
+            losses=losses,
+        )
+    finite = (simple.isfinite() & pruned.isfinite()).tolist()
+    if not all(finite):
+        bad = [cut_id for cut_id, good in zip(batch.cut_ids, finite, strict=True) if not good]
+        raise BadBatchError(f"the loss is not finite for {', '.join(bad)}")
+    simple_loss, pruned_loss = simple.sum(), pruned.sum()
+    loss = config.simple_loss_scale * simple_loss + pruned_loss_scale(warmup) * pruned_loss
+    frames = _encoder_frames(batch.feature_lens, transducer.encoder.geometry)  # type: ignore[union-attr, arg-type]
+    totals = LossTotals(
+        frames=int(frames.sum()),
+        utterances=len(batch.cut_ids),
+        loss=loss.item(),
+        simple_loss=simple_loss.item(),
+        pruned_loss=pruned_loss.item(),
+    )
+    return loss, totals
+
+
+def _first_symbol(model: nn.Module, config: TrainingConfig) -> int:
+    """-1, or in a random share of the training batches the blank."""
+    share = config.blank_start_share if model.training else 0.0
+    starts_with_blanks = share > 0.0 and torch.rand(()).item() < share
+    return int(model.blank_id) if starts_with_blanks else -1  # type: ignore[arg-type]
+
+
+def _encoder_frames(feature_lens: Tensor, geometry: StreamingGeometry) -> Tensor:
+    lost = geometry.overlap - geometry.step_overlap
+    frames = torch.div(feature_lens - lost, geometry.subsampling_factor, rounding_mode="floor")
+    return frames.clamp(min=0)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hum_training import BATCHES_PER_EPOCH, Metrics, train_hums
+from torch.utils.tensorboard import SummaryWriter
+
+from calve.api import ConfigError
+from calve.scoring.error_rates import DecodedUtterance, score
+from calve.scoring.result_files import ResultFiles, write_results
+from calve_transducer.commands import plot
+from calve_transducer.training.curves import Panel, draw, read_panels
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Metrics]:
+    """Two epochs, of which the second was stopped and continued."""
+    exp_dir = tmp_path_factory.mktemp("curves") / "exp"
+    metrics = train_hums(exp_dir, num_epochs=2, save_every_n=12)
+    continued = train_hums(exp_dir, num_epochs=2, save_every_n=12, start_batch=12)
+    assert continued[13] == metrics[13]
+    for epoch, words in ((2, "one two"), (1, "one")):
+        utterances = [DecodedUtterance("a", "one two", words)]
+        files = ResultFiles.named(
+            exp_dir / "greedy_search", "test", "greedy_search", f"epoch-{epoch}-avg-1"
+        )
+        write_results(files, "a title", utterances, score(utterances))
+    return exp_dir, metrics
+
+
+def panels_by_title(exp_dir: Path) -> dict[str, Panel]:
+    return {panel.title: panel for panel in read_panels(exp_dir)}
+
+
+def test_curves_hold_each_batch_once(trained: tuple[Path, Metrics]) -> None:
+    exp_dir, metrics = trained
+    losses = {curve.label: curve.points for curve in panels_by_title(exp_dir)["Losses"].curves}
+    expected = {step: metrics[step]["simple_loss"] for step in metrics}
+    assert [x for x, _ in losses["simple, training"]] == sorted(expected)
+    assert dict(losses["simple, training"]) == pytest.approx(expected)
+    assert [x for x, _ in losses["pruned, validation"]] == [
+        BATCHES_PER_EPOCH,
+        2 * BATCHES_PER_EPOCH,
+    ]
+
+
+def test_losses_are_drawn_by_orders_of_magnitude_while_they_are_positive(
+    trained: tuple[Path, Metrics], tmp_path: Path
+) -> None:
+    assert panels_by_title(trained[0])["Losses"].y_scale == "log"
+    with SummaryWriter(tmp_path / "tensorboard") as writer:
+        for step, loss in enumerate((0.5, -0.1)):
+            writer.add_scalar("train/pruned_loss", loss, step)
+    assert panels_by_title(tmp_path)["Losses"].y_scale == "linear"
+
+
+def test_error_rates_are_found_beside_the_checkpoints(trained: tuple[Path, Metrics]) -> None:
+    panel = panels_by_title(trained[0])["Error rate after epochs"]
+    (curve,) = panel.curves
+    assert curve.label == "test-greedy_search-avg-1"
+    assert curve.points == [(1, 50.0), (2, 0.0)]
+
+
+def test_a_picture_shows_the_panels(trained: tuple[Path, Metrics], tmp_path: Path) -> None:
+    result = CliRunner().invoke(plot, [str(trained[0]), "--output", str(tmp_path / "a.svg")])
+    assert result.exit_code == 0, result.output
+    drawn = (tmp_path / "a.svg").read_text()
+    for text in ("Losses", "Learning rate", "test-greedy_search-avg-1", "simple, validation"):
+        assert text in drawn
+    draw(read_panels(trained[0]), tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a.svg"]
+
+
+def test_an_unknown_picture_format_is_an_error(
+    trained: tuple[Path, Metrics], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="no picture format") as raised:
+        draw(read_panels(trained[0]), tmp_path / "a.bmpx")
+    assert "svg" in str(raised.value.fix)
+
+
+def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nothing to plot"):
+        read_panels(tmp_path)
