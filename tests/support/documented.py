@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = tuple(
     str(path.relative_to(REPOSITORY))
     for path in (
-        *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md")),
+        *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
         *sorted((REPOSITORY / "docs").glob("*.md")),
         *sorted((REPOSITORY / "docs/examples").glob("*/README.md")),
     )
