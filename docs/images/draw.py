@@ -179,14 +179,14 @@ def chunks() -> str:
 def speed() -> str:
     """The first table of docs/benchmarks.md as bars."""
     lines = (HERE.parent / "benchmarks.md").read_text(encoding="utf-8").splitlines()
-    start = lines.index("| what | beside | time |") + 2
+    start = lines.index("| what | compared with | time |") + 2
     rows = itertools.takewhile(lambda line: line.startswith("|"), lines[start:])
     left, unit, row = 440, 260, 44
     parts, y = [], 34.0
     for line in rows:
         what, beside, time = (cell.strip() for cell in line.strip("|").split("|"))
         parts.append(f'<text class="side strong" x="20" y="{y + 12:g}">{what}</text>')
-        parts.append(f'<text class="side" x="20" y="{y + 27:g}">beside {beside}</text>')
+        parts.append(f'<text class="side" x="20" y="{y + 27:g}">compared with {beside}</text>')
         times = re.findall(r"\d\.\d+", time)
         for number, value in enumerate(times):
             height = 24 / len(times)
@@ -197,7 +197,7 @@ def speed() -> str:
         y += row
     parts.append(f'<path class="same" d="M{left + unit} 26V{y - 8:g}"/>')
     parts.append(_note(left + unit, 18, "as long as the other"))
-    return _picture(left + 1.6 * unit, y + 4, "Time beside others; shorter is faster", parts)
+    return _picture(left + 1.6 * unit, y + 4, "Time relative to others; shorter is faster", parts)
 
 
 def _picture(width: float, height: float, title: str, parts: Sequence[str]) -> str:

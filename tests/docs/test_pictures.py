@@ -27,6 +27,6 @@ def test_the_speed_in_short_is_that_of_the_tables_below() -> None:
     page = (REPOSITORY / "docs/benchmarks.md").read_text("utf-8")
     short, below = page.split("\n## ", 1)
     below += (REPOSITORY / "docs/quantize.md").read_text("utf-8")
-    times = re.findall(r"\b\d\.\d+\b", short.split("| what | beside | time |")[1])
+    times = re.findall(r"\b\d\.\d+\b", short.split("| what | compared with | time |")[1])
     assert len(times) > 5
     assert [time for time in times if time not in below] == []
