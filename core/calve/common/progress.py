@@ -1,11 +1,12 @@
-"""How long work says how far it is: a bar on a terminal, sparse lines in a log."""
+"""Progress reporting: a bar on a terminal, sparse lines in a log."""
 
 from __future__ import annotations
 
 import atexit
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import click
@@ -14,30 +15,48 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-__all__ = ["NO_PROGRESS", "Progress", "console_progress"]
+__all__ = ["NO_PROGRESS", "Progress", "console_progress", "tracked"]
 
 _SECONDS_BETWEEN_LINES = 15.0
 
 
 class Progress(Protocol):
-    """How long work says how far it is; calve's implementation draws a bar on stderr."""
+    """Reports how far a task is; calve's implementation draws a bar on stderr."""
 
     def start(self, title: str, total: int | None = None) -> None:
-        """Work begins; what was under way is over. ``total`` is how much there is, if known."""
+        """Begin a task; the one before it, if any, is finished. ``total`` is its size, if known."""
 
     def advance(self, amount: int = 1, note: str = "") -> None:
-        """So much more is done; ``note`` is shown beside the bar."""
+        """Report that ``amount`` more is done; ``note`` is shown beside the bar."""
 
     def finish(self) -> None:
-        """The work is done; nothing happens if none is under way."""
+        """End the task, which is done; does nothing if no task is running."""
 
     def abandon(self) -> None:
-        """The work ends before its end; nothing happens if none is under way."""
+        """End the task, which is not done; does nothing if no task is running."""
 
 
 def console_progress() -> Progress:
     """Progress on stderr, fitted to what stderr is; stdout stays free for results."""
     return _Bar() if sys.stderr.isatty() else _Lines()
+
+
+@contextmanager
+def tracked(progress: Progress, title: str, total: int | None = None) -> Iterator[None]:
+    """Report the ``with`` block as one task, abandoned if an exception leaves the block.
+
+    Args:
+      progress: Where the task is reported.
+      title: What the task does.
+      total: The size of the task, if known.
+    """
+    progress.start(title, total)
+    try:
+        yield
+    except BaseException:
+        progress.abandon()
+        raise
+    progress.finish()
 
 
 class _Silent:
@@ -55,7 +74,7 @@ class _Silent:
 
 
 NO_PROGRESS: Progress = _Silent()
-"""Says nothing: for library use and tests."""
+"""Reports nothing: for library use and tests."""
 
 
 class _Lines:

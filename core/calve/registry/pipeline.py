@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from calve.common.progress import NO_PROGRESS, Progress
+from calve.common.progress import NO_PROGRESS, Progress, tracked
 from calve.common.references import LazyRef
 from calve.errors import CalveError
 from calve.registry.catalog import registry
@@ -69,14 +69,9 @@ def run_steps(
     results: list[StepResult] = []
     functions = [_named(kind, step.name, error, step.run.load) for step in steps]
     for number, (step, function) in enumerate(zip(steps, functions, strict=True), start=1):
-        progress.start(f"[{number}/{len(steps)}] {step.name}: {step.summary}")
         started = time.perf_counter()
-        try:
+        with tracked(progress, f"[{number}/{len(steps)}] {step.name}: {step.summary}"):
             returned = _named(kind, step.name, error, function, *arguments)
-        except BaseException:
-            progress.abandon()
-            raise
-        progress.finish()
         seconds = time.perf_counter() - started
         report = returned if isinstance(returned, Mapping) else (reports or {}).get(step.name, {})
         results.append(StepResult(step.name, seconds, report))

@@ -7,7 +7,9 @@ import pty
 import subprocess
 import sys
 
-from calve.common.progress import NO_PROGRESS, console_progress
+import pytest
+
+from calve.common.progress import NO_PROGRESS, console_progress, tracked
 
 WORK = """
 from calve.common.progress import console_progress
@@ -101,3 +103,19 @@ def test_no_progress_says_nothing(capsys):
     NO_PROGRESS.finish()
     NO_PROGRESS.abandon()
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_tracked_task_is_done_or_abandoned(capsys):
+    progress = console_progress()
+    with tracked(progress, "train"):
+        progress.advance()
+    with pytest.raises(KeyboardInterrupt), tracked(progress, "stumble", 3):
+        raise KeyboardInterrupt
+    progress.finish()
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" 0.")[0] for line in lines] == [
+        "train ...",
+        "train: done in",
+        "stumble ...",
+        "stumble: stopped after",
+    ]
