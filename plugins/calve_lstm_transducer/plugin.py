@@ -53,6 +53,7 @@ def calve_register_recipes() -> Iterator[RecipeSpec]:
                 tokens=Resource("calve_transducer", "digits/tokens.txt"),
                 recordings=Resource("calve_transducer", "digits/recordings"),
                 summary="connected English digits, 1.9 million parameters",
+                default=True,
             ),
         ),
     )

@@ -21,6 +21,7 @@ class PlainTransducerFamily:
     ``decoder_dim`` is the embedding's dimension, ``joiner_dim`` that inside the joiner.
     """
 
+    runtime = transducer_config.RUNTIME
     config = transducer_config.TransducerConfig
     training_config = TrainingConfig
     tiny = transducer_config.TINY

@@ -19,6 +19,7 @@ __all__ = ["TransducerFamily"]
 class TransducerFamily:
     """A `calve.protocols.ModelFamily`; importing it does not import torch."""
 
+    runtime = transducer_config.RUNTIME
     config = transducer_config.TransducerConfig
     training_config = TrainingConfig
     tiny = transducer_config.TINY

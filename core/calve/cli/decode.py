@@ -169,7 +169,7 @@ def _check(plan: Sequence[Job], bundle_dir: Path | None, *, strict: bool) -> Non
 
 def _checkpoint_rows(plan: Sequence[Job], jobs: int, dask: str | None) -> Iterator[Row]:
     """Results of the checkpoints in whole utterances."""
-    progress = console_progress()
+    progress, runtime = console_progress(), plan[0].model.runtime
     finished: Iterator[list[OfflineResult]]
     if jobs == 1 and dask is None:
         finished = (run_job(job, progress) for job in plan)
@@ -182,7 +182,7 @@ def _checkpoint_rows(plan: Sequence[Job], jobs: int, dask: str | None) -> Iterat
         for result in results:
             yield Row(
                 split=result.split,
-                runtime="torch",
+                runtime=runtime,
                 mode=result.mode,
                 model=result.model,
                 method=result.method,

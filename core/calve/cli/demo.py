@@ -20,6 +20,7 @@ from calve.exporting.verification import FAILED, verify
 from calve.models.checkpoints import BUILTIN_PREFIX, builtin_checkpoint
 from calve.registry.catalog import registry
 from calve.registry.claims import claimed_clients
+from calve.registry.defaults import default_checkpoint
 from calve.registry.specs import ClientSpec, PretrainedSpec
 
 __all__ = ["demo"]
@@ -31,7 +32,8 @@ __all__ = ["demo"]
 )
 @click.option(
     "--model",
-    default="digits-lstm",
+    default=default_checkpoint(),
+    required=default_checkpoint() is None,
     show_default=True,
     metavar="NAME",
     help="A checkpoint that comes with a recipe.",
@@ -45,10 +47,9 @@ __all__ = ["demo"]
 )
 @click.option("--overwrite", is_flag=True, help="Replace the bundle if it exists.")
 def demo(recordings: tuple[Path, ...], model: str, output: Path, overwrite: bool) -> None:
-    """Export the shipped checkpoint to ncnn, check the bundle, and transcribe RECORDINGS.
+    """Export a shipped checkpoint, check the bundle, and transcribe RECORDINGS.
 
-    Without RECORDINGS, those that come with the checkpoint are transcribed. The digits model knows
-    the words zero to nine.
+    Without RECORDINGS, those that come with the checkpoint are transcribed.
     """
     with ExitStack() as stack:
         pretrained, _ = stack.enter_context(builtin_checkpoint(model))

@@ -31,6 +31,7 @@ from calve.models.training_range import untrained
 from calve.protocols.bundles import BundleManifest
 from calve.protocols.states import streaming_obstacle
 from calve.registry.catalog import registry
+from calve.registry.defaults import default_format
 from calve.registry.specs import RecipeSpec
 
 __all__ = ["export", "print_summary"]
@@ -88,6 +89,7 @@ export = RecipeGroup(
 
 def _export_options(recipe: RecipeSpec) -> Decorator:
     formats = registry().exporters
+    default = default_format()
     of_formats = loadable_options("format", {one.format: one.options for one in formats})
     options: tuple[Decorator, ...] = (
         checkpoint_options,
@@ -100,7 +102,8 @@ def _export_options(recipe: RecipeSpec) -> Decorator:
             "--format",
             "format_name",
             type=click.Choice(sorted(formats.names())),
-            default="ncnn",
+            default=default,
+            required=default is None,
             show_default=True,
             help="What the device runs.",
         ),

@@ -241,7 +241,7 @@ def _rows(
             mode = f"simulated {result.mode}"
             yield Row(
                 job.split.name,
-                "torch",
+                result.runtime,
                 mode,
                 job.model.name,
                 variant.key,

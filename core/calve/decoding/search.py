@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from calve.common.config import resolve
 from calve.data.tokens import SymbolTable
 from calve.errors import ConfigError, DataError
+from calve.models.live import is_live_model, live_runtime
 from calve.protocols import Hypothesis, Search, Session
 from calve.registry.catalog import registry
-from calve.registry.discovery import load_driver
 from calve.registry.specs import DecodingMethodSpec
 
 __all__ = ["DEFAULT_DECODING_METHOD", "make_search", "search"]
@@ -68,7 +68,7 @@ def search(
     """Search whole utterances whose encoder output is there already.
 
     Args:
-      model: A torch model with ``.encoder``, ``.decoder`` and ``.joiner``, or a session.
+      model: A torch model of a recipe, as `calve.load_model` returns it, or a session.
       encoder_out: (N, T', D) float32, a tensor or an array: what the model's encoder, or the
         session, made of N utterances.
       encoder_out_lens: (N,) integers, frames of each utterance.
@@ -93,13 +93,13 @@ def search(
     lengths = _lengths(frames, _array(encoder_out_lens))
     if isinstance(model, Session):
         session = model
-    elif all(hasattr(model, part) for part in ("encoder", "decoder", "joiner")):
-        session = load_driver("calve.runtimes", "torch").bind(model)
+    elif is_live_model(model):
+        session = live_runtime(model).bind(model)
         frames = session.project(frames)
     else:
         raise ConfigError(
             f"a search cannot run on a {type(model).__name__}",
-            fix="give a torch model with .encoder, .decoder and .joiner, or a session",
+            fix="give a model that calve.load_model returned, or a session",
         )
     spec = registry().decoding_methods.get(method)
     told_each = _told_each(spec, ref_text, len(lengths))

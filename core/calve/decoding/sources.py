@@ -15,10 +15,10 @@ from calve.data.geometry import StreamingGeometry, tail_padding
 from calve.data.tokens import SymbolTable
 from calve.decoding.splits import file_stamp
 from calve.models.checkpoints import CheckpointChoice, checkpoint_files
-from calve.models.loading import load
+from calve.models.live import live_runtime
+from calve.models.loading import ModelBuilder, load
 from calve.models.symbols import builtin_symbols, model_symbols
 from calve.protocols import LiveSession, OfflineSession, Session, StreamingSession
-from calve.registry.discovery import load_driver
 
 __all__ = ["BundleModel", "Model", "Opened", "Steps"]
 
@@ -64,7 +64,7 @@ class Opened(Generic[AnySession]):
 
 @dataclass(frozen=True)
 class Model:
-    """A checkpoint of a recipe, on the torch runtime.
+    """A checkpoint of a recipe, on the runtime of its family.
 
     Attributes:
       recipe: Name of the recipe.
@@ -90,6 +90,15 @@ class Model:
         averaged = "-use-averaged-model" if choice.use_averaged_model else ""
         return f"{last}-avg-{choice.avg or 1}{averaged}"
 
+    @property
+    def runtime(self) -> str:
+        """Name of the driver in ``calve.runtimes`` that runs the recipe's models.
+
+        Raises:
+          PluginError: if the recipe is not registered or cannot be loaded.
+        """
+        return ModelBuilder(self.recipe).family.runtime
+
     def open(self) -> Opened[LiveSession]:
         """Load it.
 
@@ -97,14 +106,14 @@ class Model:
           CheckpointError, ConfigError, TokensError: if it cannot be loaded.
         """
         loaded = load(self.recipe, self.checkpoint, self.overrides)
-        driver = load_driver("calve.runtimes", "torch")
+        driver = live_runtime(loaded.model)
         session: LiveSession = driver.open(loaded, num_threads=self.num_threads)
         return Opened(
             session=session,
             symbols=model_symbols(self.tokens, loaded),
             features=FeatureConfig(num_mel_bins=session.feature_dim),
             tail_padding_frames=tail_padding(session.geometry),
-            runtime="torch",
+            runtime=loaded.family.runtime,
             encoder=loaded.encoder.name,
             config=asdict(loaded.config["encoder"]),
         )

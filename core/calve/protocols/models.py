@@ -56,6 +56,9 @@ class StreamingEncoder(Protocol):
 class ModelFamily(Protocol):
     """What surrounds an encoder: prediction network, joiner, training, exportable parts."""
 
+    runtime: str
+    """Name of the driver in ``calve.runtimes`` that runs its models before they are exported."""
+
     config: type
     """Dataclass of the family's options (vocab_size, context_size, decoder_dim, ...)."""
 
@@ -66,7 +69,10 @@ class ModelFamily(Protocol):
     """Options of a very small model, for tests and the capability matrix."""
 
     def build(self, encoder: Any, config: Any) -> torch.nn.Module:
-        """A model with ``.encoder``, ``.decoder`` and ``.joiner`` in icefall's layout."""
+        """A model with ``.encoder``, ``.decoder`` and ``.joiner`` in icefall's layout.
+
+        Its attribute ``runtime`` is that of the family.
+        """
 
     def infer_config(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         """The family's options that a checkpoint's shapes determine."""

@@ -73,6 +73,7 @@ class PretrainedSpec:
 
     Attributes:
       recordings: Folder of WAVs with a ``transcripts.txt`` (name, tab, words) for ``calve demo``.
+      default: Whether ``calve demo`` uses it where the user names none.
     """
 
     name: str
@@ -80,6 +81,7 @@ class PretrainedSpec:
     tokens: Resource
     summary: str
     recordings: Resource | None = None
+    default: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,7 @@ class ExporterSpec:
         of it; proved by the capability matrix like those that encoders claim.
       offline: Whether the steps and the runtime make and run bundles for whole utterances as well;
         the clients never see these.
+      default: Whether it is used where the user names no format.
     """
 
     format: str
@@ -185,6 +188,7 @@ class ExporterSpec:
     )
     encoders: tuple[str, ...] = ()
     offline: bool = False
+    default: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from calve.bundles.bundle import Bundle
-from calve.common.progress import NO_PROGRESS, Progress
+from calve.common.progress import NO_PROGRESS, Progress, tracked
 from calve.errors import CalveError, ExportError
-from calve.exporting.export import try_export
+from calve.exporting.export import export_unclaimed
 from calve.exporting.parity import LIMITS, ParityReport
 from calve.exporting.quantization import quantize
+from calve.exporting.request import ExportRequest
 from calve.exporting.verification import FAILED, PASSED, SKIPPED, check_bundle, check_client
 from calve.registry.catalog import registry
 from calve.registry.claims import claimed_clients, claimed_formats
@@ -29,14 +30,22 @@ from calve.registry.requirements import missing_for_extra
 from calve.registry.specs import EncoderSpec, ExporterSpec
 from calve.testing.tiny import TinyModel, make_tiny_model
 
-__all__ = ["OFFLINE", "STREAMING", "Cell", "Variant", "capabilities", "runtimes_of", "variants"]
+__all__ = [
+    "OFFLINE",
+    "STREAMING",
+    "Cell",
+    "MatrixVariant",
+    "capabilities",
+    "runtimes_of",
+    "variants",
+]
 
 STREAMING, OFFLINE = "streaming", "offline"
 
 
 @dataclass(frozen=True)
-class Variant:
-    """One way of making a bundle of a recipe.
+class MatrixVariant:
+    """One way to make a bundle of a recipe.
 
     Attributes:
       recipe: Name of the recipe.
@@ -130,7 +139,7 @@ class Cell:
 
 def variants(
     recipes: Sequence[str] | None = None, formats: Sequence[str] | None = None
-) -> list[Variant]:
+) -> list[MatrixVariant]:
     """Every way of making a bundle of the recipes in the formats; None means all registered.
 
     Raises:
@@ -176,21 +185,19 @@ def capabilities(
             trial = _Trial(Path(folder), tiny)
             for variant in wanted:
                 if variant.recipe == recipe:
-                    progress.start(
-                        f"{recipe}: {variant.format} {variant.precision}, {variant.mode}"
-                    )
-                    yield from trial.cells(variant)
-                    progress.finish()
+                    title = f"{recipe}: {variant.format} {variant.precision}, {variant.mode}"
+                    with tracked(progress, title):
+                        yield from trial.cells(variant)
 
 
-def _variants_of(recipe: str, exporter: ExporterSpec) -> Iterator[Variant]:
+def _variants_of(recipe: str, exporter: ExporterSpec) -> Iterator[MatrixVariant]:
     for precision in exporter.precisions:
-        yield Variant(recipe, exporter.format, precision)
+        yield MatrixVariant(recipe, exporter.format, precision)
         if exporter.offline:
-            yield Variant(recipe, exporter.format, precision, streaming=False)
+            yield MatrixVariant(recipe, exporter.format, precision, streaming=False)
     for format_name, scheme in registry().quantizers.names():
         if format_name == exporter.format:
-            yield Variant(recipe, exporter.format, scheme, scheme)
+            yield MatrixVariant(recipe, exporter.format, scheme, scheme)
 
 
 class _Trial:
@@ -202,7 +209,7 @@ class _Trial:
         self._models: dict[bool, TinyModel] = {}
         self._bundles: dict[tuple[str, bool], list[Bundle]] = {}
 
-    def cells(self, variant: Variant) -> Iterator[Cell]:
+    def cells(self, variant: MatrixVariant) -> Iterator[Cell]:
         """The cells of one variant, calve's own runtime first."""
         exporter = variant.exporter
         if exporter.extra is not None and (missing := missing_for_extra("calve", exporter.extra)):
@@ -222,7 +229,7 @@ class _Trial:
             check = check_client(bundle, client)
             yield _cell(variant, client.name, check.outcome, check.detail)
 
-    def _make(self, variant: Variant) -> Bundle:
+    def _make(self, variant: MatrixVariant) -> Bundle:
         number = sum(map(len, self._bundles.values()))
         output = self._folder / f"{number}-{variant.format}-{variant.precision}"
         if variant.scheme is None:
@@ -233,23 +240,24 @@ class _Trial:
         quantize(sources[0].path, output=output, scheme=variant.scheme, overwrite=True)
         return Bundle.open(output)
 
-    def _export(self, variant: Variant, output: Path) -> Bundle:
+    def _export(self, variant: MatrixVariant, output: Path) -> Bundle:
         model = self._model(variant)
         checkpoint, tokens = model.write(self._folder)
-        options: Mapping[str, Any] = variant.exporter.precisions[variant.precision]
-        return try_export(
-            variant.recipe,
-            checkpoint=checkpoint,
-            tokens=tokens,
-            output=output,
-            format=variant.format,
-            overwrite=True,
-            streaming=variant.streaming,
-            overrides=model.options,
-            **options,
+        return export_unclaimed(
+            ExportRequest(
+                recipe=variant.recipe,
+                checkpoint=checkpoint,
+                output=output,
+                format=variant.format,
+                tokens=tokens,
+                overwrite=True,
+                streaming=variant.streaming,
+                overrides=model.options,
+                options=variant.exporter.precisions[variant.precision],
+            )
         )
 
-    def _model(self, variant: Variant) -> TinyModel:
+    def _model(self, variant: MatrixVariant) -> TinyModel:
         """A model that streams, or one that cannot if the encoder has such."""
         if variant.streaming not in self._models:
             options = variant.encoder.tiny if self._tiny is None else self._tiny
@@ -273,12 +281,12 @@ def _check(bundle: Bundle, precision: str) -> None:
             raise ExportError(f"{check.name}: {check.detail}")
 
 
-def _all(variant: Variant, outcome: str, detail: str) -> list[Cell]:
+def _all(variant: MatrixVariant, outcome: str, detail: str) -> list[Cell]:
     return [_cell(variant, runtime, outcome, detail) for runtime in variant.runtimes]
 
 
 def _cell(
-    variant: Variant, runtime: str, outcome: str, detail: str, bundle: Bundle | None = None
+    variant: MatrixVariant, runtime: str, outcome: str, detail: str, bundle: Bundle | None = None
 ) -> Cell:
     parity = ParityReport.from_json(bundle.manifest.parity) if bundle is not None else None
     return Cell(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 from unittest import SkipTest, mock
 
 from calve.bundles.bundle import GOLDEN_FILE, MANIFEST_FILE, Bundle
@@ -15,10 +15,10 @@ from calve.errors import CalveError, ConfigError, ExportError
 from calve.exporting.golden import Golden
 from calve.exporting.parity import LIMITS, compare, observe
 from calve.exporting.verification import FAILED, PASSED, check_bundle, check_client
+from calve.models.live import live_runtime
 from calve.protocols import ExportWorkspace, Finding, MetadataStore
 from calve.registry.catalog import registry
 from calve.registry.claims import claimed_clients
-from calve.registry.discovery import load_driver
 from calve.registry.specs import ExporterSpec, ExportStepSpec
 from calve.testing.checks import (
     check_light_import,
@@ -110,9 +110,8 @@ class ExporterConformance:
                 require(check.outcome != FAILED, f"{precision}: {check.name}: {check.detail}")
 
     def test_it_answers_as_torch_does(self) -> None:
-        reference = load_driver("calve.runtimes", "torch").open(
-            tiny_model(self._recipe()).model, conventions=self._spec().conventions
-        )
+        model = tiny_model(self._recipe()).model
+        reference = live_runtime(model).open(model, conventions=self._spec().conventions)
         for precision in self._spec().precisions:
             bundle = self._bundle(precision)
             golden = Golden.read(bundle.path / GOLDEN_FILE)
@@ -248,8 +247,8 @@ class ExporterConformance:
         first = next(iter(self._spec().precisions))
         return kept_bundle(self._recipe(), self.format, precision or first)
 
-    def _export(self, output: Path, **options: Any) -> Bundle:
-        return export_tiny(self._recipe(), self.format, output, **options)
+    def _export(self, output: Path, *, streaming: bool | None = None) -> Bundle:
+        return export_tiny(self._recipe(), self.format, output, streaming=streaming)
 
     def _size(self, precision: str) -> int:
         bundle = self._bundle(precision)

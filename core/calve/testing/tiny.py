@@ -12,9 +12,9 @@ from calve.data.tokens import SymbolTable
 from calve.errors import PluginError
 from calve.exporting.golden import golden_pcm, pcm_samples
 from calve.exporting.parity import observe, observe_offline
+from calve.models.live import live_runtime
 from calve.models.loading import ModelBuilder
 from calve.protocols.states import streaming_obstacle
-from calve.registry.discovery import load_driver
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +90,7 @@ def _words_found(builder: ModelBuilder, model: Any) -> int:
     """How many different words greedy search finds in what exports are checked on."""
     features = FeatureConfig(num_mel_bins=model.encoder.feature_dim)
     samples = pcm_samples(golden_pcm(builder.recipe, features.sample_rate))
-    session = load_driver("calve.runtimes", "torch").open(model)
+    session = live_runtime(model).open(model)
     frames = compute_fbank(samples, features)
     observed = (
         observe(session, frames, model.encoder.geometry)

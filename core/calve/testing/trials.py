@@ -7,13 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from calve.bundles.bundle import GOLDEN_FILE, TOKENS_FILE, Bundle
-from calve.exporting.export import try_export
+from calve.exporting.export import export_unclaimed
+from calve.exporting.request import ExportRequest
 from calve.registry.catalog import registry
 from calve.registry.claims import claimed_formats
 from calve.registry.specs import ExporterSpec
@@ -68,26 +69,37 @@ def tiny_model(recipe: str) -> TinyModel:
     return make_tiny_model(recipe)
 
 
-def export_tiny(recipe: str, format_name: str, output: Path, **options: Any) -> Bundle:
+def export_tiny(
+    recipe: str,
+    format_name: str,
+    output: Path,
+    *,
+    streaming: bool | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Bundle:
     """Export the tiny model of a recipe.
 
     Args:
       recipe: Name of a registered recipe.
       format_name: Name of an export format, claimed or not.
       output: Folder to create.
-      options: What else `calve.exporting.export.try_export` takes.
+      streaming: As `calve.exporting.request.ExportRequest` has it.
+      options: Options of the format.
     """
     model = tiny_model(recipe)
     with temporary_folder() as folder:
         checkpoint, tokens = model.write(folder)
-        return try_export(
-            recipe,
-            checkpoint=checkpoint,
-            tokens=tokens,
-            output=output,
-            format=format_name,
-            overrides=model.options,
-            **options,
+        return export_unclaimed(
+            ExportRequest(
+                recipe=recipe,
+                checkpoint=checkpoint,
+                output=output,
+                format=format_name,
+                tokens=tokens,
+                streaming=streaming,
+                overrides=model.options,
+                options=options or {},
+            )
         )
 
 
@@ -106,7 +118,7 @@ def kept_bundle(recipe: str, format_name: str, precision: str) -> Bundle:
 @functools.cache
 def _kept_bundle(recipe: str, exporter: ExporterSpec, precision: str) -> Bundle:
     options = exporter.precisions[precision]
-    return export_tiny(recipe, exporter.format, kept_folder() / "bundle", **options)
+    return export_tiny(recipe, exporter.format, kept_folder() / "bundle", options=options)
 
 
 def copy_of(bundle: Bundle, folder: Path) -> Bundle:

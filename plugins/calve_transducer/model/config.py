@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["TINY", "TransducerConfig", "infer_config"]
+__all__ = ["RUNTIME", "TINY", "TransducerConfig", "infer_config"]
+
+RUNTIME = "torch"
+"""Name of the driver in ``calve.runtimes`` that runs transducers before they are exported."""
 
 TINY: Mapping[str, Any] = {"vocab_size": 30, "decoder_dim": 16, "joiner_dim": 16}
 """Options of a very small model."""

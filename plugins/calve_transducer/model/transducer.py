@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from calve.protocols import LossBackend
 from calve_transducer.layers.scaling import ScaledLinear
-from calve_transducer.model.config import TransducerConfig
+from calve_transducer.model.config import RUNTIME, TransducerConfig
 from calve_transducer.model.decoder import StatelessDecoder
 from calve_transducer.model.joiner import Joiner
 
@@ -48,6 +48,8 @@ class Transducer(nn.Module):
       config: Sizes of the decoder and the joiner.
       parts: Makes them, from the encoder's output dimension and ``config``.
     """
+
+    runtime = RUNTIME
 
     def __init__(
         self,

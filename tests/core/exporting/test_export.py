@@ -212,6 +212,55 @@ def test_disagreement_with_torch_stops_the_export(
     assert nothing_is_left_of(job)
 
 
+class Recorded:
+    """Progress that remembers how each task ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[str, str]] = []
+        self.running: str | None = None
+
+    def start(self, title: str, total: int | None = None) -> None:
+        self.finish()
+        self.running = title
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        pass
+
+    def finish(self) -> None:
+        self._end("finished")
+
+    def abandon(self) -> None:
+        self._end("abandoned")
+
+    def _end(self, how: str) -> None:
+        if self.running is not None:
+            self.ended.append((self.running, how))
+        self.running = None
+
+
+def test_a_failed_parity_check_ends_its_progress(
+    job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(parity.LIMITS, "fp32", -1.0)
+    progress = Recorded()
+    with pytest.raises(ExportError, match="does not agree with torch"):
+        export(**job, format="state-dict", progress=progress)
+    assert progress.running is None
+    assert progress.ended[-1] == ("check parity with torch", "abandoned")
+
+
+def test_without_a_default_format_one_must_be_named(
+    job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    exporters = registry().exporters
+    unflagged = {one.format: replace(one, default=False) for one in exporters}
+    monkeypatch.setattr(exporters, "get", unflagged.get)
+    with pytest.raises(ConfigError, match="no default export format") as caught:
+        export(**job)
+    assert "ncnn" in caught.value.fix
+    assert nothing_is_left_of(job)
+
+
 def command(job: dict[str, Any]) -> list[str]:
     return [
         *CALVE,
