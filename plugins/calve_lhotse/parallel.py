@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from calve.common.parallel import ordered_map
-
-if TYPE_CHECKING:
-    from calve.common.progress import Progress
+from calve.common.progress import Progress, tracked
 
 __all__ = ["parallel_map"]
 
@@ -35,10 +33,9 @@ def parallel_map(
       title: What the progress bar says.
       progress: Where it is drawn.
     """
-    progress.start(title, len(items))
-    results = []
-    for result in ordered_map(function, items, jobs=jobs, items_per_task=_ITEMS_PER_TASK):
-        results.append(result)
-        progress.advance()
-    progress.finish()
+    with tracked(progress, title, len(items)):
+        results = []
+        for result in ordered_map(function, items, jobs=jobs, items_per_task=_ITEMS_PER_TASK):
+            results.append(result)
+            progress.advance()
     return results

@@ -20,7 +20,7 @@ from calve.cli.options import RecipeGroup
 from calve.cli.results import Row, print_results
 from calve.common.files import check_writable
 from calve.common.parallel import ordered_map
-from calve.common.progress import console_progress
+from calve.common.progress import console_progress, tracked
 from calve.decoding.decoding_methods import DecodingMethod, with_and_without_hotwords
 from calve.decoding.offline import (
     MAX_DURATION,
@@ -169,16 +169,8 @@ def _check(plan: Sequence[Job], bundle_dir: Path | None, *, strict: bool) -> Non
 
 def _checkpoint_rows(plan: Sequence[Job], jobs: int, dask: str | None) -> Iterator[Row]:
     """Results of the checkpoints in whole utterances."""
-    progress, runtime = console_progress(), plan[0].model.runtime
-    finished: Iterator[list[OfflineResult]]
-    if jobs == 1 and dask is None:
-        finished = (run_job(job, progress) for job in plan)
-    else:
-        progress.start("decode", len(plan))
-        finished = ordered_map(run_job, plan, jobs=min(jobs, len(plan)), dask=dask)
-    for results in finished:
-        if jobs > 1 or dask is not None:
-            progress.advance(note=results[0].model)
+    runtime = plan[0].model.runtime
+    for results in _finished(plan, jobs, dask):
         for result in results:
             yield Row(
                 split=result.split,
@@ -189,7 +181,19 @@ def _checkpoint_rows(plan: Sequence[Job], jobs: int, dask: str | None) -> Iterat
                 decoded=result.decoded,
                 resumed=result.resumed,
             )
-    progress.finish()
+
+
+def _finished(plan: Sequence[Job], jobs: int, dask: str | None) -> Iterator[list[OfflineResult]]:
+    """The results of each job of the plan, in order."""
+    progress = console_progress()
+    if jobs == 1 and dask is None:
+        for job in plan:
+            yield run_job(job, progress)
+        return
+    with tracked(progress, "decode", len(plan)):
+        for results in ordered_map(run_job, plan, jobs=min(jobs, len(plan)), dask=dask):
+            progress.advance(note=results[0].model)
+            yield results
 
 
 def _offline_rows(bundle: BundleModel, job: Job) -> Iterator[Row]:
@@ -197,16 +201,15 @@ def _offline_rows(bundle: BundleModel, job: Job) -> Iterator[Row]:
     opened, progress = bundle.open_offline(), console_progress()
     for split in job.splits:
         utterances = split.utterances()
-        progress.start(f"{split.name}: {bundle.name}", len(utterances))
-        found = decode_offline(
-            opened.session,
-            opened.symbols,
-            utterances,
-            job.methods,
-            max_duration=job.max_duration,
-            progress=progress,
-        )
-        progress.finish()
+        with tracked(progress, f"{split.name}: {bundle.name}", len(utterances)):
+            found = decode_offline(
+                opened.session,
+                opened.symbols,
+                utterances,
+                job.methods,
+                max_duration=job.max_duration,
+                progress=progress,
+            )
         for key, decoded in found.items():
             yield Row(split.name, opened.runtime, WHOLE_UTTERANCES, job.model.name, key, decoded)
 
@@ -239,9 +242,8 @@ def _clients(way: BundleModel, split: Split, model: str) -> Iterator[Row]:
         if not client.is_installed:
             click.echo(f"{client.name} is not installed, and left out", err=True)
             continue
-        progress.start(f"{split.name}: {client.name}")
-        decoded = transcribe_with_client(
-            client, bundle, split.utterances(), num_threads=way.num_threads
-        )
-        progress.finish()
+        with tracked(progress, f"{split.name}: {client.name}"):
+            decoded = transcribe_with_client(
+                client, bundle, split.utterances(), num_threads=way.num_threads
+            )
         yield Row(split.name, client.name, "streaming", model, DEFAULT_DECODING_METHOD, decoded)

@@ -13,7 +13,7 @@ import numpy as np
 
 from calve.bundles.bundle import Bundle
 from calve.common.parallel import ordered_map
-from calve.common.progress import NO_PROGRESS, Progress
+from calve.common.progress import NO_PROGRESS, Progress, tracked
 from calve.data.audio import read_audio
 from calve.data.recordings import Recording
 from calve.decoding.transcription import OnlineRecognizer, Recognition, Transcript
@@ -56,23 +56,22 @@ def evaluate(
     Recordings that cannot be read or hold only silence are skipped, with the reason. Networks that
     answer with NaN have found nothing, which counts against them.
     """
-    progress.start(title, len(recordings))
-    texts: dict[Path, str] = {}
-    tokens: dict[Path, str] = {}
-    skipped: dict[Path, str] = {}
-    seconds = duration = 0.0
-    work = partial(_transcribe, bundle_dir, chunk_ms)
-    paths = [recording.path for recording in recordings]
-    for path, outcome in zip(paths, ordered_map(work, paths, jobs=jobs), strict=True):
-        progress.advance()
-        if isinstance(outcome, str):
-            skipped[path] = outcome
-            continue
-        texts[path] = outcome.text
-        tokens[path] = " ".join(outcome.tokens)
-        seconds += outcome.rtf * outcome.duration
-        duration += outcome.duration
-    progress.finish()
+    with tracked(progress, title, len(recordings)):
+        texts: dict[Path, str] = {}
+        tokens: dict[Path, str] = {}
+        skipped: dict[Path, str] = {}
+        seconds = duration = 0.0
+        work = partial(_transcribe, bundle_dir, chunk_ms)
+        paths = [recording.path for recording in recordings]
+        for path, outcome in zip(paths, ordered_map(work, paths, jobs=jobs), strict=True):
+            progress.advance()
+            if isinstance(outcome, str):
+                skipped[path] = outcome
+                continue
+            texts[path] = outcome.text
+            tokens[path] = " ".join(outcome.tokens)
+            seconds += outcome.rtf * outcome.duration
+            duration += outcome.duration
     _recognizer.cache_clear()
     return Evaluation(texts, tokens, skipped, seconds / duration if duration else 0.0)
 

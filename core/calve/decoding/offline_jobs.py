@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from calve.common.files import atomic_file
-from calve.common.progress import NO_PROGRESS, Progress
+from calve.common.progress import NO_PROGRESS, Progress, tracked
 from calve.data.geometry import StreamingGeometry
 from calve.data.utterances import Failure, Utterance
 from calve.decoding.decoding_methods import DecodingMethod
@@ -91,17 +91,16 @@ def run_job(job: Job, progress: Progress = NO_PROGRESS) -> list[OfflineResult]:
         missing = [method for method in job.methods if method.key not in there]
         if missing:
             opened = opened or _open(job)
-            progress.start(f"{split.name}: {job.model.name}", len(utterances))
-            decoded = decode_offline(
-                opened.session,
-                opened.symbols,
-                utterances,
-                missing,
-                simulate_streaming=job.simulate_streaming,
-                max_duration=job.max_duration,
-                progress=progress,
-            )
-            progress.finish()
+            with tracked(progress, f"{split.name}: {job.model.name}", len(utterances)):
+                decoded = decode_offline(
+                    opened.session,
+                    opened.symbols,
+                    utterances,
+                    missing,
+                    simulate_streaming=job.simulate_streaming,
+                    max_duration=job.max_duration,
+                    progress=progress,
+                )
             for method in missing:
                 there[method.key] = store.write(
                     method, _mode(opened.session.geometry, job), decoded[method.key]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.common.parallel import ordered_map
-from calve.common.progress import NO_PROGRESS, Progress
+from calve.common.progress import NO_PROGRESS, Progress, tracked
 from calve.data.geometry import StreamingGeometry
 from calve.decoding.decoding_methods import DecodingMethod
 from calve.decoding.endpointing import EndpointRules
@@ -104,17 +104,14 @@ def run_streaming(job: StreamingJob, progress: Progress = NO_PROGRESS) -> Stream
     """
     title = f"{job.split.name}: {job.model.name}, streaming"
     if job.groups == 1:
-        progress.start(title, len(job.split.utterances()))
-        result = _run_group(job, 0, progress)
-        progress.finish()
-        return result
-    progress.start(title, job.groups)
-    results = []
-    tasks = [(job, group) for group in range(job.groups)]
-    for result in ordered_map(_run_task, tasks, jobs=job.groups):
-        results.append(result)
-        progress.advance()
-    progress.finish()
+        with tracked(progress, title, len(job.split.utterances())):
+            return _run_group(job, 0, progress)
+    with tracked(progress, title, job.groups):
+        results = []
+        tasks = [(job, group) for group in range(job.groups)]
+        for result in ordered_map(_run_task, tasks, jobs=job.groups):
+            results.append(result)
+            progress.advance()
     runs = {
         one.key: StreamingRun.of_groups([result.runs[one.key] for result in results])
         for one in job.methods
@@ -168,18 +165,16 @@ def simulate(
     opened = model.open()
     opened.session.geometry = opened.session.geometry.with_chunk_size(chunk_size)
     utterances = split.utterances()
-    progress.start(f"{split.name}: {model.name}, simulated streaming", len(utterances))
-    decoded = decode_offline(
-        opened.session,
-        opened.symbols,
-        utterances,
-        methods,
-        simulate_streaming=True,
-        max_duration=max_duration,
-        progress=progress,
-    )
-    progress.finish()
-    return decoded
+    with tracked(progress, f"{split.name}: {model.name}, simulated streaming", len(utterances)):
+        return decode_offline(
+            opened.session,
+            opened.symbols,
+            utterances,
+            methods,
+            simulate_streaming=True,
+            max_duration=max_duration,
+            progress=progress,
+        )
 
 
 @dataclass(frozen=True)

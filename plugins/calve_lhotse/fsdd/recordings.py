@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calve.api import DataError
+from calve.common.progress import Progress, tracked
 from calve_lhotse.stamps import stamp_of, stamped
 
 if TYPE_CHECKING:
-    from calve.common.progress import Progress
     from calve_lhotse.fsdd.options import FsddOptions
 
 __all__ = [
@@ -110,10 +110,9 @@ def manifests(options: FsddOptions, progress: Progress) -> Mapping[str, object]:
     key = {"held_out_speaker": options.held_out_speaker, "recordings": listing}
     with stamped(options.data_dir / "manifests", key) as output:
         if output.is_new:
-            progress.start("reading recordings", len(recordings))
-            for split, members in splits.items():
-                _write_manifests(output.folder, split, members, progress)
-            progress.finish()
+            with tracked(progress, "reading recordings", len(recordings)):
+                for split, members in splits.items():
+                    _write_manifests(output.folder, split, members, progress)
             output.report.update(
                 recordings=len(recordings),
                 speakers=dict(Counter(recording.speaker for recording in recordings)),

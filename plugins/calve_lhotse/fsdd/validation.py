@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from lhotse import CutSet
 
 from calve.api import DataError
+from calve.common.progress import Progress, tracked
 from calve_lhotse.fsdd.cuts import load_cuts
 from calve_lhotse.fsdd.recordings import SPLITS
 from calve_lhotse.stages.validation import check_cuts, check_symbols
 from calve_lhotse.stamps import stamp_of
 
 if TYPE_CHECKING:
-    from calve.common.progress import Progress
     from calve_lhotse.fsdd.options import FsddOptions
 
 __all__ = ["validate"]
@@ -31,19 +31,19 @@ def validate(options: FsddOptions, progress: Progress) -> Mapping[str, object]:
     """
     folder = options.data_dir / "fbank"
     stamp_of(folder, "features")
-    progress.start("validating", len(SPLITS))
-    splits = {}
-    for split in SPLITS:
-        cuts = load_cuts(options.data_dir, split)
-        check_cuts(split, cuts, folder, cuts_between_reads=_CUTS_BETWEEN_READS)
-        splits[split] = cuts
-        progress.advance()
-    _check_disjoint(splits, options.held_out_speaker)
-    spoken = {
-        split: {cut.id: cut.supervisions[0].text for cut in cuts} for split, cuts in splits.items()
-    }
-    check_symbols(options.data_dir / "lang", spoken)
-    progress.finish()
+    with tracked(progress, "validating", len(SPLITS)):
+        splits = {}
+        for split in SPLITS:
+            cuts = load_cuts(options.data_dir, split)
+            check_cuts(split, cuts, folder, cuts_between_reads=_CUTS_BETWEEN_READS)
+            splits[split] = cuts
+            progress.advance()
+        _check_disjoint(splits, options.held_out_speaker)
+        spoken = {
+            split: {cut.id: cut.supervisions[0].text for cut in cuts}
+            for split, cuts in splits.items()
+        }
+        check_symbols(options.data_dir / "lang", spoken)
     return {"speakers": {split: len(_speakers(cuts)) for split, cuts in splits.items()}}
 
 

@@ -11,13 +11,13 @@ from lhotse import CutSet, Recording, RecordingSet, SupervisionSegment, Supervis
 from lhotse.cut import MonoCut, MultiCut
 
 from calve.api import DataError
+from calve.common.progress import Progress, tracked
 from calve_lhotse.corpus import Corpus
 from calve_lhotse.reasons import reason
 from calve_lhotse.stages.manifests import write_corpus, write_part
 from calve_lhotse.stamps import stamped
 
 if TYPE_CHECKING:
-    from calve.common.progress import Progress
     from calve_lhotse.own_manifests.options import ManifestsOptions
 
 __all__ = ["manifests"]
@@ -51,12 +51,11 @@ def manifests(options: ManifestsOptions, progress: Progress) -> Mapping[str, obj
             fix="choose one with --prefix",
         )
     (name,) = names
-    progress.start("reading manifests", len(found))
-    report = {}
-    for part, manifest in found.items():
-        report[part] = _manifests_of(options, name, part, manifest.paths)
-        progress.advance()
-    progress.finish()
+    with tracked(progress, "reading manifests", len(found)):
+        report = {}
+        for part, manifest in found.items():
+            report[part] = _manifests_of(options, name, part, manifest.paths)
+            progress.advance()
     write_corpus(options.data_dir, Corpus(name, options.parts, options.train, options.valid))
     return report
 

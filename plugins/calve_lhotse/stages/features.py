@@ -19,13 +19,13 @@ from lhotse import CutSet, RecordingSet, SupervisionSet
 from lhotse.cut import Cut
 
 from calve.common.parallel import ordered_map
+from calve.common.progress import Progress, tracked
 from calve_lhotse.corpus import Corpus, cuts_path, read_manifests
 from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.stages.storage import Archives, FeatureShard, SharFolders, Storage
 from calve_lhotse.stamps import StageOutput, resumable, stamp_of
 
 if TYPE_CHECKING:
-    from calve.common.progress import Progress
     from calve_lhotse.stages.options import ExtractionOptions, PreparationOptions
 
 __all__ = ["CUTS_PER_SHARD", "features", "store_shards", "utterances"]
@@ -108,13 +108,14 @@ def store_shards(
     Raises:
       DataError: if a cut cannot be read; names it.
     """
-    progress.start(title, total)
-    hours, frames, count = 0.0, 0, 0
-    work = partial(_store_shard, storage)
-    for made in ordered_map(work, _shards(cuts), jobs=options.jobs, dask=options.dask):
-        hours, frames, count = hours + made["hours"], frames + made["frames"], count + made["cuts"]
-        progress.advance(made["cuts"])
-    progress.finish()
+    with tracked(progress, title, total):
+        hours, frames, count = 0.0, 0, 0
+        work = partial(_store_shard, storage)
+        for made in ordered_map(work, _shards(cuts), jobs=options.jobs, dask=options.dask):
+            hours += made["hours"]
+            frames += made["frames"]
+            count += made["cuts"]
+            progress.advance(made["cuts"])
     report: dict[str, object] = {"cuts": count, "hours": round(hours, 3)}
     return {**report, "frames": frames} if frames else report
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calve.common.progress import Progress, tracked
 from calve_graphs.preparation import prepare_graph, prepare_lang
 from calve_lhotse.corpus import Corpus
 from calve_lhotse.stages.language_model import arpa_path, arpa_words
@@ -15,7 +16,6 @@ from calve_lhotse.stamps import StageOutput, added, stamp_of, stamped
 from calve_lhotse.subwords import MODEL_NAME, load_subwords, train_subwords
 
 if TYPE_CHECKING:
-    from calve.common.progress import Progress
     from calve_lhotse.stages.options import PreparationOptions
 
 __all__ = ["graphs", "lang", "lang_folder", "write_lang"]
@@ -71,11 +71,10 @@ def write_lang(
     Raises:
       DataError: if such a model cannot be trained.
     """
-    progress.start(f"training {vocab_size} symbols")
-    symbols = train_subwords(transcripts, output.folder, vocab_size)
-    words = {word for line in transcripts for word in line.split()} | set(more_words)
-    unspellable = prepare_lang(output.folder, load_subwords(output.folder / MODEL_NAME), words)
-    progress.finish()
+    with tracked(progress, f"training {vocab_size} symbols"):
+        symbols = train_subwords(transcripts, output.folder, vocab_size)
+        words = {word for line in transcripts for word in line.split()} | set(more_words)
+        unspellable = prepare_lang(output.folder, load_subwords(output.folder / MODEL_NAME), words)
     output.report.update(
         transcripts=len(transcripts), symbols=symbols, words=len(words) - len(unspellable)
     )
@@ -95,10 +94,9 @@ def graphs(options: PreparationOptions, progress: Progress) -> Mapping[str, obje
         }
         with added(folder, "graphs", key) as output:
             if output.is_new:
-                progress.start(f"compiling G and LG for {size} symbols")
-                arpa = arpa_path(options.data_dir)
-                graph = prepare_graph(folder, arpa, max_order=options.ngram_order)
-                progress.finish()
+                with tracked(progress, f"compiling G and LG for {size} symbols"):
+                    arpa = arpa_path(options.data_dir)
+                    graph = prepare_graph(folder, arpa, max_order=options.ngram_order)
                 output.report.update(
                     order=options.ngram_order,
                     states=len(graph.arc_splits) - 1,

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from calve.api import DataError
 from calve.common.children import Child, run_children
+from calve.common.progress import Progress, tracked
 from calve_lhotse.corpus import Corpus
 from calve_lhotse.stages.transcripts import training_stamps, training_transcripts
 from calve_lhotse.stamps import stamped
 
 if TYPE_CHECKING:
-    from calve.common.progress import Progress
     from calve_lhotse.stages.options import PreparationOptions
 
 __all__ = ["arpa_path", "arpa_words", "lm"]
@@ -43,12 +43,11 @@ def lm(options: PreparationOptions, progress: Progress) -> Mapping[str, object]:
     }
     with stamped(options.data_dir / _FOLDER, key) as output:
         if output.is_new:
-            progress.start("training a language model on the transcripts")
-            text = output.folder / "transcripts.txt"
-            lines = training_transcripts(options.data_dir, corpus)
-            text.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-            _train(text, output.folder / "lm.arpa", options.ngram_order)
-            progress.finish()
+            with tracked(progress, "training a language model on the transcripts"):
+                text = output.folder / "transcripts.txt"
+                lines = training_transcripts(options.data_dir, corpus)
+                text.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+                _train(text, output.folder / "lm.arpa", options.ngram_order)
             output.report.update(trained_on=f"{len(lines)} transcripts", order=options.ngram_order)
     return output.report
 

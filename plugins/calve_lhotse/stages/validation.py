@@ -10,6 +10,7 @@ from lhotse import qa
 from lhotse.cut import Cut
 
 from calve.api import DataError
+from calve.common.progress import Progress, tracked
 from calve.data.tokens import SymbolTable
 from calve_lhotse.corpus import Corpus, cuts_path, load_parts
 from calve_lhotse.reasons import reason
@@ -19,7 +20,6 @@ from calve_lhotse.stamps import stamp_of
 from calve_lhotse.subwords import MODEL_NAME, TOKENS_NAME, load_subwords
 
 if TYPE_CHECKING:
-    from calve.common.progress import Progress
     from calve_lhotse.stages.options import PreparationOptions
 
 __all__ = ["check_cuts", "check_symbols", "validate"]
@@ -35,23 +35,22 @@ def validate(options: PreparationOptions, progress: Progress) -> Mapping[str, ob
     """
     corpus = Corpus.read(options.data_dir)
     spoken = {part: transcripts(options.data_dir, corpus, part) for part in corpus.parts}
-    progress.start("validating", len(corpus.parts))
-    report = {}
-    for part in corpus.parts:
-        folder = cuts_path(options.data_dir, corpus, part).parent
-        stamp_of(folder, "features")
-        cuts = load_parts(options.data_dir, corpus, (part,))
-        copies = 1 + len(options.speed_factors) if part in corpus.train else 1
-        expected = len(spoken[part]) * copies
-        count = check_cuts(part, cuts, folder, cuts_between_reads=_CUTS_BETWEEN_READS)
-        if count != expected:
-            raise DataError(
-                f"{part} has {count} cuts, but its transcripts call for {expected}",
-                fix="run stage `features` again, with the options that you validate with",
-            )
-        report[part] = {"cuts": count}
-        progress.advance()
-    progress.finish()
+    with tracked(progress, "validating", len(corpus.parts)):
+        report = {}
+        for part in corpus.parts:
+            folder = cuts_path(options.data_dir, corpus, part).parent
+            stamp_of(folder, "features")
+            cuts = load_parts(options.data_dir, corpus, (part,))
+            copies = 1 + len(options.speed_factors) if part in corpus.train else 1
+            expected = len(spoken[part]) * copies
+            count = check_cuts(part, cuts, folder, cuts_between_reads=_CUTS_BETWEEN_READS)
+            if count != expected:
+                raise DataError(
+                    f"{part} has {count} cuts, but its transcripts call for {expected}",
+                    fix="run stage `features` again, with the options that you validate with",
+                )
+            report[part] = {"cuts": count}
+            progress.advance()
     for size in options.vocab_size:
         check_symbols(lang_folder(options.data_dir, size), spoken)
     return report

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from calve.api import AudioError, BundleError, DataError
 from calve.bundles.bundle import Bundle
 from calve.common.parallel import ordered_map
-from calve.common.progress import Progress
+from calve.common.progress import Progress, tracked
 from calve.data.audio import read_audio
 from calve.decoding.evaluation import SILENCE
 from calve.decoding.transcription import OnlineRecognizer
@@ -90,22 +90,20 @@ def calibrate(
     blobs = [(network, blob) for network, names in taps for blob in names]
     absmax = np.zeros(len(blobs), np.float32)
     usable, skipped, total = [], {}, 0.0
-    progress.start("calibrate: find ranges", len(recordings))
-    for path, seen in _each(bundle, recordings, taps, None, jobs, progress):
-        if isinstance(seen, str):
-            skipped[str(path)] = seen
-            continue
-        usable.append(path)
-        total += seen.duration
-        absmax = np.maximum(absmax, seen.values)
-    progress.finish()
+    with tracked(progress, "calibrate: find ranges", len(recordings)):
+        for path, seen in _each(bundle, recordings, taps, None, jobs, progress):
+            if isinstance(seen, str):
+                skipped[str(path)] = seen
+                continue
+            usable.append(path)
+            total += seen.duration
+            absmax = np.maximum(absmax, seen.values)
     _check(recordings, skipped, total)
     _check_ranges(bundle, blobs, absmax)
     counts = np.zeros((len(blobs), BINS), np.int64)
-    progress.start("calibrate: fill histograms", len(usable))
-    for _, seen in _each(bundle, usable, taps, tuple(absmax.tolist()), jobs, progress):
-        counts += seen.values
-    progress.finish()
+    with tracked(progress, "calibrate: fill histograms", len(usable)):
+        for _, seen in _each(bundle, usable, taps, tuple(absmax.tolist()), jobs, progress):
+            counts += seen.values
     _session.cache_clear()
     report = CalibrationReport(
         source="recordings",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.bundles.bundle import GOLDEN_FILE, Bundle
-from calve.common.progress import Progress
+from calve.common.progress import Progress, tracked
 from calve.exporting.golden import Golden
 from calve.exporting.parity import observe
 from calve_ncnn.int8.plan import NetworkPlan
@@ -46,22 +46,21 @@ def layer_errors(
     expected = _outputs(base, golden)
     layers = [(plan, name) for plan in plans for name in plan.int8]
     errors = {}
-    progress.start("quantize each layer alone", len(layers))
-    for plan, name in layers:
-        network = plan.network.name
-        alone = plan.without([other for other in plan.int8 if other != name], "not this one")
-        folder = write_variant(
-            source,
-            [alone],
-            scratch / "alone",
-            linked=[other for other in NETWORKS if other != network],
-            base=base,
-        )
-        output = _OUTPUTS[network]
-        errors[network, name] = _relative(_outputs(folder, golden)[output], expected[output])
-        shutil.rmtree(folder)
-        progress.advance(note=name)
-    progress.finish()
+    with tracked(progress, "quantize each layer alone", len(layers)):
+        for plan, name in layers:
+            network = plan.network.name
+            alone = plan.without([other for other in plan.int8 if other != name], "not this one")
+            folder = write_variant(
+                source,
+                [alone],
+                scratch / "alone",
+                linked=[other for other in NETWORKS if other != network],
+                base=base,
+            )
+            output = _OUTPUTS[network]
+            errors[network, name] = _relative(_outputs(folder, golden)[output], expected[output])
+            shutil.rmtree(folder)
+            progress.advance(note=name)
     return errors
 
 
