@@ -1,13 +1,12 @@
-"""What goes wrong, said for the person at the terminal.
+"""The errors that calve raises on purpose.
 
-Every error that calve raises on purpose is a `CalveError`: it says *what* was wrong, *where*,
-and *what to do*. Click prints it and exits with its code; no traceback is shown unless the user
-asks for one with ``--debug``.
+Each is a `CalveError`: it says *what* is wrong, *where*, and *how to fix it*. The command line
+prints it and exits with its code; ``--debug`` adds the traceback.
 """
 
 from __future__ import annotations
 
-import click
+from typing import ClassVar
 
 __all__ = [
     "AudioError",
@@ -22,16 +21,19 @@ __all__ = [
 ]
 
 
-class CalveError(click.ClickException):
+class CalveError(Exception):
     """Base of all deliberate errors.
 
     Args:
       what: What was wrong, as one sentence without a final period.
       where: The file, option or plugin concerned.
       fix: What the person can do about it.
+
+    Attributes:
+      exit_code: What ``calve`` exits with: 1 if the work failed, 2 if it was asked for wrongly.
     """
 
-    exit_code = 1
+    exit_code: ClassVar[int] = 1
 
     def __init__(self, what: str, *, where: object = None, fix: str | None = None) -> None:
         self.what = what

@@ -12,11 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
 import numpy as np
 import soundfile
 
-from calve.api import DataError
+from calve.api import CalveError, ConfigError, DataError
 from calve.common.files import atomic_dir
 from calve_lhotse.augmentation import SAMPLE_RATE
 from calve_lhotse.synthesis import Reading, installed_synthesizers, speak
@@ -74,14 +73,14 @@ def _between_silence(samples: np.ndarray) -> np.ndarray:
 def main(arguments: Sequence[str]) -> None:
     """Write the demo recordings into the folder that the command line names."""
     if len(arguments) != 1:
-        raise click.UsageError("give one folder to create")
+        raise ConfigError("one folder to create is needed")
     size = write_demo(Path(arguments[0]), READINGS)
-    click.echo(f"{len(READINGS)} recordings, {size} bytes", err=True)
+    print(f"{len(READINGS)} recordings, {size} bytes", file=sys.stderr)
 
 
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except click.ClickException as error:
-        error.show()
+    except CalveError as error:
+        print(f"Error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

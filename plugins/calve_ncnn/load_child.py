@@ -31,7 +31,7 @@ def main() -> int:
                     print(f"the {name} gives NaN or infinite numbers on zeros", file=sys.stderr)
                     return 1
     except CalveError as error:
-        print(error.format_message(), file=sys.stderr)
+        print(error, file=sys.stderr)
         return 1
     return 0
 

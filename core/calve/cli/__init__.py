@@ -1,14 +1,14 @@
 """The ``calve`` command.
 
-Nothing is imported for a command until it is run: ``calve --help`` prints one line for each from
-static text. Mistakes of the person at the terminal are one clear message; ``--debug`` adds the
-traceback.
+A command's module is imported when the command is run: ``calve --help`` prints one line for each
+command from static text. This is also the one place where errors become messages and exit codes.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,17 +16,18 @@ from typing import Any
 import click
 
 from calve.common.suggest import did_you_mean
-from calve.errors import PluginError
+from calve.common.terminal import print_to_stderr
+from calve.errors import CalveError, PluginError
 from calve.registry.builtin_commands import BUILTIN_COMMANDS
 from calve.registry.specs import CommandSpec
 
-__all__ = ["LazyCommand", "main", "run"]
+__all__ = ["LazyCommand", "main", "report", "run"]
 
 _INTERRUPTED = 130
 
 
 class LazyCommand(click.Command):
-    """Stands for a command: its name and short help are known, the rest is imported when run."""
+    """A command of which only the name and the short help are known until it is run."""
 
     def __init__(self, spec: CommandSpec) -> None:
         super().__init__(spec.name, short_help=spec.short_help, help=spec.short_help)
@@ -95,7 +96,7 @@ def _plugin_commands() -> dict[str, CommandSpec]:
 
 @dataclass
 class _Settings:
-    """What every command may ask its context for, and what is read again to report an error.
+    """What every command finds in its context's ``obj``.
 
     Attributes:
       arguments: All that ``calve`` was called with.
@@ -156,7 +157,11 @@ def _refuse_broken_plugins_if_strict() -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the ``calve`` command and return its exit code; everything raised is reported."""
+    """Run the ``calve`` command and return its exit code; everything raised is reported.
+
+    Args:
+      arguments: What follows ``calve``; those of this process by default.
+    """
     settings = _Settings(list(sys.argv[1:] if arguments is None else arguments))
     try:
         exit_code = calve_command.main(
@@ -164,34 +169,59 @@ def run(arguments: Sequence[str] | None = None) -> int:
             prog_name="calve",
             standalone_mode=False,
             obj=settings,
+            color=False if os.environ.get("NO_COLOR") else None,
         )
-        sys.stdout.flush()
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
-        return _INTERRUPTED
-    except click.ClickException as error:
-        _print_traceback(settings)
-        error.show()
-        return error.exit_code
-    except BrokenPipeError:
-        # Whoever read our output has had enough; the interpreter must not flush into it either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except Exception as error:
-        _print_traceback(settings)
-        click.echo(f"Error: unexpected {type(error).__name__}: {error}", err=True)
-        if not settings.debug:
-            click.echo("  fix:   `calve --debug ...` shows where; please report it", err=True)
-        return 1
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    # A command, a plugin or a library may raise anything.
+    except (Exception, KeyboardInterrupt) as error:
+        return report(error, debug=settings.debug)
     # Outside standalone mode click returns the code of `ctx.exit(code)`, else what the command did.
     return exit_code if isinstance(exit_code, int) else 0
 
 
-def _print_traceback(settings: _Settings) -> None:
-    if settings.debug:
-        import traceback
+def report(error: Exception | KeyboardInterrupt, *, debug: bool = False) -> int:
+    """Print what ended a command on stderr, and return the exit code for it."""
+    if isinstance(error, (click.Abort, KeyboardInterrupt)):
+        print_to_stderr("Interrupted.")
+        return _INTERRUPTED
+    if isinstance(error, OSError) and _was_printing(error):
+        return _report_lost_output(error)
+    if debug:
+        print_to_stderr("".join(traceback.format_exception(error)).rstrip())
+    return _report_failure(error, debug)
 
-        traceback.print_exc()
+
+def _was_printing(error: OSError) -> bool:
+    """Whether a write to stdout failed: in click, in the last flush, or into a closed pipe."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    module = frames[-1].f_globals.get("__name__")
+    return module in (click.utils.__name__, __name__) or isinstance(error, BrokenPipeError)
+
+
+def _report_lost_output(error: OSError) -> int:
+    # The interpreter must not flush into it once more when it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    # A reader that has seen enough closes its end; that is no failure to talk about.
+    if not isinstance(error, BrokenPipeError):
+        from calve.cli.output import print_error
+
+        print_error(f"the results cannot be printed: {error.strerror}\n  where: stdout")
+    return 1
+
+
+def _report_failure(error: Exception, debug: bool) -> int:
+    from calve.cli.output import print_error
+
+    if isinstance(error, CalveError):
+        print_error(error)
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    hint = "" if debug else "\n  fix:   `calve --debug ...` shows where; please report it"
+    print_error(f"unexpected {type(error).__name__}: {error}{hint}")
+    return 1
 
 
 def main() -> None:

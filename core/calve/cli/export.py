@@ -132,8 +132,7 @@ def _why_not_streaming(manifest: BundleManifest) -> str:
     obstacle = streaming_obstacle(spec.build.load()(config))
     assert obstacle is not None
     return (
-        "the bundle is for whole utterances; if that is meant, say --streaming-model 0: "
-        f"{obstacle.format_message()}"
+        f"the bundle is for whole utterances; if that is meant, say --streaming-model 0: {obstacle}"
     )
 
 

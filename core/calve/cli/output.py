@@ -1,9 +1,11 @@
-"""What commands print: JSON for machines, aligned text for people."""
+"""What commands print: JSON for programs, tables and messages for people."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,28 @@ import click
 if TYPE_CHECKING:
     from calve.scoring.error_rates import DecodedUtterance, Score
 
-__all__ = ["hotwords_text", "print_json", "print_table", "score_json", "score_text", "warn"]
+__all__ = [
+    "colors",
+    "hotwords_text",
+    "print_error",
+    "print_json",
+    "print_table",
+    "score_json",
+    "score_text",
+    "warn",
+]
+
+
+def colors() -> bool | None:
+    """click's ``color``: None, so that a terminal gets colors; False if ``NO_COLOR`` is set."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
+def print_error(error: object) -> None:
+    """Print ``Error: ...`` on stderr; nothing is raised where stderr is closed or full."""
+    with suppress(OSError, ValueError):
+        label = click.style("Error:", fg="red", bold=True)
+        click.echo(f"{label} {error}", err=True, color=colors())
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:

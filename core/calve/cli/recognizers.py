@@ -90,7 +90,7 @@ def checkpoint_recognizer(
         return model, _streaming(opened, method, chunk_ms, strict=strict)
     if chunk_size is not None or chunk_ms is not None:
         raise obstacle
-    click.echo(f"whole utterances, not streaming: {obstacle.format_message()}", err=True)
+    click.echo(f"whole utterances, not streaming: {obstacle}", err=True)
     return model, OfflineRecognizer(session, opened.symbols, method)
 
 

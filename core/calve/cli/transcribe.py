@@ -16,7 +16,7 @@ from calve.cli.decoding_options import (
     unit_option,
 )
 from calve.cli.options import encoder_options, json_option, num_threads_option, strict_option
-from calve.cli.output import hotwords_text, print_json, score_text
+from calve.cli.output import hotwords_text, print_error, print_json, score_text
 from calve.cli.recognizers import bundle_recognizer, checkpoint_recognizer
 from calve.common.config import option_name
 from calve.common.files import check_writable
@@ -188,11 +188,11 @@ def _readable(recognizer: AnyRecognizer, recordings: Iterable[str]) -> Iterator[
         try:
             transcript = recognizer.transcribe(recording)
         except AudioError as error:
-            error.show()
+            print_error(error)
             continue
         except DataError as error:  # The networks answer with NaN.
             where = ", ".join(filter(None, (recording, error.where)))
-            DataError(error.what, where=where, fix=error.fix).show()
+            print_error(DataError(error.what, where=where, fix=error.fix))
             continue
         for note in transcript.notes:
             click.echo(f"{recording}: {note}", err=True)

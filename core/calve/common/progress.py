@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-import click
+from calve.common.terminal import print_to_stderr
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -87,7 +87,7 @@ class _Lines:
         self.finish()
         self._title, self._total, self._done = title, total, 0
         self._started = self._last_line = time.monotonic()
-        click.echo(f"{title} ...", err=True)
+        print_to_stderr(f"{title} ...")
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         if self._title is None:
@@ -103,7 +103,7 @@ class _Lines:
         if self._total and self._done:
             left = (now - self._started) / self._done * max(self._total - self._done, 0)
             share += f" ({_duration(left)} left)"
-        click.echo(f"{self._title}: {share} {note}".rstrip(), err=True)
+        print_to_stderr(f"{self._title}: {share} {note}".rstrip())
 
     def finish(self) -> None:
         self._end("done in")
@@ -115,7 +115,7 @@ class _Lines:
         if self._title is None:
             return
         seconds = time.monotonic() - self._started
-        click.echo(f"{self._title}: {how} {seconds:.1f} s", err=True)
+        print_to_stderr(f"{self._title}: {how} {seconds:.1f} s")
         self._title = None
 
 

@@ -88,7 +88,7 @@ def _check(name: str, run: Callable[[], str]) -> Check:
     try:
         return Check(name, PASSED, run())
     except CalveError as error:
-        return Check(name, FAILED, error.message)
+        return Check(name, FAILED, str(error))
     # What is damaged, or a plugin, may fail in any way; the other checks go on.
     except Exception as error:
         return Check(name, FAILED, describe(error))

@@ -14,9 +14,8 @@ import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-import click
-
 from calve.common.suggest import did_you_mean
+from calve.common.terminal import print_to_stderr
 from calve.errors import PluginError
 from calve.registry.builtin_commands import BUILTIN_COMMANDS
 from calve.registry.discovery import PluginSource, Problem, discover
@@ -213,7 +212,7 @@ class Registry:
     def notify(self, event: str, **arguments: Any) -> None:
         """Tell the plugins of an event; one that fails costs a line and nothing else."""
         for problem in self.host.notify(event, **arguments):
-            click.echo(problem.line, err=True)
+            print_to_stderr(problem.line)
 
     def _without_reserved_commands(
         self, claims: list[tuple[PluginSource, CommandSpec]]
@@ -287,7 +286,7 @@ def default_decoding_method() -> str:
 def report_problems() -> None:
     """Print one line on stderr for each broken plugin, the first time that it is called."""
     for line in build_registry().problem_lines():
-        click.echo(line, err=True)
+        print_to_stderr(line)
 
 
 def is_strict() -> bool:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import click
+from calve.common.terminal import print_to_stderr
 
 if TYPE_CHECKING:
     from calve.registry.discovery import PluginSource
@@ -99,7 +99,7 @@ class _Watcher:
                 self._running = bool(self._waits)
                 pause = self._waits[0].deadline - now if self._waits else None
             for wait in due:
-                click.echo(wait.line, err=True)
+                print_to_stderr(wait.line)
             if pause is None:
                 return
             # What begins meanwhile is due later.

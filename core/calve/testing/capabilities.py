@@ -220,7 +220,7 @@ class _Trial:
             _check(bundle, variant.precision)
         # A plugin may fail in any way; all of them are outcomes here.
         except Exception as error:
-            detail = error.message if isinstance(error, CalveError) else describe(error)
+            detail = str(error) if isinstance(error, CalveError) else describe(error)
             yield from _all(variant, FAILED, detail)
             return
         self._bundles.setdefault((variant.format, variant.streaming), []).append(bundle)

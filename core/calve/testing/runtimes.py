@@ -55,7 +55,7 @@ class RuntimeConformance:
         try:
             load_driver("calve.runtimes", self.runtime)
         except PluginError as error:
-            fail(error.message)
+            fail(str(error))
 
     def test_a_session_says_what_its_bundle_says(self) -> None:
         session, manifest = self._open(), self._bundle().manifest

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from invoking import invoke
 
 from calve.bundles.bundle import Bundle
 from calve.bundles.metadata import bundle_exporter, read_metadata, write_metadata
@@ -32,7 +33,7 @@ def foreign_dir(goldens: Path, golden_tokens: Path, tmp_path: Path) -> Path:
 
 
 def run(command: object, *arguments: object) -> Result:
-    return CliRunner().invoke(command, list(map(str, arguments)), catch_exceptions=False)  # type: ignore[arg-type]
+    return invoke(command, arguments, catch_exceptions=False)
 
 
 def test_show_prints_the_table(golden_bundle: Bundle) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import click
-from click.testing import CliRunner
+from invoking import invoke
 
 from calve.cli.checkpoint_options import checkpoint_options
 from calve.models.checkpoints import CheckpointChoice
@@ -17,7 +17,6 @@ def test_checkpoint_options_make_a_choice():
     def run(checkpoint):
         seen["choice"] = checkpoint
 
-    invoke = CliRunner().invoke
     assert invoke(run, ["--checkpoint", "builtin:x"]).exit_code == 0
     assert seen["choice"] == CheckpointChoice(checkpoint="builtin:x")
     arguments = ["--exp-dir", "e", "--iter", "400", "--avg", "2", "--use-averaged-model", "0"]

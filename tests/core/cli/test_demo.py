@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from invoking import invoke
 
 from calve.cli.demo import demo
 from calve.errors import ExportError
@@ -23,7 +23,7 @@ def test_a_model_may_be_called_as_in_other_commands(
         raise ExportError("that is enough")
 
     monkeypatch.setattr("calve.cli.demo.export", export)
-    result = CliRunner().invoke(demo, ["--model", name, "--output", str(tmp_path)])
+    result = invoke(demo, ["--model", name, "--output", str(tmp_path)])
     assert "that is enough" in result.output
     assert asked == [
         ("lstm_transducer_stateless2", "builtin:digits-lstm", tmp_path / "digits-lstm")

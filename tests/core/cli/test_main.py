@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -152,6 +154,64 @@ def test_a_reader_that_goes_away_is_no_error_to_talk_about(failing, arguments):
     ) as child:
         child.stdout.close()
         assert child.stderr.read() == b""
+
+
+@pytest.mark.parametrize("arguments", [("plugins", "list", "--json"), ("--help",)])
+def test_a_stdout_that_is_full_is_an_error_that_says_so(failing, arguments):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", MAIN, *arguments],
+            env={**os.environ, "PYTHONPATH": str(failing)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error: the results cannot be printed: No space left on device\n  where: stdout\n"
+    )
+
+
+@pytest.mark.parametrize(("redirection", "code"), [(">&-", 0), ("2>&-", 0), ("2>/dev/full", 0)])
+def test_the_exit_code_is_that_of_the_work_whatever_became_of_the_streams(
+    failing, redirection, code
+):
+    command = f'exec "$0" -c "$1" --help {redirection}'
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable, MAIN],
+        env={**os.environ, "PYTHONPATH": str(failing)},
+        capture_output=True,
+    )
+    assert done.returncode == code
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
+def test_an_error_keeps_its_exit_code_where_stderr_takes_nothing(failing, redirection):
+    command = f'exec "$0" -c "$1" fail calve {redirection}'
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable, MAIN],
+        env={**os.environ, "PYTHONPATH": str(failing)},
+        capture_output=True,
+    )
+    assert done.returncode == 2
+
+
+def _errors_on_a_terminal(failing, env):
+    """What ``fail calve`` prints where stderr is a terminal."""
+    main, end = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", MAIN, "fail", "calve"],
+        env={**os.environ, "PYTHONPATH": str(failing), "TERM": "xterm", **env},
+        stderr=end,
+    ) as child:
+        assert child.wait(timeout=20) == 2
+    os.close(end)
+    return os.read(main, 10_000).decode()
+
+
+def test_an_error_is_red_on_a_terminal_unless_no_color_is_set(failing):
+    assert "\x1b[31m" in _errors_on_a_terminal(failing, {"NO_COLOR": ""})
+    assert "\x1b" not in _errors_on_a_terminal(failing, {"NO_COLOR": "1"})
 
 
 def test_a_reference_to_something_that_is_no_command_is_an_error(run_calve):

@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 import pytest
-from click.testing import CliRunner
+from invoking import invoke
 
 from calve.cli.options import (
     BOOLEAN,
@@ -34,7 +34,7 @@ class Encoder:
 
 
 def _invoke(command, *arguments):
-    return CliRunner().invoke(command, arguments)
+    return invoke(command, arguments)
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from invoking import invoke
 
 from calve.cli import run as run_calve
 from calve.cli.train import train
@@ -17,7 +18,7 @@ RECIPE = "lstm_transducer_stateless2"
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(train, [str(argument) for argument in arguments])
+    return invoke(train, arguments)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner
+from invoking import invoke
 
 from calve.api import PluginError
 from calve.registry.discovery import load_driver
@@ -56,7 +56,7 @@ def test_calves_own_losses_take_the_arguments_of_k2(k2_python: Path) -> None:
 @pytest.mark.slow
 def test_the_benchmark_pairs_both_backends(k2_python: Path) -> None:
     arguments = ["--against", "k2", "--python", str(k2_python), "--runs", "1", "--json"]
-    result = CliRunner().invoke(bench_loss, [*arguments, "--vocab-size", "20"])
+    result = invoke(bench_loss, [*arguments, "--vocab-size", "20"])
     assert result.exit_code == 0, result.output
     ours, theirs = json.loads(result.stdout)["rows"]
     assert (ours["backend"], theirs["backend"]) == ("torch", "k2")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner
+from invoking import invoke
 
 from calve.api import CalveError, PluginError
 from calve_transducer.commands import bench_search
@@ -80,7 +80,7 @@ def test_calves_own_walker_takes_no_more_than_twice_as_long_as_k2s(
 ):
     monkeypatch.setenv("CALVE_K2_PYTHON", str(k2_python))
     arguments = ["--decoding-method", "fast_beam_search", "--utterances", "4", "--runs", "2"]
-    result = CliRunner().invoke(bench_search, [*arguments, "--against", "k2-elsewhere", "--json"])
+    result = invoke(bench_search, [*arguments, "--against", "k2-elsewhere", "--json"])
     assert result.exit_code == 0, result.output
     ours, theirs = json.loads(result.stdout)["fsa_rows"]
     assert (ours["backend"], theirs["backend"]) == ("calve", "k2-elsewhere")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from invoking import invoke
 
 from calve.errors import PluginError
 from calve_transducer.commands import bench_search
@@ -41,9 +41,8 @@ def test_an_unknown_method_is_an_error_before_anything_is_measured():
 
 def test_the_command_prints_one_row_for_each_method_and_number_of_utterances():
     arguments = ["--decoding-method", "greedy_search", "--utterances", "2", "--runs", "1"]
-    runner = CliRunner()
-    table = runner.invoke(bench_search, arguments)
+    table = invoke(bench_search, arguments)
     assert table.exit_code == 0, table.output
     assert "greedy_search" in table.stdout
-    printed = json.loads(runner.invoke(bench_search, [*arguments, "--json"]).stdout)
+    printed = json.loads(invoke(bench_search, [*arguments, "--json"]).stdout)
     assert [row["method"] for row in printed["rows"]] == ["greedy_search"]

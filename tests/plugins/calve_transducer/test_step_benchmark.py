@@ -5,7 +5,8 @@ from itertools import islice
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
+from invoking import invoke
 
 from calve_transducer.commands import bench_training
 from calve_transducer.step_benchmark import PARTS, Noise
@@ -19,7 +20,7 @@ SMALL = (
 
 def run(*arguments: str) -> Result:
     torch.set_num_threads(1)
-    return CliRunner().invoke(bench_training, ["lstm_transducer_stateless2", *arguments])
+    return invoke(bench_training, ["lstm_transducer_stateless2", *arguments])
 
 
 def test_noise_has_the_wanted_size_and_other_symbols_each_time() -> None:

@@ -4,7 +4,8 @@ import json
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
+from invoking import invoke
 
 from calve.errors import ConfigError, PluginError
 from calve_transducer.commands import bench_streaming
@@ -28,7 +29,7 @@ def run(*arguments: str) -> Result:
         for name, value in (SMALL | OPTIONS["model"]).items()
         for part in (f"--{name.replace('_', '-')}", str(int(value)))
     ]
-    return CliRunner().invoke(bench_streaming, [RECIPE, *options, "--seconds", "2", *arguments])
+    return invoke(bench_streaming, [RECIPE, *options, "--seconds", "2", *arguments])
 
 
 def test_shares_and_throughput_of_each_number_of_streams() -> None:

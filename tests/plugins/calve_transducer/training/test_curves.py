@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from hum_training import BATCHES_PER_EPOCH, Metrics, train_hums
+from invoking import invoke
 from torch.utils.tensorboard import SummaryWriter
 
 from calve.api import ConfigError
@@ -64,7 +64,7 @@ def test_error_rates_are_found_beside_the_checkpoints(trained: tuple[Path, Metri
 
 
 def test_a_picture_shows_the_panels(trained: tuple[Path, Metrics], tmp_path: Path) -> None:
-    result = CliRunner().invoke(plot, [str(trained[0]), "--output", str(tmp_path / "a.svg")])
+    result = invoke(plot, [str(trained[0]), "--output", str(tmp_path / "a.svg")])
     assert result.exit_code == 0, result.output
     drawn = (tmp_path / "a.svg").read_text()
     for text in ("Losses", "Learning rate", "test-greedy_search-avg-1", "simple, validation"):
