@@ -226,4 +226,6 @@ def _report_failure(error: Exception, debug: bool) -> int:
 
 def main() -> None:
     """Entry point of the ``calve`` script."""
+    # For every Python process that a command starts: none imports from where the user stands.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     sys.exit(run())

@@ -13,6 +13,7 @@ from itertools import islice
 from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
+from calve.common.children import current_folder_is_not_imported_from
 from calve.common.cluster import cluster_executor
 from calve.errors import CalveError
 
@@ -80,7 +81,8 @@ def _process_pool(jobs: int) -> Iterator[tuple[Executor, int]]:
     # Spawned rather than forked: the threads of torch, ncnn and libsndfile do not survive a fork.
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare_worker)
     try:
-        yield pool, jobs
+        with current_folder_is_not_imported_from():
+            yield pool, jobs
     except BrokenExecutor as error:
         raise CalveError(
             "a worker process ended without a result",

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import operator
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +68,29 @@ def test_a_worker_that_vanishes_is_one_clear_error() -> None:
     with pytest.raises(CalveError, match="a worker process ended without a result") as caught:
         list(ordered_map(vanish, range(10), jobs=2))
     assert "__main__" in (caught.value.fix or "")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no PYTHONSAFEPATH")
+def test_worker_processes_import_nothing_from_the_current_folder(tmp_path: Path) -> None:
+    current = tmp_path / "current"
+    current.mkdir()
+    (current / "threading.py").write_text("raise SystemExit('threading.py of the current folder ran')")
+    script = tmp_path / "squares.py"
+    script.write_text(
+        "import math\n"
+        "from calve.common.parallel import ordered_map\n"
+        "if __name__ == '__main__':\n"
+        "    print(*ordered_map(math.isqrt, [4, 9, 16], jobs=2))\n"
+    )
+    finished = subprocess.run(
+        [sys.executable, str(script)], cwd=current, capture_output=True, text=True, timeout=60
+    )
+    assert finished.stdout.split() == ["2", "3", "4"], finished.stderr
+
+
+def test_the_environment_is_as_before_when_the_work_is_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    assert list(ordered_map(operator.neg, [1], jobs=2)) == [-1]
+    assert "PYTHONSAFEPATH" not in os.environ
