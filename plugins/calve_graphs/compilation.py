@@ -8,6 +8,7 @@ they are kept apart, like in k2, so that sums over all paths of a lattice agree 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from calve.api import DataError
 from calve.data.tokens import SymbolTable
 from calve_graphs.graph import FINAL_LABEL, DecodingGraph
-from calve_graphs.lexicon import BACKOFF_SYMBOL
+from calve_graphs.lexicon import BACKOFF_SYMBOL, WORDS_NOT_SPOKEN
 
 __all__ = ["compile_lg"]
 
@@ -38,7 +39,7 @@ def compile_lg(
       words: Table of G's words.
 
     Raises:
-      DataError: if no sentence is left.
+      DataError: if no sentence is left, or none that holds a word.
     """
     left, right = lexicon.copy(), grammar.copy()
     kaldifst.arcsort(left, sort_type="olabel")
@@ -54,6 +55,7 @@ def compile_lg(
     sequences = _WordSequences()
     arcs, start = _arcs(fst, sequences, words.id(BACKOFF_SYMBOL))
     arcs.label[arcs.label >= tokens.id(BACKOFF_SYMBOL)] = _EPSILON
+    _check_words(sequences, words)
     final = fst.num_states
     arcs = _connected(_without_epsilon(arcs, start, sequences), start, final)
     return DecodingGraph.from_arcs(
@@ -65,6 +67,16 @@ def compile_lg(
         words=words,
         tokens=tokens,
     )
+
+
+def _check_words(sequences: Iterable[Sequence[int]], words: SymbolTable) -> None:
+    """Refuse a graph that only says `WORDS_NOT_SPOKEN`: it would delete all that is said."""
+    said = {word for sequence in sequences for word in sequence}
+    if all(words[word] in WORDS_NOT_SPOKEN for word in said):
+        raise DataError(
+            "the decoding graph holds no word",
+            fix="give a lexicon and an ARPA file that share words, in the same case",
+        )
 
 
 @dataclass

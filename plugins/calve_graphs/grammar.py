@@ -15,11 +15,12 @@ import kaldifst
 from calve.api import DataError
 from calve.common.children import Child, Outcome, run_children
 from calve.data.tokens import SymbolTable
-from calve_graphs.lexicon import BACKOFF_SYMBOL
+from calve_graphs.lexicon import BACKOFF_SYMBOL, WORDS_NOT_SPOKEN
 
 __all__ = ["grammar_fst", "grammar_text"]
 
 _TIME_LIMIT = 3600.0
+_ARPA_COPY = "lm.arpa"
 
 
 def grammar_text(arpa: str | PathLike[str], words: SymbolTable, *, max_order: int = -1) -> str:
@@ -42,22 +43,45 @@ def grammar_text(arpa: str | PathLike[str], words: SymbolTable, *, max_order: in
     with tempfile.TemporaryDirectory(prefix="calve-grammar-") as name:
         folder = Path(name)
         words.write(folder / "words.txt")
+        _copy_with_unix_line_ends(path, folder / _ARPA_COPY)
         # kaldilm ends the process at the first mistake in a file.
         command = (sys.executable, "-m", "kaldilm", f"--disambig-symbol={BACKOFF_SYMBOL}")
-        options = ("--read-symbol-table=words.txt", f"--max-order={max_order}", str(path))
+        options = ("--read-symbol-table=words.txt", f"--max-order={max_order}", _ARPA_COPY)
         child = Child("kaldilm", (*command, *options), folder, _TIME_LIMIT, keep_stdout=True)
         (outcome,) = run_children([child])
     if outcome.failure:
         raise DataError(
             f"kaldilm cannot make a grammar of the ARPA file: {_reason(outcome)}", where=path
         )
-    if not any(len(line.split()) > 3 and line.split()[3] != "0" for line in _lines(outcome.stdout)):
+    if not any(_is_spoken(label, words) for label in _output_labels(outcome.stdout)):
         raise DataError(
             "the ARPA file and the word table share no word",
             where=path,
-            fix="both must be in the same case",
+            fix="write both in the same case and with the same spelling",
         )
     return outcome.stdout
+
+
+def _copy_with_unix_line_ends(arpa: Path, copy: Path) -> None:
+    """kaldilm takes a carriage return and a byte order mark for a part of a word."""
+    try:
+        with (
+            arpa.open(encoding="utf-8-sig", newline=None) as source,
+            copy.open("w", encoding="utf-8", newline="\n") as target,
+        ):
+            target.writelines(source)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise DataError(f"cannot read the ARPA file: {reason}", where=arpa) from error
+
+
+def _output_labels(text: str) -> Iterator[int]:
+    fields = (line.split() for line in _lines(text))
+    return (int(arc[3]) for arc in fields if len(arc) > 3)
+
+
+def _is_spoken(label: int, words: SymbolTable) -> bool:
+    return label != 0 and words[label] not in WORDS_NOT_SPOKEN
 
 
 def grammar_fst(text: str) -> Any:

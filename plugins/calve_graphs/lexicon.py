@@ -21,13 +21,23 @@ from calve.api import DataError
 from calve.common.files import atomic_file
 from calve.data.tokens import SymbolTable
 
-__all__ = ["BACKOFF_SYMBOL", "UNKNOWN_WORD", "Lexicon", "lexicon_fst", "spell_words", "word_table"]
+__all__ = [
+    "BACKOFF_SYMBOL",
+    "UNKNOWN_WORD",
+    "WORDS_NOT_SPOKEN",
+    "Lexicon",
+    "lexicon_fst",
+    "spell_words",
+    "word_table",
+]
 
 UNKNOWN_WORD = "<UNK>"
 BACKOFF_SYMBOL = "#0"
 
 _FIRST_WORDS = ("<eps>", "!SIL", "<SPOKEN_NOISE>", UNKNOWN_WORD)
 _LAST_WORDS = (BACKOFF_SYMBOL, "<s>", "</s>")
+WORDS_NOT_SPOKEN = frozenset({*_FIRST_WORDS, *_LAST_WORDS})
+"""Entries of a word table that nobody says."""
 _WORD_BOUNDARY = "▁"
 _UNKNOWN_PIECE = "<unk>"
 

@@ -74,7 +74,9 @@ def test_a_worker_that_vanishes_is_one_clear_error() -> None:
 def test_worker_processes_import_nothing_from_the_current_folder(tmp_path: Path) -> None:
     current = tmp_path / "current"
     current.mkdir()
-    (current / "threading.py").write_text("raise SystemExit('threading.py of the current folder ran')")
+    (current / "threading.py").write_text(
+        "raise SystemExit('threading.py of the current folder ran')"
+    )
     script = tmp_path / "squares.py"
     script.write_text(
         "import math\n"

@@ -148,3 +148,38 @@ def test_grammar_of_other_words_is_an_error(lang_dir: Path) -> None:
     arpa.write_text(arpa.read_text().lower())
     with pytest.raises(DataError, match="share no word"):
         prepare_graph(lang_dir, arpa)
+
+
+def test_an_arpa_file_of_another_system_gives_the_same_graph(lang_dir: Path) -> None:
+    arpa = lang_dir / "3-gram.arpa"
+    expected = prepare_graph(lang_dir, arpa)
+    windows = lang_dir / "windows.arpa"
+    windows.write_bytes(b"\xef\xbb\xbf" + arpa.read_bytes().replace(b"\n", b"\r\n"))
+    assert arcs(prepare_graph(lang_dir, windows)) == arcs(expected)
+
+
+@pytest.fixture
+def unknown_grammar(lang_dir: Path) -> Path:
+    """An ARPA file that shares <UNK> with the word table, and no word."""
+    path = lang_dir / "unknown.arpa"
+    path.write_text(
+        "\\data\\\nngram 1=4\n\n\\1-grams:\n-1.0 <s>\n-1.0 </s>\n-1.0 <UNK>\n-1.0 qqq\n\n\\end\\\n"
+    )
+    return path
+
+
+def test_a_grammar_without_a_spoken_word_is_refused_and_nothing_is_written(
+    lang_dir: Path, unknown_grammar: Path
+) -> None:
+    with pytest.raises(DataError, match="share no word"):
+        prepare_graph(lang_dir, unknown_grammar)
+    assert not (lang_dir / "LG.npz").exists()
+
+
+def test_a_graph_whose_lexicon_spells_no_word_of_the_grammar_is_refused(lang_dir: Path) -> None:
+    lexicon = lang_dir / "lexicon.txt"
+    lines = lexicon.read_text().splitlines()
+    lexicon.write_text("\n".join(line for line in lines if line.startswith("<UNK>")) + "\n")
+    with pytest.raises(DataError, match=r"no word|no sentence"):
+        prepare_graph(lang_dir, lang_dir / "3-gram.arpa")
+    assert not (lang_dir / "LG.npz").exists()
