@@ -1,14 +1,11 @@
 """Speed and memory of a bundle, measured in child processes.
 
-Every measurement loads the model anew in a process of its own, so that neither a warm cache nor
-another runtime's memory flatters it. What is compared is run in turns, and ratios are taken within
-a turn, so that a machine that slows down slows both.
+Every run loads the model anew in a process of its own, so that neither a warm cache nor another
+runtime's memory changes the figures. `calve.common.measuring` says how contenders are compared.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,15 +13,23 @@ from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
 from calve.bundles.bundle import GOLDEN_FILE, Bundle
+from calve.common.measuring import (
+    Contender,
+    MeasuringError,
+    in_turns,
+    median_ratio,
+    run_measurement,
+)
 from calve.common.progress import NO_PROGRESS, Progress
 from calve.common.suggest import did_you_mean
 from calve.data.audio import read_audio
 from calve.errors import BundleError, PluginError
-from calve.exporting.benchmark_child import Measurement, Task
+from calve.exporting.benchmark_child import BundleMeasurement, BundleTask
 from calve.exporting.golden import Golden
 from calve.registry.catalog import registry
 from calve.registry.claims import claimed_clients
@@ -34,7 +39,10 @@ __all__ = ["BenchmarkRow", "benchmark"]
 
 OWN = "calve"
 _LONG_CHUNK_MS = 640
-_LOG_TAIL = 2000
+_CHILD = (sys.executable, "-m", "calve.exporting.benchmark_child")
+_BASE_TIME_LIMIT = 240.0
+_MAX_RTF = 40.0
+"""Both are twice what a client's own child process is allowed, so that the client ends first."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +111,13 @@ def benchmark(
         theirs = bundle if client_bundle is None else _opened(client_bundle)
         tasks.append(_opponent(theirs, against, num_threads))
     with tempfile.TemporaryDirectory(prefix="calve-bench-") as folder:
-        paths = _readable(recordings) or _golden_wav(bundle, Path(folder))
-        measured = _in_turns([replace(task, paths=paths) for task in tasks], runs, progress)
+        paths = [Path(path).resolve() for path in recordings] or [_golden_wav(bundle, Path(folder))]
+        seconds = _audio_seconds(paths) + len(paths) * bundle.tail_seconds
+        tasks = [replace(task, paths=tuple(map(str, paths))) for task in tasks]
+        contenders = [_contender(task, seconds) for task in tasks]
+        measured = in_turns(contenders, runs, progress=progress)
     baseline = measured[-1] if against is not None else None
-    return [_row(task, runs, baseline) for task, runs in zip(tasks, measured, strict=True)]
+    return [_row(task, found, baseline) for task, found in zip(tasks, measured, strict=True)]
 
 
 def _opened(path: str | PathLike[str]) -> Bundle:
@@ -123,13 +134,13 @@ def _default_chunk_lengths(bundle: Bundle) -> list[int]:
     return list(dict.fromkeys([geometry.chunk_ms, *longer]))
 
 
-def _task(bundle: Bundle, runtime: str, chunk_ms: int | None, num_threads: int) -> Task:
+def _task(bundle: Bundle, runtime: str, chunk_ms: int | None, num_threads: int) -> BundleTask:
     if chunk_ms is not None:
         bundle.manifest.geometry.with_chunk_ms(chunk_ms)
-    return Task(str(bundle.path), (), runtime, chunk_ms, num_threads)
+    return BundleTask(str(bundle.path), (), runtime, chunk_ms, num_threads)
 
 
-def _opponent(bundle: Bundle, name: str, num_threads: int) -> Task:
+def _opponent(bundle: Bundle, name: str, num_threads: int) -> BundleTask:
     if name == OWN:
         return _task(bundle, OWN, bundle.manifest.geometry.chunk_ms, num_threads)
     return _task(bundle, _client(bundle, name).name, None, num_threads)
@@ -152,54 +163,39 @@ def _client(bundle: Bundle, name: str) -> ClientSpec:
     return clients[name]
 
 
-def _readable(recordings: Sequence[Path]) -> tuple[str, ...]:
-    """The recordings, each read once so that a bad one is known before anything is measured."""
-    for recording in recordings:
-        read_audio(recording)
-    return tuple(map(str, recordings))
-
-
-def _golden_wav(bundle: Bundle, folder: Path) -> tuple[str, ...]:
+def _golden_wav(bundle: Bundle, folder: Path) -> Path:
     path = folder / "golden.wav"
     Golden.read(bundle.path / GOLDEN_FILE).write_wav(path)
-    return (str(path),)
+    return path
 
 
-def _in_turns(tasks: Sequence[Task], runs: int, progress: Progress) -> list[list[Measurement]]:
-    """``runs`` measurements of every task, one of each in every turn."""
-    measured: list[list[Measurement]] = [[] for _ in tasks]
-    progress.start("measure", total=runs * len(tasks))
-    for _ in range(runs):
-        for task, measurements in zip(tasks, measured, strict=True):
-            measurements.append(_in_child(task))
-            progress.advance(note=f"{task.runtime} {task.chunk_ms or ''}")
-    progress.finish()
-    return measured
+def _audio_seconds(paths: Sequence[Path]) -> float:
+    """Length of all recordings; a bad one is named before anything is measured."""
+    return sum(read_audio(path).duration for path in paths)
 
 
-def _in_child(task: Task) -> Measurement:
-    finished = subprocess.run(
-        [sys.executable, "-m", "calve.exporting.benchmark_child"],
-        input=json.dumps(asdict(task)),
-        capture_output=True,
-        text=True,
-    )
-    if finished.returncode != 0:
-        raise BundleError(
-            f"{task.runtime} failed with exit code {finished.returncode}:\n"
-            f"{finished.stderr[-_LOG_TAIL:].strip()}",
-            where=task.bundle,
-        )
-    return Measurement(**json.loads(finished.stdout))
+def _contender(task: BundleTask, audio_seconds: float) -> Contender[BundleMeasurement]:
+    time_limit = _BASE_TIME_LIMIT + _MAX_RTF * audio_seconds
+    name = f"{task.runtime} {task.chunk_ms or ''}"
+    return Contender(name, lambda: _in_child(task, time_limit))
+
+
+def _in_child(task: BundleTask, time_limit: float) -> BundleMeasurement:
+    entries: dict[str, Any] = {**asdict(task), "bundle": str(Path(task.bundle).resolve())}
+    try:
+        found = run_measurement(task.runtime, _CHILD, entries, time_limit=time_limit)
+    except MeasuringError as error:
+        raise BundleError(str(error), where=task.bundle) from error
+    return BundleMeasurement(**found)
 
 
 def _row(
-    task: Task, runs: Sequence[Measurement], baseline: Sequence[Measurement] | None
+    task: BundleTask,
+    runs: Sequence[BundleMeasurement],
+    baseline: Sequence[BundleMeasurement] | None,
 ) -> BenchmarkRow:
     steps = [milliseconds for run in runs for milliseconds in run.step_ms]
     p50, p95 = np.percentile(steps, [50, 95]).tolist() if steps else (None, None)
-    pairs = zip(runs, baseline, strict=True) if baseline else ()
-    ratios = [ours.decode_seconds / theirs.decode_seconds for ours, theirs in pairs]
     return BenchmarkRow(
         runtime=task.runtime,
         bundle=task.bundle,
@@ -209,5 +205,9 @@ def _row(
         step_p50_ms=p50,
         step_p95_ms=p95,
         peak_mb=median(run.peak_mb for run in runs),
-        ratio=median(ratios) if ratios else None,
+        ratio=None if baseline is None else median_ratio(_seconds(runs), _seconds(baseline)),
     )
+
+
+def _seconds(runs: Sequence[BundleMeasurement]) -> list[float]:
+    return [run.decode_seconds for run in runs]

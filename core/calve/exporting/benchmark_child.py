@@ -1,4 +1,8 @@
-"""One measurement in a process of its own: a JSON `Task` on stdin, a `Measurement` on stdout."""
+"""One measurement of a bundle in a process of its own.
+
+A `BundleTask` arrives as JSON on stdin; the `BundleMeasurement` goes to the file that the only
+argument names, because native code may write to stdout.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +20,11 @@ from calve.data.audio import read_audio
 from calve.decoding.transcription import OnlineRecognizer
 from calve.registry.catalog import registry
 
-__all__ = ["Measurement", "Task", "main"]
+__all__ = ["BundleMeasurement", "BundleTask", "main"]
 
 
 @dataclass(frozen=True)
-class Task:
+class BundleTask:
     """What to measure.
 
     Attributes:
@@ -39,7 +43,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class BundleMeasurement:
     """What one run took.
 
     Attributes:
@@ -57,7 +61,7 @@ class Measurement:
     peak_mb: float
 
 
-def measure_own(task: Task) -> Measurement:
+def measure_own(task: BundleTask) -> BundleMeasurement:
     """calve's own runtime, fed one chunk of audio at a time."""
     started = time.perf_counter()
     bundle = Bundle.open(task.bundle)
@@ -82,10 +86,10 @@ def measure_own(task: Task) -> Measurement:
             step_ms.append(1000 * (time.perf_counter() - before))
         stream.finish()
         decode_seconds += time.perf_counter() - started
-    return Measurement(load_seconds, decode_seconds, duration, step_ms, _own_peak_mb())
+    return BundleMeasurement(load_seconds, decode_seconds, duration, step_ms, _own_peak_mb())
 
 
-def measure_client(task: Task) -> Measurement:
+def measure_client(task: BundleTask) -> BundleMeasurement:
     """A real client, which runs in a child of this process."""
     bundle = Bundle.open(task.bundle)
     clients = registry().exporters.get(bundle.manifest.format).clients
@@ -96,7 +100,7 @@ def measure_client(task: Task) -> Measurement:
         num_threads=task.num_threads,
         tail_seconds=bundle.tail_seconds,
     )
-    return Measurement(
+    return BundleMeasurement(
         load_seconds=results[0].load_seconds,
         decode_seconds=sum(result.decode_seconds for result in results),
         duration=sum(result.duration for result in results),
@@ -121,10 +125,10 @@ def _megabytes(maxrss: int) -> float:
 
 
 def main() -> None:
-    """Do what stdin says."""
-    task = Task(**json.load(sys.stdin))
+    """Do the task on stdin."""
+    task = BundleTask(**json.load(sys.stdin))
     measurement = measure_own(task) if task.runtime == "calve" else measure_client(task)
-    json.dump(asdict(measurement), sys.stdout)
+    Path(sys.argv[1]).write_text(json.dumps(asdict(measurement)), encoding="utf-8")
 
 
 if __name__ == "__main__":

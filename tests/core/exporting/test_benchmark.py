@@ -1,7 +1,9 @@
-"""Measurements of a bundle: that they are complete and honest, not what they are."""
+"""The measurements of a bundle are complete and honest; their values are not tested."""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import soundfile
 from calve.bundles.bundle import Bundle
 from calve.errors import AudioError, BundleError, ConfigError, PluginError
 from calve.exporting.benchmark import benchmark
-from calve.exporting.benchmark_child import Task, measure_own
+from calve.exporting.benchmark_child import BundleTask, measure_own
 
 
 def test_both_chunk_lengths_and_the_client_are_measured(golden_bundle: Bundle):
@@ -41,7 +43,7 @@ def test_without_a_client_there_is_no_ratio(golden_bundle: Bundle):
 def test_every_chunk_of_the_recording_is_timed(golden_bundle: Bundle, tmp_path: Path):
 
     soundfile.write(tmp_path / "a.wav", np.zeros(16000), 16000)
-    task = Task(str(golden_bundle.path), (str(tmp_path / "a.wav"),), "calve", 40, 1)
+    task = BundleTask(str(golden_bundle.path), (str(tmp_path / "a.wav"),), "calve", 40, 1)
     measured = measure_own(task)
     assert len(measured.step_ms) == 25
     assert measured.duration == 1.0
@@ -76,6 +78,37 @@ def test_a_child_that_fails_is_a_message_with_its_log(bundle_dir: Path):
     path.write_text("x" * path.stat().st_size)
     with pytest.raises(BundleError, match=r"encoder_jit_trace-pnnx\.ncnn\.param"):
         benchmark(bundle_dir, chunk_ms=[40], runs=1)
+
+
+def test_what_native_code_prints_does_not_disturb_the_measurement(
+    golden_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    code = (
+        "import os; from calve.exporting.benchmark_child import main; "
+        "os.write(1, b'loading'); main()"
+    )
+    monkeypatch.setattr("calve.exporting.benchmark._CHILD", (sys.executable, "-c", code))
+    (row,) = benchmark(golden_bundle.path, chunk_ms=[40], runs=1)
+    assert row.rtf > 0
+
+
+def test_a_child_that_hangs_is_stopped(golden_bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
+    command = (sys.executable, "-c", "import time; time.sleep(60)")
+    monkeypatch.setattr("calve.exporting.benchmark._CHILD", command)
+    monkeypatch.setattr("calve.exporting.benchmark._BASE_TIME_LIMIT", 0.5)
+    monkeypatch.setattr("calve.exporting.benchmark._MAX_RTF", 0.0)
+    with pytest.raises(BundleError, match=r"calve did not finish within 0\.5 s"):
+        benchmark(golden_bundle.path, chunk_ms=[40], runs=1)
+
+
+def test_relative_paths_are_understood(
+    golden_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    soundfile.write(tmp_path / "a.wav", np.zeros(16000), 16000)
+    monkeypatch.chdir(tmp_path)
+    relative = os.path.relpath(golden_bundle.path)
+    (row,) = benchmark(relative, [Path("a.wav")], chunk_ms=[40], runs=1)
+    assert row.bundle == relative
 
 
 def test_the_client_can_run_another_bundle(golden_bundle: Bundle, bundle_dir: Path):
