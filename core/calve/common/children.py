@@ -23,6 +23,8 @@ _SAFE_PATH = "PYTHONSAFEPATH"
 
 _POLL_SECONDS = 0.02
 _TAIL_LINES = 15
+_GRACE_SECONDS = 2.0
+"""How long a child that is being stopped may take to stop its own children."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,23 @@ class _Running:
         return self.returncode is not None
 
     def kill(self) -> None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        """End it with its family.
+
+        First as Ctrl-C would: a child that is calve itself then ends its own children, which have
+        sessions of their own and are out of reach from here. What it prints about the interruption
+        is cut off the log, which ends where the child was.
+        """
+        logged = self.log_path.stat().st_size
+        with suppress(subprocess.TimeoutExpired):
+            self._signal(signal.SIGINT)
+            self.process.wait(_GRACE_SECONDS)
+        self._signal(signal.SIGKILL)
         self.process.wait()
+        os.truncate(self.log_path, logged)
+
+    def _signal(self, number: int) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, number)
 
     def outcome(self) -> Outcome:
         log = self.log_path.read_text(encoding="utf-8", errors="replace")

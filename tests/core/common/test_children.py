@@ -51,6 +51,20 @@ def test_failures_are_named(tmp_path: Path, code: str, failure: str) -> None:
     assert run(python(code, tmp_path)).failure == failure
 
 
+def test_a_hanging_child_stops_children_in_sessions_of_their_own(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from calve.common.children import Child, run_children\n"
+        "inner = 'import os, time; print(os.getpid(), flush=True); time.sleep(60)'\n"
+        "command = [sys.executable, '-c', inner]\n"
+        "run_children([Child('inner', command, Path('.'), time_limit=60.0)])\n"
+    )
+    outcome = run(python(code, tmp_path, time_limit=3.0))
+    assert outcome.failure == "did not finish within 3 s and was stopped"
+    assert not is_running(int((tmp_path / "inner.log").read_text()))
+
+
 def test_a_hanging_child_is_stopped_with_its_own_children(tmp_path: Path) -> None:
     code = (
         "import subprocess, sys, time\n"
