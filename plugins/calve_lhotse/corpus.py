@@ -22,9 +22,10 @@ from lhotse import CutSet, RecordingSet, SupervisionSet
 from lhotse.cut import Cut
 
 from calve.api import ConfigError, DataError
-from calve.protocols.loading import WHOLE, LoaderOptions, Shard
+from calve.protocols.loading import WHOLE, Shard
 from calve_lhotse.batches import BatchMaker, spec_augment
 from calve_lhotse.loader import CutBatches
+from calve_lhotse.loader_options import SentenceLoaderOptions
 from calve_lhotse.musan.cuts import load_noise
 from calve_lhotse.sections import CutFiles, read_section
 from calve_lhotse.shar import open_shards, read_shards, shards_name
@@ -178,7 +179,7 @@ def _with_features_in(data_dir: Path, cut: Cut, path: Path) -> Cut:
 def load_batches(
     data_dir: Path,
     split: str,
-    options: LoaderOptions,
+    options: SentenceLoaderOptions,
     *,
     training: bool,
     shard: Shard = WHOLE,

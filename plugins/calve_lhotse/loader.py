@@ -21,8 +21,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from calve.api import CalveError
 from calve.protocols import Batch
-from calve.protocols.loading import WHOLE, LoaderOptions, Shard
+from calve.protocols.loading import WHOLE, Shard
 from calve_lhotse.batches import BatchMaker
+from calve_lhotse.loader_options import LhotseLoaderOptions
 
 __all__ = ["CutBatches"]
 
@@ -65,7 +66,7 @@ class CutBatches:
         self,
         open_section: Callable[[int, int, int | None], CutSet],
         maker: BatchMaker,
-        options: LoaderOptions,
+        options: LhotseLoaderOptions,
         *,
         shuffle: bool,
         shard: Shard = WHOLE,

@@ -11,6 +11,10 @@ def _stage(name: str, place: str, summary: str) -> StageSpec:
     return StageSpec(name, summary, LazyRef(f"calve_lhotse.{place}:{name}"))
 
 
+def _loader_options(name: str) -> LazyRef:
+    return LazyRef(f"calve_lhotse.loader_options:{name}")
+
+
 _AFTER_MANIFESTS = (
     _stage("features", "stages.features", "compute 80-dimensional filter banks, at all speeds"),
     _stage("lm", "stages.language_model", "take or train an n-gram language model"),
@@ -41,12 +45,7 @@ def calve_register_datasets() -> Iterable[DatasetSpec]:
         cuts=LazyRef("calve_lhotse.fsdd.cuts:load_cuts"),
         splits=("train", "valid", "test", "heldout"),
         loader=LazyRef("calve_lhotse.fsdd.batches:load_batches"),
-        loader_defaults={
-            "enable_musan": False,
-            "num_buckets": 12,
-            "num_workers": 0,
-            "spec_aug_time_warp_factor": 10,
-        },
+        loader_options=_loader_options("FsddLoaderOptions"),
         summary="connected English digits from the Free Spoken Digit Dataset",
     )
     yield DatasetSpec(
@@ -62,7 +61,7 @@ def calve_register_datasets() -> Iterable[DatasetSpec]:
             *("dev-clean", "dev-other", "test-clean", "test-other"),
         ),
         loader=LazyRef("calve_lhotse.corpus:load_batches"),
-        loader_defaults={"shortest_utterance": 1.0, "longest_utterance": 20.0},
+        loader_options=_loader_options("LibriSpeechLoaderOptions"),
         summary="LibriSpeech, 960 hours of read English books",
     )
     yield DatasetSpec(
@@ -75,6 +74,7 @@ def calve_register_datasets() -> Iterable[DatasetSpec]:
         cuts=LazyRef("calve_lhotse.corpus:load_cuts"),
         splits=(),
         loader=LazyRef("calve_lhotse.corpus:load_batches"),
+        loader_options=_loader_options("SentenceLoaderOptions"),
         summary="your own recordings and transcripts, given as lhotse manifests",
     )
     yield DatasetSpec(

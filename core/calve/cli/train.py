@@ -11,10 +11,11 @@ import click
 from calve.cli.options import (
     RecipeGroup,
     dataclass_options,
+    loadable_options,
     recipe_options,
     training_corpus_options,
 )
-from calve.common.config import check_options, fields_help, load_toml, resolve
+from calve.common.config import check_options, fields_help, load_toml, option_name, resolve
 from calve.common.progress import NO_PROGRESS, console_progress
 from calve.data.tokens import SymbolTable
 from calve.errors import ConfigError, DataError
@@ -29,7 +30,7 @@ __all__ = ["train"]
 
 
 def _train_command(recipe: RecipeSpec) -> click.Command:
-    classes = (recipe.family.load().training_config, LoaderOptions)
+    classes = (recipe.family.load().training_config, *_all_loader_options())
     defaults = load_toml(recipe.defaults).get("training", {})
 
     @click.command(recipe.name, help=f"Train {recipe.name}: {recipe.summary}.")
@@ -62,7 +63,11 @@ def _train_command(recipe: RecipeSpec) -> click.Command:
         dataset = registry().datasets.get(corpus)
         options = {"encoder": encoder, "model": model, "training": training}
         configuration = _resolve(
-            recipe, dataset, data_dir, _read_config(config, recipe) if config else {}, options
+            recipe,
+            dataset,
+            data_dir,
+            _read_config(config, recipe, dataset) if config else {},
+            options,
         )
         world_size = configuration["training"].world_size
         if world_size > 1 and not is_launched():
@@ -78,13 +83,19 @@ train = RecipeGroup(
 )
 
 
-def _read_config(path: Path, recipe: RecipeSpec) -> dict[str, Any]:
+def _all_loader_options() -> list[type]:
+    """Those of all corpora: which one is trained on is an option itself."""
+    corpora = [one for one in registry().datasets if one.loader is not None]
+    return loadable_options("corpus", {one.name: one.loader_options for one in corpora})
+
+
+def _read_config(path: Path, recipe: RecipeSpec, dataset: DatasetSpec) -> dict[str, Any]:
     """The tables of a file, each with options that exist."""
     builder = ModelBuilder(recipe.name)
     classes: dict[str, tuple[type, ...]] = {
         table: (cls,) for table, cls in builder.config_classes.items()
     }
-    classes["training"] = (builder.family.training_config, LoaderOptions)
+    classes["training"] = (builder.family.training_config, dataset.loader_options.load())
     config = load_toml(path)
     for name, table in config.items():
         if name not in classes:
@@ -112,11 +123,13 @@ def _resolve(
 ) -> dict[str, Any]:
     """The configuration by table, "encoder", "model", "training", "loading" and "data"."""
     builder = ModelBuilder(recipe.name)
+    _check_corpus_has(dataset, builder.family.training_config, options["training"])
     tables = {name: {**config.get(name, {}), **given} for name, given in options.items()}
     training = {**load_toml(recipe.defaults).get("training", {}), **tables["training"]}
     settings = _training(builder.family.training_config, dataset, training)
-    lang_dir = settings["loading"].lang_dir
-    tables["model"]["vocab_size"] = _vocab_size(tables["model"], dataset, data_dir, lang_dir)
+    tables["model"]["vocab_size"] = _vocab_size(
+        tables["model"], dataset, data_dir, settings["loading"]
+    )
     return {
         **builder.resolve({name: tables[name] for name in ("encoder", "model")}),
         **settings,
@@ -124,12 +137,26 @@ def _resolve(
     }
 
 
+def _check_corpus_has(dataset: DatasetSpec, training_config: type, given: dict[str, Any]) -> None:
+    """Refuse options of the loaders of other corpora; the command line offers those of all."""
+    classes = (training_config, dataset.loader_options.load())
+    known = {field.name for cls in classes for field in fields_help(cls)}
+    for name in given:
+        if name not in known:
+            raise ConfigError(
+                f"the corpus {dataset.name} has no such option",
+                where=option_name(name),
+                fix="leave the option out",
+            )
+
+
 def _training(training_config: type, dataset: DatasetSpec, given: dict[str, Any]) -> dict[str, Any]:
     """The options of training and of the loader; they are one list for people."""
+    loader_options = dataset.loader_options.load()
     names = {
-        cls: {field.name for field in fields_help(cls)} for cls in (training_config, LoaderOptions)
+        cls: {field.name for field in fields_help(cls)} for cls in (training_config, loader_options)
     }
-    for_loader = {name: given[name] for name in given if name in names[LoaderOptions]}
+    for_loader = {name: given[name] for name in given if name in names[loader_options]}
     for_trainer = {
         name: given[name]
         for name in given
@@ -140,7 +167,7 @@ def _training(training_config: type, dataset: DatasetSpec, given: dict[str, Any]
         training = _with_launched_world_size(training, "world_size" in given)
     return {
         "training": training,
-        "loading": resolve(LoaderOptions, dataset.loader_defaults, for_loader),
+        "loading": resolve(loader_options, for_loader),
     }
 
 
@@ -193,14 +220,15 @@ def _notify(step: int, metrics: dict[str, float]) -> None:
 
 
 def _vocab_size(
-    model: dict[str, Any], dataset: DatasetSpec, data_dir: Path, lang_dir: Path | None
+    model: dict[str, Any], dataset: DatasetSpec, data_dir: Path, options: LoaderOptions
 ) -> int:
     default = Path(dataset.tokens)
-    tokens = data_dir / (default if lang_dir is None else lang_dir / default.name)
+    chosen = options.symbol_table(default)
+    tokens = data_dir / chosen
     if not tokens.exists():
-        if lang_dir is not None:
+        if chosen != default:
             raise DataError(
-                f"--lang-dir {lang_dir} has no symbol table",
+                f"{chosen.parent} has no symbol table",
                 where=tokens,
                 fix=f"name one of those that were prepared in {data_dir}",
             )

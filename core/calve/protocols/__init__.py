@@ -15,7 +15,7 @@ from calve.protocols.exporting import (
     MetadataStore,
 )
 from calve.protocols.fsas import FsaBackend, FsaWalk, LatticeColumns
-from calve.protocols.loading import LoaderOptions, Shard
+from calve.protocols.loading import LoaderOptions, Shard, loader_option, with_default
 from calve.protocols.models import ModelFamily, StreamingEncoder
 from calve.protocols.quantization import (
     ActivationReport,
@@ -82,4 +82,6 @@ __all__ = [
     "TrainingData",
     "TrainingRun",
     "VariantReport",
+    "loader_option",
+    "with_default",
 ]

@@ -1,7 +1,8 @@
-"""How the batches of a corpus are to be made: what a training command tells a corpus' loader."""
+"""What a training command tells the loader of a corpus: how batches are made, and for whom."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,65 +10,47 @@ from typing import Any
 
 from calve.errors import ConfigError
 
-__all__ = ["WHOLE", "LoaderOptions", "Shard"]
+__all__ = ["WHOLE", "LoaderOptions", "Shard", "loader_option", "with_default"]
 
 
-def _option(default: Any, text: str, *, fixed: bool = True) -> Any:
-    """A field; one that is not ``fixed`` changes no batch, only how soon it is ready."""
+def loader_option(default: Any, text: str, *, fixed: bool = True) -> Any:
+    """A field of loader options.
+
+    Args:
+      default: Its default.
+      text: Its ``--help`` text.
+      fixed: Whether it decides what is in a batch. Such an option must keep its value when a run
+        is continued; another changes only how soon batches are ready, or where files lie.
+    """
     return field(default=default, metadata={"help": text, "fixed": fixed})
+
+
+def with_default(options: type, name: str, default: Any) -> Any:
+    """The field ``name`` of ``options`` with another default, for a subclass or another corpus."""
+    (known,) = (one for one in dataclasses.fields(options) if one.name == name)
+    return field(default=default, metadata=known.metadata)
 
 
 @dataclass(frozen=True)
 class LoaderOptions:
-    """How batches are made; names, meanings and defaults are icefall's.
+    """Options that the loader of every corpus has; names, meanings and defaults are icefall's.
 
-    A field whose ``metadata["fixed"]`` is true determines the batches, so it must be the same
-    when a run is continued.
+    A corpus with further options, or other defaults, names a subclass in
+    `calve.registry.specs.DatasetSpec.loader_options`; its fields are `loader_option`\\ s.
+
+    Raises:
+      ConfigError: if a value is impossible.
     """
 
-    max_duration: float = _option(200.0, "Seconds of audio in a batch, before padding.")
-    seed: int = _option(42, "Seed of initialization, data order, augmentation and dropout.")
-    shortest_utterance: float = _option(
+    max_duration: float = loader_option(200.0, "Seconds of audio in a batch, before padding.")
+    seed: int = loader_option(42, "Seed of initialization, data order, augmentation and dropout.")
+    shortest_utterance: float = loader_option(
         0.0, "Seconds; shorter utterances are not trained on. icefall takes 1 for LibriSpeech."
     )
-    longest_utterance: float = _option(
+    longest_utterance: float = loader_option(
         0.0, "Seconds; longer utterances are not trained on. 0 for no limit; icefall takes 20."
     )
-    bucketing_sampler: bool = _option(
-        True, "Put utterances of similar length into a batch; otherwise any that come together."
-    )
-    num_buckets: int = _option(30, "Classes of length that --bucketing-sampler keeps apart.")
-    enable_spec_aug: bool = _option(True, "Mask features of the training data (SpecAugment).")
-    spec_aug_time_warp_factor: int = _option(
-        80, "Frames that SpecAugment moves in time at most; less than 1 moves none."
-    )
-    enable_musan: bool = _option(
-        True, "Mix noise, music and babble of MUSAN into the training data."
-    )
-    lang_dir: Path | None = field(
-        default=None,
-        metadata={
-            "help": "Folder of bpe.model and tokens.txt, relative to --data-dir; by default that "
-            "of the first --vocab-size prepared.",
-            "fixed": False,
-        },
-    )
-    musan_dir: Path | None = field(
-        default=None,
-        metadata={
-            "help": "Where `calve prepare musan` put it; by default `musan` beside the corpus.",
-            "fixed": False,
-        },
-    )
-    on_the_fly_feats: bool = _option(
-        False, "Compute features while training, from audio; none need to be stored."
-    )
-    full_libri: bool | None = _option(
-        None,
-        "LibriSpeech: train on all its training parts (1) or on train-clean-100 alone (0); "
-        "by default on what was prepared.",
-    )
-    num_workers: int = _option(
+    num_workers: int = loader_option(
         2, "Processes that make batches; 0 makes them in the training process.", fixed=False
     )
 
@@ -80,10 +63,17 @@ class LoaderOptions:
                 f"{self.longest_utterance:g} s",
                 where="--shortest-utterance, --longest-utterance",
             )
-        if self.num_buckets < 2:
-            raise ConfigError(f"num_buckets is {self.num_buckets}; it must be at least 2")
         if self.num_workers < 0:
             raise ConfigError(f"num_workers is {self.num_workers}; it must not be negative")
+
+    def symbol_table(self, default: Path) -> Path:
+        """The symbol table to train with, relative to the prepared corpus.
+
+        Args:
+          default: `calve.registry.specs.DatasetSpec.tokens`. A corpus that prepares several
+            symbol tables overrides this method.
+        """
+        return default
 
 
 @dataclass(frozen=True)
@@ -96,7 +86,10 @@ class Shard:
 
     Attributes:
       rank: Number of the process, from 0.
-      world_size: How many there are.
+      world_size: Number of processes.
+
+    Raises:
+      ConfigError: if there is no such process.
     """
 
     rank: int = 0

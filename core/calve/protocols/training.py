@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from calve.protocols.loading import WHOLE, LoaderOptions, Shard
+from calve.protocols.loading import WHOLE, Shard
 
 if TYPE_CHECKING:
     import torch
@@ -61,12 +61,14 @@ class OpenLoader(Protocol):
         self,
         data_dir: Path,
         split: str,
-        options: LoaderOptions,
+        options: Any,
         *,
         training: bool,
         shard: Shard = WHOLE,
     ) -> BatchLoader:
         """Batches of the split, from the first one of epoch 0.
+
+        ``options`` are those of the class that the corpus names as ``loader_options``.
 
         Raises:
           DataError: if the split does not exist or was not prepared.

@@ -265,6 +265,9 @@ class StageSpec:
     run: LazyRef
 
 
+_COMMON_LOADER_OPTIONS = LazyRef("calve.protocols.loading:LoaderOptions")
+
+
 @dataclass(frozen=True)
 class DatasetSpec:
     """A corpus: how it is prepared, and how its cuts are found afterwards.
@@ -277,7 +280,9 @@ class DatasetSpec:
       splits: Names that ``cuts`` takes; ``calve train`` uses "train" and "valid". Empty if what was
         prepared decides. ``cuts`` raises `DataError` for an unknown one.
       loader: A `calve.protocols.OpenLoader`.
-      loader_defaults: `LoaderOptions` for which the corpus wants another default.
+      loader_options: Dataclass of what the loader can be told, importable without torch:
+        `calve.protocols.loading.LoaderOptions` or a subclass with options and defaults of the
+        corpus' own. ``calve train`` offers the options of all corpora.
       tokens: The symbol table that preparation writes, relative to ``data_dir``.
     """
 
@@ -288,7 +293,7 @@ class DatasetSpec:
     splits: tuple[str, ...]
     summary: str
     loader: LazyRef | None = None
-    loader_defaults: Mapping[str, Any] = field(default_factory=dict)
+    loader_options: LazyRef = _COMMON_LOADER_OPTIONS
     tokens: str = "lang/tokens.txt"
 
 

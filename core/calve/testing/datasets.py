@@ -60,7 +60,7 @@ class DatasetConformance(LoaderChecks):
       splits: Splits to look at; by default all that the corpus names. Needed where what was
         prepared decides which there are.
       transcribed: Whether it is known what is said.
-      loader_options: `calve.protocols.loading.LoaderOptions` that suit so few data.
+      loader_options: Options of the loader that suit so little data.
     """
 
     dataset: ClassVar[str]
@@ -75,7 +75,7 @@ class DatasetConformance(LoaderChecks):
 
     def test_importing_the_plugin_imports_nothing_heavy(self) -> None:
         source = registry().datasets.source(self.dataset)
-        check_light_import(source.target, self._spec().options)
+        check_light_import(source.target, self._spec().options, self._spec().loader_options)
 
     def test_its_options_explain_themselves(self) -> None:
         options = self._spec().options.load()

@@ -17,7 +17,7 @@ from calve.data.features import PADDING, FeatureConfig
 from calve.data.tokens import SymbolTable
 from calve.protocols import Batch, BatchLoader
 from calve.protocols.loading import WHOLE, LoaderOptions, Shard
-from calve.testing.checks import fail, require
+from calve.testing.checks import check_options, fail, require
 from calve.testing.corpora import Prepared
 
 if TYPE_CHECKING:
@@ -33,6 +33,17 @@ class LoaderChecks:
     """The part of `calve.testing.DatasetConformance` that is about batches."""
 
     loader_options: ClassVar[Mapping[str, Any]] = {}
+
+    def test_its_loader_options_explain_themselves(self) -> None:
+        if self._spec().loader is None:
+            raise SkipTest("the corpus is not for training")
+        options = self._spec().loader_options.load()
+        require(
+            isinstance(options, type) and issubclass(options, LoaderOptions),
+            f"{self._spec().loader_options.target} is no subclass of "
+            "calve.protocols.loading.LoaderOptions",
+        )
+        check_options(options)
 
     def test_batches_are_what_training_takes(self) -> None:
         import torch
@@ -172,9 +183,10 @@ class LoaderChecks:
         raise NotImplementedError
 
     def _loading(self) -> LoaderOptions:
-        return resolve(
-            LoaderOptions, self._spec().loader_defaults, {"num_workers": 0, **self.loader_options}
+        options: LoaderOptions = resolve(
+            self._spec().loader_options.load(), {"num_workers": 0, **self.loader_options}
         )
+        return options
 
     def _open(
         self, split: str, training: bool, *, seed: int | None = None, shard: Shard = WHOLE

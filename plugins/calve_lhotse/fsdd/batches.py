@@ -6,11 +6,11 @@ from pathlib import Path
 
 from lhotse.dataset import SpecAugment
 
-from calve.api import ConfigError
-from calve.protocols.loading import WHOLE, LoaderOptions, Shard
+from calve.protocols.loading import WHOLE, Shard
 from calve_lhotse.batches import BatchMaker
 from calve_lhotse.fsdd.cuts import load_cuts
 from calve_lhotse.loader import CutBatches
+from calve_lhotse.loader_options import FsddLoaderOptions
 from calve_lhotse.sections import section_of
 from calve_lhotse.subwords import MODEL_NAME, load_subwords
 
@@ -20,7 +20,7 @@ __all__ = ["load_batches"]
 def load_batches(
     data_dir: Path,
     split: str,
-    options: LoaderOptions,
+    options: FsddLoaderOptions,
     *,
     training: bool,
     shard: Shard = WHOLE,
@@ -29,19 +29,7 @@ def load_batches(
 
     Raises:
       DataError: if the split is unknown or not prepared.
-      ConfigError: for MUSAN, whose noise the training utterances have had already, and for
-        --full-libri.
     """
-    if options.enable_musan:
-        raise ConfigError(
-            "fsdd's training utterances are noisy already",
-            where="--enable-musan",
-            fix="leave the option out",
-        )
-    if options.full_libri is not None:
-        raise ConfigError(
-            "fsdd is not LibriSpeech", where="--full-libri", fix="leave the option out"
-        )
     cuts = load_cuts(data_dir, split)
     maker = BatchMaker(
         load_subwords(Path(data_dir) / (options.lang_dir or "lang") / MODEL_NAME),
@@ -57,7 +45,7 @@ def load_batches(
     )
 
 
-def _masks(options: LoaderOptions) -> SpecAugment:
+def _masks(options: FsddLoaderOptions) -> SpecAugment:
     # Milder than for sentences: a digit lasts 40 frames, and most of the data end at 4 kHz.
     return SpecAugment(
         time_warp_factor=options.spec_aug_time_warp_factor,

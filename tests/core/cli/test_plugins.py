@@ -73,11 +73,11 @@ def test_check_of_all_fails_if_one_is_broken(run_calve):
 def test_info_shows_options_that_json_does_not_have(run_calve, tmp_path):
     (tmp_path / "acme_paths.py").write_text(
         "from pathlib import Path\n"
-        "from calve.api import DatasetSpec, LazyRef, hookimpl\n\n\n"
-        "@hookimpl\ndef calve_register_datasets():\n"
+        "from calve.api import EncoderSpec, LazyRef, hookimpl\n\n\n"
+        "@hookimpl\ndef calve_register_encoders():\n"
         "    nothing = LazyRef('os:getcwd')\n"
-        "    defaults = {'musan_dir': Path('noise'), 'num_workers': 1}\n"
-        "    yield DatasetSpec('acme', nothing, (), nothing, (), 's', loader_defaults=defaults)\n"
+        "    tiny = {'weights': Path('noise'), 'num_layers': 1}\n"
+        "    yield EncoderSpec('acme', nothing, nothing, nothing, (), 's', tiny=tiny)\n"
     )
     info = tmp_path / "acme_paths-1.dist-info"
     info.mkdir()
@@ -86,10 +86,10 @@ def test_info_shows_options_that_json_does_not_have(run_calve, tmp_path):
     env = {"PYTHONPATH": str(tmp_path)}
     shown = run_calve("plugins", "info", "acme_paths", env=env)
     assert shown.returncode == 0, shown.stderr
-    assert 'loader_defaults: {"musan_dir": "noise", "num_workers": 1}' in shown.stdout
-    assert "splits" not in shown.stdout
+    assert 'tiny: {"weights": "noise", "num_layers": 1}' in shown.stdout
+    assert "formats" not in shown.stdout
     (found,) = json.loads(run_calve("plugins", "info", "acme_paths", "--json", env=env).stdout)
-    assert found["specs"]["corpus"][0]["loader_defaults"]["musan_dir"] == "noise"
+    assert found["specs"]["encoder"][0]["tiny"]["weights"] == "noise"
 
 
 def test_info_shows_every_spec(run_calve):

@@ -72,7 +72,15 @@ def test_symbols_are_those_of_the_chosen_lang_dir(prepared: Path) -> None:
     assert "--vocab-size is 500, but the corpus has 2 symbols" in result.output
     missing = run(RECIPE, *options, "--lang-dir", "lang_bpe_9")
     assert missing.exit_code == 1
-    assert "--lang-dir lang_bpe_9 has no symbol table" in missing.output
+    assert "lang_bpe_9 has no symbol table" in missing.output
+
+
+def test_an_option_of_the_loader_of_another_corpus_is_refused(prepared: Path) -> None:
+    options = ("--corpus", "fsdd", "--data-dir", prepared, "--exp-dir", prepared / "exp")
+    result = run(RECIPE, *options, "--full-libri", 1)
+    assert result.exit_code == 2
+    assert "the corpus fsdd has no such option" in result.output
+    assert "--full-libri" in result.output
 
 
 def test_impossible_training_options_are_errors(prepared: Path) -> None:
@@ -126,7 +134,7 @@ def test_the_run_gets_recipe_defaults_options_and_loaders(
     assert (training.seed, training.lr_epochs) == (7, 10.0)
     corpus = registry().datasets.get("fsdd")
     given = {"max_duration": 30.0, "seed": 7, "num_buckets": 5}
-    options = resolve(LoaderOptions, corpus.loader_defaults, given)
+    options = resolve(corpus.loader_options.load(), given)
     assert training_run.configuration["loading"] == options
     assert training_run.configuration["data"] == TrainingData("fsdd", prepared)
     assert recorded.loaders == [
@@ -157,6 +165,7 @@ def test_a_configuration_file_wins_over_defaults_and_options_over_it(
     [
         ("[trainign]\nseed = 1\n", "a table 'trainign'"),
         ("[training]\nsede = 1\n", "mine.toml [training] has no option 'sede'"),
+        ("[training]\nfull_libri = true\n", "mine.toml [training] has no option 'full_libri'"),
         ("encoder = 12\n", "'encoder' is not a table"),
         ("[encoder]\nencoder_dim = 'x'\n", "mine.toml [encoder].encoder_dim"),
         ("[training]\nmax_duration = true\n", "mine.toml [training].max_duration"),

@@ -13,7 +13,6 @@ from calve.protocols.loading import LoaderOptions, Shard
     [
         ("max_duration", 0.0),
         ("max_duration", math.nan),
-        ("num_buckets", 1),
         ("num_workers", -1),
     ],
 )

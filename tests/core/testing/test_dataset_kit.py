@@ -16,7 +16,7 @@ import torch
 from calve.api import DataError, LazyRef
 from calve.data.tokens import SymbolTable
 from calve.protocols import Batch
-from calve.protocols.loading import WHOLE, Shard
+from calve.protocols.loading import WHOLE, LoaderOptions, Shard
 from calve.registry.catalog import registry
 from calve.testing import DatasetConformance
 
@@ -38,6 +38,7 @@ MOVED = "a_prepared_corpus_may_be_moved"
 SPLITS = "each_split_holds_cuts_and_others_are_refused"
 CUTS = "cuts_have_what_training_and_decoding_need"
 FEATURES = "features_are_those_that_calve_computes"
+LOADING = "its_loader_options_explain_themselves"
 BATCHES = "batches_are_what_training_takes"
 SYMBOLS = "transcripts_are_spelled_in_symbols"
 EPOCH = "an_epoch_holds_each_utterance_once"
@@ -277,12 +278,20 @@ class Homeless:
     train: int = field(default=12, metadata={"help": "Utterances to train on."})
 
 
+@dataclass(frozen=True)
+class Unexplained(LoaderOptions):
+    level: int = 3
+
+
 @pytest.mark.parametrize(
     ("changes", "check", "says"),
     [
         ({"options": LazyRef("acme_conformance.heavy:SoundConfig")}, LIGHT, "imports torch"),
         ({"options": LazyRef(f"{__name__}:Silent")}, OPTIONS, "Silent.data_dir has no help"),
         ({"options": LazyRef(f"{__name__}:Homeless")}, OPTIONS, "no option data_dir"),
+        ({"loader_options": LazyRef("acme_conformance.heavy:SoundConfig")}, LIGHT, "imports torch"),
+        ({"loader_options": LazyRef(f"{__name__}:Homeless")}, LOADING, "Homeless is no subclass"),
+        ({"loader_options": LazyRef(f"{__name__}:Unexplained")}, LOADING, "level has no help"),
         ({"stages": ()}, NAMES, "it has no stages"),
         ({"splits": ("train",)}, SPLITS, "train and valid: valid"),
         ({"splits": ()}, SPLITS, "name some"),

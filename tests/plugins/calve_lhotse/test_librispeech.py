@@ -16,11 +16,11 @@ from calve.common.progress import NO_PROGRESS
 from calve.data.audio import read_audio
 from calve.data.features import compute_fbank
 from calve.data.tokens import SymbolTable
-from calve.protocols.loading import LoaderOptions
 from calve_graphs.graph import DecodingGraph
 from calve_lhotse.corpus import Corpus, cuts_path, load_batches, load_cuts
 from calve_lhotse.librispeech.manifests import manifests
 from calve_lhotse.librispeech.options import LibriSpeechOptions
+from calve_lhotse.loader_options import SentenceLoaderOptions
 from calve_lhotse.stages import features as features_stage
 from calve_lhotse.stages.features import features
 from calve_lhotse.stages.storage import Archives, FeatureShard
@@ -224,7 +224,7 @@ def test_a_killed_worker_of_a_cluster_loses_nothing(
 
 @pytest.mark.parametrize("on_the_fly", [False, True])
 def test_batches_hold_features_and_tokens(prepared_librispeech: Path, on_the_fly: bool) -> None:
-    options = LoaderOptions(
+    options = SentenceLoaderOptions(
         enable_musan=False, num_workers=0, max_duration=20, on_the_fly_feats=on_the_fly
     )
     batches = list(load_batches(prepared_librispeech, "valid", options, training=False))
@@ -234,7 +234,7 @@ def test_batches_hold_features_and_tokens(prepared_librispeech: Path, on_the_fly
 
 def test_without_musan_training_says_how_to_go_on(prepared_librispeech: Path) -> None:
     with pytest.raises(DataError, match="MUSAN has not been prepared") as caught:
-        load_batches(prepared_librispeech, "train", LoaderOptions(), training=True)
+        load_batches(prepared_librispeech, "train", SentenceLoaderOptions(), training=True)
     assert "--enable-musan 0" in str(caught.value.fix)
 
 

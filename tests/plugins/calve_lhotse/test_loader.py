@@ -18,17 +18,16 @@ from lhotse.cut import Cut
 from calve.api import CalveError, ConfigError, DataError
 from calve.data.features import compute_fbank
 from calve.protocols import Batch
-from calve.protocols.loading import WHOLE, LoaderOptions, Shard
+from calve.protocols.loading import WHOLE, Shard
 from calve_lhotse.batches import BatchMaker
 from calve_lhotse.fsdd.batches import load_batches
 from calve_lhotse.fsdd.cuts import load_cuts
 from calve_lhotse.loader import CutBatches
+from calve_lhotse.loader_options import FsddLoaderOptions
 from calve_lhotse.sections import section_of
 from calve_lhotse.subwords import load_subwords
 
-OPTIONS = LoaderOptions(
-    max_duration=20.0, seed=0, enable_musan=False, num_workers=0, spec_aug_time_warp_factor=10
-)
+OPTIONS = FsddLoaderOptions(max_duration=20.0, seed=0, num_buckets=30)
 
 
 @pytest.fixture
@@ -302,11 +301,6 @@ def test_a_worker_that_dies_is_a_message(prepared: Path) -> None:
 def test_the_noise_of_musan_is_refused_where_utterances_are_noisy_already(open_split) -> None:
     with pytest.raises(ConfigError, match="noisy already"):
         open_split(enable_musan=True)
-
-
-def test_the_parts_of_librispeech_are_refused_in_another_corpus(open_split) -> None:
-    with pytest.raises(ConfigError, match="not LibriSpeech"):
-        open_split(full_libri=True)
 
 
 def test_the_largest_batches_hold_the_longest_utterance_and_keep_the_place(

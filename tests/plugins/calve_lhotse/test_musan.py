@@ -10,8 +10,8 @@ import pytest
 
 from calve.api import DataError
 from calve.common.progress import NO_PROGRESS
-from calve.protocols.loading import LoaderOptions
 from calve_lhotse.corpus import load_batches
+from calve_lhotse.loader_options import SentenceLoaderOptions
 from calve_lhotse.musan.cuts import load_cuts, load_noise
 from calve_lhotse.musan.options import MusanOptions
 from calve_lhotse.musan.stages import features, manifests
@@ -37,12 +37,12 @@ def test_recordings_are_cut_into_pieces_of_five_to_ten_seconds(musan_options: Mu
 
 def test_training_batches_hear_it(musan_options: MusanOptions, prepared_librispeech: Path) -> None:
     run_stages("musan", musan_options)
-    plain = LoaderOptions(
+    plain = SentenceLoaderOptions(
         enable_musan=False, enable_spec_aug=False, num_workers=0, max_duration=20, num_buckets=2
     )
     noisy = replace(plain, enable_musan=True, musan_dir=musan_options.data_dir)
 
-    def total(chosen: LoaderOptions) -> float:
+    def total(chosen: SentenceLoaderOptions) -> float:
         batches = load_batches(prepared_librispeech, "train", chosen, training=True)
         return float(sum(np.asarray(batch.features).sum() for batch in batches))
 

@@ -13,8 +13,8 @@ from calve.api import ConfigError, DataError
 from calve.common.children import Child, Outcome, run_children
 from calve.common.progress import NO_PROGRESS
 from calve.decoding.splits import read_utterances
-from calve.protocols.loading import LoaderOptions
 from calve_lhotse.corpus import load_batches, load_cuts
+from calve_lhotse.loader_options import SentenceLoaderOptions
 from calve_lhotse.own_manifests.manifests import manifests
 from calve_lhotse.own_manifests.options import ManifestsOptions
 from calve_lhotse.stages.language_model import lm
@@ -72,7 +72,9 @@ def test_manifests_go_through_all_stages_into_batches_and_decoding(
     assert [cut.id for cut in load_cuts(data_dir, "train")] == [
         cut.id for cut in load_cuts(prepared_librispeech, "train")
     ]
-    options = LoaderOptions(enable_musan=False, num_workers=0, max_duration=20, num_buckets=2)
+    options = SentenceLoaderOptions(
+        enable_musan=False, num_workers=0, max_duration=20, num_buckets=2
+    )
     batches = load_batches(data_dir, "train", options, training=True)
     assert sum(len(batch.features) for batch in batches) > 0
     assert len(read_utterances("from-manifests", data_dir, "test")) == 8

@@ -13,9 +13,10 @@ import pytest
 from lhotse import CutSet, MonoCut
 
 from calve.api import DataError
-from calve.protocols.loading import LoaderOptions, Shard
+from calve.protocols.loading import Shard
 from calve_lhotse import sections
 from calve_lhotse.loader import CutBatches
+from calve_lhotse.loader_options import LhotseLoaderOptions
 from calve_lhotse.sections import CutFiles, read_section, section_of
 
 CUTS = 4001
@@ -65,7 +66,7 @@ def loader(manifest: Path, shard: Shard | None = None, **options: float) -> CutB
     return CutBatches(
         lambda epoch, first, count: read_section([as_it_is(manifest)], first, count),
         Names(),
-        LoaderOptions(max_duration=100.0, num_workers=0, **options),
+        LhotseLoaderOptions(max_duration=100.0, num_workers=0, **options),
         shuffle=True,
         shard=shard or Shard(),
         cuts_per_section=SECTION,

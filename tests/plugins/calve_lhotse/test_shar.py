@@ -19,12 +19,13 @@ from calve.common.progress import NO_PROGRESS
 from calve.data.features import FeatureConfig, compute_fbank
 from calve.decoding.splits import read_utterances
 from calve.models.checkpoints import read_checkpoint
-from calve.protocols.loading import WHOLE, LoaderOptions, Shard
+from calve.protocols.loading import WHOLE, Shard
 from calve_lhotse import shar
 from calve_lhotse.corpus import Corpus, load_batches, load_cuts, load_parts
 from calve_lhotse.librispeech.manifests import manifests
 from calve_lhotse.librispeech.options import LibriSpeechOptions
 from calve_lhotse.loader import CutBatches
+from calve_lhotse.loader_options import SentenceLoaderOptions
 from calve_lhotse.stages import features as features_stage
 from calve_lhotse.stages.features import features
 from calve_lhotse.stages.storage import FeatureShard, SharFolders
@@ -97,7 +98,7 @@ OpenTrain = Callable[..., CutBatches]
 def open_train(request: pytest.FixtureRequest) -> OpenTrain:
     """``(shard, **options) -> CutBatches`` of features, and of features computed from audio."""
     data_dir = request.getfixturevalue(request.param).data_dir
-    defaults = LoaderOptions(
+    defaults = SentenceLoaderOptions(
         enable_musan=False,
         num_workers=0,
         max_duration=30,
@@ -378,14 +379,14 @@ def test_validation_finds_a_truncated_tar_file(
 
 def test_a_missing_tar_file_names_the_utterance(damaged: LibriSpeechOptions) -> None:
     first_tar(damaged, "dev-clean").unlink()
-    options = LoaderOptions(enable_musan=False, num_workers=0, max_duration=20)
+    options = SentenceLoaderOptions(enable_musan=False, num_workers=0, max_duration=20)
     with pytest.raises(DataError, match=r"cannot read the features.*features\.000000\.tar"):
         list(load_batches(damaged.data_dir, "valid", options, training=False))
 
 
 def test_a_missing_shard_says_what_to_do(damaged: LibriSpeechOptions) -> None:
     shutil.rmtree(damaged.shar_dir[1])
-    options = LoaderOptions(enable_musan=False)
+    options = SentenceLoaderOptions(enable_musan=False)
     with pytest.raises(DataError, match="a shard is missing") as caught:
         load_batches(damaged.data_dir, "train", options, training=True)
     assert "disk-2" in str(caught.value.where)

@@ -1,6 +1,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from calve.protocols.loading import with_default
+from calve_lhotse.loader_options import LhotseLoaderOptions
+
 
 @dataclass(frozen=True)
 class SoundConfig:
@@ -19,3 +22,8 @@ def onnx_table(config, geometry):
 class HumsOptions:
     data_dir: Path = field(default=Path("data/hums"), metadata={"help": "Where to write."})
     train: int = field(default=12, metadata={"help": "Utterances to train on."})
+
+
+@dataclass(frozen=True)
+class HumsLoaderOptions(LhotseLoaderOptions):
+    enable_spec_aug: bool = with_default(LhotseLoaderOptions, "enable_spec_aug", False)

@@ -69,7 +69,7 @@ def calve_register_datasets():
         cuts=LazyRef("acme_conformance.corpus:load_cuts"),
         splits=("train", "valid"),
         loader=LazyRef("acme_conformance.corpus:load_batches"),
-        loader_defaults={"enable_musan": False, "enable_spec_aug": False},
+        loader_options=LazyRef("acme_conformance.config:HumsLoaderOptions"),
         summary="noise that is said to be speech",
         tokens="symbols/tokens.txt",
     )
