@@ -8,8 +8,6 @@ with label -1. Blanks are not part of it: a search may stay in any state on a bl
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -19,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calve.api import DataError
+from calve.api import DataError, TokensError
+from calve.common.arrays import ArraySpec, read_arrays
 from calve.common.files import atomic_file
 from calve.data.tokens import SymbolTable
 
@@ -171,35 +170,77 @@ class DecodingGraph:
           DataError: if the file is missing, damaged or something else.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                if int(file["format"]) != _FORMAT:
-                    raise DataError(
-                        "the graph was written by another version of calve",
-                        where=path,
-                        fix="compile LG again",
-                    )
-                text = file["words"].tobytes().decode()
-                return cls(
-                    **{name: file[name] for name in _ARRAYS},
-                    words=SymbolTable(tuple(text.split("\n"))) if text else None,
-                    fingerprint=str(file["fingerprint"]) or None,
+            version = read_arrays(path, _VERSION, max_bytes=_MAX_BYTES)["format"]
+            if version != _FORMAT:
+                raise DataError(
+                    "the graph was written by another version of calve",
+                    where=path,
+                    fix="compile LG again",
                 )
+            found = read_arrays(path, _FILE, max_bytes=_MAX_BYTES)
+            text = found["words"].tobytes().decode()
+            graph = cls(
+                **{name: found[name] for name in _ARRAYS},
+                words=SymbolTable(tuple(text.split("\n"))) if text else None,
+                fingerprint=str(found["fingerprint"]) or None,
+            )
+            graph._check()
+            return graph
         except FileNotFoundError as error:
             raise DataError(
                 "the graph does not exist",
                 where=path,
                 fix="compile it: `calve prepare` writes LG.npz beside the corpus's tokens.txt",
             ) from error
-        except (OSError, EOFError, ValueError, KeyError, TypeError, *_DAMAGED) as error:
+        except (OSError, ValueError, TokensError) as error:
             raise DataError(
-                "this is no decoding graph, or it is damaged",
+                f"this is no decoding graph, or it is damaged: {error}",
                 where=path,
                 fix="give an LG.npz that calve wrote",
             ) from error
 
+    def _check(self) -> None:
+        """See that the arrays are a graph; a walk through them checks no bounds.
 
-_DAMAGED = (zipfile.BadZipFile, zlib.error)
-_ARRAYS = ("arc_splits", "destination", "label", "score", "word_splits", "word_ids")
+        Raises:
+          ValueError: if they are not.
+        """
+        arcs, final = self.num_arcs, self.num_states - 1
+        words = len(self.words) if self.words is not None else 0
+        first_words = self.word_splits[:-1]
+        facts = {
+            "arcs belong to states": _is_splits(self.arc_splits, arcs),
+            "arrays of arcs are equally long": len(self.destination) == len(self.score) == arcs,
+            "arcs lead to states": _is_within(self.destination, 0, final),
+            "labels are tokens": _is_within(self.label, FINAL_LABEL, None)
+            and (self.label != 0).all(),
+            "scores are numbers": np.isfinite(self.score).all(),
+            "words belong to arcs": len(first_words) == arcs
+            and _is_splits(self.word_splits, len(self.word_ids)),
+            "words are in their table": _is_within(self.word_ids, 0, words - 1),
+        }
+        for fact, holds in facts.items():
+            if not holds:
+                raise ValueError(f"not all {fact}")
+        if not np.array_equal(self.label == FINAL_LABEL, self.destination == final):
+            raise ValueError("not all arcs to the last state are final")
+
+
+_MAX_BYTES = 16 << 30
+_VERSION = {"format": ArraySpec("int64", 0)}
+_ARRAYS = {
+    "arc_splits": ArraySpec("int32", 1),
+    "destination": ArraySpec("int32", 1),
+    "label": ArraySpec("int32", 1),
+    "score": ArraySpec("float32", 1),
+    "word_splits": ArraySpec("int32", 1),
+    "word_ids": ArraySpec("int32", 1),
+}
+_FILE = {
+    **_ARRAYS,
+    "fingerprint": ArraySpec("U", 0),
+    "words": ArraySpec("uint8", 1),
+}
 
 
 def trivial_graph(vocab_size: int, without: Sequence[int] = ()) -> DecodingGraph:
@@ -221,6 +262,22 @@ def tokens_fingerprint(tokens: SymbolTable) -> str:
     while symbols[-1].startswith("#") and symbols[-1][1:].isdecimal():
         symbols.pop()
     return hashlib.sha256("\n".join(symbols).encode()).hexdigest()
+
+
+def _is_splits(splits: NDArray[np.int32], end: int) -> bool:
+    """Whether the numbers are offsets that begin at 0, never fall, and end at ``end``."""
+    return (
+        len(splits) > 1
+        and splits[0] == 0
+        and splits[-1] == end
+        and bool((splits[1:] >= splits[:-1]).all())
+    )
+
+
+def _is_within(values: NDArray[np.int32], lowest: int, highest: int | None) -> bool:
+    if not len(values):
+        return True
+    return values.min() >= lowest and (highest is None or values.max() <= highest)
 
 
 def _splits(counts: NDArray[Any]) -> NDArray[np.int32]:

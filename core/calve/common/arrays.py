@@ -1,0 +1,89 @@
+"""Arrays in ``.npz`` files from elsewhere, checked before they are loaded.
+
+The header of an array says how much memory it wants, and whoever wrote the file chose it. Here the
+header must fit what the caller expects and what the file holds.
+Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+__all__ = ["ArraySpec", "read_arrays"]
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """What an array must be.
+
+    Attributes:
+      kind: Kind of its dtype as in `numpy.dtype.kind`, or a full name such as "int32".
+      ndim: Number of its axes.
+    """
+
+    kind: str
+    ndim: int
+
+    def fits(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
+        """Whether an array of this type and shape is one."""
+        return len(shape) == self.ndim and self.kind in (dtype.kind, dtype.name)
+
+
+def read_arrays(
+    path: str | PathLike[str], expected: Mapping[str, ArraySpec], *, max_bytes: int
+) -> dict[str, NDArray[Any]]:
+    """Read the expected arrays of an ``.npz`` file; others are ignored.
+
+    Args:
+      path: The file.
+      expected: What each array must be, by name.
+      max_bytes: Memory that all of them may take together.
+
+    Raises:
+      OSError: if the file cannot be read.
+      ValueError: if it is no ``.npz`` file, is damaged, or an array is missing, is something else
+        or too large.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.getinfo(f"{name}.npy") for name in expected}
+            if (total := sum(member.file_size for member in members.values())) > max_bytes:
+                raise ValueError(f"its arrays take {total} bytes, more than {max_bytes}")
+            found = {}
+            for name, member in members.items():
+                with archive.open(member) as file:
+                    found[name] = _read(file, name, expected[name], member.file_size)
+            return found
+    except KeyError as error:
+        raise ValueError(f"it lacks an array: {error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"it is damaged: {error}") from error
+
+
+def _read(file: IO[bytes], name: str, spec: ArraySpec, size: int) -> NDArray[Any]:
+    version = npy.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"the array {name} is of version {version}")
+    shape, fortran_order, dtype = npy.read_array_header_1_0(file)
+    if not spec.fits(dtype, shape):
+        raise ValueError(f"the array {name} is {dtype} of the shape {shape}")
+    count = math.prod(shape)
+    if count * dtype.itemsize > size:
+        raise ValueError(f"the array {name} is larger than its file")
+    data = file.read(count * dtype.itemsize)
+    if len(data) < count * dtype.itemsize:
+        raise ValueError(f"the array {name} ends early")
+    flat = np.frombuffer(data, dtype=dtype, count=count)
+    # A copy, because what lies on bytes cannot be written to.
+    array: NDArray[Any] = flat.reshape(shape, order="F" if fortran_order else "C").copy()
+    return array
