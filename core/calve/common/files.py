@@ -1,4 +1,13 @@
-"""Outputs that appear whole or not at all, and what is said of files."""
+"""Atomic files and directories, and the errors of the system that concern files.
+
+An output is written under a temporary name, flushed to the disk with ``fsync`` and renamed. Without
+the flush a file system may store the rename before the content, and a power failure then leaves an
+empty file under the final name.
+
+This is written by hand since the packages for atomic files replace single files only. calve also
+replaces directories (bundles, prepared data), removes the folders that it made for an output that
+failed, and tells an output that cannot be written from an input that cannot be read.
+"""
 
 from __future__ import annotations
 
@@ -21,21 +30,28 @@ __all__ = [
     "check_writable",
     "file_sha256",
     "missing_folders",
+    "naming_errors",
     "remove_empty",
     "replace_dir",
+    "scratch_folder",
     "size_text",
     "writing_explained",
 ]
 
-_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+_WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+"""Errors of writing only. The system does not name a file that was opened before."""
+
+_FULL = 2**20
+"""With fewer free bytes, a disk counts as full."""
 
 
 @contextmanager
 def atomic_file(path: Path | str, *, overwrite: bool = True) -> Iterator[Path]:
-    """Write a file under a temporary name beside ``path``; rename it when the block ends well.
+    """Write a file under a temporary name beside ``path``; rename it when the block succeeds.
 
-    The temporary name keeps the suffix of ``path``, since some writers choose by it. On any
-    exception, Ctrl-C included, it is removed and an older ``path`` is left as it was.
+    The temporary name keeps the suffix of ``path``, since some writers choose by it. The content
+    is on the disk before the rename. On any exception, Ctrl-C included, the temporary file is
+    removed and an older ``path`` is left as it was.
 
     Yields:
       The path to write to; it does not exist yet, its parent does.
@@ -52,14 +68,17 @@ def atomic_file(path: Path | str, *, overwrite: bool = True) -> Iterator[Path]:
         _refuse_existing(target, overwrite)
         with _removed_afterwards(temporary):
             yield temporary
+            _flush(temporary)
             temporary.replace(target)
+            _flush_folder(target.parent)
 
 
 @contextmanager
 def atomic_dir(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
-    """Fill a directory under a temporary name beside ``path``; rename it when the block ends well.
+    """Fill a directory under a temporary name beside ``path``; rename it when the block succeeds.
 
-    With ``overwrite`` the older directory is replaced only after the new one is complete.
+    With ``overwrite`` the older directory is replaced only after the new one is complete and on
+    the disk.
 
     Yields:
       An empty directory to write into.
@@ -91,22 +110,27 @@ def _refuse_existing(target: Path, overwrite: bool) -> None:
 
 @contextmanager
 def _explained(temporary: Path, target: Path) -> Iterator[None]:
-    """An error of the system that concerns the output says so."""
+    """Turn an error of the system that concerns the output into one that says so."""
     try:
         yield
     except OSError as error:
-        if not _concerns(error, temporary, target):
+        if _is_of_another_file(error, temporary, target):
             raise
+        what, fix = "cannot write the output", "free some space or choose another place"
+        if error.errno == errno.EIO and not _names_only(error, temporary, target):
+            # Reading ends in this error as well.
+            what += ", or cannot read a file that it is made from"
+            fix = "check the disks that hold them"
         raise CalveError(
-            f"cannot write the output: {os.strerror(error.errno or errno.EIO)}",
+            f"{what}: {os.strerror(error.errno or errno.EIO)}",
             where=target,
-            fix="free some space or choose another place; nothing was left behind",
+            fix=f"{fix}; nothing was left behind",
         ) from error
 
 
 @contextmanager
 def _removed_afterwards(temporary: Path) -> Iterator[None]:
-    """Whatever was not renamed goes, and so do folders that were made for it."""
+    """Remove what was not renamed, and the folders that were made for it."""
     missing = missing_folders(temporary.parent)
     try:
         temporary.parent.mkdir(parents=True, exist_ok=True)
@@ -117,19 +141,19 @@ def _removed_afterwards(temporary: Path) -> Iterator[None]:
 
 
 def missing_folders(folder: Path) -> list[Path]:
-    """What must be made for ``folder`` to exist, the deepest first."""
+    """The folders that must be made for ``folder`` to exist, the deepest first."""
     return [one for one in (folder, *folder.parents) if not one.exists()]
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove folders, the deepest first; one in which somebody put something stays."""
+    """Remove those of the folders that are empty; give the deepest first."""
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder if need be, before hours are spent on what is to go into it.
+    """Make a folder if it is missing and try to write in it, before hours of work depend on it.
 
     Raises:
       CalveError: if nothing can be written there.
@@ -143,7 +167,12 @@ def check_writable(folder: Path) -> None:
 
 @contextmanager
 def writing_explained(what: str, where: Path, fix: str) -> Iterator[None]:
-    """Inside the block, nothing but ``where`` is written; ``what`` it is, in words.
+    """Explain errors of the system in a block that uses no file but ``where``.
+
+    Args:
+      what: What is written, in words.
+      where: The file or folder.
+      fix: What the person can do about it.
 
     Raises:
       CalveError: if the disk is full or cannot be written.
@@ -155,10 +184,56 @@ def writing_explained(what: str, where: Path, fix: str) -> Iterator[None]:
         raise CalveError(f"cannot write {what}: {reason}", where=where, fix=fix) from error
 
 
+@contextmanager
+def naming_errors(path: Path) -> Iterator[None]:
+    """Add the name of the file to errors of the system, in a block that uses no other file.
+
+    The system names a file that cannot be opened, but not one that cannot be read afterwards.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """A folder for temporary files, removed after the block.
+
+    Raises:
+      CalveError: if it cannot be made, or its disk is full.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=prefix)
+    except OSError as error:
+        raise _scratch_error(error) from error
+    with folder as name:
+        try:
+            yield Path(name)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or shutil.disk_usage(name).free >= _FULL:
+                raise
+            raise _scratch_error(error) from error
+
+
+def _scratch_error(error: OSError) -> CalveError:
+    return CalveError(
+        f"cannot write temporary files: {error.strerror}",
+        where=tempfile.tempdir,
+        fix="free some space there, or name another folder in TMPDIR",
+    )
+
+
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal."""
+    """The SHA-256 of a file's content, in hexadecimal.
+
+    Raises:
+      OSError: with the name of the file, if it cannot be read.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with naming_errors(path), path.open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -168,22 +243,58 @@ def _hidden_sibling(target: Path) -> Path:
     return target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
 
 
-def _concerns(error: OSError, temporary: Path, target: Path) -> bool:
-    """Whether ``error`` is about writing the output rather than about something read."""
-    if error.errno in _STORAGE_ERRORS:
-        return True
-    named = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if name]
-    return any(
-        name in (temporary, target) or temporary in name.parents or name in target.parents
-        for name in named
-    )
+def _is_of_another_file(error: OSError, temporary: Path, target: Path) -> bool:
+    named = _named(error)
+    if not named:
+        return error.errno not in {*_WRITE_ERRORS, errno.EIO}
+    return not any(_belongs(name, temporary, target) for name in named)
+
+
+def _names_only(error: OSError, temporary: Path, target: Path) -> bool:
+    named = _named(error)
+    return bool(named) and all(_belongs(name, temporary, target) for name in named)
+
+
+def _named(error: OSError) -> list[Path]:
+    return [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if name]
+
+
+def _belongs(name: Path, temporary: Path, target: Path) -> bool:
+    """Whether a file is the output, a part of it, or a folder in which it lies."""
+    return name in (temporary, target) or temporary in name.parents or name in target.parents
+
+
+def _flush(path: Path) -> None:
+    """Have the content of a file on the disk, not only in the system's memory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_folder(path: Path) -> None:
+    """Have the names in a folder on the disk; some file systems offer that for files only."""
+    with suppress(OSError):
+        _flush(path)
+
+
+def _flush_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            _flush_folder(path)
+        elif path.is_file():
+            _flush(path)
+    _flush_folder(folder)
 
 
 def replace_dir(temporary: Path, target: Path) -> None:
-    """Rename ``temporary`` to ``target`` and remove the directory that was there before.
+    """Flush ``temporary`` to the disk, rename it to ``target``, remove the older directory.
 
-    `os.replace` refuses that unless the older directory is empty. Of a link, what it names stays.
+    `os.replace` refuses that unless the older directory is empty. If ``target`` is a link, the
+    directory that it names is kept.
     """
+    _flush_tree(temporary)
     retired = _hidden_sibling(target)
     with suppress(FileNotFoundError):
         target.rename(retired)
@@ -193,6 +304,7 @@ def replace_dir(temporary: Path, target: Path) -> None:
         with suppress(FileNotFoundError):
             retired.rename(target)
         raise
+    _flush_folder(target.parent)
     _remove(retired)
 
 
@@ -205,7 +317,7 @@ def _remove(path: Path) -> None:
 
 
 def size_text(size: int) -> str:
-    """Bytes as ``ls -lh`` writes them: in powers of 1024, rounded up."""
+    """A number of bytes as ``ls -lh`` writes it: in powers of 1024, rounded up."""
     if size < 1024:
         return f"{size} B"
     power = min(int(math.log2(size)) // 10, 3)

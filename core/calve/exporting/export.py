@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from os import PathLike
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from calve.bundles.bundle import TOKENS_FILE, Bundle
 from calve.common.config import resolve
-from calve.common.files import atomic_dir
+from calve.common.files import atomic_dir, scratch_folder
 from calve.common.progress import NO_PROGRESS, Progress, tracked
 from calve.data.features import FeatureConfig
 from calve.errors import ConfigError, ExportError, PluginError
@@ -115,7 +114,7 @@ def export_unclaimed(request: ExportRequest, progress: Progress = NO_PROGRESS) -
     options = resolve(exporter.options.load(), request.options)
     with (
         atomic_dir(Path(request.output), overwrite=request.overwrite) as folder,
-        tempfile.TemporaryDirectory(prefix="calve-export-") as scratch,
+        scratch_folder("calve-export-") as scratch,
     ):
         loaded = load(request.recipe, request.checkpoint, request.overrides)
         encoder = loaded.model.encoder
@@ -128,7 +127,7 @@ def export_unclaimed(request: ExportRequest, progress: Progress = NO_PROGRESS) -
         job = ExportJob(exporter, loaded, streams, features, folder)
         symbols = model_symbols(request.tokens, loaded)
         symbols.write(folder / TOKENS_FILE)
-        workspace = job.workspace(symbols, options, Path(scratch))
+        workspace = job.workspace(symbols, options, scratch)
         run_steps(
             exporter.steps,
             workspace,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
@@ -21,7 +20,7 @@ from calve.bundles.bundle import (
     write_manifest,
 )
 from calve.common.config import resolve
-from calve.common.files import atomic_dir, atomic_file, file_sha256
+from calve.common.files import atomic_dir, atomic_file, file_sha256, scratch_folder
 from calve.common.progress import NO_PROGRESS, Progress
 from calve.errors import BundleError, ConfigError, PluginError
 from calve.exporting.golden import Golden
@@ -81,11 +80,11 @@ def quantize(
     quantizer: Quantizer = spec.quantize.load()
     with (
         atomic_dir(Path(output), overwrite=overwrite) as folder,
-        tempfile.TemporaryDirectory(prefix="calve-quantize-") as scratch,
+        scratch_folder("calve-quantize-") as scratch,
     ):
         shutil.copy(source.path / TOKENS_FILE, folder / TOKENS_FILE)
         workspace = QuantizationWorkspace(
-            source, _options(spec, options), folder, Path(scratch), progress
+            source, _options(spec, options), folder, scratch, progress
         )
         return _finish(source, quantizer(workspace), folder)
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
-from calve.common.files import atomic_file
+from calve.common.files import atomic_file, file_sha256
 from calve.common.suggest import did_you_mean
 from calve.errors import CheckpointError
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "STATEFUL_ENTRIES",
     "HasState",
+    "checkpoint_sha256",
     "model_state",
     "plain_entries",
     "read_checkpoint",
@@ -67,6 +69,16 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
             f"this file holds a {type(content).__name__}, not a checkpoint", where=path
         )
     return content
+
+
+def checkpoint_sha256(path: Path) -> str:
+    """The SHA-256 of a checkpoint file, in hexadecimal.
+
+    Raises:
+      CheckpointError: if the file cannot be read.
+    """
+    with _reading(path):
+        return file_sha256(path)
 
 
 def model_state(checkpoint: Mapping[str, Any], path: Path | str) -> dict[str, torch.Tensor]:
@@ -198,11 +210,8 @@ def _check_readable(path: Path) -> None:
         siblings = [file.name for file in path.parent.glob("*.pt")]
         fix = did_you_mean(path.name, siblings)
         raise CheckpointError("there is no such checkpoint file", where=path, fix=fix)
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(_GIT_LFS_POINTER))
-    except OSError as error:
-        raise CheckpointError(f"cannot read the file: {error.strerror}", where=path) from error
+    with _reading(path), path.open("rb") as file:
+        start = file.read(len(_GIT_LFS_POINTER))
     if not start:
         raise CheckpointError("this file is empty", where=path)
     if start == _GIT_LFS_POINTER:
@@ -213,6 +222,15 @@ def _check_readable(path: Path) -> None:
         )
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn an error of the system into one that names the checkpoint."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"cannot read the file: {error.strerror}", where=path) from error
+
+
 def _load_safely(path: Path) -> Any:
     import torch
     from torch.serialization import safe_globals
@@ -220,12 +238,14 @@ def _load_safely(path: Path) -> Any:
     # As a pure path, so that a checkpoint from Linux loads on any system.
     paths: list[Any] = [(PurePosixPath, name) for name in _PATH_CLASSES]
     try:
-        with safe_globals(paths), warnings.catch_warnings():
+        with _reading(path), safe_globals(paths), warnings.catch_warnings():
             # torch warns of a TorchScript file, which is about to be an error.
             warnings.simplefilter("ignore")
             return torch.load(
                 path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
             )
+    except CheckpointError:
+        raise
     # Whatever a damaged or hostile file makes the reader raise, the person needs one message.
     except Exception as error:
         raise _unreadable(path, error) from error

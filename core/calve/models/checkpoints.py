@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calve.common.config import option_name
-from calve.common.files import file_sha256
 from calve.common.suggest import did_you_mean
 from calve.errors import CheckpointError, ConfigError
 from calve.models.averaging import (
@@ -22,6 +21,7 @@ from calve.models.averaging import (
     find_checkpoints,
 )
 from calve.models.checkpoint_files import (
+    checkpoint_sha256,
     model_state,
     plain_entries,
     read_checkpoint,
@@ -214,7 +214,7 @@ def _from_training_run(choice: CheckpointChoice) -> LoadedCheckpoint:
 
 def _provenance(files: Sequence[Path], averaging: str) -> dict[str, Any]:
     return {
-        "files": [{"name": path.name, "sha256": file_sha256(path)} for path in files],
+        "files": [{"name": path.name, "sha256": checkpoint_sha256(path)} for path in files],
         "averaging": averaging,
     }
 

@@ -6,10 +6,19 @@ import errno
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from calve.common.files import atomic_dir, atomic_file, check_writable, size_text, writing_explained
+from calve.common.files import (
+    atomic_dir,
+    atomic_file,
+    check_writable,
+    file_sha256,
+    scratch_folder,
+    size_text,
+    writing_explained,
+)
 from calve.errors import CalveError, ConfigError
 
 EXCEPTIONS = [RuntimeError("x"), KeyboardInterrupt(), SystemExit(1)]
@@ -213,3 +222,100 @@ def test_a_link_to_a_directory_is_replaced_and_what_it_named_is_left_alone(tmp_p
 )
 def test_sizes_read_as_ls_prints_them(size: int, text: str):
     assert size_text(size) == text
+
+
+@pytest.fixture
+def unreadable(tmp_path_factory) -> Path:
+    """A file that can be opened, and cannot be read: nothing is mapped at address 0."""
+    path = tmp_path_factory.mktemp("inputs") / "checkpoint.pt"
+    path.symlink_to("/proc/self/mem")
+    return path
+
+
+@pytest.mark.parametrize("writing", [atomic_file, atomic_dir])
+def test_an_input_that_fails_while_it_is_read_is_not_blamed_on_the_output(
+    tmp_path, unreadable, writing
+):
+    with pytest.raises(OSError, match="Input/output error") as caught, writing(tmp_path / "out"):
+        file_sha256(unreadable)
+    assert not isinstance(caught.value, CalveError)
+    assert caught.value.filename == str(unreadable)
+    assert _names(tmp_path) == []
+
+
+def test_an_input_output_error_of_no_known_file_is_blamed_on_no_single_one(tmp_path, unreadable):
+    with (
+        pytest.raises(CalveError, match="output, or cannot read a file that it is made from"),
+        atomic_file(tmp_path / "out"),
+    ):
+        unreadable.read_bytes()
+    with (
+        pytest.raises(CalveError, match="output, or cannot read a file that it is made from"),
+        atomic_file(tmp_path / "out") as temporary,
+    ):
+        raise OSError(errno.EIO, "", str(unreadable), None, str(temporary))  # as shutil.copy
+
+
+def test_a_full_disk_elsewhere_is_not_blamed_on_the_output(tmp_path):
+    with pytest.raises(OSError, match="elsewhere") as caught, atomic_dir(tmp_path / "out"):
+        raise OSError(errno.ENOSPC, "No space left on device", "/elsewhere")
+    assert not isinstance(caught.value, CalveError)
+
+
+def test_a_full_disk_of_temporary_files_is_not_blamed_on_the_output(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=0))
+
+    def write():
+        with atomic_dir(tmp_path / "out"), scratch_folder("calve-test-") as scratch:
+            assert scratch.is_dir()
+            with Path("/dev/full").open("w") as full:
+                full.write("x")
+
+    with pytest.raises(CalveError, match="cannot write temporary files: No space left") as caught:
+        write()
+    assert "TMPDIR" in caught.value.fix
+
+
+def test_a_missing_folder_for_temporary_files_is_explained(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with pytest.raises(CalveError, match="cannot write temporary files: No such") as caught:
+        _enter(scratch_folder("calve-test-"))
+    assert caught.value.where == str(tmp_path / "missing")
+
+
+def _record_order(monkeypatch):
+    """Which files are flushed and renamed, in order."""
+    calls = []
+    fsync, replace, rename = os.fsync, Path.replace, Path.rename
+
+    def recorded_fsync(descriptor):
+        calls.append(("fsync", Path(f"/proc/self/fd/{descriptor}").readlink().name))
+        fsync(descriptor)
+
+    def recorded(method):
+        def rename(self, target):
+            calls.append(("rename", Path(target).name))
+            return method(self, target)
+
+        return rename
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(Path, "replace", recorded(replace))
+    monkeypatch.setattr(Path, "rename", recorded(rename))
+    return calls
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    calls = _record_order(monkeypatch)
+    with atomic_file(tmp_path / "model.bin") as temporary:
+        temporary.write_bytes(b"whole")
+    assert calls == [("fsync", temporary.name), ("rename", "model.bin"), ("fsync", tmp_path.name)]
+
+
+def test_a_directory_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    calls = _record_order(monkeypatch)
+    with atomic_dir(tmp_path / "bundle") as temporary:
+        (temporary / "inner").mkdir()
+        (temporary / "inner" / "file").write_text("x")
+    assert calls[:3] == [("fsync", "inner"), ("fsync", "file"), ("fsync", temporary.name)]
+    assert calls[-2:] == [("rename", "bundle"), ("fsync", tmp_path.name)]

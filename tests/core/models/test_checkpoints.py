@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pathlib
 import pickle
 import shutil
@@ -14,6 +15,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from calve.common.files import atomic_dir
 from calve.errors import CalveError, CheckpointError, ConfigError
 from calve.models.checkpoint_files import model_state
 from calve.models.checkpoints import (
@@ -272,4 +274,23 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
             save_checkpoint(tmp_path / "epoch-1.pt", model=torch.nn.Linear(300, 300))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def fail_while_reading(*arguments: object, **options: object) -> None:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+@pytest.mark.parametrize("reader", ["torch.load", "calve.common.files.hashlib.sha256"])
+def test_a_checkpoint_that_fails_while_it_is_read_is_named(
+    golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str
+) -> None:
+    """Also where an output is being written, which is not to blame."""
+    monkeypatch.setattr(reader, fail_while_reading)
+    with (
+        pytest.raises(CheckpointError, match="cannot read the file: Input/output error") as caught,
+        atomic_dir(tmp_path / "bundle"),
+    ):
+        load(golden)
+    assert caught.value.where == str(golden)
     assert list(tmp_path.iterdir()) == []
