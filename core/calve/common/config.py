@@ -1,4 +1,8 @@
-"""Configuration: dataclasses filled from layers of TOML tables and options, checked by type."""
+"""Configuration: dataclasses filled from layers of TOML tables and options, checked by type.
+
+This is written by hand since one dataclass serves a recipe's TOML file, the options of a command
+with their help, and Python, and since start-up must not import a validation library.
+"""
 
 from __future__ import annotations
 

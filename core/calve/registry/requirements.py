@@ -1,4 +1,8 @@
-"""Whether what an installed distribution requires is there, found out without importing it."""
+"""Check the requirements of an installed distribution without importing it.
+
+The few lines of ``METADATA`` that matter are parsed by hand: the general parser of
+`importlib.metadata` reads every header of every plugin, which start-up would pay for.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""How streams walk through a decoding graph, frame by frame: calve's own FSA backend."""
+"""Walk streams through a decoding graph, frame by frame: calve's own FSA backend.
+
+This is written by hand since k2, whose results it has, cannot be required: the last wheel on PyPI
+wants Python 3.9, where calve does not run. Where k2 is installed, `calve_k2` is another backend.
+"""
 
 from __future__ import annotations
 

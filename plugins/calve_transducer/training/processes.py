@@ -4,6 +4,9 @@ Every process has a copy of the model and its own utterances; gradients are summ
 (`torch.nn.parallel.DistributedDataParallel`). Whatever decides what happens next -- is the batch
 usable, is the loss finite, has somebody pressed Ctrl-C -- is decided together, since a process that
 went another way than the others would wait for them forever.
+
+This is written by hand over `torch.distributed`, which has the mechanics: launchers such as
+Lightning and Accelerate own the training loop, and calve's is resumed bit for bit.
 """
 
 from __future__ import annotations
