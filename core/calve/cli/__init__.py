@@ -6,6 +6,7 @@ command from static text. This is also the one place where errors become message
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -228,4 +229,7 @@ def main() -> None:
     """Entry point of the ``calve`` script."""
     # For every Python process that a command starts: none imports from where the user stands.
     os.environ.setdefault("PYTHONSAFEPATH", "1")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names and transcripts may have letters that the terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run())

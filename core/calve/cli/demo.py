@@ -10,7 +10,7 @@ import click
 
 from calve.bundles.bundle import Bundle
 from calve.cli.export import print_summary
-from calve.cli.output import print_table
+from calve.cli.output import outcome_text, print_table
 from calve.common.progress import console_progress
 from calve.data.recordings import TRANSCRIPTS_FILE, read_transcripts
 from calve.decoding.recognizers import transcribe
@@ -81,7 +81,7 @@ def _verify(bundle: Bundle) -> None:
     failures = 0
     for check in verify(bundle.path):
         failures += check.outcome == FAILED
-        click.echo(f"{check.outcome:8}{check.name}: {check.detail}")
+        click.echo(f"{outcome_text(check.outcome, 8)}{check.name}: {check.detail}")
     if failures:
         raise BundleError(f"{failures} checks failed", where=bundle.path)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "colors",
     "hotwords_text",
+    "outcome_text",
     "print_error",
     "print_json",
     "print_table",
@@ -24,6 +29,13 @@ __all__ = [
     "score_text",
     "warn",
 ]
+
+
+_OUTCOME_COLORS = {
+    **dict.fromkeys(("ok", "passed"), "green"),
+    **dict.fromkeys(("broken", "failed", "missing"), "red"),
+    **dict.fromkeys(("disabled", "skipped", "warn"), "yellow"),
+}
 
 
 def colors() -> bool | None:
@@ -39,23 +51,92 @@ def print_error(error: object) -> None:
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
-    """One JSON value on stdout, on one line unless ``indent`` is given."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=indent))
+    """Print one JSON value on stdout, on one line unless ``indent`` is given.
+
+    Letters are escaped where stdout's encoding may lack them.
+    """
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    ascii_only = not encoding.lower().startswith("utf")
+    click.echo(json.dumps(value, ensure_ascii=ascii_only, indent=indent))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Rows under headings; numbers are aligned to the right. None is shown as a dash."""
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], *, outcomes: str | None = None
+) -> None:
+    """Print rows under headings on stdout.
+
+    Numbers are aligned to the right. None is shown as a dash. A terminal gets a table of its own
+    width, in which long cells continue on the next line. Everything else gets one line for each
+    row, however wide, without colors.
+
+    Args:
+      columns: The headings.
+      rows: One cell for each column; cells are shown as `str` writes them.
+      outcomes: The column whose cells are outcomes ("ok", "failed"), which have colors.
+    """
     cells = [["–" if cell is None else str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     right = [
         bool(rows) and all(_is_number(row[index]) for row in cells) for index in range(len(columns))
     ]
-    for line in (list(columns), ["-" * width for width in widths], *cells):
+    if sys.stdout is not None and sys.stdout.isatty():
+        styled = None if outcomes is None else columns.index(outcomes)
+        click.echo(_terminal_table(columns, cells, right, styled), nl=False, color=colors())
+    else:
+        click.echo("\n".join(_plain_lines(columns, cells, right)))
+
+
+def _plain_lines(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]
+) -> Iterator[str]:
+    # Without rich, whose import takes longer than most commands that are used in scripts.
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    for line in (columns, ["-" * width for width in widths], *rows):
         padded = [
             cell.rjust(width) if to_right else cell.ljust(width)
             for cell, width, to_right in zip(line, widths, right, strict=True)
         ]
-        click.echo("  ".join(padded).rstrip())
+        yield "  ".join(padded).rstrip()
+
+
+def _terminal_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Sequence[bool],
+    styled: int | None,
+) -> str:
+    from rich.box import Box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    rule_below_heading = Box("    \n    \n -- \n" + 5 * "    \n", ascii=True)
+    table = Table(box=rule_below_heading, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for column, to_right in zip(columns, right, strict=True):
+        table.add_column(
+            Text(column, "bold"),
+            justify="right" if to_right else "left",
+            overflow="fold",
+            no_wrap=to_right,
+        )
+    for row in rows:
+        styles = [
+            _OUTCOME_COLORS.get(cell, "") if i == styled else "" for i, cell in enumerate(row)
+        ]
+        table.add_row(*(Text(cell, style) for cell, style in zip(row, styles, strict=True)))
+    # The width is given, because rich would measure the file, which is none.
+    console = Console(file=io.StringIO(), force_terminal=True, width=_terminal_width())
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
+
+
+def _terminal_width() -> int:
+    return shutil.get_terminal_size().columns
+
+
+def outcome_text(outcome: str, width: int = 0) -> str:
+    """An outcome ("passed", "failed", "skipped") in its color, padded to a width."""
+    return click.style(outcome.ljust(width), fg=_OUTCOME_COLORS.get(outcome))
 
 
 def score_text(score: Score) -> str:
@@ -90,8 +171,12 @@ def score_json(score: Score) -> dict[str, Any]:
     return {name: score.counts.wer, f"{name}_interval": interval, **asdict(score.counts)}
 
 
+_NUMBER = re.compile(r"–|[-+]?\d[\d.,]*(e[-+]\d+)?( ?[^\d\s]{1,3})?")
+"""Nothing, or a number, perhaps with a short unit."""
+
+
 def _is_number(text: str) -> bool:
-    return text == "–" or text[:1].isdigit() or text[:1] == "-"
+    return _NUMBER.fullmatch(text) is not None
 
 
 def warn(messages: Iterable[str]) -> None:

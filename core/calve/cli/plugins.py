@@ -1,4 +1,4 @@
-"""``calve plugins``: which plugins there are, what they bring, and what is wrong with them."""
+"""``calve plugins``: list, describe and check the installed plugins; write a new one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 
 from calve.cli import LazyCommand
 from calve.cli.options import json_option
-from calve.cli.output import print_json, print_table
+from calve.cli.output import outcome_text, print_json, print_table
 from calve.common.references import LazyRef, Resource
 from calve.registry.catalog import Registry, build_registry
 from calve.registry.discovery import Problem, discover, outside_plugins
@@ -28,7 +28,7 @@ __all__ = ["plugins"]
 
 @click.group(short_help="List, check and describe plugins.")
 def plugins() -> None:
-    """Which plugins are installed, what they register, and what is wrong with them."""
+    """List, describe and check the installed plugins; write a new one."""
 
 
 plugins.add_command(
@@ -65,7 +65,10 @@ def new(name: str, output: Path | None) -> None:
 @plugins.command("list", short_help="List all plugins, broken and disabled ones included.")
 @json_option
 def list_plugins(as_json: bool) -> None:
-    """List all plugins, broken and disabled ones included."""
+    """List all plugins, broken and disabled ones included.
+
+    `calve plugins info NAME` shows what a plugin registers and what is wrong with it.
+    """
     found = reports(build_registry())
     if as_json:
         print_json([report.to_json() for report in found], indent=2)
@@ -75,11 +78,13 @@ def list_plugins(as_json: bool) -> None:
             report.source.name,
             f"{report.source.distribution} {report.source.version}",
             report.status,
-            _gist(report),
+            _counts(report),
         )
         for report in found
     ]
-    print_table(("plugin", "distribution", "status", "registers"), rows)
+    print_table(("plugin", "distribution", "status", "registers"), rows, outcomes="status")
+    if any(report.problems for report in found):
+        click.echo("`calve plugins info NAME` shows what is wrong with a plugin.", err=True)
 
 
 @plugins.command(short_help="Import all that plugins refer to; exit 1 on any problem.")
@@ -136,7 +141,7 @@ def info(name: str, as_json: bool) -> None:
         print_json(values, indent=2)
         return
     for report in found:
-        click.echo(f"{report.source} ({report.source.target}): {report.status}")
+        click.echo(f"{report.source} ({report.source.target}): {outcome_text(report.status)}")
         for problem in report.problems:
             click.echo(f"  problem: {problem.stage}: {problem.cause}")
         for kind, specs in _specs(registry, report).items():
@@ -149,23 +154,26 @@ def _deep_problems(registry: Registry, report: PluginReport) -> Sequence[Problem
     return () if report.status == "disabled" else check_references(registry, report.source)
 
 
-def _gist(report: PluginReport) -> str:
-    if report.problems:
-        problem = report.problems[0]
-        return f"{problem.stage}: {problem.cause}"
-    return "; ".join(
-        f"{kind} {', '.join(_written(name) for name in names)}"
-        for kind, names in report.registers.items()
-    )
+_SHORT_KINDS = {
+    "export format": ("format", "formats"),
+    "metadata writer": ("writer", "writers"),
+    "decoding method": ("method", "methods"),
+    "corpus": ("corpus", "corpora"),
+}
+"""One and many of what a plugin registers, where the full name does not fit or needs no s."""
 
 
-def _written(name: Any) -> str:
-    return " for ".join(name) if isinstance(name, tuple) else str(name)
+def _counts(report: PluginReport) -> str | None:
+    """What a plugin registers in a few words, as in "2 encoders, 8 writers"; None if nothing."""
+    counts = {kind: len(names) for kind, names in report.registers.items()}
+    forms = {kind: _SHORT_KINDS.get(kind, (kind, f"{kind}s")) for kind in counts}
+    words = [f"{count} {forms[kind][count > 1]}" for kind, count in counts.items()]
+    return ", ".join(words) or None
 
 
 def _print_verdict(report: PluginReport, *, with_traceback: bool) -> None:
     if not report.problems:
-        click.echo(f"{report.source}: {report.status}")
+        click.echo(f"{report.source}: {outcome_text(report.status)}")
     for problem in report.problems:
         click.echo(f"{report.source}: {problem.stage}: {problem.cause}")
         if with_traceback and problem.exception is not None:

@@ -196,6 +196,18 @@ def test_an_error_keeps_its_exit_code_where_stderr_takes_nothing(failing, redire
     assert done.returncode == 2
 
 
+def test_letters_that_the_encoding_lacks_end_no_command(failing):
+    (failing / "failing_commands.py").write_text(
+        COMMANDS.replace('raise KeyError("a bug")', 'print("ä")')
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", MAIN, "fail", "bug"],
+        env={**os.environ, "PYTHONPATH": str(failing), "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+    )
+    assert (done.returncode, done.stdout) == (0, b"\\xe4\n")
+
+
 def _errors_on_a_terminal(failing, env):
     """What ``fail calve`` prints where stderr is a terminal."""
     main, end = pty.openpty()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import sys
 
 import pytest
 
@@ -23,6 +26,72 @@ def test_numbers_are_aligned_right_and_words_left(capsys: pytest.CaptureFixture[
 def test_a_table_without_rows_is_its_heading(capsys: pytest.CaptureFixture[str]):
     print_table(("file", "size"), [])
     assert capsys.readouterr().out.splitlines() == ["file  size", "----  ----"]
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+WORDS = "an utterance of which no word may be lost however narrow the terminal is"
+
+
+def _on_a_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> str:
+    stdout = _Terminal()
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    rows = [("a.wav", WORDS, 5, "failed"), ("failed", "ok", 123, "passed")]
+    print_table(("file", "text", "size", "result"), rows, outcomes="result")
+    return stdout.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_a_table_fits_the_terminal_and_loses_no_word(monkeypatch: pytest.MonkeyPatch, width: int):
+    shown = re.sub("\x1b\\[[0-9;]*m", "", _on_a_terminal(monkeypatch, width))
+    assert max(map(len, shown.splitlines())) <= width
+    body = shown.partition("---")[2]
+    assert set(WORDS.split()) <= set(body.split())
+    assert {"5", "123", "a.wav", "failed", "passed"} <= set(body.split())
+
+
+def test_outcomes_alone_have_colors_on_a_terminal(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    shown = _on_a_terminal(monkeypatch, 100)
+    assert re.findall(r"\x1b\[3\d\w*m(\w+)", shown) == ["failed", "passed"]
+    assert "\x1b[31mfailed" in shown
+    assert "\x1b[32mpassed" in shown
+
+
+def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in _on_a_terminal(monkeypatch, 100)
+
+
+def test_elsewhere_a_row_is_one_line_without_colors_however_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    print_table(("text", "result"), [(WORDS * 5, "ok")], outcomes="result")
+    *_, line = capsys.readouterr().out.splitlines()
+    assert line == f"{WORDS * 5}  ok"
+
+
+def test_words_that_begin_with_a_digit_are_no_numbers(capsys: pytest.CaptureFixture[str]):
+    print_table(("counts", "size"), [("2 encoders", "1.5 MB"), ("1 writer", "12 MB")])
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "2 encoders  1.5 MB",
+        "1 writer     12 MB",
+    ]
+
+
+def test_letters_that_stdout_lacks_are_escaped(monkeypatch: pytest.MonkeyPatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    print_json({"text": "ä😀"})
+    stdout.flush()
+    assert json.loads(stdout.buffer.getvalue()) == {"text": "ä😀"}
 
 
 def test_json_is_one_line_with_letters_as_they_are(capsys: pytest.CaptureFixture[str]):

@@ -12,7 +12,23 @@ def test_list_shows_what_each_plugin_registers(run_calve):
     assert lines[0].split() == ["plugin", "distribution", "status", "registers"]
     (line,) = [line for line in lines if line.startswith("acme ")]
     assert line.split(maxsplit=4)[1:4] == ["acme-working", "1.0", "ok"]
-    assert line.endswith("encoder acme_encoder; command hello")
+    assert line.endswith("1 encoder, 1 command")
+
+
+def test_list_fits_a_terminal_of_80_columns(run_calve):
+    lines = run_calve("plugins", "list", fakes=("working",)).stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+
+
+def test_list_shows_a_broken_plugin_in_one_short_line(run_calve):
+    lines = run_calve("plugins", "list", fakes=("import_error",)).stdout.splitlines()
+    (line,) = [line for line in lines if line.startswith("import_error ")]
+    assert line.split() == ["import_error", "acme-import-error", "1.1", "broken", "–"]
+
+
+def test_list_says_how_to_learn_what_is_wrong(run_calve):
+    assert run_calve("plugins", "list", fakes=("working",)).stderr == ""
+    assert "calve plugins info" in run_calve("plugins", "list", fakes=("import_error",)).stderr
 
 
 def test_list_as_json_has_every_plugin_with_its_hooks(run_calve):
