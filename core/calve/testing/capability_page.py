@@ -1,4 +1,4 @@
-"""The capability matrix as a page of the documentation, in Markdown."""
+"""The capability matrix as a Markdown page of the documentation."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ COMMAND = "calve plugins matrix --page docs/capabilities.md"
 
 _INTRODUCTION = f"""# What runs where
 
-Written by `{COMMAND}`, from what it found by running it.
-For every row a tiny model of the recipe with random weights was made, exported or quantized,
-compared with torch, over at least 20 chained chunks where the mode is streaming and in whole
-utterances where it is offline, and transcribed with the runtime that the row names. Nothing here is
-declared by hand, and formats that an encoder does not claim were tried as well. A test does the
-same, and fails where a claim and its outcome disagree.
+`{COMMAND}` generates this page by trying every combination. No entry is declared by hand, and
+formats that an encoder does not claim are tried as well.
 
-- **passes**: calve's own runtime agrees with torch within the limits of the precision, in fp32
-  with the same greedy tokens; a client of another project hears the same words as calve.
-- **no**: it does not work, and the encoder does not claim that it does.
-  `calve plugins matrix --json` says why.
-- **offline**: a bundle for whole utterances, of a model that cannot stream if the encoder has such.
-  Formats for streaming alone have no such row.
-- The error is the largest absolute difference of any output from torch, for a bundle made by
-  `calve quantize` from its source. Random weights suffer more from rounding than trained ones.
+For each row, calve creates a tiny model of the recipe with random weights and exports or quantizes
+it. It compares the result with torch: over at least 20 chained chunks in streaming mode, and on
+whole utterances in offline mode. It then transcribes with the runtime of the row. A test does the
+same and fails if a claim and its outcome disagree.
+
+- **passes**: calve's own runtime agrees with torch within the limits of the precision; in fp32, the
+  greedy tokens are the same. A client of another project returns the words that calve returns.
+- **no**: the combination does not work, and the encoder does not claim it.
+  `calve plugins matrix --json` gives the reason.
+- **offline**: a bundle for whole utterances, of a model that cannot stream if the encoder has one.
+  Formats that support only streaming have no such row.
+- **largest error**: the largest absolute difference of any output from torch, or from the source
+  bundle if `calve quantize` made the bundle. Rounding affects random weights more than trained ones.
 
 [formats.md](formats.md) describes the formats.
 """
