@@ -28,7 +28,8 @@ same and fails if a claim and its outcome disagree.
 - **offline**: a bundle for whole utterances, of a model that cannot stream if the encoder has one.
   Formats that support only streaming have no such row.
 - **largest error**: the largest absolute difference of any output from torch, or from the source
-  bundle if `calve quantize` made the bundle. Rounding affects random weights more than trained ones.
+  bundle if `calve quantize` made the bundle. Rounding affects random weights more than trained
+  ones.
 
 [formats.md](formats.md) describes the formats.
 """
