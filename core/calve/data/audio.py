@@ -1,10 +1,13 @@
-"""Recordings as mono float32 samples at the rate a model wants."""
+"""Recordings as mono float32 samples at the rate that a model expects."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import soundfile
@@ -13,9 +16,12 @@ from numpy.typing import NDArray
 
 from calve.errors import AudioError
 
-__all__ = ["Audio", "read_audio"]
+__all__ = ["Audio", "AudioReader", "read_audio"]
 
 Float32Array = NDArray[np.float32]
+
+_BLOCK_VALUES = 1 << 16
+"""Most stored values, of all channels together, that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +41,105 @@ class Audio:
     notes: tuple[str, ...] = ()
 
 
-def read_audio(path: str | PathLike[str], sample_rate: int = 16000) -> Audio:
-    """Read any file that libsndfile reads (WAV, FLAC, OGG, MP3, ...).
+class AudioReader:
+    """Reads any file that libsndfile reads (WAV, FLAC, OGG, MP3, ...), block by block.
 
-    Channels are averaged and other sampling rates are converted; both leave a note.
+    The memory that it needs does not depend on the length of the recording. Channels are averaged
+    and other sampling rates are converted; both leave a note. The blocks, one after another, are
+    the samples of `read_audio`. Use it as a context manager, and iterate over it once.
+
+    Args:
+      path: The recording.
+      sample_rate: Samples per second wanted.
+
+    Attributes:
+      sample_rate: Samples per second of the blocks.
+      notes: What is changed on the way in, for the user to see.
+
+    Raises:
+      AudioError: if the file is missing or cannot be decoded.
+    """
+
+    def __init__(self, path: str | PathLike[str], sample_rate: int = 16000) -> None:
+        self.sample_rate = sample_rate
+        self._path = Path(path)
+        self._resources = ExitStack()
+        self._file = self._resources.enter_context(_open(self._path))
+        self._stored_rate: int = self._file.samplerate
+        self._frames_read = 0
+        self.notes = tuple(self._changes())
+
+    def __enter__(self) -> AudioReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._resources.close()
+
+    @property
+    def duration(self) -> float:
+        """Seconds of the recording that have been read so far, as it was stored."""
+        return self._frames_read / self._stored_rate
+
+    def __iter__(self) -> Iterator[Float32Array]:
+        """Blocks (n,) float32, mono, full scale is [-1, 1]; about a second each.
+
+        Raises:
+          AudioError: if the file cannot be decoded, or holds no usable samples.
+        """
+        samples = 0
+        for block in self._resampled():
+            if len(block):
+                samples += len(block)
+                yield block
+        if not samples:
+            what = (
+                f"lasts less than one sample at {self.sample_rate} Hz"
+                if self._frames_read
+                else "holds no samples"
+            )
+            raise AudioError(f"the recording {what}", where=self._path)
+
+    def _changes(self) -> Iterator[str]:
+        if self._file.channels > 1:
+            yield f"averaged {self._file.channels} channels"
+        if self._stored_rate != self.sample_rate:
+            yield f"resampled from {self._stored_rate} Hz to {self.sample_rate} Hz"
+
+    def _resampled(self) -> Iterator[Float32Array]:
+        if self._stored_rate == self.sample_rate:
+            yield from self._stored()
+            return
+        resampler = soxr.ResampleStream(self._stored_rate, self.sample_rate, 1, dtype="float32")
+        for block in self._stored():
+            yield resampler.resample_chunk(block)
+        yield resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
+
+    def _stored(self) -> Iterator[Float32Array]:
+        """Blocks (n,) of the channels' mean, at the stored rate."""
+        # Of a second or less, so that a sampling rate of 1 Hz does not become a giant block.
+        frames = max(1, min(self._stored_rate, _BLOCK_VALUES // self._file.channels))
+        while True:
+            with _decoding(self._path):
+                channels = self._file.read(frames, dtype="float32", always_2d=True)
+            if not len(channels):
+                return
+            if not np.isfinite(channels).all():
+                raise AudioError(
+                    "the recording holds NaN or infinite samples",
+                    where=self._path,
+                    fix="convert it again from its source",
+                )
+            self._frames_read += len(channels)
+            yield channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1)
+
+
+def read_audio(path: str | PathLike[str], sample_rate: int = 16000) -> Audio:
+    """Read a whole recording, as `AudioReader` reads it.
 
     Args:
       path: The recording.
@@ -47,46 +148,29 @@ def read_audio(path: str | PathLike[str], sample_rate: int = 16000) -> Audio:
     Raises:
       AudioError: if the file is missing, cannot be decoded, or holds no usable samples.
     """
-    path = Path(path)
-    channels, stored_rate = _decode(path)
-    if channels.shape[0] == 0:
-        raise AudioError("the recording holds no samples", where=path)
-    if not np.isfinite(channels).all():
-        raise AudioError(
-            "the recording holds NaN or infinite samples",
-            where=path,
-            fix="convert it again from its source",
-        )
-    notes = []
-    samples = channels[:, 0]
-    if channels.shape[1] > 1:
-        samples = channels.mean(axis=1)
-        notes.append(f"averaged {channels.shape[1]} channels")
-    if stored_rate != sample_rate:
-        samples = soxr.resample(samples, stored_rate, sample_rate)
-        notes.append(f"resampled from {stored_rate} Hz to {sample_rate} Hz")
-    if not len(samples):
-        raise AudioError(
-            f"the recording lasts less than one sample at {sample_rate} Hz", where=path
-        )
-    return Audio(
-        samples=np.ascontiguousarray(samples, dtype=np.float32),
-        sample_rate=sample_rate,
-        duration=channels.shape[0] / stored_rate,
-        notes=tuple(notes),
-    )
+    with AudioReader(path, sample_rate) as reader:
+        samples = np.concatenate(list(reader))
+        return Audio(samples, sample_rate, reader.duration, reader.notes)
 
 
-def _decode(path: Path) -> tuple[Float32Array, int]:
-    """The file's samples (n, channels) float32 and their rate."""
+@contextmanager
+def _open(path: Path) -> Iterator[soundfile.SoundFile]:
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
         raise AudioError(f"the recording {what}", where=path)
+    with ExitStack() as opened:
+        with _decoding(path):
+            # Opened here, because libsndfile reports a missing permission as an unknown format.
+            file = opened.enter_context(path.open("rb"))
+            decoder = opened.enter_context(soundfile.SoundFile(file))
+        yield decoder
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Errors of libsndfile become errors that name the recording."""
     try:
-        # Opened here, because libsndfile reports a missing permission as an unknown format.
-        with path.open("rb") as file:
-            channels, stored_rate = soundfile.read(file, dtype="float32", always_2d=True)
-            return channels, stored_rate
+        yield
     except OSError as error:
         raise AudioError(f"cannot read the recording: {error.strerror}", where=path) from error
     except (soundfile.SoundFileError, TypeError) as error:

@@ -17,12 +17,22 @@ from numpy.typing import NDArray
 
 from calve.errors import AudioError
 
-__all__ = ["PADDING", "FeatureConfig", "StreamingFbank", "compute_fbank"]
+__all__ = [
+    "PADDING",
+    "FeatureConfig",
+    "StreamingFbank",
+    "compute_fbank",
+    "silent_frame",
+    "silent_tail",
+]
 
 Float32Array = NDArray[np.float32]
 
 PADDING = math.log(1e-10)
 """With which icefall pads the features of a batch; an utterance's last output frame may see it."""
+
+_BLOCK_SAMPLES = 1 << 16
+"""Most samples that are handed over as a list, which takes eight times their memory."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +102,10 @@ class StreamingFbank:
                 f"not {samples.shape} {samples.dtype}",
                 fix="scale integer samples to [-1, 1] first, or use calve.data.audio.read_audio",
             )
-        if samples.size:
+        for start in range(0, len(samples), _BLOCK_SAMPLES):
+            block = samples[start : start + _BLOCK_SAMPLES].astype(np.float32, copy=False)
             # A list, since the binding reads an array one numpy scalar at a time, which is slower.
-            pcm = samples.astype(np.float32, copy=False).tolist()
-            self._extractor.accept_waveform(self.config.sample_rate, pcm)
+            self._extractor.accept_waveform(self.config.sample_rate, block.tolist())
 
     def finish(self) -> None:
         """Say that no audio follows; the frames at the end become ready."""
@@ -137,6 +147,18 @@ def compute_fbank(samples: Float32Array, config: FeatureConfig | None = None) ->
     stream.accept(samples)
     stream.finish()
     return stream.frames()
+
+
+def silent_frame(config: FeatureConfig) -> Float32Array:
+    """(1, C), the features of digital silence."""
+    samples = round(config.frame_shift_ms * config.sample_rate / 1000)
+    return compute_fbank(np.zeros(samples, dtype=np.float32), config)
+
+
+def silent_tail(frames: int, config: FeatureConfig) -> Float32Array:
+    """(n,) zero samples that last ``frames`` feature frames."""
+    samples = round(frames * config.frame_shift_ms * config.sample_rate / 1000)
+    return np.zeros(samples, dtype=np.float32)
 
 
 def _knf_options(config: FeatureConfig) -> knf.FbankOptions:
