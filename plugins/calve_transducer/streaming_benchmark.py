@@ -16,8 +16,9 @@ from calve.data.audio import Audio
 from calve.data.features import FeatureConfig, compute_fbank
 from calve.data.tokens import SymbolTable
 from calve.data.utterances import Utterance
-from calve.decoding.online import StreamDecoder, StreamingRun, Variant
+from calve.decoding.online_decoding import StreamDecoder, StreamSearch
 from calve.decoding.search import make_search
+from calve.decoding.streaming_run import StreamingRun
 from calve.models.loading import ModelBuilder
 from calve.protocols import Search, Session
 from calve.registry.catalog import registry
@@ -171,7 +172,7 @@ class _Job:
         decoder = StreamDecoder(
             session,
             self._symbols,
-            {self._method: Variant(search)},
+            {self._method: StreamSearch(search)},
             num_streams=self._streams,
             tail_padding_frames=0,
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from calve.decoding.transcription import OnlineRecognizer
+from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.exporting.export import export
 from calve.models.checkpoints import builtin_checkpoint
 from calve.models.loading import load

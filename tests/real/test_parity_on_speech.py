@@ -11,7 +11,7 @@ from calve.api import Conventions
 from calve.bundles.bundle import Bundle
 from calve.data.audio import read_audio
 from calve.data.features import compute_fbank
-from calve.decoding.transcription import OnlineRecognizer
+from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.exporting.export import export
 from calve.exporting.parity import compare, observe
 from calve.models.loading import load_model

@@ -16,11 +16,11 @@ from calve.bundles.bundle import Bundle
 from calve.bundles.metadata import write_metadata
 from calve.data.audio import read_audio
 from calve.data.utterances import Utterance
-from calve.decoding.decoding_methods import GREEDY
+from calve.decoding.decoding_methods import DecodingMethod
 from calve.decoding.endpointing import EndpointRules
-from calve.decoding.online import StreamDecoder, Variant
+from calve.decoding.online_decoding import StreamDecoder, StreamSearch
+from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.decoding.recognizers import transcribe
-from calve.decoding.transcription import OnlineRecognizer
 from calve.exporting.export import export
 from calve.exporting.verification import FAILED, verify
 from calve.models.loading import load
@@ -29,6 +29,9 @@ from calve.scoring.error_rates import total_errors
 from calve_onnx import sherpa
 from calve_onnx.lint import lint
 from calve_onnx.metadata import store
+
+GREEDY = DecodingMethod("greedy_search")
+
 
 RECIPE = "lstm_transducer_stateless2"
 PRECISIONS = ["fp32", "fp16", "int8"]
@@ -138,7 +141,7 @@ def test_an_utterance_ends_where_it_ends_in_sherpa_onnx(
     )
     theirs = [_cut_by_sherpa(recognizer, path) for path in demo_recordings]
     session = bundle.open_streaming_session()
-    variant = Variant(GREEDY.search(session, bundle.symbols), rules, GREEDY.stream_options)
+    variant = StreamSearch(GREEDY.search(session, bundle.symbols), rules, GREEDY.stream_options)
     for path, (ends, text) in zip(demo_recordings, theirs, strict=True):
         decoder = StreamDecoder(session, bundle.symbols, {"": variant}, tail_padding_frames=0)
         run = decoder.decode([Utterance.of_audio(path.name, read_audio(path, 16000), "")])[""]

@@ -21,20 +21,17 @@ from calve.cli.results import Row, print_results
 from calve.common.files import check_writable
 from calve.common.parallel import ordered_map
 from calve.common.progress import console_progress, tracked
+from calve.decoding.client_decoding import transcribe_with_client
 from calve.decoding.decoding_methods import DecodingMethod, with_and_without_hotwords
-from calve.decoding.offline import (
-    MAX_DURATION,
-    WHOLE_UTTERANCES,
-    decode_offline,
-    transcribe_with_client,
-)
-from calve.decoding.offline_jobs import Job, OfflineResult, run_job
+from calve.decoding.encoder_views import WHOLE_UTTERANCES
+from calve.decoding.offline_decoding import MAX_DURATION, decode_offline
+from calve.decoding.offline_jobs import OfflineJob, OfflineResult, run_job
 from calve.decoding.online_jobs import StreamingJob, StreamingMethod, run_streaming
-from calve.decoding.search import DEFAULT_DECODING_METHOD
-from calve.decoding.sources import BundleModel, Model
+from calve.decoding.sources import BundleModel, CheckpointModel
 from calve.decoding.splits import Split
 from calve.errors import ConfigError
 from calve.models.checkpoints import no_checkpoint
+from calve.registry.catalog import default_decoding_method
 from calve.registry.claims import claimed_clients
 from calve.registry.specs import RecipeSpec
 
@@ -78,7 +75,7 @@ def _decode_command(recipe: RecipeSpec) -> click.Command:
     @click.pass_context
     def command(
         ctx: click.Context,
-        models: list[Model],
+        models: list[CheckpointModel],
         overrides: dict[str, dict[str, Any]],
         chunk_size: int | None,
         splits: tuple[Split, ...],
@@ -100,7 +97,7 @@ def _decode_command(recipe: RecipeSpec) -> click.Command:
         hotwords = hotwords_to_report(methods, models[0])
         methods = with_and_without_hotwords(methods)
         plan = [
-            Job(
+            OfflineJob(
                 one,
                 splits,
                 tuple(methods),
@@ -143,7 +140,7 @@ decode = RecipeGroup(
 )
 
 
-def _check(plan: Sequence[Job], bundle_dir: Path | None, *, strict: bool) -> None:
+def _check(plan: Sequence[OfflineJob], bundle_dir: Path | None, *, strict: bool) -> None:
     """Find what is missing before anything is decoded.
 
     Raises:
@@ -167,7 +164,7 @@ def _check(plan: Sequence[Job], bundle_dir: Path | None, *, strict: bool) -> Non
         check_steps(BundleModel(bundle_dir).steps(first.chunk_size), strict=strict)
 
 
-def _checkpoint_rows(plan: Sequence[Job], jobs: int, dask: str | None) -> Iterator[Row]:
+def _checkpoint_rows(plan: Sequence[OfflineJob], jobs: int, dask: str | None) -> Iterator[Row]:
     """Results of the checkpoints in whole utterances."""
     runtime = plan[0].model.runtime
     for results in _finished(plan, jobs, dask):
@@ -183,7 +180,9 @@ def _checkpoint_rows(plan: Sequence[Job], jobs: int, dask: str | None) -> Iterat
             )
 
 
-def _finished(plan: Sequence[Job], jobs: int, dask: str | None) -> Iterator[list[OfflineResult]]:
+def _finished(
+    plan: Sequence[OfflineJob], jobs: int, dask: str | None
+) -> Iterator[list[OfflineResult]]:
     """The results of each job of the plan, in order."""
     progress = console_progress()
     if jobs == 1 and dask is None:
@@ -196,7 +195,7 @@ def _finished(plan: Sequence[Job], jobs: int, dask: str | None) -> Iterator[list
             yield results
 
 
-def _offline_rows(bundle: BundleModel, job: Job) -> Iterator[Row]:
+def _offline_rows(bundle: BundleModel, job: OfflineJob) -> Iterator[Row]:
     """Results of a bundle in whole utterances."""
     opened, progress = bundle.open_offline(), console_progress()
     for split in job.splits:
@@ -207,6 +206,7 @@ def _offline_rows(bundle: BundleModel, job: Job) -> Iterator[Row]:
                 opened.symbols,
                 utterances,
                 job.methods,
+                features=opened.features,
                 max_duration=job.max_duration,
                 progress=progress,
             )
@@ -214,7 +214,7 @@ def _offline_rows(bundle: BundleModel, job: Job) -> Iterator[Row]:
             yield Row(split.name, opened.runtime, WHOLE_UTTERANCES, job.model.name, key, decoded)
 
 
-def _streaming_rows(bundle: BundleModel, job: Job) -> Iterator[Row]:
+def _streaming_rows(bundle: BundleModel, job: OfflineJob) -> Iterator[Row]:
     """Results of the checkpoint and of the bundle as streams, and of the bundle's clients."""
     for split in job.splits:
         for way in (job.model, bundle):
@@ -223,7 +223,7 @@ def _streaming_rows(bundle: BundleModel, job: Job) -> Iterator[Row]:
 
 
 def _stream(
-    way: Model | BundleModel,
+    way: CheckpointModel | BundleModel,
     split: Split,
     methods: Sequence[DecodingMethod],
     chunk_size: int | None,
@@ -246,4 +246,4 @@ def _clients(way: BundleModel, split: Split, model: str) -> Iterator[Row]:
             decoded = transcribe_with_client(
                 client, bundle, split.utterances(), num_threads=way.num_threads
             )
-        yield Row(split.name, client.name, "streaming", model, DEFAULT_DECODING_METHOD, decoded)
+        yield Row(split.name, client.name, "streaming", model, default_decoding_method(), decoded)

@@ -27,13 +27,12 @@ from calve.cli.output import warn
 from calve.common.config import fields_help
 from calve.data.hotwords import hotwords_in_words
 from calve.decoding.decoding_methods import DecodingMethod, choose_decoding_methods
-from calve.decoding.search import DEFAULT_DECODING_METHOD
-from calve.decoding.sources import BundleModel, Model, Steps
+from calve.decoding.sources import BundleModel, CheckpointModel, StreamingSetup
 from calve.decoding.splits import Split
 from calve.errors import ConfigError
 from calve.models.checkpoints import BUILTIN_PREFIX, CheckpointChoice
 from calve.models.training_range import check_trained_for, untrained
-from calve.registry.catalog import registry
+from calve.registry.catalog import default_decoding_method, registry
 from calve.registry.specs import RecipeSpec
 from calve.scoring.error_rates import UNITS
 
@@ -82,7 +81,7 @@ def decoding_options(recipe: RecipeSpec, *own: Decorator) -> Decorator:
     return decorate
 
 
-def check_steps(steps: Steps, *, strict: bool) -> None:
+def check_steps(steps: StreamingSetup, *, strict: bool) -> None:
     """Warn if a model is to stream in a way that it was not trained for.
 
     Raises:
@@ -94,7 +93,7 @@ def check_steps(steps: Steps, *, strict: bool) -> None:
 
 
 def hotwords_to_report(
-    methods: Iterable[DecodingMethod], model: Model | BundleModel
+    methods: Iterable[DecodingMethod], model: CheckpointModel | BundleModel
 ) -> tuple[str, ...]:
     """The hotwords of the methods as texts.
 
@@ -125,7 +124,9 @@ def _collected(recipe: RecipeSpec, function: Function) -> Function:
         overrides = {"encoder": encoder, "model": model}
         of_corpus = data_dir / registry().datasets.get(corpus).tokens
         models = [
-            Model(recipe.name, one, overrides, tokens or _tokens(one, of_corpus), num_threads)
+            CheckpointModel(
+                recipe.name, one, overrides, tokens or _tokens(one, of_corpus), num_threads
+            )
             for one in checkpoints
         ]
         exp_dir = checkpoints[0].exp_dir if checkpoints else None
@@ -189,7 +190,7 @@ def _search_options(metavar: str, help_text: str) -> tuple[Decorator, ...]:
     known = ", ".join(spec.name for spec in registry().decoding_methods)
     names = click.option(
         "--decoding-method",
-        default=DEFAULT_DECODING_METHOD,
+        default=default_decoding_method,
         show_default=True,
         metavar=metavar,
         help=help_text.format(known),

@@ -11,10 +11,10 @@ import click
 from calve.bundles.bundle import Bundle
 from calve.cli.decoding_options import check_steps, has_chunk_size
 from calve.decoding.decoding_methods import DecodingMethod
-from calve.decoding.offline import OfflineRecognizer
+from calve.decoding.offline_recognizer import OfflineRecognizer
+from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.decoding.recognizers import AnyRecognizer, open_recognizer
-from calve.decoding.sources import BundleModel, Model, Opened, Steps
-from calve.decoding.transcription import OnlineRecognizer
+from calve.decoding.sources import BundleModel, CheckpointModel, OpenedModel, StreamingSetup
 from calve.models.checkpoints import CheckpointChoice
 from calve.models.loading import ModelBuilder, recipe_of
 from calve.protocols.states import streaming_obstacle
@@ -38,7 +38,7 @@ def bundle_recognizer(
     recognizer = open_recognizer(bundle, method, chunk_ms=chunk_ms, num_threads=source.num_threads)
     if isinstance(recognizer, OnlineRecognizer):
         manifest = bundle.manifest
-        steps = Steps(manifest.encoder, manifest.config["encoder"], recognizer.geometry)
+        steps = StreamingSetup(manifest.encoder, manifest.config["encoder"], recognizer.geometry)
         check_steps(steps, strict=strict)
     return recognizer
 
@@ -55,7 +55,7 @@ def checkpoint_recognizer(
     offline: bool,
     simulate_streaming: bool,
     strict: bool,
-) -> tuple[Model, AnyRecognizer]:
+) -> tuple[CheckpointModel, AnyRecognizer]:
     """A checkpoint on the torch runtime, and how it recognizes.
 
     It streams, unless told otherwise. An encoder that cannot sees whole utterances, and a line on
@@ -73,17 +73,19 @@ def checkpoint_recognizer(
     chunk_size = encoder.get("decode_chunk_size")
     _check_mode(chunk_size, chunk_ms, offline=offline, simulate_streaming=simulate_streaming)
     name = recipe or recipe_of(checkpoint)
-    model = Model(name, checkpoint, _overrides(name, encoder), tokens, num_threads)
+    model = CheckpointModel(name, checkpoint, _overrides(name, encoder), tokens, num_threads)
     opened = model.open()
     session = opened.session
     if offline:
-        return model, OfflineRecognizer(session, opened.symbols, method)
+        return model, OfflineRecognizer(session, opened.symbols, method, features=opened.features)
     session.geometry = session.geometry.with_chunk_size(chunk_size)
     if simulate_streaming:
         if chunk_ms is not None:
             session.geometry = session.geometry.with_chunk_ms(chunk_ms)
-        check_steps(Steps(opened.encoder, opened.config, session.geometry), strict=strict)
-        simulated = OfflineRecognizer(session, opened.symbols, method, simulate_streaming=True)
+        check_steps(StreamingSetup(opened.encoder, opened.config, session.geometry), strict=strict)
+        simulated = OfflineRecognizer(
+            session, opened.symbols, method, features=opened.features, simulate_streaming=True
+        )
         return model, simulated
     obstacle = streaming_obstacle(session)
     if obstacle is None:
@@ -91,22 +93,21 @@ def checkpoint_recognizer(
     if chunk_size is not None or chunk_ms is not None:
         raise obstacle
     click.echo(f"whole utterances, not streaming: {obstacle}", err=True)
-    return model, OfflineRecognizer(session, opened.symbols, method)
+    return model, OfflineRecognizer(session, opened.symbols, method, features=opened.features)
 
 
 def _streaming(
-    opened: Opened[Any], method: DecodingMethod, chunk_ms: int | None, *, strict: bool
+    opened: OpenedModel[Any], method: DecodingMethod, chunk_ms: int | None, *, strict: bool
 ) -> OnlineRecognizer:
     recognizer = OnlineRecognizer(
         opened.session,
         opened.symbols,
+        method,
         features=opened.features,
         tail_padding_frames=opened.tail_padding_frames,
         chunk_ms=chunk_ms,
-        search=method.name,
-        search_options=dict(method.options),
     )
-    check_steps(Steps(opened.encoder, opened.config, recognizer.geometry), strict=strict)
+    check_steps(StreamingSetup(opened.encoder, opened.config, recognizer.geometry), strict=strict)
     return recognizer
 
 

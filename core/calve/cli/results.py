@@ -12,7 +12,7 @@ import click
 
 from calve.cli.output import print_json, print_table, score_json
 from calve.common.files import atomic_file
-from calve.decoding.offline import Decoded
+from calve.decoding.decoded import Decoded
 from calve.scoring.error_rates import UNITS
 from calve.scoring.hotwords import HotwordCounts, count_hotwords
 from calve.scoring.ranking import Ranked, drawing, rank

@@ -16,10 +16,10 @@ from calve.cli.results import Row, print_results
 from calve.common.config import option_name, resolve, value_text
 from calve.common.files import check_writable
 from calve.common.progress import console_progress
+from calve.decoding.decoded import Decoded
 from calve.decoding.decoding_methods import DecodingMethod, with_and_without_hotwords
 from calve.decoding.endpointing import EndpointRules
-from calve.decoding.offline import MAX_DURATION, Decoded
-from calve.decoding.online import StreamingRun
+from calve.decoding.offline_decoding import MAX_DURATION
 from calve.decoding.online_jobs import (
     Difference,
     StreamingJob,
@@ -30,8 +30,9 @@ from calve.decoding.online_jobs import (
     simulate,
     write_streaming_results,
 )
-from calve.decoding.sources import BundleModel, Model
+from calve.decoding.sources import BundleModel, CheckpointModel
 from calve.decoding.splits import Split
+from calve.decoding.streaming_run import StreamingRun
 from calve.errors import ConfigError
 from calve.models.checkpoints import no_checkpoint
 from calve.registry.specs import RecipeSpec
@@ -80,7 +81,7 @@ def _streaming_decode_command(recipe: RecipeSpec) -> click.Command:
     @click.pass_context
     def command(
         ctx: click.Context,
-        models: list[Model],
+        models: list[CheckpointModel],
         overrides: dict[str, dict[str, Any]],
         chunk_size: int | None,
         splits: tuple[Split, ...],
@@ -98,7 +99,7 @@ def _streaming_decode_command(recipe: RecipeSpec) -> click.Command:
         as_json: bool,
     ) -> None:
         _check(recipe, models, overrides, splits, bundle_dir, compare=compare)
-        streaming: Sequence[Model | BundleModel] = (
+        streaming: Sequence[CheckpointModel | BundleModel] = (
             [BundleModel(bundle_dir, num_threads)] if bundle_dir is not None else models
         )
         # The checkpoints of one experiment were trained alike.
@@ -120,7 +121,7 @@ def _streaming_decode_command(recipe: RecipeSpec) -> click.Command:
                     write_streaming_results(res_dir, job, result, unit)
                 simulated: Mapping[str, Decoded] = {}
                 if compare:
-                    checkpoint = model if isinstance(model, Model) else models[0]
+                    checkpoint = model if isinstance(model, CheckpointModel) else models[0]
                     simulated = _simulate(checkpoint, split, methods, result)
                 rows.extend(_rows(job, result, simulated))
         complete = print_results(rows, unit, res_dir, as_json=as_json)
@@ -147,7 +148,7 @@ streaming_decode = RecipeGroup(
 
 def _check(
     recipe: RecipeSpec,
-    models: Sequence[Model],
+    models: Sequence[CheckpointModel],
     overrides: Mapping[str, Mapping[str, Any]],
     splits: Sequence[Split],
     bundle_dir: Path | None,
@@ -174,7 +175,7 @@ def _check(
 def _check_bundle(
     bundle_dir: Path,
     recipe: RecipeSpec,
-    models: Sequence[Model],
+    models: Sequence[CheckpointModel],
     overrides: Mapping[str, Mapping[str, Any]],
 ) -> None:
     bundle = Bundle.open(bundle_dir)
@@ -217,7 +218,7 @@ def _variants(
 
 
 def _simulate(
-    model: Model, split: Split, methods: Sequence[DecodingMethod], result: StreamingResult
+    model: CheckpointModel, split: Split, methods: Sequence[DecodingMethod], result: StreamingResult
 ) -> dict[str, Decoded]:
     return simulate(
         model,

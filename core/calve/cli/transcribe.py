@@ -23,8 +23,8 @@ from calve.common.files import check_writable
 from calve.data.recordings import read_transcripts, transcript_of
 from calve.decoding.decoding_methods import DecodingMethod
 from calve.decoding.recognizers import AnyRecognizer
-from calve.decoding.sources import BundleModel, Model
-from calve.decoding.transcription import Transcript
+from calve.decoding.sources import BundleModel, CheckpointModel
+from calve.decoding.transcript import Transcript
 from calve.errors import AudioError, ConfigError, DataError
 from calve.models.checkpoints import CheckpointChoice
 from calve.scoring.error_rates import DecodedUtterance, score
@@ -102,7 +102,7 @@ def transcribe(
     if res_dir is not None and reference is None:
         raise ConfigError("--res-dir needs --reference", fix="say what is said in the recordings")
     spoken = None if reference is None else read_transcripts(reference)
-    source: BundleModel | Model
+    source: BundleModel | CheckpointModel
     recognizer: AnyRecognizer
     if checkpoint is None:
         of_checkpoints = {

@@ -11,12 +11,12 @@ from typing import Any
 
 from calve.common.config import ConfigField, fields_help, option_name, resolve
 from calve.data.tokens import SymbolTable
-from calve.decoding.search import DEFAULT_DECODING_METHOD, make_search
+from calve.decoding.search import make_search
 from calve.errors import ConfigError, PluginError
 from calve.protocols import Search, Session
-from calve.registry.catalog import registry
+from calve.registry.catalog import default_decoding_method, registry
 
-__all__ = ["GREEDY", "DecodingMethod", "choose_decoding_methods", "with_and_without_hotwords"]
+__all__ = ["DecodingMethod", "choose_decoding_methods", "with_and_without_hotwords"]
 
 _UNFIT_FOR_NAMES = re.compile(r"[^\w.+-]+")
 
@@ -26,12 +26,21 @@ class DecodingMethod:
     """A decoding method and those of its options that were given.
 
     Attributes:
-      name: Of a registered search.
+      name: Of a registered decoding method.
       options: By name; the others have their defaults.
     """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def default(cls) -> DecodingMethod:
+        """The method where none is named, with its default options.
+
+        Raises:
+          PluginError: if no plugin registers a default method, or several do.
+        """
+        return cls(default_decoding_method())
 
     @property
     def key(self) -> str:
@@ -97,9 +106,6 @@ class DecodingMethod:
             initial_symbol=initial_symbol,
             **self.options,
         )
-
-
-GREEDY = DecodingMethod(DEFAULT_DECODING_METHOD)
 
 
 def choose_decoding_methods(

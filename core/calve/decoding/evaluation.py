@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from calve.bundles.bundle import Bundle
 from calve.common.parallel import ordered_map
 from calve.common.progress import NO_PROGRESS, Progress, tracked
-from calve.data.audio import read_audio
+from calve.data.audio import AudioReader
 from calve.data.recordings import Recording
-from calve.decoding.transcription import OnlineRecognizer, Recognition, Transcript
+from calve.decoding.online_recognizer import OnlineRecognizer
+from calve.decoding.transcript import Recognition, Transcript
 from calve.errors import AudioError, DataError
 
-__all__ = ["SILENCE", "Evaluation", "evaluate"]
+__all__ = ["SILENCE", "Evaluation", "evaluate", "is_silent"]
 
 SILENCE = 1e-4
 """A recording whose peak is below this (-80 dB of full scale) holds nothing to recognize."""
@@ -56,41 +55,53 @@ def evaluate(
     Recordings that cannot be read or hold only silence are skipped, with the reason. Networks that
     answer with NaN have found nothing, which counts against them.
     """
-    with tracked(progress, title, len(recordings)):
-        texts: dict[Path, str] = {}
-        tokens: dict[Path, str] = {}
-        skipped: dict[Path, str] = {}
-        seconds = duration = 0.0
-        work = partial(_transcribe, bundle_dir, chunk_ms)
-        paths = [recording.path for recording in recordings]
-        for path, outcome in zip(paths, ordered_map(work, paths, jobs=jobs), strict=True):
-            progress.advance()
-            if isinstance(outcome, str):
-                skipped[path] = outcome
-                continue
-            texts[path] = outcome.text
-            tokens[path] = " ".join(outcome.tokens)
-            seconds += outcome.rtf * outcome.duration
-            duration += outcome.duration
-    _recognizer.cache_clear()
-    return Evaluation(texts, tokens, skipped, seconds / duration if duration else 0.0)
+    work = partial(_transcribe, bundle_dir, chunk_ms)
+    paths = [recording.path for recording in recordings]
+    transcripts: dict[Path, Transcript] = {}
+    skipped: dict[Path, str] = {}
+    try:
+        with tracked(progress, title, len(paths)):
+            for path, outcome in zip(paths, ordered_map(work, paths, jobs=jobs), strict=True):
+                progress.advance()
+                if isinstance(outcome, str):
+                    skipped[path] = outcome
+                else:
+                    transcripts[path] = outcome
+    finally:
+        # Also after an error: a bundle that is exported anew to the same path has other networks.
+        _recognizer.cache_clear()
+    seconds = sum(one.rtf * one.duration for one in transcripts.values())
+    duration = sum(one.duration for one in transcripts.values())
+    return Evaluation(
+        texts={path: one.text for path, one in transcripts.items()},
+        tokens={path: " ".join(one.tokens) for path, one in transcripts.items()},
+        skipped=skipped,
+        rtf=seconds / duration if duration else 0.0,
+    )
 
 
-def _transcribe(bundle_dir: Path, chunk_ms: int | None, path: Path) -> Any:
-    """A `calve.decoding.transcription.Transcript`, or why there is none."""
+def is_silent(path: Path, sample_rate: int) -> bool:
+    """Whether nothing in a recording is louder than `SILENCE`; it is read up to the first sound.
+
+    Raises:
+      AudioError: if it cannot be read.
+    """
+    with AudioReader(path, sample_rate) as audio:
+        return all(np.abs(samples).max() < SILENCE for samples in audio)
+
+
+def _transcribe(bundle_dir: Path, chunk_ms: int | None, path: Path) -> Transcript | str:
+    """What was recognized in a recording, or why it cannot be used."""
     recognizer = _recognizer(bundle_dir, chunk_ms)
     try:
-        audio = read_audio(path, recognizer.features.sample_rate)
+        if is_silent(path, recognizer.features.sample_rate):
+            return "it holds only silence"
+        return recognizer.transcribe(path)
     except AudioError as error:
         return error.what
-    if np.abs(audio.samples).max() < SILENCE:
-        return "it holds only silence"
-    started = time.perf_counter()
-    try:
-        return recognizer.transcribe_audio(audio, str(path))
     except DataError:
-        nothing = Recognition("", (), (), ())
-        return Transcript.of(nothing, audio, str(path), time.perf_counter() - started)
+        # The networks answer with NaN. Without an answer there is no speed either.
+        return Transcript.of(Recognition("", (), (), ()), str(path), duration=0.0, seconds=0.0)
 
 
 @lru_cache(maxsize=1)

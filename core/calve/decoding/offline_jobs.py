@@ -13,19 +13,21 @@ from calve.common.files import atomic_file
 from calve.common.progress import NO_PROGRESS, Progress, tracked
 from calve.data.geometry import StreamingGeometry
 from calve.data.utterances import Failure, Utterance
+from calve.decoding.decoded import Decoded
 from calve.decoding.decoding_methods import DecodingMethod
-from calve.decoding.offline import MAX_DURATION, WHOLE_UTTERANCES, Decoded, decode_offline
-from calve.decoding.sources import Model, Opened
+from calve.decoding.encoder_views import WHOLE_UTTERANCES
+from calve.decoding.offline_decoding import MAX_DURATION, decode_offline
+from calve.decoding.sources import CheckpointModel, OpenedModel
 from calve.decoding.splits import Split, file_stamp
 from calve.errors import DataError
 from calve.protocols import LiveSession
 from calve.scoring.result_files import ResultFiles, read_recogs, write_results
 
-__all__ = ["Job", "OfflineResult", "run_job"]
+__all__ = ["OfflineJob", "OfflineResult", "run_job"]
 
 
 @dataclass(frozen=True)
-class Job:
+class OfflineJob:
     """One model on some splits, searched by several methods.
 
     Attributes:
@@ -38,7 +40,7 @@ class Job:
       redo: Whether to decode once more what is there already.
     """
 
-    model: Model
+    model: CheckpointModel
     splits: tuple[Split, ...]
     methods: tuple[DecodingMethod, ...]
     simulate_streaming: bool = False
@@ -56,7 +58,7 @@ class OfflineResult:
 
     Attributes:
       split: Name of the split.
-      model: `Model.name`.
+      model: `CheckpointModel.name`.
       mode: How the encoder saw the utterances.
       method: `DecodingMethod.key`.
       decoded: The texts.
@@ -73,7 +75,7 @@ class OfflineResult:
     resumed: bool = False
 
 
-def run_job(job: Job, progress: Progress = NO_PROGRESS) -> list[OfflineResult]:
+def run_job(job: OfflineJob, progress: Progress = NO_PROGRESS) -> list[OfflineResult]:
     """Decode with the methods whose results are not there yet, and read the others.
 
     A result counts as there if nothing that decides it has changed: checkpoint files, options,
@@ -82,7 +84,7 @@ def run_job(job: Job, progress: Progress = NO_PROGRESS) -> list[OfflineResult]:
     Raises:
       CalveError: if the model or a split cannot be used; what was finished before is kept.
     """
-    opened: Opened[LiveSession] | None = None
+    opened: OpenedModel[LiveSession] | None = None
     results: list[OfflineResult] = []
     for split in job.splits:
         utterances = split.utterances()
@@ -97,6 +99,7 @@ def run_job(job: Job, progress: Progress = NO_PROGRESS) -> list[OfflineResult]:
                     opened.symbols,
                     utterances,
                     missing,
+                    features=opened.features,
                     simulate_streaming=job.simulate_streaming,
                     max_duration=job.max_duration,
                     progress=progress,
@@ -109,7 +112,7 @@ def run_job(job: Job, progress: Progress = NO_PROGRESS) -> list[OfflineResult]:
     return results
 
 
-def _open(job: Job) -> Opened[LiveSession]:
+def _open(job: OfflineJob) -> OpenedModel[LiveSession]:
     opened = job.model.open()
     opened.session.geometry = opened.session.geometry.with_chunk_size(job.chunk_size)
     return opened
@@ -122,7 +125,7 @@ class _Store:
     last.
     """
 
-    def __init__(self, job: Job, split: Split, utterances: Sequence[Utterance]) -> None:
+    def __init__(self, job: OfflineJob, split: Split, utterances: Sequence[Utterance]) -> None:
         self._job = job
         self._split = split
         said = [[one.name, one.text] for one in utterances]
@@ -199,7 +202,7 @@ def _record(files: ResultFiles) -> Path:
     )
 
 
-def _suffix(job: Job) -> str:
+def _suffix(job: OfflineJob) -> str:
     """icefall's: the model, and how streaming was simulated as far as it was said."""
     if not job.simulate_streaming:
         return job.model.name
@@ -212,7 +215,7 @@ def _suffix(job: Job) -> str:
     return "-".join(parts)
 
 
-def _mode(geometry: StreamingGeometry, job: Job) -> str:
+def _mode(geometry: StreamingGeometry, job: OfflineJob) -> str:
     if not job.simulate_streaming:
         return WHOLE_UTTERANCES
     return f"simulated streaming, {geometry.chunk_ms} ms"

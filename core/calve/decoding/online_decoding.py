@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -14,23 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.common.progress import NO_PROGRESS, Progress
-from calve.data.features import FeatureConfig, compute_fbank
+from calve.data.features import FeatureConfig, compute_fbank, silent_frame, silent_tail
 from calve.data.geometry import StreamingGeometry, tail_padding
 from calve.data.tokens import SymbolTable
 from calve.data.utterances import Utterance, load_each
+from calve.decoding.encoder_views import stack_features
 from calve.decoding.endpointing import EndpointRules
-from calve.decoding.offline import Decoded, stack_features
-from calve.decoding.transcription import silent_frame, silent_tail
+from calve.decoding.streaming_run import StreamingRun
 from calve.errors import CalveError, DataError
 from calve.protocols import Hypothesis, Search, StreamingSession
 
-__all__ = ["StreamDecoder", "StreamingRun", "Variant"]
+__all__ = ["StreamDecoder", "StreamSearch"]
 
 Float32Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Variant:
+class StreamSearch:
     """One way to search what the encoder gives; several share one encoder.
 
     Attributes:
@@ -51,67 +50,12 @@ class Variant:
         )
 
 
-@dataclass
-class StreamingRun:
-    """What became of some utterances, and how long it took.
-
-    Attributes:
-      decoded: Texts and failures.
-      endpoints: How often each rule ended an utterance within a recording.
-      step_seconds: Time of every step of all streams together, encoder and search.
-      step_streams: Streams in each step.
-      busy_seconds: Time of all steps, and of states that come and go between them; of the slowest
-        group where there are several.
-      audio_seconds: Of the recordings that were decoded.
-      feature_seconds: Time that reading and computing features took, not counted in the steps.
-    """
-
-    decoded: Decoded = field(default_factory=Decoded)
-    endpoints: Counter[int] = field(default_factory=Counter)
-    step_seconds: list[float] = field(default_factory=list)
-    step_streams: list[int] = field(default_factory=list)
-    busy_seconds: float = 0.0
-    audio_seconds: float = 0.0
-    feature_seconds: float = 0.0
-
-    @classmethod
-    def of_groups(cls, runs: Sequence[StreamingRun]) -> StreamingRun:
-        """What groups of streams that ran at the same time did together."""
-        return cls(
-            Decoded(
-                [utterance for run in runs for utterance in run.decoded.utterances],
-                [failure for run in runs for failure in run.decoded.failures],
-            ),
-            sum((run.endpoints for run in runs), Counter()),
-            [seconds for run in runs for seconds in run.step_seconds],
-            [streams for run in runs for streams in run.step_streams],
-            busy_seconds=max(run.busy_seconds for run in runs),
-            audio_seconds=sum(run.audio_seconds for run in runs),
-            feature_seconds=sum(run.feature_seconds for run in runs),
-        )
-
-    @property
-    def throughput(self) -> float | None:
-        """Seconds of audio decoded per second; None if there was nothing to do."""
-        return self.audio_seconds / self.busy_seconds if self.busy_seconds else None
-
-    def latency_ms(self, *percentiles: float) -> list[float]:
-        """How long a chunk waits for its result, in milliseconds, over the chunks of all streams.
-
-        Raises:
-          ValueError: if there was no step.
-        """
-        each_chunk = np.repeat(self.step_seconds, self.step_streams)
-        found: list[float] = (1000 * np.percentile(each_chunk, percentiles)).tolist()
-        return found
-
-
 class StreamDecoder:
     """Decodes recordings as streams of one batch: as one ends, the next enters.
 
     Each recording is followed by silence that brings out its last words; the last segment of a
     stream is completed with silent frames, and what the encoder makes of those is dropped. The
-    result is that of `calve.decoding.transcription.OnlineStream`.
+    result is that of `calve.decoding.online_stream.OnlineStream`.
 
     Args:
       session: The networks.
@@ -127,7 +71,7 @@ class StreamDecoder:
         self,
         session: StreamingSession,
         symbols: SymbolTable,
-        variants: Mapping[str, Variant],
+        variants: Mapping[str, StreamSearch],
         *,
         num_streams: int = 1,
         features: FeatureConfig | None = None,
@@ -300,7 +244,7 @@ class _Found:
       error: Why the search cannot go on; None if it can.
     """
 
-    def __init__(self, variant: Variant, reference: str) -> None:
+    def __init__(self, variant: StreamSearch, reference: str) -> None:
         self._variant = variant
         self._reference = reference
         self._finished = Hypothesis()

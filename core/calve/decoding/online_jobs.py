@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from calve.common.parallel import ordered_map
 from calve.common.progress import NO_PROGRESS, Progress, tracked
 from calve.data.geometry import StreamingGeometry
+from calve.decoding.decoded import Decoded
 from calve.decoding.decoding_methods import DecodingMethod
 from calve.decoding.endpointing import EndpointRules
-from calve.decoding.offline import Decoded, decode_offline
-from calve.decoding.online import StreamDecoder, StreamingRun, Variant
-from calve.decoding.sources import BundleModel, Model
+from calve.decoding.offline_decoding import decode_offline
+from calve.decoding.online_decoding import StreamDecoder, StreamSearch
+from calve.decoding.sources import BundleModel, CheckpointModel
 from calve.decoding.splits import Split
+from calve.decoding.streaming_run import StreamingRun
 from calve.scoring.result_files import ResultFiles, write_results
 
 __all__ = [
@@ -67,7 +69,7 @@ class StreamingJob:
       hotwords: Texts to count in the results, for the files.
     """
 
-    model: Model | BundleModel
+    model: CheckpointModel | BundleModel
     split: Split
     methods: tuple[StreamingMethod, ...]
     num_streams: int = 50
@@ -149,7 +151,7 @@ def write_streaming_results(
 
 
 def simulate(
-    model: Model,
+    model: CheckpointModel,
     split: Split,
     methods: Sequence[DecodingMethod],
     *,
@@ -171,6 +173,7 @@ def simulate(
             opened.symbols,
             utterances,
             methods,
+            features=opened.features,
             simulate_streaming=True,
             max_duration=max_duration,
             progress=progress,
@@ -216,7 +219,7 @@ def _run_group(job: StreamingJob, group: int, progress: Progress) -> StreamingRe
     opened = job.model.open()
     geometry = opened.session.geometry.with_chunk_size(job.chunk_size)
     variants = {
-        one.key: Variant(
+        one.key: StreamSearch(
             one.method.search(opened.session, opened.symbols),
             one.endpoints,
             one.method.stream_options,

@@ -7,11 +7,12 @@ from os import PathLike
 from typing import Any, TypeAlias
 
 from calve.bundles.bundle import Bundle
-from calve.decoding.decoding_methods import GREEDY, DecodingMethod
-from calve.decoding.offline import OfflineRecognizer
-from calve.decoding.search import DEFAULT_DECODING_METHOD
-from calve.decoding.transcription import OnlineRecognizer, Transcript
+from calve.decoding.decoding_methods import DecodingMethod
+from calve.decoding.offline_recognizer import OfflineRecognizer
+from calve.decoding.online_recognizer import OnlineRecognizer
+from calve.decoding.transcript import Transcript
 from calve.errors import ConfigError
+from calve.registry.catalog import default_decoding_method
 
 __all__ = ["AnyRecognizer", "open_recognizer", "transcribe"]
 
@@ -20,7 +21,7 @@ AnyRecognizer: TypeAlias = OnlineRecognizer | OfflineRecognizer
 
 def open_recognizer(
     bundle: Bundle,
-    method: DecodingMethod = GREEDY,
+    method: DecodingMethod | None = None,
     *,
     chunk_ms: int | None = None,
     num_threads: int = 1,
@@ -29,7 +30,7 @@ def open_recognizer(
 
     Args:
       bundle: The bundle.
-      method: The decoding method.
+      method: The decoding method; the default one of the installation by default.
       chunk_ms: Milliseconds of audio per encoder step; the bundle's own by default.
       num_threads: CPU threads that the runtime may use.
 
@@ -40,11 +41,7 @@ def open_recognizer(
     """
     if bundle.manifest.streaming:
         return OnlineRecognizer.from_bundle(
-            bundle,
-            chunk_ms=chunk_ms,
-            num_threads=num_threads,
-            search=method.name,
-            search_options=dict(method.options),
+            bundle, method, chunk_ms=chunk_ms, num_threads=num_threads
         )
     if chunk_ms is not None:
         raise ConfigError(
@@ -52,34 +49,38 @@ def open_recognizer(
             where=bundle.path,
             fix="leave the chunk length out",
         )
-    session = bundle.open_offline_session(num_threads=num_threads)
-    return OfflineRecognizer(session, bundle.symbols, method)
+    return OfflineRecognizer.from_bundle(bundle, method, num_threads=num_threads)
 
 
 def transcribe(
     bundle: str | PathLike[str] | Bundle,
     paths: Iterable[str | PathLike[str]],
     *,
+    decoding_method: str | None = None,
+    decoding_options: Mapping[str, Any] | None = None,
     chunk_ms: int | None = None,
     num_threads: int = 1,
-    search: str = DEFAULT_DECODING_METHOD,
-    search_options: Mapping[str, Any] | None = None,
 ) -> Iterator[Transcript]:
     """Transcribe recordings with a bundle, in order.
+
+    A bundle that streams reads and decodes a recording block by block, however long it is.
 
     Args:
       bundle: The bundle or its directory.
       paths: Recordings of any sampling rate and channel count.
+      decoding_method: Name of the decoding method; the default one of the installation by default.
+      decoding_options: Its options by name.
       chunk_ms: Milliseconds of audio per encoder step; the bundle's own by default.
       num_threads: CPU threads that the runtime may use.
-      search: Name of the decoding method.
-      search_options: Its options.
 
     Raises:
       BundleError: if the bundle is missing, foreign or damaged.
+      ConfigError: if the bundle has no such chunk, or an option of the method is wrong.
+      PluginError: if the runtime or the method is missing.
       AudioError: if a recording cannot be read, when its turn comes.
+      DataError: if the networks answer with NaN, when its turn comes.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-    method = DecodingMethod(search, search_options or {})
+    method = DecodingMethod(decoding_method or default_decoding_method(), decoding_options or {})
     recognizer = open_recognizer(opened, method, chunk_ms=chunk_ms, num_threads=num_threads)
     return map(recognizer.transcribe, paths)

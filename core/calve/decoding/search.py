@@ -14,12 +14,10 @@ from calve.data.tokens import SymbolTable
 from calve.errors import ConfigError, DataError
 from calve.models.live import is_live_model, live_runtime
 from calve.protocols import Hypothesis, Search, Session
-from calve.registry.catalog import registry
+from calve.registry.catalog import default_decoding_method, registry
 from calve.registry.specs import DecodingMethodSpec
 
-__all__ = ["DEFAULT_DECODING_METHOD", "make_search", "search"]
-
-DEFAULT_DECODING_METHOD = "greedy_search"
+__all__ = ["make_search", "search"]
 
 
 def make_search(
@@ -33,7 +31,7 @@ def make_search(
     """Bind a decoding method to a session.
 
     Args:
-      method: Name of a registered search.
+      method: Name of a registered decoding method.
       session: The networks.
       symbols: The model's symbol table, whose ``<unk>`` is never emitted; without it every symbol
         is, and files that name symbols cannot be read.
@@ -59,7 +57,7 @@ def search(
     model: Any,
     encoder_out: Any,
     encoder_out_lens: Any,
-    method: str = "modified_beam_search",
+    method: str | None = None,
     *,
     symbols: SymbolTable | None = None,
     ref_text: Sequence[str | Sequence[int]] | None = None,
@@ -72,7 +70,7 @@ def search(
       encoder_out: (N, T', D) float32, a tensor or an array: what the model's encoder, or the
         session, made of N utterances.
       encoder_out_lens: (N,) integers, frames of each utterance.
-      method: Name of a registered search.
+      method: Name of a registered decoding method; the default one of the installation by default.
       symbols: The model's symbol table, whose ``<unk>`` is never emitted.
       ref_text: What was said in each of the N utterances, as a text or in tokens, for a method that
         must be told; see `calve.registry.specs.DecodingMethodSpec.stream_options`.
@@ -101,11 +99,12 @@ def search(
             f"a search cannot run on a {type(model).__name__}",
             fix="give a model that calve.load_model returned, or a session",
         )
-    spec = registry().decoding_methods.get(method)
+    name = method or default_decoding_method()
+    spec = registry().decoding_methods.get(name)
     told_each = _told_each(spec, ref_text, len(lengths))
     for_streams, for_all = _split(spec, options)
     bound = make_search(
-        method,
+        name,
         session,
         symbols=symbols,
         initial_symbol=getattr(session, "offline_initial_symbol", None),

@@ -20,12 +20,12 @@ from calve.models.loading import ModelBuilder, load
 from calve.models.symbols import builtin_symbols, model_symbols
 from calve.protocols import LiveSession, OfflineSession, Session, StreamingSession
 
-__all__ = ["BundleModel", "Model", "Opened", "Steps"]
+__all__ = ["BundleModel", "CheckpointModel", "OpenedModel", "StreamingSetup"]
 
 AnySession = TypeVar("AnySession", bound=Session)
 
 
-class Steps(NamedTuple):
+class StreamingSetup(NamedTuple):
     """How a model is made to stream, as `calve.models.training_range` asks it.
 
     Attributes:
@@ -40,7 +40,7 @@ class Steps(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Opened(Generic[AnySession]):
+class OpenedModel(Generic[AnySession]):
     """A loaded model and what belongs to it.
 
     Attributes:
@@ -63,7 +63,7 @@ class Opened(Generic[AnySession]):
 
 
 @dataclass(frozen=True)
-class Model:
+class CheckpointModel:
     """A checkpoint of a recipe, on the runtime of its family.
 
     Attributes:
@@ -99,7 +99,7 @@ class Model:
         """
         return ModelBuilder(self.recipe).family.runtime
 
-    def open(self) -> Opened[LiveSession]:
+    def open(self) -> OpenedModel[LiveSession]:
         """Load it.
 
         Raises:
@@ -108,7 +108,7 @@ class Model:
         loaded = load(self.recipe, self.checkpoint, self.overrides)
         driver = live_runtime(loaded.model)
         session: LiveSession = driver.open(loaded, num_threads=self.num_threads)
-        return Opened(
+        return OpenedModel(
             session=session,
             symbols=model_symbols(self.tokens, loaded),
             features=FeatureConfig(num_mel_bins=session.feature_dim),
@@ -128,7 +128,7 @@ class Model:
             return SymbolTable.read(self.tokens)
         return builtin_symbols(self.checkpoint.checkpoint or "")
 
-    def steps(self, chunk_size: int | None = None) -> Steps:
+    def steps(self, chunk_size: int | None = None) -> StreamingSetup:
         """How it streams, in steps of ``chunk_size`` encoder frames; its own by default.
 
         Raises:
@@ -137,7 +137,7 @@ class Model:
         loaded = load(self.recipe, self.checkpoint, self.overrides)
         geometry: StreamingGeometry = loaded.model.encoder.geometry
         config = asdict(loaded.config["encoder"])
-        return Steps(loaded.encoder.name, config, geometry.with_chunk_size(chunk_size))
+        return StreamingSetup(loaded.encoder.name, config, geometry.with_chunk_size(chunk_size))
 
     def fingerprint(self) -> dict[str, Any]:
         """What decides its answers, as plain data.
@@ -183,7 +183,7 @@ class BundleModel:
         """
         return Bundle.open(self.path).symbols
 
-    def steps(self, chunk_size: int | None = None) -> Steps:
+    def steps(self, chunk_size: int | None = None) -> StreamingSetup:
         """How it streams, in steps of ``chunk_size`` encoder frames; its own by default.
 
         Raises:
@@ -192,7 +192,7 @@ class BundleModel:
         bundle = Bundle.open(self.path)
         bundle.check_streaming()
         geometry = bundle.manifest.geometry.with_chunk_size(chunk_size)
-        return Steps(bundle.manifest.encoder, bundle.manifest.config["encoder"], geometry)
+        return StreamingSetup(bundle.manifest.encoder, bundle.manifest.config["encoder"], geometry)
 
     @property
     def streaming(self) -> bool:
@@ -203,7 +203,7 @@ class BundleModel:
         """
         return read_manifest(self.path).streaming
 
-    def open(self) -> Opened[StreamingSession]:
+    def open(self) -> OpenedModel[StreamingSession]:
         """Load it to stream.
 
         Raises:
@@ -212,7 +212,7 @@ class BundleModel:
         bundle = Bundle.open(self.path)
         return self._opened(bundle, bundle.open_streaming_session(num_threads=self.num_threads))
 
-    def open_offline(self) -> Opened[OfflineSession]:
+    def open_offline(self) -> OpenedModel[OfflineSession]:
         """Load it to see whole utterances.
 
         Raises:
@@ -221,9 +221,9 @@ class BundleModel:
         bundle = Bundle.open(self.path)
         return self._opened(bundle, bundle.open_offline_session(num_threads=self.num_threads))
 
-    def _opened(self, bundle: Bundle, session: AnySession) -> Opened[AnySession]:
+    def _opened(self, bundle: Bundle, session: AnySession) -> OpenedModel[AnySession]:
         manifest = bundle.manifest
-        return Opened(
+        return OpenedModel(
             session=session,
             symbols=bundle.symbols,
             features=manifest.features,

@@ -17,7 +17,7 @@ import numpy as np
 
 from calve.bundles.bundle import Bundle
 from calve.data.audio import read_audio
-from calve.decoding.transcription import OnlineRecognizer
+from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.registry.catalog import registry
 
 __all__ = ["BundleMeasurement", "BundleTask", "main"]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.data.geometry import StreamingGeometry
-from calve.decoding.offline import WHOLE_UTTERANCES, WholeUtterances
+from calve.decoding.encoder_views import WHOLE_UTTERANCES, WholeUtterances
 from calve.decoding.search import make_search
 from calve.errors import ExportError
 from calve.protocols import OfflineSession, Session, States, StreamingSession

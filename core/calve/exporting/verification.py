@@ -14,7 +14,7 @@ import numpy as np
 
 from calve.bundles.bundle import GOLDEN_FILE, Bundle
 from calve.data.features import compute_fbank
-from calve.decoding.transcription import OnlineRecognizer
+from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.errors import CalveError
 from calve.exporting.golden import Golden, pcm_samples
 from calve.exporting.parity import compare

@@ -25,7 +25,7 @@ from calve.common.parallel import ordered_map
 from calve.common.progress import Progress, tracked
 from calve.data.audio import read_audio
 from calve.decoding.evaluation import SILENCE
-from calve.decoding.transcription import OnlineRecognizer
+from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.protocols import CalibrationReport
 from calve_ncnn.int8.scales import BINS
 from calve_ncnn.network import Network

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from calve.decoding.decoding_methods import GREEDY, DecodingMethod, choose_decoding_methods
+from calve.decoding.decoding_methods import DecodingMethod, choose_decoding_methods
 from calve.errors import ConfigError, PluginError
 
 
 def test_a_method_is_called_by_its_name_and_what_is_not_default():
-    assert GREEDY.key == "greedy_search"
+    assert DecodingMethod.default().key == "greedy_search"
     assert DecodingMethod("greedy_search", {"max_sym_per_frame": 1}).key == "greedy_search"
     several = DecodingMethod("greedy_search", {"max_sym_per_frame": 3})
     assert several.key == "greedy_search_max_sym_per_frame_3"

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import soundfile
 
 from calve.bundles.bundle import Bundle
-from calve.data.audio import Audio
 from calve.data.recordings import Recording
 from calve.decoding.evaluation import evaluate
+from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.decoding.recognizers import transcribe
-from calve.decoding.transcription import OnlineRecognizer, Transcript
-from calve.errors import DataError
+from calve.decoding.transcript import Transcript
+from calve.errors import BundleError, DataError
 
 
 @pytest.fixture
@@ -53,15 +55,37 @@ def test_networks_that_answer_with_nan_find_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    original = OnlineRecognizer.transcribe_audio
+    original = OnlineRecognizer.transcribe
 
-    def transcribe_audio(self: OnlineRecognizer, audio: Audio, path: str) -> Transcript:
-        if path.endswith("b.wav"):
+    def transcribe(self: OnlineRecognizer, path: Path) -> Transcript:
+        if path.name == "b.wav":
             raise DataError("the networks answer with NaN")
-        return original(self, audio, path)
+        return original(self, path)
 
-    monkeypatch.setattr(OnlineRecognizer, "transcribe_audio", transcribe_audio)
+    monkeypatch.setattr(OnlineRecognizer, "transcribe", transcribe)
     found = evaluate(golden_bundle.path, recordings)
     assert found.texts[tmp_path / "a.wav"]
     assert (found.texts[tmp_path / "b.wav"], found.tokens[tmp_path / "b.wav"]) == ("", "")
     assert tmp_path / "b.wav" not in found.skipped
+
+
+def test_after_an_error_a_bundle_exported_anew_is_loaded_anew(
+    golden_bundle: Bundle,
+    recordings: list[Recording],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "bundle"
+    shutil.copytree(golden_bundle.path, path)
+    whole = evaluate(path, recordings)
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            OnlineRecognizer, "transcribe", broken := Mock(side_effect=ValueError("interrupted"))
+        )
+        with pytest.raises(ValueError, match="interrupted"):
+            evaluate(path, recordings)
+    broken.assert_called_once()
+    shutil.rmtree(path)
+    with pytest.raises(BundleError, match="does not exist"):
+        evaluate(path, recordings)
+    assert whole.texts

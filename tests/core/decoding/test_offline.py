@@ -19,18 +19,19 @@ from calve.data.features import compute_fbank
 from calve.data.geometry import FLUSH_FRAMES
 from calve.data.tokens import SymbolTable
 from calve.data.utterances import Utterance
-from calve.decoding.decoding_methods import GREEDY, DecodingMethod
-from calve.decoding.offline import (
-    Decoded,
-    OfflineRecognizer,
-    decode_offline,
-    transcribe_with_client,
-)
-from calve.decoding.online import StreamDecoder, Variant
-from calve.decoding.transcription import OnlineRecognizer
+from calve.decoding.client_decoding import transcribe_with_client
+from calve.decoding.decoded import Decoded
+from calve.decoding.decoding_methods import DecodingMethod
+from calve.decoding.offline_decoding import decode_offline
+from calve.decoding.offline_recognizer import OfflineRecognizer
+from calve.decoding.online_decoding import StreamDecoder, StreamSearch
+from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.registry.catalog import registry
 from calve_graphs.graph import DecodingGraph
 from calve_transducer.runtime import TorchRuntime, TorchSession
+
+GREEDY = DecodingMethod("greedy_search")
+
 
 PADDING = math.log(1e-10)
 
@@ -100,7 +101,7 @@ def test_simulated_streaming_gives_what_streaming_gives(
     simulated = decode_offline(
         session, SYMBOLS, utterances, [GREEDY], simulate_streaming=True, max_duration=5
     )["greedy_search"]
-    variants = {"greedy_search": Variant(GREEDY.search(session, SYMBOLS))}
+    variants = {"greedy_search": StreamSearch(GREEDY.search(session, SYMBOLS))}
     real = StreamDecoder(session, SYMBOLS, variants, num_streams=7).decode(utterances)
     expected = {one.name: one for one in real["greedy_search"].decoded.utterances}
     assert {one.name: one for one in simulated.utterances} == expected
@@ -122,13 +123,11 @@ def test_every_way_to_decode_says_the_words_of_the_graph(
     )
     method = DecodingMethod("fast_beam_search_LG", {"LG": graph})
     simulated = decode_offline(lstm, SYMBOLS, utterances, [method], simulate_streaming=True)
-    variants = {"LG": Variant(method.search(lstm, SYMBOLS))}
+    variants = {"LG": StreamSearch(method.search(lstm, SYMBOLS))}
     real = StreamDecoder(lstm, SYMBOLS, variants).decode(utterances)["LG"]
     expected = {one.name: one for one in real.decoded.utterances}
     assert {one.name: one for one in simulated[method.key].utterances} == expected
-    streaming = OnlineRecognizer(
-        lstm, SYMBOLS, search=method.name, search_options=dict(method.options)
-    )
+    streaming = OnlineRecognizer(lstm, SYMBOLS, method)
     offline = OfflineRecognizer(lstm, SYMBOLS, method, simulate_streaming=True)
     for utterance in utterances[:5]:
         audio = utterance.audio(SAMPLE_RATE)
@@ -150,7 +149,7 @@ def _whole(
 def _streamed(
     session: TorchSession, utterances: Sequence[Utterance], method: DecodingMethod
 ) -> Decoded:
-    variant = Variant(method.search(session, SYMBOLS), stream_options=method.stream_options)
+    variant = StreamSearch(method.search(session, SYMBOLS), stream_options=method.stream_options)
     return (
         StreamDecoder(session, SYMBOLS, {"": variant}, num_streams=4).decode(utterances)[""].decoded
     )

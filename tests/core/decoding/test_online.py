@@ -13,12 +13,15 @@ from small_models import SAMPLE_RATE, SYMBOLS, noise, small_conformer, small_lst
 from calve.bundles.bundle import Bundle
 from calve.data.audio import Audio
 from calve.data.utterances import Utterance
-from calve.decoding.decoding_methods import GREEDY, DecodingMethod
+from calve.decoding.decoding_methods import DecodingMethod
 from calve.decoding.endpointing import EndpointRules
-from calve.decoding.online import StreamDecoder, StreamingRun, Variant
-from calve.decoding.transcription import OnlineRecognizer
+from calve.decoding.online_decoding import StreamDecoder, StreamSearch
+from calve.decoding.online_recognizer import OnlineRecognizer
+from calve.decoding.streaming_run import StreamingRun
 from calve.protocols import Session
 from calve_transducer.runtime import TorchRuntime, TorchSession
+
+GREEDY = DecodingMethod("greedy_search")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,7 @@ def utterances() -> list[Utterance]:
 
 
 def run(session: Session, utterances: list[Utterance], **options: Any) -> StreamingRun:
-    variants = {"greedy_search": Variant(GREEDY.search(session, SYMBOLS))}
+    variants = {"greedy_search": StreamSearch(GREEDY.search(session, SYMBOLS))}
     return StreamDecoder(session, SYMBOLS, variants, **options).decode(utterances)["greedy_search"]
 
 
@@ -81,7 +84,7 @@ def test_packed_streams_of_a_bundle_give_what_one_stream_gives(
     golden_bundle: Bundle, utterances: list[Utterance]
 ):
     session, symbols = golden_bundle.open_streaming_session(), golden_bundle.symbols
-    variants = {"greedy_search": Variant(GREEDY.search(session, symbols))}
+    variants = {"greedy_search": StreamSearch(GREEDY.search(session, symbols))}
     decoder = StreamDecoder(session, symbols, variants, num_streams=4)
     found = decoder.decode(utterances[:6])["greedy_search"]
     recognizer = OnlineRecognizer.from_bundle(golden_bundle)
@@ -175,7 +178,7 @@ def test_a_stream_on_which_a_search_fails_leaves_and_the_others_go_on(
 
     session = FragileJoiner(lstm.model)
     methods = [GREEDY, DecodingMethod("modified_beam_search"), DecodingMethod("fast_beam_search")]
-    variants = {one.key: Variant(one.search(session, SYMBOLS)) for one in methods}
+    variants = {one.key: StreamSearch(one.search(session, SYMBOLS)) for one in methods}
     decoder = StreamDecoder(session, SYMBOLS, variants, num_streams=3)
     found = decoder.decode([*utterances[:3], loud, *utterances[3:6]])
     alone = StreamDecoder(lstm, SYMBOLS, variants).decode(utterances[:6])
@@ -211,7 +214,7 @@ def test_endpoints_cut_a_stream_and_lose_nothing(lstm: TorchSession):
     session = talk(lstm)
     rules = EndpointRules()
     search = GREEDY.search(session, SYMBOLS)
-    variants = {"whole": Variant(search), "cut": Variant(search, rules)}
+    variants = {"whole": StreamSearch(search), "cut": StreamSearch(search, rules)}
     runs = StreamDecoder(session, SYMBOLS, variants).decode([utterance])
     assert runs["whole"].endpoints == {}
     # After the first pause of 2 s (not that of 0.5 s), and twice in the last 4 s: once because
@@ -230,9 +233,9 @@ def test_an_utterance_goes_on_in_the_context_of_the_one_before(
     search = GREEDY.search(lstm, SYMBOLS)
     rules = EndpointRules(rule3_min_utterance_length=0.12)
     variants = {
-        "whole": Variant(search),
-        "cut": Variant(search, rules, GREEDY.stream_options),
-        "anew": Variant(search, rules),
+        "whole": StreamSearch(search),
+        "cut": StreamSearch(search, rules, GREEDY.stream_options),
+        "anew": StreamSearch(search, rules),
     }
     runs = StreamDecoder(lstm, SYMBOLS, variants).decode(utterances)
     assert runs["cut"].endpoints[3] > 50

@@ -17,7 +17,8 @@ from small_models import SAMPLE_RATE, SYMBOLS, small_lstm
 from calve.data.audio import Audio
 from calve.data.features import FeatureConfig, compute_fbank
 from calve.data.geometry import StreamingGeometry, tail_padding
-from calve.decoding.transcription import OnlineRecognizer
+from calve.decoding.decoding_methods import DecodingMethod
+from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.errors import AudioError, ConfigError, PluginError
 from calve_transducer.runtime import TorchRuntime, TorchSession
 from calve_transducer.searches.greedy import GreedySearch
@@ -120,7 +121,8 @@ def test_partial_results_only_ever_grow(recognizer: OnlineRecognizer):
     before = stream.result()
     assert before.text == ""
     for piece in np.array_split(sweep(1.5), 10):
-        after = stream.accept(piece)
+        stream.accept(piece)
+        after = stream.result()
         assert after.tokens[: len(before.tokens)] == before.tokens
         before = after
     final = stream.finish()
@@ -131,7 +133,8 @@ def test_partial_results_only_ever_grow(recognizer: OnlineRecognizer):
 @pytest.mark.parametrize("samples", [1, 79, 81, 400, 1439])
 def test_audio_shorter_than_a_segment_is_transcribed(recognizer: OnlineRecognizer, samples: int):
     stream = recognizer.stream()
-    assert stream.accept(sweep(1.0)[:samples]).tokens == ()
+    stream.accept(sweep(1.0)[:samples])
+    assert stream.result().tokens == ()
     assert stream.finish().tokens
 
 
@@ -176,7 +179,7 @@ def test_a_chunk_that_the_encoder_cannot_step_is_refused(session: TorchSession, 
 
 def test_a_search_that_nobody_provides_is_refused(session: TorchSession):
     with pytest.raises(PluginError, match="gready_search"):
-        OnlineRecognizer(session, SYMBOLS, search="gready_search")
+        OnlineRecognizer(session, SYMBOLS, DecodingMethod("gready_search"))
 
 
 @pytest.mark.parametrize(

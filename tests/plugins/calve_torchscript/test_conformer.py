@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from torch.testing import assert_close
 
 from calve.bundles.bundle import Bundle
-from calve.decoding.transcription import OnlineRecognizer
+from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.errors import ConfigError
 from calve.exporting.export import export
 from calve.exporting.verification import PASSED, verify

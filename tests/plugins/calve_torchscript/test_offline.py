@@ -16,9 +16,9 @@ from torch.testing import assert_close
 from calve.bundles.bundle import Bundle, open_session
 from calve.bundles.metadata import read_metadata
 from calve.data.tokens import SymbolTable
-from calve.decoding.offline import OfflineRecognizer
+from calve.decoding.offline_recognizer import OfflineRecognizer
+from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.decoding.recognizers import transcribe
-from calve.decoding.transcription import OnlineRecognizer
 from calve.errors import BundleError, ConfigError, PluginError
 from calve.exporting.export import export
 from calve.exporting.golden import Golden
@@ -223,7 +223,7 @@ def test_what_streams_refuses_it(
     offline_bundle: OfflineBundle, format_name: str, tmp_path: Path
 ) -> None:
     bundle = offline_bundle(CONFORMERS[-1], format_name)
-    for use in (bundle.runtime, lambda: OnlineRecognizer.from_bundle(bundle)):
+    for use in (bundle.open_streaming_session, lambda: OnlineRecognizer.from_bundle(bundle)):
         with pytest.raises(BundleError, match="for whole utterances and cannot stream") as caught:
             use()
         assert "calve transcribe" in str(caught.value.fix)

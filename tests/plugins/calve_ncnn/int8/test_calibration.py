@@ -9,7 +9,7 @@ import soundfile
 from calve.api import DataError
 from calve.bundles.bundle import Bundle
 from calve.common.progress import NO_PROGRESS
-from calve.decoding.transcription import OnlineRecognizer
+from calve.decoding.online_recognizer import OnlineRecognizer
 from calve_ncnn.int8.calibration import Calibration, Taps, calibrate
 from calve_ncnn.int8.quantize import NetworkFiles
 

@@ -1,0 +1,103 @@
+"""How an encoder sees whole utterances: all at once, or masked to what it sees as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calve.data.features import (
+    PADDING,
+    FeatureConfig,
+    compute_fbank,
+    silent_frame,
+    silent_tail,
+)
+from calve.data.geometry import FLUSH_FRAMES, tail_padding
+from calve.data.utterances import Utterance
+from calve.protocols import OfflineSession
+
+__all__ = ["WHOLE_UTTERANCES", "SimulatedStreaming", "WholeUtterances", "stack_features"]
+
+Float32Array = NDArray[np.float32]
+
+WHOLE_UTTERANCES = "whole utterances"
+"""How an encoder sees the audio that does not stream, in tables and messages."""
+
+
+class WholeUtterances:
+    """An encoder that sees whole utterances, as in icefall's ``decode.py``.
+
+    Args:
+      session: The networks.
+      features: What they were trained on; by default sherpa-ncnn's features, of the session's
+        dimension.
+    """
+
+    def __init__(self, session: OfflineSession, features: FeatureConfig | None = None) -> None:
+        self.initial_symbol = session.offline_initial_symbol
+        self._session = session
+        self._config = features or FeatureConfig(num_mel_bins=session.feature_dim)
+
+    def features(self, utterance: Utterance) -> Float32Array:
+        """(T, C)."""
+        return utterance.features(self._config)
+
+    def encode(self, matrices: Sequence[Float32Array]) -> list[Float32Array]:
+        """encoder_out (T', D) of each utterance; T' is 0 for one that is too short."""
+        geometry = self._session.geometry
+        padding = 0 if geometry.left_context else FLUSH_FRAMES
+        lengths = np.array([len(matrix) + padding for matrix in matrices])
+        # No encoder can work on less than this.
+        longest = max(lengths.max(), geometry.overlap + geometry.subsampling_factor)
+        features = stack_features(matrices, longest, PADDING)
+        encoder_out, output_lengths = self._session.encode(features, lengths)
+        return _valid(encoder_out, output_lengths.tolist())
+
+
+class SimulatedStreaming:
+    """An encoder that sees what a stream sees, but all of it at once.
+
+    Args:
+      session: The networks.
+      features: As in `WholeUtterances`.
+    """
+
+    def __init__(self, session: OfflineSession, features: FeatureConfig | None = None) -> None:
+        self.initial_symbol = session.initial_symbol
+        self._session = session
+        self._config = features or FeatureConfig(num_mel_bins=session.feature_dim)
+        self._tail = silent_tail(tail_padding(session.geometry), self._config)
+        self._silence = silent_frame(self._config)
+
+    def features(self, utterance: Utterance) -> Float32Array:
+        """(T, C), those of the silence behind the recording included."""
+        samples = utterance.audio(self._config.sample_rate).samples
+        return compute_fbank(np.concatenate([samples, self._tail]), self._config)
+
+    def encode(self, matrices: Sequence[Float32Array]) -> list[Float32Array]:
+        """encoder_out (T', D) of each utterance."""
+        geometry = self._session.geometry
+        frames = np.array([len(matrix) for matrix in matrices])
+        steps = np.ceil((frames - geometry.overlap) / geometry.shift).astype(np.int64)
+        lengths = steps * geometry.shift + geometry.overlap
+        features = stack_features(matrices, lengths.max(), self._silence)
+        encoder_out, _ = self._session.encode_in_chunks(features, lengths)
+        return _valid(encoder_out, [geometry.frames_in(number) for number in frames.tolist()])
+
+
+def _valid(encoder_out: Float32Array, lengths: Sequence[int]) -> list[Float32Array]:
+    return [rows[: max(0, length)] for rows, length in zip(encoder_out, lengths, strict=True)]
+
+
+def stack_features(
+    matrices: Sequence[Float32Array], length: int, padding: float | Float32Array
+) -> Float32Array:
+    """(N, length, C), each matrix followed by ``padding``."""
+    shape = (len(matrices), length, matrices[0].shape[1])
+    stacked = np.empty(shape, dtype=np.float32)
+    stacked[:] = padding
+    for row, matrix in zip(stacked, matrices, strict=True):
+        row[: len(matrix)] = matrix
+    return stacked

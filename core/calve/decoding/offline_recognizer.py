@@ -1,0 +1,86 @@
+"""Transcribes recordings, each at once."""
+
+from __future__ import annotations
+
+import time
+from os import PathLike, fspath
+
+from calve.bundles.bundle import Bundle
+from calve.data.audio import read_audio
+from calve.data.features import FeatureConfig
+from calve.data.tokens import SymbolTable
+from calve.data.utterances import Utterance
+from calve.decoding.decoding_methods import DecodingMethod
+from calve.decoding.encoder_views import SimulatedStreaming, WholeUtterances
+from calve.decoding.offline_decoding import search_each
+from calve.decoding.transcript import Transcript, recognition
+from calve.errors import AudioError, CalveError
+from calve.protocols import OfflineSession
+
+__all__ = ["OfflineRecognizer"]
+
+
+class OfflineRecognizer:
+    """Transcribes recordings, each at once, as `decode_offline` decodes utterances.
+
+    Args:
+      session: The networks.
+      symbols: Their symbol table.
+      method: The decoding method; the default one of the installation by default.
+      features: What the networks were trained on; by default sherpa-ncnn's features, of the
+        session's dimension.
+      simulate_streaming: Whether attention is masked to the chunks of ``session.geometry``.
+
+    Raises:
+      ConfigError, PluginError: if the method cannot be used.
+    """
+
+    def __init__(
+        self,
+        session: OfflineSession,
+        symbols: SymbolTable,
+        method: DecodingMethod | None = None,
+        *,
+        features: FeatureConfig | None = None,
+        simulate_streaming: bool = False,
+    ) -> None:
+        self.features = features or FeatureConfig(num_mel_bins=session.feature_dim)
+        view = SimulatedStreaming if simulate_streaming else WholeUtterances
+        self._view = view(session, self.features)
+        chosen = method or DecodingMethod.default()
+        self._search = chosen.search(session, symbols, self._view.initial_symbol)
+        self._symbols = symbols
+        self._geometry = session.geometry
+
+    @classmethod
+    def from_bundle(
+        cls, bundle: Bundle, method: DecodingMethod | None = None, *, num_threads: int = 1
+    ) -> OfflineRecognizer:
+        """Load a bundle's networks, to run on ``num_threads`` CPU threads.
+
+        Raises:
+          BundleError: if the networks cannot be loaded, or the bundle streams.
+          ConfigError, PluginError: as the constructor.
+        """
+        session = bundle.open_offline_session(num_threads=num_threads)
+        return cls(session, bundle.symbols, method, features=bundle.manifest.features)
+
+    def transcribe(self, path: str | PathLike[str]) -> Transcript:
+        """Transcribe one file.
+
+        Raises:
+          AudioError: if the recording cannot be read, or is shorter than a feature frame.
+          DataError: if the networks answer with NaN.
+        """
+        audio = read_audio(path, self.features.sample_rate)
+        started = time.perf_counter()
+        try:
+            features = self._view.features(Utterance.of_audio(fspath(path), audio))
+        except AudioError as error:
+            raise AudioError(error.what, where=path, fix=error.fix) from error
+        (outcome,) = search_each(self._search, self._view.encode([features]), [{}])
+        if isinstance(outcome, CalveError):
+            raise outcome
+        found = recognition(outcome, self._symbols, self._geometry)
+        seconds = time.perf_counter() - started
+        return Transcript.of(found, fspath(path), audio.duration, seconds, audio.notes)

@@ -1,0 +1,124 @@
+"""Transcribes recordings step by step, on any runtime."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from os import PathLike, fspath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calve.bundles.bundle import Bundle
+from calve.data.audio import Audio, AudioReader
+from calve.data.features import FeatureConfig
+from calve.data.tokens import SymbolTable
+from calve.decoding.decoding_methods import DecodingMethod
+from calve.decoding.online_stream import OnlineStream
+from calve.decoding.transcript import Recognition, Transcript
+from calve.protocols import StreamingSession
+
+__all__ = ["OnlineRecognizer"]
+
+Float32Array = NDArray[np.float32]
+
+
+class OnlineRecognizer:
+    """Transcribes recordings, one after another, with one loaded model.
+
+    Args:
+      session: The networks.
+      symbols: The model's symbol table.
+      method: The decoding method; the default one of the installation by default.
+      features: What the networks were trained on; by default sherpa-ncnn's features, of the
+        session's dimension.
+      tail_padding_frames: Silent frames to append; derived from the geometry by default.
+      chunk_ms: Milliseconds of audio per encoder step; the model's own by default.
+
+    Raises:
+      ConfigError: if the model cannot step ``chunk_ms`` at a time, or an option is wrong.
+      PluginError: if no plugin provides the decoding method.
+    """
+
+    def __init__(
+        self,
+        session: StreamingSession,
+        symbols: SymbolTable,
+        method: DecodingMethod | None = None,
+        *,
+        features: FeatureConfig | None = None,
+        tail_padding_frames: int | None = None,
+        chunk_ms: int | None = None,
+    ) -> None:
+        geometry = session.geometry
+        self.session = session
+        self.symbols = symbols
+        self.features = features or FeatureConfig(num_mel_bins=session.feature_dim)
+        self.geometry = geometry if chunk_ms is None else geometry.with_chunk_ms(chunk_ms)
+        self._tail_padding_frames = tail_padding_frames
+        self._search = (method or DecodingMethod.default()).search(session, symbols)
+
+    @classmethod
+    def from_bundle(
+        cls,
+        bundle: Bundle,
+        method: DecodingMethod | None = None,
+        *,
+        chunk_ms: int | None = None,
+        num_threads: int = 1,
+    ) -> OnlineRecognizer:
+        """Load a bundle's networks, to run on ``num_threads`` CPU threads.
+
+        Raises:
+          BundleError: if the networks cannot be loaded, or the bundle is for whole utterances.
+          ConfigError, PluginError: as the constructor.
+        """
+        return cls(
+            bundle.open_streaming_session(num_threads=num_threads),
+            bundle.symbols,
+            method,
+            features=bundle.manifest.features,
+            tail_padding_frames=bundle.manifest.tail_padding_frames,
+            chunk_ms=chunk_ms,
+        )
+
+    def stream(self) -> OnlineStream:
+        """A new stream on the loaded model."""
+        return OnlineStream(
+            self.session,
+            self.symbols,
+            self._search,
+            features=self.features,
+            geometry=self.geometry,
+            tail_padding_frames=self._tail_padding_frames,
+        )
+
+    def transcribe(self, path: str | PathLike[str]) -> Transcript:
+        """Transcribe one file, which is read and decoded block by block.
+
+        The memory that it needs does not depend on the length of the recording, if the decoding
+        method keeps nothing of the frames that it has consumed.
+
+        Raises:
+          AudioError: if the recording cannot be read.
+          DataError: if the networks answer with NaN.
+        """
+        with AudioReader(path, self.features.sample_rate) as audio:
+            recognized, seconds = self._recognize(audio)
+            return Transcript.of(recognized, fspath(path), audio.duration, seconds, audio.notes)
+
+    def transcribe_audio(self, audio: Audio, path: str = "") -> Transcript:
+        """Transcribe samples in memory; ``path`` is what the transcript is labelled with."""
+        recognized, seconds = self._recognize([audio.samples])
+        return Transcript.of(recognized, path, audio.duration, seconds, audio.notes)
+
+    def _recognize(self, blocks: Iterable[Float32Array]) -> tuple[Recognition, float]:
+        """What is recognized, and the seconds of decoding; those of reading do not count."""
+        stream, seconds = self.stream(), 0.0
+        for samples in blocks:
+            started = time.perf_counter()
+            stream.accept(samples)
+            seconds += time.perf_counter() - started
+        started = time.perf_counter()
+        recognized = stream.finish()
+        return recognized, seconds + time.perf_counter() - started

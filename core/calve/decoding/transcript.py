@@ -1,0 +1,102 @@
+"""What was recognized, in words and seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from calve.data.geometry import StreamingGeometry
+from calve.data.tokens import SymbolTable
+from calve.protocols import Hypothesis
+
+__all__ = ["Recognition", "Transcript", "recognition"]
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What has been recognized of one stream so far.
+
+    Attributes:
+      text: The words, those of the decoding graph if the method follows one that knows any.
+      tokens: Symbols, blank excluded.
+      timestamps: Seconds from the start of the stream at which each symbol was emitted.
+      word_timestamps: The same of each word: when its first symbol was emitted or, with a graph,
+        where the graph says it.
+    """
+
+    text: str
+    tokens: tuple[str, ...]
+    timestamps: tuple[float, ...]
+    word_timestamps: tuple[float, ...]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of the text."""
+        return tuple(self.text.split())
+
+
+@dataclass(frozen=True)
+class Transcript(Recognition):
+    """What was recognized in one recording.
+
+    Attributes:
+      path: The recording.
+      duration: Seconds of the recording.
+      rtf: Seconds of decoding per second of audio; reading the file and loading the model are not
+        counted.
+      notes: What was changed while reading the recording.
+    """
+
+    path: str
+    duration: float
+    rtf: float
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        found: Recognition,
+        path: str,
+        duration: float,
+        seconds: float,
+        notes: tuple[str, ...] = (),
+    ) -> Transcript:
+        """What was recognized in a recording of ``duration``, in so many seconds of decoding."""
+        rtf = seconds / duration if duration else 0.0
+        return cls(**vars(found), path=path, duration=duration, rtf=rtf, notes=notes)
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable keys of ``calve transcribe --json``."""
+        return {
+            "path": self.path,
+            "text": self.text,
+            "words": list(self.words),
+            "word_timestamps": list(self.word_timestamps),
+            "tokens": list(self.tokens),
+            "timestamps": list(self.timestamps),
+            "duration": self.duration,
+            "rtf": self.rtf,
+        }
+
+
+def recognition(
+    hypothesis: Hypothesis, symbols: SymbolTable, geometry: StreamingGeometry
+) -> Recognition:
+    """A hypothesis in words and seconds."""
+    tokens = tuple(symbols[token] for token in hypothesis.tokens)
+    if hypothesis.words:
+        text, word_frames = " ".join(hypothesis.words), hypothesis.word_timestamps
+    else:
+        text = symbols.text(hypothesis.tokens)
+        word_frames = [hypothesis.timestamps[start] for start in SymbolTable.word_starts(tokens)]
+    return Recognition(
+        text,
+        tokens,
+        timestamps=_seconds(hypothesis.timestamps, geometry),
+        word_timestamps=_seconds(word_frames, geometry),
+    )
+
+
+def _seconds(frames: Iterable[int], geometry: StreamingGeometry) -> tuple[float, ...]:
+    return tuple(frame * geometry.frame_ms / 1000 for frame in frames)
