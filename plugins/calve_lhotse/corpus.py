@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from lhotse import CutSet, RecordingSet, SupervisionSet
 from lhotse.cut import Cut
 
 from calve.api import ConfigError, DataError
+from calve.data.utterances import Utterance
 from calve.protocols.loading import WHOLE, Shard
 from calve_lhotse.batches import BatchMaker, spec_augment
 from calve_lhotse.loader import CutBatches
@@ -30,6 +31,7 @@ from calve_lhotse.musan.cuts import load_noise
 from calve_lhotse.sections import CutFiles, read_section
 from calve_lhotse.shar import open_shards, read_shards, shards_name
 from calve_lhotse.subwords import MODEL_NAME, load_subwords
+from calve_lhotse.utterances import utterances_of
 
 __all__ = [
     "Corpus",
@@ -37,6 +39,7 @@ __all__ = [
     "load_batches",
     "load_cuts",
     "load_parts",
+    "load_utterances",
     "manifest_paths",
     "read_manifests",
 ]
@@ -137,6 +140,11 @@ def load_cuts(data_dir: Path, split: str) -> CutSet:
     """
     corpus = Corpus.read(data_dir)
     return load_parts(data_dir, corpus, corpus.parts_of(split))
+
+
+def load_utterances(data_dir: Path, split: str) -> Iterator[Utterance]:
+    """The utterances of `load_cuts`."""
+    return utterances_of(load_cuts(data_dir, split))
 
 
 def load_parts(

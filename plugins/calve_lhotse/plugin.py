@@ -42,7 +42,7 @@ def calve_register_datasets() -> Iterable[DatasetSpec]:
                 "validate", "fsdd.validation", "check that splits share nothing and files agree"
             ),
         ),
-        cuts=LazyRef("calve_lhotse.fsdd.cuts:load_cuts"),
+        utterances=LazyRef("calve_lhotse.fsdd.cuts:load_utterances"),
         splits=("train", "valid", "test", "heldout"),
         loader=LazyRef("calve_lhotse.fsdd.batches:load_batches"),
         loader_options=_loader_options("FsddLoaderOptions"),
@@ -55,7 +55,7 @@ def calve_register_datasets() -> Iterable[DatasetSpec]:
             _stage("manifests", "librispeech.manifests", "list recordings and transcripts"),
             *_AFTER_MANIFESTS,
         ),
-        cuts=LazyRef("calve_lhotse.corpus:load_cuts"),
+        utterances=LazyRef("calve_lhotse.corpus:load_utterances"),
         splits=(
             *("train", "valid", "train-clean-100", "train-clean-360", "train-other-500"),
             *("dev-clean", "dev-other", "test-clean", "test-other"),
@@ -71,7 +71,7 @@ def calve_register_datasets() -> Iterable[DatasetSpec]:
             _stage("manifests", "own_manifests.manifests", "check recordings and supervisions"),
             *_AFTER_MANIFESTS,
         ),
-        cuts=LazyRef("calve_lhotse.corpus:load_cuts"),
+        utterances=LazyRef("calve_lhotse.corpus:load_utterances"),
         splits=(),
         loader=LazyRef("calve_lhotse.corpus:load_batches"),
         loader_options=_loader_options("SentenceLoaderOptions"),
@@ -84,7 +84,7 @@ def calve_register_datasets() -> Iterable[DatasetSpec]:
             _stage("manifests", "musan.stages", "list the recordings"),
             _stage("features", "musan.stages", "compute filter banks of pieces of ten seconds"),
         ),
-        cuts=LazyRef("calve_lhotse.musan.cuts:load_cuts"),
+        utterances=LazyRef("calve_lhotse.musan.cuts:load_utterances"),
         splits=("noise",),
         summary="MUSAN: music, speech and noise to mix into training data",
     )

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,8 @@ class Failure:
     """An utterance that could not be decoded.
 
     Attributes:
-      name: Of the utterance.
-      reason: Why, for the user.
+      name: Name of the utterance.
+      reason: The reason, as the user reads it.
     """
 
     name: str
@@ -40,14 +40,15 @@ class Failure:
 
 @dataclass(frozen=True)
 class Utterance:
-    """One utterance of a corpus; audio and features are read when they are asked for.
+    """One utterance of a corpus; audio and features are read on demand.
 
     Attributes:
       name: Unique in its split.
-      text: What is said; None if nobody knows.
+      text: The words; None if they are unknown.
       duration: Seconds.
-      read_audio: ``(sample_rate) -> Audio``.
-      read_features: Stored features (T, C) float32, if there are any of the dimension asked for.
+      read_audio: ``(sample_rate) -> Audio`` with samples at that rate.
+      read_features: ``(dimension) -> features``: stored features (T, dimension) float32; None if
+        none of this dimension are stored.
     """
 
     name: str
@@ -58,26 +59,8 @@ class Utterance:
 
     @classmethod
     def of_audio(cls, name: str, audio: Audio, text: str | None = None) -> Utterance:
-        """An utterance in memory; ``audio`` has the sampling rate that will be asked for."""
+        """An utterance in memory; ``audio`` must have the sampling rate that is asked for later."""
         return cls(name, text, audio.duration, lambda sample_rate: audio)
-
-    @classmethod
-    def of_cut(cls, cut: Any) -> Utterance:
-        """A lhotse cut with one channel."""
-        texts = [supervision.text for supervision in cut.supervisions]
-        text = " ".join(texts) if texts and None not in texts else None
-
-        def read_audio(sample_rate: int) -> Audio:
-            resampled = cut if cut.sampling_rate == sample_rate else cut.resample(sample_rate)
-            samples = np.ascontiguousarray(resampled.load_audio()[0], dtype=np.float32)
-            return Audio(samples, sample_rate, cut.duration)
-
-        def read_features(dimension: int) -> Float32Array | None:
-            if not cut.has_features or cut.num_features != dimension:
-                return None
-            return np.ascontiguousarray(cut.load_features(), dtype=np.float32)
-
-        return cls(cut.id, text, cut.duration, read_audio, read_features)
 
     def audio(self, sample_rate: int) -> Audio:
         """The samples.
@@ -115,7 +98,7 @@ class Utterance:
 def reading(
     what: str, raised: type[CalveError] = AudioError, where: Path | None = None
 ) -> Iterator[None]:
-    """Whatever lhotse or libsndfile raises becomes an error of ours."""
+    """Inside the block, any exception of a library becomes a ``raised`` that names ``what``."""
     try:
         yield
     except CalveError:
@@ -128,12 +111,12 @@ def reading(
 def load_each(
     utterances: Iterable[Utterance], load: Callable[[Utterance], Loaded]
 ) -> tuple[list[tuple[Utterance, Loaded]], list[Failure]]:
-    """What ``load`` gives for each utterance; those without reference or readable data fail."""
+    """The result of ``load`` for each utterance; one without reference or readable data fails."""
     loaded, failures = [], []
     for utterance in utterances:
         try:
             if utterance.text is None:
-                raise DataError("there is no reference: the cut has no supervision with a text")
+                raise DataError("there is no reference: nobody wrote down the words")
             loaded.append((utterance, load(utterance)))
         except CalveError as error:
             failures.append(Failure(utterance.name, error.what))

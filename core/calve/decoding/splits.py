@@ -50,14 +50,16 @@ def read_utterances(corpus: str, data_dir: Path, split: str) -> list[Utterance]:
         raise DataError(
             f"corpus {corpus} has no split {split!r}", fix=f"it has {', '.join(dataset.splits)}"
         )
-    with reading(f"cuts of split {split}", DataError, data_dir):
-        utterances = [Utterance.of_cut(cut) for cut in dataset.cuts.load()(data_dir, split)]
+    with reading(f"utterances of split {split}", DataError, data_dir):
+        utterances: list[Utterance] = list(dataset.utterances.load()(data_dir, split))
     if not utterances:
         raise DataError(f"split {split} of corpus {corpus} is empty", where=data_dir)
     utterances.sort(key=lambda utterance: utterance.name)
     for first, second in pairwise(utterances):
         if first.name == second.name:
-            raise DataError(f"two cuts of split {split} are called {first.name}", where=data_dir)
+            raise DataError(
+                f"two utterances of split {split} are called {first.name}", where=data_dir
+            )
     return utterances
 
 

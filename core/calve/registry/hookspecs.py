@@ -120,7 +120,7 @@ def calve_register_decoders() -> Iterable[specs.DecodingMethodSpec]:  # type: ig
 
 @hookspec
 def calve_register_datasets() -> Iterable[specs.DatasetSpec]:  # type: ignore[empty-body]
-    """Corpora: stages that prepare them, and how their cuts are found.
+    """Corpora: stages that prepare them, and how their utterances are found.
 
     >>> @hookimpl
     ... def calve_register_datasets():
@@ -128,7 +128,7 @@ def calve_register_datasets() -> Iterable[specs.DatasetSpec]:  # type: ignore[em
     ...         name="my_corpus",
     ...         options=LazyRef("my_package.corpus:Options"),
     ...         stages=(StageSpec("scan", "list recordings", LazyRef("my_package.corpus:scan")),),
-    ...         cuts=LazyRef("my_package.corpus:cuts"),
+    ...         utterances=LazyRef("my_package.corpus:utterances"),
     ...         splits=("train", "test"),
     ...         summary="one line about it",
     ...     )

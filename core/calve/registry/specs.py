@@ -270,15 +270,16 @@ _COMMON_LOADER_OPTIONS = LazyRef("calve.protocols.loading:LoaderOptions")
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A corpus: how it is prepared, and how its cuts are found afterwards.
+    """A corpus: how it is prepared, and how its utterances are found afterwards.
 
     Attributes:
       options: Dataclass of ``calve prepare NAME``'s options. If it has a ``data_dir``, one process
         at a time prepares there.
       stages: In order; ``--stage`` and ``--stop-stage`` count from 0.
-      cuts: ``(data_dir: Path, split: str) -> lhotse.CutSet``.
-      splits: Names that ``cuts`` takes; ``calve train`` uses "train" and "valid". Empty if what was
-        prepared decides. ``cuts`` raises `DataError` for an unknown one.
+      utterances: ``(data_dir: Path, split: str) -> Iterable[calve.data.utterances.Utterance]``;
+        raises `DataError` for an unknown split.
+      splits: Names that ``utterances`` takes; ``calve train`` uses "train" and "valid". Empty if
+        preparation decides.
       loader: A `calve.protocols.OpenLoader`.
       loader_options: Dataclass of what the loader can be told, importable without torch:
         `calve.protocols.loading.LoaderOptions` or a subclass with options and defaults of the
@@ -289,7 +290,7 @@ class DatasetSpec:
     name: str
     options: LazyRef
     stages: tuple[StageSpec, ...]
-    cuts: LazyRef
+    utterances: LazyRef
     splits: tuple[str, ...]
     summary: str
     loader: LazyRef | None = None

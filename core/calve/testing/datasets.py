@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from calve.common.config import fields_help
 from calve.data.features import FeatureConfig, compute_fbank
+from calve.data.utterances import Utterance
 from calve.errors import CalveError, DataError
 from calve.registry.catalog import registry
 from calve.registry.discovery import describe
@@ -45,8 +46,10 @@ Float32Array = NDArray[np.float32]
 
 _INTERRUPTIONS = (1, 2, 3, 10)
 """Words about its progress after which a stage is interrupted, again and again."""
-_CUTS_READ = 3
+_UTTERANCES_READ = 3
 _NO_SPLIT = "no-such-split"
+_SECONDS_OFF = 0.02
+"""By how much audio may be shorter or longer than is said: a frame or two."""
 _ROUNDING = 0.05
 """What a compressed archive may change in a feature; lilcom keeps multiples of 1/32."""
 
@@ -157,57 +160,65 @@ class DatasetConformance(LoaderChecks):
         data_dir = self._kept().data_dir
         moved = data_dir.rename(data_dir.with_name("moved"))
         try:
-            for cut in self._some_with_features(moved):
-                self._check_features(cut, "moved")
+            for utterance in self._first_utterances(moved):
+                self._stored_features(utterance, "moved")
         finally:
             moved.rename(data_dir)
 
     # What it holds.
 
-    def test_each_split_holds_cuts_and_others_are_refused(self) -> None:
+    def test_each_split_holds_utterances_and_others_are_refused(self) -> None:
         for split in self._splits():
-            require(any(True for _ in self._cuts(split)), f"the split {split} holds nothing")
+            require(any(True for _ in self._utterances(split)), f"the split {split} holds nothing")
         try:
-            list(self._cuts(_NO_SPLIT))
+            list(self._utterances(_NO_SPLIT))
         except DataError:
             pass
         except Exception as error:
             fail(f"a split that does not exist raises {type(error).__name__}, not a DataError")
         else:
-            fail(f"it has cuts of a split {_NO_SPLIT!r}")
+            fail(f"it has utterances of a split {_NO_SPLIT!r}")
         if self._spec().loader is not None:
             missing = {"train", "valid"} - {*self._splits()}
             require(not missing, f"training needs the splits train and valid: {names_of(missing)}")
 
-    def test_cuts_have_what_training_and_decoding_need(self) -> None:
-        expected = FeatureConfig().sample_rate
+    def test_utterances_have_what_training_and_decoding_need(self) -> None:
         for split in self._splits():
             names: set[str] = set()
-            for cut in self._cuts(split):
-                require(cut.id not in names, f"{split} holds {cut.id} twice")
-                names.add(cut.id)
+            for utterance in self._utterances(split):
+                name = utterance.name
+                require(name not in names, f"{split} holds {name} twice")
+                names.add(name)
+                require(utterance.duration > 0, f"{name} lasts {utterance.duration} s")
                 require(
-                    cut.duration > 0 and cut.sampling_rate == expected,
-                    f"{cut.id} lasts {cut.duration} s at {cut.sampling_rate} Hz; features are "
-                    f"computed at {expected} Hz",
-                )
-                texts = [supervision.text or "" for supervision in cut.supervisions]
-                require(
-                    not self.transcribed or bool(" ".join(texts).strip()),
-                    f"nobody says what is said in {cut.id}",
+                    not self.transcribed or bool((utterance.text or "").strip()),
+                    f"nobody says what is said in {name}",
                 )
 
+    def test_audio_lasts_as_long_as_is_said(self) -> None:
+        rate = FeatureConfig().sample_rate
+        for utterance in self._first_utterances(self._kept().data_dir):
+            audio = utterance.audio(rate)
+            seconds = len(audio.samples) / rate
+            require(
+                audio.sample_rate == rate and abs(seconds - utterance.duration) < _SECONDS_OFF,
+                f"{utterance.name} lasts {utterance.duration:.3f} s, but its audio at {rate} Hz "
+                f"has {len(audio.samples)} samples at {audio.sample_rate} Hz",
+            )
+
     def test_features_are_those_that_calve_computes(self) -> None:
-        for cut in self._some_with_features(self._kept().data_dir):
-            stored = self._check_features(cut, "prepared")
-            computed = compute_fbank(np.ascontiguousarray(cut.load_audio()[0]))
+        for utterance in self._first_utterances(self._kept().data_dir):
+            stored = self._stored_features(utterance, "prepared")
+            if stored is None:
+                continue
+            computed = compute_fbank(utterance.audio(FeatureConfig().sample_rate).samples)
             close = stored.shape == computed.shape and np.allclose(
                 stored, computed, rtol=0, atol=_ROUNDING
             )
             require(
                 close,
-                f"the features of {cut.id} are not those that calve computes of its audio: take "
-                "them from calve.data.features.compute_fbank",
+                f"the features of {utterance.name} are not those that calve computes of its "
+                "audio: take them from calve.data.features.compute_fbank",
             )
 
     def _spec(self) -> DatasetSpec:
@@ -221,28 +232,29 @@ class DatasetConformance(LoaderChecks):
         require(bool(chosen), "what was prepared decides which splits there are: name some")
         return chosen
 
-    def _cuts(self, split: str, data_dir: Path | None = None) -> Iterator[Any]:
-        return iter(self._spec().cuts.load()(data_dir or self._kept().data_dir, split))
+    def _utterances(self, split: str, data_dir: Path | None = None) -> Iterator[Utterance]:
+        return iter(self._spec().utterances.load()(data_dir or self._kept().data_dir, split))
 
-    def _some_with_features(self, data_dir: Path) -> Iterator[Any]:
-        """The first cuts of each split, if their features are stored."""
+    def _first_utterances(self, data_dir: Path) -> Iterator[Utterance]:
+        """The first utterances of each split."""
         for split in self._splits():
-            for cut in islice(self._cuts(split, data_dir), _CUTS_READ):
-                if cut.has_features:
-                    yield cut
+            yield from islice(self._utterances(split, data_dir), _UTTERANCES_READ)
 
-    def _check_features(self, cut: Any, what: str) -> Float32Array:
-        try:
-            features: Float32Array = cut.load_features()
-        except Exception as error:
-            fail(f"{what}, the features of {cut.id} cannot be read: {describe(error)}")
+    def _stored_features(self, utterance: Utterance, what: str) -> Float32Array | None:
+        """The features, if any are stored; they must have the right shape."""
         config = FeatureConfig()
+        try:
+            features = utterance.read_features(config.num_mel_bins)
+        except Exception as error:
+            fail(f"{what}, the features of {utterance.name} cannot be read: {describe(error)}")
+        if features is None:
+            return None
         # A frame each 10 ms, and whether the last one is whole is for the extractor to say.
-        frames = cut.duration * 1000 / config.frame_shift_ms
+        frames = utterance.duration * 1000 / config.frame_shift_ms
         require(
             features.shape[1] == config.num_mel_bins and abs(len(features) - frames) <= 2,
-            f"{what}, {cut.id} has features of the shape {features.shape}; "
-            f"{cut.duration:.2f} s are {frames:.0f} frames of {config.num_mel_bins}",
+            f"{what}, {utterance.name} has features of the shape {features.shape}; "
+            f"{utterance.duration:.2f} s are {frames:.0f} frames of {config.num_mel_bins}",
         )
         return features
 
@@ -255,7 +267,7 @@ class DatasetConformance(LoaderChecks):
             )
 
     def _compare_files(self, data_dir: Path, when: str) -> None:
-        """As many files of each kind, and the same cuts in them."""
+        """As many files of each kind, and the same utterances in them."""
         # Their names may be random: lhotse's are.
         expected, found = (
             Counter((name.split("/")[0], Path(name).suffix) for name in snapshot(folder))
@@ -268,7 +280,7 @@ class DatasetConformance(LoaderChecks):
         )
         for split in self._splits():
             one, other = (
-                [(cut.id, cut.duration) for cut in self._cuts(split, folder)]
+                [(one.name, one.duration) for one in self._utterances(split, folder)]
                 for folder in (self._kept().data_dir, data_dir)
             )
             require(one == other, f"{when}, the split {split} holds other utterances")

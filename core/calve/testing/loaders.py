@@ -15,6 +15,7 @@ import numpy as np
 from calve.common.config import resolve
 from calve.data.features import PADDING, FeatureConfig
 from calve.data.tokens import SymbolTable
+from calve.data.utterances import Utterance
 from calve.protocols import Batch, BatchLoader
 from calve.protocols.loading import WHOLE, LoaderOptions, Shard
 from calve.testing.checks import check_options, fail, require
@@ -94,7 +95,7 @@ class LoaderChecks:
         for split, training in (("train", True), ("valid", False)):
             names = self._names(self._open(split, training))
             require(len(names) == len(set(names)), f"an epoch of {split} holds an utterance twice")
-            known = {cut.id for cut in self._cuts(split)}
+            known = {utterance.name for utterance in self._utterances(split)}
             require(
                 set(names) == known,
                 f"an epoch of {split} holds {len(set(names))} of {len(known)} utterances",
@@ -151,7 +152,7 @@ class LoaderChecks:
             "gets more would wait for the others for ever",
         )
         seen = [name for shard in shards for names in shard for name in names]
-        known = {cut.id for cut in self._cuts("train")}
+        known = {utterance.name for utterance in self._utterances("train")}
         missing = known - {*seen}
         require(not missing, f"no process sees {len(missing)} of {len(known)} utterances")
         repeated = len(seen) - len(known)
@@ -179,7 +180,7 @@ class LoaderChecks:
     def _kept(self) -> Prepared:
         raise NotImplementedError
 
-    def _cuts(self, split: str) -> Iterator[Any]:
+    def _utterances(self, split: str) -> Iterator[Utterance]:
         raise NotImplementedError
 
     def _loading(self) -> LoaderOptions:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lhotse import CutSet, RecordingSet, SupervisionSet
 
 from calve.api import DataError
+from calve.data.utterances import Utterance
 from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.fsdd.recordings import SPLITS
 from calve_lhotse.reasons import cuts_explained
 from calve_lhotse.stages.features import CUTS_PER_SHARD, store_shards, utterances
 from calve_lhotse.stages.storage import Archives
 from calve_lhotse.stamps import resumable, stamp_of
+from calve_lhotse.utterances import utterances_of
 
 if TYPE_CHECKING:
     from calve.common.progress import Progress
     from calve_lhotse.fsdd.options import FsddOptions
 
-__all__ = ["features", "load_cuts"]
+__all__ = ["features", "load_cuts", "load_utterances"]
 
 _FOLDER = "fbank"
 
@@ -77,6 +79,11 @@ def load_cuts(data_dir: Path, split: str) -> CutSet:
         cuts = CutSet.from_jsonl_lazy(path)  # from_file has nothing to say of an empty file
         cuts = cuts.with_features_path_prefix(data_dir).with_recording_path_prefix(data_dir)
         return cuts.to_eager()
+
+
+def load_utterances(data_dir: Path, split: str) -> Iterator[Utterance]:
+    """The utterances of `load_cuts`."""
+    return utterances_of(load_cuts(data_dir, split))
 
 
 def _cuts_name(split: str) -> str:

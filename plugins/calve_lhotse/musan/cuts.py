@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from lhotse import CutSet
 
 from calve.api import DataError
+from calve.data.utterances import Utterance
+from calve_lhotse.utterances import utterances_of
 
-__all__ = ["load_cuts", "load_noise", "noise_path"]
+__all__ = ["load_noise", "load_utterances", "noise_path"]
 
 SPLIT = "noise"
 
@@ -35,8 +38,12 @@ def load_noise(data_dir: Path) -> CutSet:
     return CutSet.from_file(path).with_features_path_prefix(data_dir).to_eager()
 
 
-def load_cuts(data_dir: Path, split: str) -> CutSet:
-    """`load_noise`, as a `calve.registry.specs.DatasetSpec` wants it."""
+def load_utterances(data_dir: Path, split: str) -> Iterator[Utterance]:
+    """The pieces of `load_noise`, whose words are unknown.
+
+    Raises:
+      DataError: if the split is unknown or not prepared.
+    """
     if split != SPLIT:
         raise DataError(f"musan has no split {split!r}", fix=f"its only split is {SPLIT}")
-    return load_noise(data_dir)
+    return utterances_of(load_noise(data_dir))

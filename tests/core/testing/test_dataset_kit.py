@@ -15,10 +15,12 @@ import torch
 
 from calve.api import DataError, LazyRef
 from calve.data.tokens import SymbolTable
+from calve.data.utterances import Utterance
 from calve.protocols import Batch
 from calve.protocols.loading import WHOLE, LoaderOptions, Shard
 from calve.registry.catalog import registry
 from calve.testing import DatasetConformance
+from calve_lhotse.utterances import utterances_of
 
 pytestmark = pytest.mark.usefixtures("sound_plugin")
 
@@ -35,8 +37,9 @@ TURN = "a_stage_before_its_turn_is_an_error_and_writes_nothing"
 INTERRUPTED = "an_interrupted_preparation_goes_on_where_it_was"
 ALONE = "it_writes_into_its_folder_alone"
 MOVED = "a_prepared_corpus_may_be_moved"
-SPLITS = "each_split_holds_cuts_and_others_are_refused"
-CUTS = "cuts_have_what_training_and_decoding_need"
+SPLITS = "each_split_holds_utterances_and_others_are_refused"
+UTTERANCES = "utterances_have_what_training_and_decoding_need"
+AUDIO = "audio_lasts_as_long_as_is_said"
 FEATURES = "features_are_those_that_calve_computes"
 LOADING = "its_loader_options_explain_themselves"
 BATCHES = "batches_are_what_training_takes"
@@ -201,14 +204,14 @@ def test_a_broken_stage_fails_the_checks_of_what_is_broken(
         assert set(found) == expected, found
 
 
-# Cuts.
+# Utterances.
 
 
 def with_cuts(change: Callable[[list[Any]], list[Any]]) -> Callable[..., Any]:
-    def load_cuts(data_dir: Path, split: str) -> list[Any]:
-        return change(list(sound("load_cuts")(data_dir, split)))
+    def load_utterances(data_dir: Path, split: str) -> Iterator[Utterance]:
+        return utterances_of(change(list(sound("load_cuts")(data_dir, split))))
 
-    return load_cuts
+    return load_utterances
 
 
 class OtherFeatures:
@@ -229,39 +232,51 @@ def mute(cut: Any) -> Any:
 
 
 twice_the_same = with_cuts(lambda cuts: [*cuts, cuts[0]])
-at_eight_kilohertz = with_cuts(lambda cuts: [cut.resample(8000) for cut in cuts])
 without_transcripts = with_cuts(lambda cuts: [mute(cut) for cut in cuts])
 with_few_bands = with_cuts(lambda cuts: [OtherFeatures(cut, lambda x: x[:, :40]) for cut in cuts])
 louder = with_cuts(lambda cuts: [OtherFeatures(cut, lambda x: x + 1) for cut in cuts])
 with_nothing = with_cuts(lambda cuts: [])
 
 
+def lasting(factor: float) -> Callable[..., Any]:
+    def load_utterances(data_dir: Path, split: str) -> list[Utterance]:
+        utterances = sound("load_utterances")(data_dir, split)
+        return [replace(one, duration=factor * one.duration) for one in utterances]
+
+    return load_utterances
+
+
+without_an_end = lasting(0.0)
+twice_as_long = lasting(2.0)
+
+
 def of_every_split(data_dir: Path, split: str) -> Any:
     known = split if split in ("train", "valid") else "valid"
-    return sound("load_cuts")(data_dir, known)
+    return sound("load_utterances")(data_dir, known)
 
 
 def stumbling_over_a_split(data_dir: Path, split: str) -> Any:
-    return sound("load_cuts")(data_dir, {"train": "train", "valid": "valid"}[split])
+    return sound("load_utterances")(data_dir, {"train": "train", "valid": "valid"}[split])
 
 
 @pytest.mark.parametrize(
     ("name", "check", "says"),
     [
-        ("twice_the_same", CUTS, "twice"),
-        ("at_eight_kilohertz", CUTS, "at 8000 Hz"),
-        ("without_transcripts", CUTS, "nobody says what is said"),
+        ("twice_the_same", UTTERANCES, "twice"),
+        ("without_an_end", UTTERANCES, "lasts 0.0 s"),
+        ("twice_as_long", AUDIO, "but its audio at 16000 Hz has"),
+        ("without_transcripts", UTTERANCES, "nobody says what is said"),
         ("with_few_bands", FEATURES, "frames of 80"),
         ("louder", FEATURES, "not those that calve computes of its audio"),
         ("with_nothing", SPLITS, "the split train holds nothing"),
-        ("of_every_split", SPLITS, "it has cuts of a split 'no-such-split'"),
+        ("of_every_split", SPLITS, "it has utterances of a split 'no-such-split'"),
         ("stumbling_over_a_split", SPLITS, "raises KeyError, not a DataError"),
     ],
 )
-def test_broken_cuts_fail_their_check(
+def test_broken_utterances_fail_their_check(
     replaced: Replaced, failures: Failures, name: str, check: str, says: str
 ) -> None:
-    replaced(registry().datasets, "hums", cuts=LazyRef(f"{__name__}:{name}"))
+    replaced(registry().datasets, "hums", utterances=LazyRef(f"{__name__}:{name}"))
     assert says in failures(QuickConformance, check)[check]
 
 

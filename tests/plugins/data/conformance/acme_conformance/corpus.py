@@ -15,6 +15,7 @@ from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.loader import CutBatches
 from calve_lhotse.sections import section_of
 from calve_lhotse.stamps import stamp_of, stamped
+from calve_lhotse.utterances import utterances_of
 
 WORDS = ("low", "high")
 SYMBOLS = ("<blk>", "<sos/eos>", "<unk>", *WORDS)
@@ -68,6 +69,10 @@ def load_cuts(data_dir, split):
     if not path.is_file():
         raise DataError(f"hums has no split {split!r}", where=path, fix="calve prepare hums")
     return CutSet.from_file(path).with_features_path_prefix(data_dir).to_eager()
+
+
+def load_utterances(data_dir, split):
+    return utterances_of(load_cuts(data_dir, split))
 
 
 def load_batches(data_dir, split, options, *, training, shard=WHOLE):

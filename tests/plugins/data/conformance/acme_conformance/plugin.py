@@ -66,7 +66,7 @@ def calve_register_datasets():
             StageSpec(name, f"make {name}", LazyRef(f"acme_conformance.corpus:{name}"))
             for name in ("audio", "features", "symbols")
         ),
-        cuts=LazyRef("acme_conformance.corpus:load_cuts"),
+        utterances=LazyRef("acme_conformance.corpus:load_utterances"),
         splits=("train", "valid"),
         loader=LazyRef("acme_conformance.corpus:load_batches"),
         loader_options=LazyRef("acme_conformance.config:HumsLoaderOptions"),
