@@ -124,7 +124,7 @@ def _lstm_states(sizes: Sizes) -> list[Shape]:
 
 def _conv_emformer_states(sizes: Sizes) -> list[Shape]:
     dim, left = sizes["encoder_dim"], sizes["left_context_length"]
-    layer = [
+    layer: list[Shape] = [
         (sizes["memory_size"], dim),
         (left, dim),
         (left, dim),

@@ -27,6 +27,7 @@ from calve.data.audio import read_audio
 from calve.decoding.evaluation import SILENCE
 from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.protocols import CalibrationReport
+from calve.protocols.bundles import OpenedBundle
 from calve_ncnn.int8.scales import BINS
 from calve_ncnn.network import Network
 from calve_ncnn.runtime import NcnnSession
@@ -75,7 +76,7 @@ class _Seen:
 
 
 def calibrate(
-    bundle: Bundle, recordings: Sequence[Path], taps: Taps, *, jobs: int, progress: Progress
+    bundle: OpenedBundle, recordings: Sequence[Path], taps: Taps, *, jobs: int, progress: Progress
 ) -> Calibration:
     """Measure activations.
 
@@ -117,7 +118,7 @@ def calibrate(
 
 
 def _each(
-    bundle: Bundle,
+    bundle: OpenedBundle,
     recordings: Sequence[Path],
     taps: Taps,
     absmax: tuple[float, ...] | None,
@@ -247,7 +248,9 @@ def _check(recordings: Sequence[Path], skipped: Mapping[str, str], total: float)
         )
 
 
-def _check_ranges(bundle: Bundle, blobs: Sequence[tuple[str, str]], absmax: Float32Array) -> None:
+def _check_ranges(
+    bundle: OpenedBundle, blobs: Sequence[tuple[str, str]], absmax: Float32Array
+) -> None:
     for (network, blob), value in zip(blobs, absmax.tolist(), strict=True):
         if not np.isfinite(value) or value == 0:
             raise BundleError(

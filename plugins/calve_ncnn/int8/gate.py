@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calve.api import DataError, ExportError
-from calve.bundles.bundle import Bundle
 from calve.common.progress import Progress
 from calve.data.recordings import Recording
 from calve.decoding.evaluation import Evaluation, evaluate
 from calve.protocols import VariantReport
+from calve.protocols.bundles import OpenedBundle
 from calve.scoring.error_rates import total_errors
 from calve_ncnn.int8.plan import NetworkPlan
 from calve_ncnn.int8.variants import weights_size, write_variant
@@ -41,7 +41,7 @@ class Judge:
       skipped: Why a recording could not be used, by its path.
     """
 
-    source: Bundle
+    source: OpenedBundle
     recordings: tuple[Recording, ...]
     references: Mapping[Path, str]
     measure: str
@@ -53,7 +53,7 @@ class Judge:
     @classmethod
     def of(
         cls,
-        source: Bundle,
+        source: OpenedBundle,
         name: str,
         recordings: Sequence[Recording],
         jobs: int,

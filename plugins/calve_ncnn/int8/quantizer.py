@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 
 from calve.api import ConfigError
-from calve.bundles.bundle import Bundle
 from calve.data.recordings import find_recordings, find_with_references
 from calve.protocols import (
     CalibrationReport,
@@ -18,6 +17,7 @@ from calve.protocols import (
     QuantizationWorkspace,
     VariantReport,
 )
+from calve.protocols.bundles import OpenedBundle
 from calve_ncnn.int8.gate import Judge, find_passing
 from calve_ncnn.int8.layers import takes_fixed_range
 from calve_ncnn.int8.options import Int8Options
@@ -94,7 +94,7 @@ class _Job:
 
     def __init__(self, workspace: QuantizationWorkspace) -> None:
         self._options: Int8Options = workspace.options
-        self._source: Bundle = workspace.bundle
+        self._source: OpenedBundle = workspace.bundle
         self._scratch = workspace.scratch
         self._progress = workspace.progress
         self._jobs = self._options.num_workers or os.cpu_count() or 1

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from calve.bundles.bundle import GOLDEN_FILE, Bundle
+from calve.bundles.bundle import GOLDEN_FILE
 from calve.common.progress import Progress
 from calve.exporting.golden import Golden
 from calve.protocols import ActivationReport, CalibrationReport
+from calve.protocols.bundles import OpenedBundle
 from calve_ncnn.int8.calibration import Calibration, Taps, calibrate
 from calve_ncnn.int8.layers import takes_fixed_range
 from calve_ncnn.int8.plan import NetworkPlan
@@ -47,7 +48,7 @@ class Ranges:
 
 
 def ranges_of_recordings(
-    source: Bundle,
+    source: OpenedBundle,
     plans: Sequence[NetworkPlan],
     recordings: Sequence[Path],
     method: str,
@@ -68,7 +69,7 @@ def ranges_of_recordings(
 
 
 def ranges_of_golden(
-    source: Bundle,
+    source: OpenedBundle,
     plans: Sequence[NetworkPlan],
     method: str,
     scratch: Path,
@@ -85,7 +86,7 @@ def ranges_of_golden(
 
 
 def _measure(
-    source: Bundle,
+    source: OpenedBundle,
     watched: Mapping[str, Mapping[str, str]],
     recordings: Sequence[Path],
     method: str,

@@ -13,6 +13,7 @@ from calve.bundles.bundle import GOLDEN_FILE, Bundle
 from calve.common.progress import Progress, tracked
 from calve.exporting.golden import Golden
 from calve.exporting.parity import observe
+from calve.protocols.bundles import OpenedBundle
 from calve_ncnn.int8.plan import NetworkPlan
 from calve_ncnn.int8.variants import write_variant
 from calve_ncnn.layout import NETWORKS
@@ -24,7 +25,7 @@ _CHUNK_MS = 640
 
 
 def layer_errors(
-    source: Bundle,
+    source: OpenedBundle,
     plans: Sequence[NetworkPlan],
     base: Path,
     scratch: Path,

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from calve.bundles.bundle import TOKENS_FILE, Bundle, write_manifest
+from calve.bundles.bundle import TOKENS_FILE, write_manifest
+from calve.protocols.bundles import OpenedBundle
 from calve_ncnn.int8.plan import NetworkPlan
 from calve_ncnn.int8.quantize import write_network
 from calve_ncnn.layout import NETWORKS, bin_path, param_path
@@ -30,7 +31,7 @@ def write_networks(plans: Iterable[NetworkPlan], folder: Path) -> None:
 
 
 def write_variant(
-    source: Bundle,
+    source: OpenedBundle,
     plans: Sequence[NetworkPlan],
     folder: Path,
     *,
