@@ -7,6 +7,7 @@ on the whole utterance. State_dict keys and shapes are those of icefall's
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping
 
@@ -27,9 +28,6 @@ from calve_transducer.layers.scaling import (
 from calve_transducer.layers.subsampling import SUBSAMPLING_FACTOR, ConvSubsampling
 
 __all__ = ["LstmEncoder"]
-
-# Said once per process for every projected LSTM on a CPU; there is nothing to be done about it.
-warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
 
 RECEPTIVE_FIELD = 9
 """Feature frames that one frame of the front end's output depends on."""
@@ -120,6 +118,7 @@ class LstmEncoder(nn.Module):
 
     def __init__(self, config: LstmEncoderConfig) -> None:
         super().__init__()
+        _take_projection_warning()
         self.num_encoder_layers = config.num_encoder_layers
         self.rnn_hidden_size = config.rnn_hidden_size
         self.feature_dim = config.feature_dim
@@ -180,3 +179,17 @@ def output_lens(x_lens: Tensor) -> Tensor:
     """Encoder frames that ``x_lens`` feature frames give, in the same dtype."""
     overlap = RECEPTIVE_FIELD - SUBSAMPLING_FACTOR
     return torch.div(x_lens - overlap, SUBSAMPLING_FACTOR, rounding_mode="floor")
+
+
+@functools.cache
+def _take_projection_warning() -> None:
+    """Run a projected LSTM once, unheard: torch warns in the first one that oneDNN has none.
+
+    There is nothing to be done about it, and a filter would be the user's for good.
+    """
+    zeros = functools.partial(torch.zeros, device="cpu")
+    states = (zeros(1, 1, 1), zeros(1, 1, 2))
+    weights = [zeros(8, 1), zeros(8, 1), zeros(8), zeros(8), zeros(1, 2)]
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.lstm(zeros(1, 1, 1), states, weights, True, 1, 0.0, False, False, True)

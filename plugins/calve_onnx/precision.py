@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime.quantization
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -16,6 +17,8 @@ __all__ = ["CONVERTERS"]
 
 _SMALL = 64
 """Tensors with fewer numbers than this are not worth a node of their own."""
+
+_QUANTIZER_FOLDER = str(Path(onnxruntime.quantization.__file__).parent)
 
 _FP16_MAX = float(np.finfo(np.float16).max)
 
@@ -78,9 +81,19 @@ CONVERTERS = {"fp32": _keep, "fp16": _halve, "int8": _quantize}
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """Silence what the quantizer recommends to the authors of other programs."""
-    logging.disable(logging.WARNING)
+    """Silence what the quantizer recommends to the authors of other programs.
+
+    It logs on the root logger, which Python would configure for good if it had no handler.
+    """
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(handler)
+    root.addFilter(_is_no_advice)
     try:
         yield
     finally:
-        logging.disable(logging.NOTSET)
+        root.removeFilter(_is_no_advice)
+        root.removeHandler(handler)
+
+
+def _is_no_advice(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.WARNING or not record.pathname.startswith(_QUANTIZER_FOLDER)

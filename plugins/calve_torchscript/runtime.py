@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
-import torch
 
 from calve.api import BundleError, CheckpointError
 from calve.bundles.bundle import Bundle
@@ -37,21 +37,25 @@ class TorchscriptRuntime:
 
         Args:
           bundle: An opened TorchScript bundle.
-          num_threads: Threads of torch; torch has one number for the whole process.
+          num_threads: Threads of torch while the session computes.
 
         Raises:
           BundleError: if its networks cannot be loaded, or are of an unknown class.
         """
-        torch.set_num_threads(num_threads)
         opened = _streaming_session if bundle.manifest.streaming else _offline_session
-        return opened(bundle, load_networks(bundle.path))
+        with warnings.catch_warnings():
+            # torch warns once, in the first step, that oneDNN has no projected LSTM.
+            warnings.simplefilter("ignore")
+            return opened(bundle, load_networks(bundle.path), num_threads)
 
 
-def _streaming_session(bundle: Bundle, networks: dict[str, Any]) -> StreamingSession:
+def _streaming_session(
+    bundle: Bundle, networks: dict[str, Any], num_threads: int
+) -> StreamingSession:
     interface = INTERFACES.get(networks["encoder"].original_name)
     if interface is None or STATES_REPORT not in bundle.manifest.steps:
         raise _unknown_class(bundle, networks)
-    session = TorchscriptSession(bundle, networks, interface)
+    session = TorchscriptSession(bundle, networks, interface, num_threads)
     # Take the first steps here, in which torch profiles and compiles, not in somebody's stream.
     segment = np.zeros((1, session.geometry.segment, session.feature_dim), np.float32)
     states = session.init_states()
@@ -60,10 +64,10 @@ def _streaming_session(bundle: Bundle, networks: dict[str, Any]) -> StreamingSes
     return session
 
 
-def _offline_session(bundle: Bundle, networks: dict[str, Any]) -> OfflineSession:
+def _offline_session(bundle: Bundle, networks: dict[str, Any], num_threads: int) -> OfflineSession:
     if networks["encoder"].original_name != OfflineEncoder.__name__:
         raise _unknown_class(bundle, networks)
-    session = OfflineTorchscriptSession(bundle, networks)
+    session = OfflineTorchscriptSession(bundle, networks, num_threads)
     # As above: not in somebody's first utterance.
     segment = np.zeros((1, session.geometry.segment, session.feature_dim), np.float32)
     for _ in range(_PROFILED_STEPS + 1):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -13,14 +12,12 @@ from torch import Tensor
 
 from calve.api import ConfigError
 from calve.bundles.bundle import Bundle
+from calve.common.torch_threads import inference
 from calve.data.geometry import StreamingGeometry
 from calve.protocols import States
 from calve.protocols.states import join_states, select_states
 
 __all__ = ["INTERFACES", "STATES_REPORT", "OfflineTorchscriptSession", "TorchscriptSession"]
-
-# Said once per process for every projected LSTM on a CPU; there is nothing to be done about it.
-warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
 
 Float32Array = NDArray[np.float32]
 
@@ -95,10 +92,16 @@ class _SearchedNetworks:
     """Decoder and joiner of a loaded TorchScript bundle; a `calve.protocols.Session`.
 
     The joiner's projections are applied to what the encoder and the decoder return, once a frame.
+
+    Args:
+      bundle: The bundle.
+      networks: Its loaded "encoder", "decoder" and "joiner".
+      num_threads: Threads of torch in each call of a method.
     """
 
-    def __init__(self, bundle: Bundle, networks: dict[str, Any]) -> None:
+    def __init__(self, bundle: Bundle, networks: dict[str, Any], num_threads: int) -> None:
         manifest = bundle.manifest
+        self.num_threads = num_threads
         self.geometry = manifest.geometry
         self.feature_dim = manifest.features.num_mel_bins
         self.blank_id = self.initial_symbol = manifest.blank_id
@@ -107,14 +110,14 @@ class _SearchedNetworks:
         self._decoder = networks["decoder"]
         self._joiner = networks["joiner"]
 
-    @torch.inference_mode()
+    @inference
     def decode_context(self, contexts: NDArray[np.int64]) -> Float32Array:
         """contexts (N, context_size), -1 = no symbol -> decoder_out (N, joiner_dim)."""
         decoder_out: Tensor = self._decoder(torch.from_numpy(contexts), False)
         projected: Tensor = self._joiner.decoder_proj(decoder_out.squeeze(1))
         return projected.numpy()
 
-    @torch.inference_mode()
+    @inference
     def join(self, encoder_out: Float32Array, decoder_out: Float32Array) -> Float32Array:
         """encoder_out, decoder_out (N, joiner_dim) -> logits (N, vocab_size)."""
         logits: Tensor = self._joiner(
@@ -130,16 +133,21 @@ class TorchscriptSession(_SearchedNetworks):
       bundle: The bundle.
       networks: Its loaded "encoder", "decoder" and "joiner".
       interface: How to call the encoder.
+      num_threads: Threads of torch in each call of a method.
     """
 
     def __init__(
-        self, bundle: Bundle, networks: dict[str, Any], interface: type[Interface]
+        self,
+        bundle: Bundle,
+        networks: dict[str, Any],
+        interface: type[Interface],
+        num_threads: int,
     ) -> None:
-        super().__init__(bundle, networks)
+        super().__init__(bundle, networks, num_threads)
         self._encoder = interface(networks["encoder"], self.geometry)
         self._state_names: list[str] = bundle.manifest.steps[STATES_REPORT]
 
-    @torch.inference_mode()
+    @inference
     def init_states(self, batch_size: int = 1) -> States:
         """Zero states for ``batch_size`` streams."""
         return self._named(self._encoder.init_states(batch_size))
@@ -152,7 +160,7 @@ class TorchscriptSession(_SearchedNetworks):
         """The states of several groups of streams as one batch."""
         return join_states(parts, _STREAM_AXIS)
 
-    @torch.inference_mode()
+    @inference
     def encode_chunk(self, features: Float32Array, states: States) -> tuple[Float32Array, States]:
         """features (N, T, C) -> encoder_out (N, T', joiner_dim), next states."""
         tensors = [torch.from_numpy(states[name]) for name in self._state_names]
@@ -171,14 +179,15 @@ class OfflineTorchscriptSession(_SearchedNetworks):
     Args:
       bundle: The bundle.
       networks: Its loaded "encoder", "decoder" and "joiner".
+      num_threads: Threads of torch in each call of a method.
     """
 
-    def __init__(self, bundle: Bundle, networks: dict[str, Any]) -> None:
-        super().__init__(bundle, networks)
+    def __init__(self, bundle: Bundle, networks: dict[str, Any], num_threads: int) -> None:
+        super().__init__(bundle, networks, num_threads)
         self.offline_initial_symbol: int = networks["decoder"].initial_symbol
         self._encoder = networks["encoder"]
 
-    @torch.inference_mode()
+    @inference
     def encode(
         self, features: Float32Array, lengths: NDArray[np.int64]
     ) -> tuple[Float32Array, NDArray[np.int64]]:

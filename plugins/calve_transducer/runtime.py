@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from calve.api import Conventions
+from calve.common.torch_threads import inference, torch_threads
 from calve.protocols.states import join_states, select_states
 from calve_transducer.layers.conversion import to_plain
 from calve_transducer.model.decoder import SingleContextDecoder, StatelessDecoder
@@ -31,10 +32,22 @@ class TorchSession:
     States are those of the encoder: axis ``encoder.state_batch_axis`` counts the streams. A
     segment may have any length that the encoder takes, so ``geometry`` may be replaced by another
     shift of the same encoder.
+
+    Args:
+      model: The plain model.
+      conventions: How the encoder, the decoder and the joiner share the projections.
+      num_threads: Threads of torch in each call of a method; None for the process's own number.
     """
 
-    def __init__(self, model: Any, conventions: Conventions = _FASTEST) -> None:
+    def __init__(
+        self,
+        model: Any,
+        conventions: Conventions = _FASTEST,
+        *,
+        num_threads: int | None = None,
+    ) -> None:
         self.model = model
+        self.num_threads = num_threads
         self._decoder = _context_network(model.decoder)
         self._projected = conventions.projected
         self.geometry = model.encoder.geometry
@@ -46,7 +59,7 @@ class TorchSession:
         self.context_size: int = model.decoder.context_size
         self.vocab_size: int = model.decoder.vocab_size
 
-    @torch.inference_mode()
+    @inference
     def init_states(self, batch_size: int = 1) -> States:
         """Zero states for ``batch_size`` streams."""
         return _numpy_states(self.model.encoder.init_states(batch_size))
@@ -59,7 +72,7 @@ class TorchSession:
         """The states of several groups of streams as one batch."""
         return join_states(parts, self.model.encoder.state_batch_axis)
 
-    @torch.inference_mode()
+    @inference
     def encode_chunk(self, features: Float32Array, states: States) -> tuple[Float32Array, States]:
         """features (N, T, C) -> encoder_out (N, T', D), next states."""
         x = torch.from_numpy(features)
@@ -68,7 +81,7 @@ class TorchSession:
         encoder_out, _, next_states = self.model.encoder.stream(x, x_lens, tensors)
         return self._encoder_output(encoder_out), _numpy_states(next_states)
 
-    @torch.inference_mode()
+    @inference
     def encode(
         self, features: Float32Array, lengths: NDArray[np.int64]
     ) -> tuple[Float32Array, NDArray[np.int64]]:
@@ -78,7 +91,7 @@ class TorchSession:
         )
         return self._encoder_output(encoder_out), encoder_out_lens.numpy()
 
-    @torch.inference_mode()
+    @inference
     def encode_in_chunks(
         self, features: Float32Array, lengths: NDArray[np.int64]
     ) -> tuple[Float32Array, NDArray[np.int64]]:
@@ -89,7 +102,7 @@ class TorchSession:
         )
         return self._encoder_output(encoder_out), encoder_out_lens.numpy()
 
-    @torch.inference_mode()
+    @inference
     def decode_context(self, contexts: NDArray[np.int64]) -> Float32Array:
         """contexts (N, context_size), -1 = no symbol -> decoder_out (N, D')."""
         decoder_out = self._decoder(torch.from_numpy(contexts))
@@ -97,7 +110,7 @@ class TorchSession:
             decoder_out = self.model.joiner.decoder_proj(decoder_out)
         return decoder_out.numpy()
 
-    @torch.inference_mode()
+    @inference
     def join(self, encoder_out: Float32Array, decoder_out: Float32Array) -> Float32Array:
         """encoder_out (N, D), decoder_out (N, D') -> logits (N, vocab_size)."""
         logits: torch.Tensor = self.model.joiner(
@@ -107,7 +120,7 @@ class TorchSession:
         )
         return logits.numpy()
 
-    @torch.inference_mode()
+    @inference
     def project(self, encoder_out: Float32Array) -> Float32Array:
         """What `encode` returns where the encoder itself gives ``encoder_out`` (..., D)."""
         return self._encoder_output(torch.from_numpy(encoder_out))
@@ -130,18 +143,16 @@ class TorchRuntime:
         Args:
           bundle: A model with ``.encoder``, ``.decoder`` and ``.joiner``, or a
             `calve.models.loading.LoadedModel`.
-          num_threads: Threads of torch; torch has one number for the whole process.
+          num_threads: Threads of torch while the session computes.
           conventions: How the networks share the work: those of the runtime to compare with, if
             any, and then the encoder keeps its states as it exports them; None for what is fastest.
         """
-        torch.set_num_threads(num_threads)
-        model: Any = to_plain(getattr(bundle, "model", bundle))
-        if conventions is not None:
-            return TorchSession(model, conventions)
-        if hasattr(model.encoder, "runtime_form"):
-            with torch.no_grad():
-                model.encoder = model.encoder.runtime_form().eval()
-        return TorchSession(model)
+        with torch_threads(num_threads):
+            model: Any = to_plain(getattr(bundle, "model", bundle))
+            if conventions is None and hasattr(model.encoder, "runtime_form"):
+                with torch.no_grad():
+                    model.encoder = model.encoder.runtime_form().eval()
+        return TorchSession(model, conventions or _FASTEST, num_threads=num_threads)
 
     @staticmethod
     def bind(model: Any) -> TorchSession:

@@ -67,10 +67,10 @@ class MetadataWriterConformance:
         form = self._export_form(encoder)
         arranged = self._arranged(encoder)
         geometry: StreamingGeometry = form.geometry
-        torch.manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
         plain, other = form.init_states(1), arranged.init_states(1)
         for _ in range(_CHUNKS):
-            x = torch.randn(1, geometry.segment, form.feature_dim)
+            x = torch.randn(1, geometry.segment, form.feature_dim, generator=generator)
             x_lens = torch.tensor([float(geometry.segment)])
             with torch.no_grad():
                 expected, _, plain = form.stream(x, x_lens, plain)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,16 +109,27 @@ def draw(panels: Sequence[Panel], output: Path) -> None:
         figure.savefig(temporary)
 
 
+@contextmanager
+def _only_errors(logger: logging.Logger) -> Iterator[None]:
+    """Let a logger pass nothing below an error in the ``with`` block."""
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def _scalars(folder: Path) -> dict[str, Points]:
     """Everything in TensorBoard's files, by name."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     if not folder.is_dir():
         return {}
-    # It leaves out what a continued run has superseded, but not without a warning.
-    logging.getLogger("tensorboard").setLevel(logging.ERROR)
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
-    events.Reload()
+    with _only_errors(logging.getLogger("tensorboard")):
+        # It leaves out what a continued run has superseded, but not without a warning.
+        events.Reload()
     return {
         name: [(event.step, event.value) for event in events.Scalars(name)]
         for name in events.Tags()["scalars"]

@@ -162,6 +162,7 @@ class Experiment:
         to_file.setFormatter(logging.Formatter(_LINE_FORMAT))
         to_stderr = _Console()
         to_stderr.addFilter(_is_for_console)
+        before = LOGGER.level, LOGGER.propagate
         LOGGER.setLevel(logging.INFO)
         LOGGER.propagate = False
         handlers: tuple[logging.Handler, ...] = (to_file, to_stderr)
@@ -170,6 +171,8 @@ class Experiment:
         try:
             yield
         finally:
+            LOGGER.setLevel(before[0])
+            LOGGER.propagate = before[1]
             for handler in handlers:
                 LOGGER.removeHandler(handler)
                 with suppress(OSError):  # It has been said when the line was written.

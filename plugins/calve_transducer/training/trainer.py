@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import torch
 
 from calve.api import CalveError, ConfigError
+from calve.common.torch_threads import torch_threads
 from calve.protocols import Batch, LossBackend, TrainingRun
 from calve.registry.discovery import load_driver
 from calve.training.launching import own_shard
@@ -48,11 +50,11 @@ def train(run: TrainingRun) -> None:
     """
     config: TrainingConfig = run.configuration["training"]
     losses = load_driver("calve.loss_backends", config.loss_backend)()
-    if config.num_threads > 0:
-        torch.set_num_threads(config.num_threads)
     run.model.train()  # an encoder may refuse it, and nothing has been written yet
     with ExitStack() as stack:
+        stack.enter_context(torch_threads(config.num_threads or None))
         processes = stack.enter_context(joined(own_shard(), _device(config.device)))
+        stack.enter_context(_randomness_restored(processes.device))
         experiment = Experiment(run)
         checkpoint = processes.from_first(experiment.checkpoint_to_continue)
         processes.from_first(lambda: stack.enter_context(experiment.locked()))
@@ -70,6 +72,17 @@ def train(run: TrainingRun) -> None:
         trainer = Trainer(run, experiment, state, losses, scalars)
         stop = stack.enter_context(stop_request())
         trainer.train_epochs(stop, checkpoint)
+
+
+@contextmanager
+def _randomness_restored(device: torch.device) -> Iterator[None]:
+    """Put the global random states of Python and torch back after the block."""
+    python_state = random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        random.setstate(python_state)
 
 
 class Trainer:
