@@ -1,4 +1,4 @@
-"""Streaming geometry: how an encoder walks over feature frames."""
+"""Streaming geometry: the steps of an encoder over feature frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FLUSH_FRAMES = 35
 
 @dataclass(frozen=True)
 class StreamingGeometry:
-    """How a streaming encoder consumes feature frames.
+    """The steps of a streaming encoder over feature frames.
 
     One step reads a *segment* of ``shift + overlap`` frames, then advances by ``shift``.
 
@@ -27,10 +27,10 @@ class StreamingGeometry:
         again (the front end's receptive field, plus right context).
       subsampling_factor: Feature frames per encoder output frame.
       left_context: Past encoder frames that a step may attend to; 0 for a recurrent encoder.
-      right_context: Future encoder frames that a step looks at.
-      step_overlap: The part of ``overlap`` that steps lose and a whole utterance does not: a whole
+      right_context: Future encoder frames that a step attends to.
+      step_overlap: The part of ``overlap`` that steps lose and a whole utterance does not. A whole
         utterance of T feature frames gives (T - overlap + step_overlap) // subsampling_factor.
-      dynamic: Whether one exported network serves every valid shift, or only the one given here.
+      dynamic: Whether one exported network supports every valid shift, or only this one.
       frame_shift_ms: Milliseconds between two feature frames.
     """
 
@@ -112,7 +112,7 @@ class StreamingGeometry:
 def tail_padding(geometry: StreamingGeometry) -> int:
     """Feature frames of silence to append so that the last words come out.
 
-    The encoder sees ``overlap`` frames beyond what it has advanced over, and the transducer emits
-    a symbol some frames late; both are made up for, in whole steps.
+    The encoder reads ``overlap`` frames beyond its position, and the transducer emits a symbol some
+    frames late. The padding compensates for both, in whole steps.
     """
     return math.ceil((geometry.overlap + FLUSH_FRAMES) / geometry.shift) * geometry.shift

@@ -1,6 +1,7 @@
-"""What drivers and the references in specs must be, a module for each subject.
+"""Interfaces of drivers and of the objects that specs refer to, one module for each subject.
 
-All names are imported from here; which module they are in may change.
+No implementation is here. Import all names from this package; the modules may change.
+Every room above `data` may import it, and so may plugins.
 """
 
 from __future__ import annotations

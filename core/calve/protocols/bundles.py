@@ -1,4 +1,4 @@
-"""The record that every bundle carries, and an opened bundle as drivers and quantizers see it."""
+"""The manifest of a bundle, and the interface of an opened bundle for drivers and quantizers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class FileRecord:
-    """What a file of the bundle must be."""
+    """Hash and size of a file of the bundle."""
 
     sha256: str
     size: int
@@ -43,19 +43,19 @@ class BundleManifest:
       encoder: Name of the registered encoder.
       config: The resolved configuration, by table ("encoder", "model").
       provenance: Where the weights come from: checkpoint files, their hashes, averaging.
-      geometry: How the encoder walks over feature frames.
+      geometry: Streaming geometry of the encoder.
       tail_padding_frames: Silent feature frames appended to every recording that is streamed.
-      features: What the networks were trained on.
+      features: Feature configuration of the training data.
       blank_id: Id of the blank symbol.
       unk_id: Id of ``<unk>``, which is never written out; None if there is none.
-      context_size: Symbols that the decoder looks back at.
-      vocab_size: Symbols that the joiner scores.
+      context_size: Number of symbols in the context of the decoder.
+      vocab_size: Number of symbols that the joiner scores.
       precision: "fp32", "fp16", "int8" or a quantizer's scheme, by network.
       parameters: Parameter counts, by network and in total.
-      tools: Versions of what made the bundle, by name.
-      metadata: The table stamped in for the format's real runtime.
+      tools: Versions of the tools that made the bundle, by name.
+      metadata: The metadata table stamped in for the format's client.
       parity: Agreement with torch, as `calve.exporting.parity.ParityReport.to_json` writes it.
-      streaming: Whether the networks go step by step; otherwise they see whole utterances.
+      streaming: Whether the networks run step by step; otherwise on whole utterances.
       steps: What each export step reported, by name.
       files: Every other file of the bundle, by name.
       format_version: Version of this record.
@@ -97,8 +97,8 @@ class BundleManifest:
         """Inverse of `to_json`.
 
         Raises:
-          BundleError: if a key is missing, unknown or holds something else than it should, or
-            the record was written by a newer calve.
+          BundleError: if a key is missing, unknown or has an invalid value, or if
+            the manifest was written by a newer calve.
         """
         version = values.get("format_version")
         if not isinstance(version, int) or version < 1:
@@ -118,7 +118,7 @@ class BundleManifest:
 
 
 def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those entries of a manifest that are records of their own."""
+    """The entries of a manifest that are dataclasses themselves."""
     features = dict(values["features"])
     fingerprint = features.pop("fingerprint")
     config = resolve(FeatureConfig, features)
@@ -132,11 +132,11 @@ def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class OpenedBundle(Protocol):
-    """An opened bundle, as `calve.bundles.bundle.Bundle` is one.
+    """Interface of an opened bundle; `calve.bundles.bundle.Bundle` implements it.
 
     Attributes:
       path: The directory.
-      manifest: What ``bundle.json`` says.
+      manifest: The content of ``bundle.json``.
       symbols: The symbol table, as long as the joiner's output.
     """
 

@@ -1,4 +1,4 @@
-"""How bundles of a format are made, checked, stamped, and opened by real runtimes."""
+"""Export formats: export steps, lint findings, metadata, and clients that open bundles."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 
 @dataclass
 class ExportWorkspace:
-    """What export steps share: inputs, a private folder, and what they report.
+    """Shared state of the export steps: inputs, a private folder, and reports.
 
     Attributes:
       model: The plain (converted) torch model in eval mode.
@@ -34,18 +34,18 @@ class ExportWorkspace:
       encoder_name: The registered encoder's name.
       config: The resolved configuration, by table ("encoder", "model").
       geometry: The encoder's streaming geometry.
-      streaming: Whether the bundle is to stream, or to see whole utterances.
+      streaming: Whether the bundle is for streaming; otherwise for whole utterances.
       symbols: The symbol table.
-      metadata: Key/value table that the metadata writer made for (encoder, format).
-      state_names: What the format's real runtime calls the encoder's states, in their order;
-        empty for their own names.
+      metadata: Key/value table of the metadata writer for (encoder, format).
+      state_names: The client's names for the encoder's states, in order; empty to keep the
+        encoder's names.
       options: The format's options dataclass instance.
       folder: Temporary folder that becomes the bundle; steps write their final files here.
       scratch: Temporary folder for intermediate files, deleted afterwards.
       build_export_form: ``(plain encoder) -> export form``, which graph formats compile.
-      report: Results by name of the step; ends up in ``bundle.json``. Some step must set
+      report: Results by name of the step; stored in ``bundle.json``. One step must set
         "precision", the precision of the weights ("fp32", "fp16" or "int8") by network; "tools" may
-        hold versions of the packages that were used.
+        contain versions of the packages that were used.
     """
 
     model: Any
@@ -65,7 +65,7 @@ class ExportWorkspace:
 
     @cached_property
     def export_form(self) -> Any:
-        """A `StreamingEncoder` for whole segments, with states as the format's runtime has them.
+        """A `StreamingEncoder` for whole segments, with the state layout of the format's runtime.
 
         Formats that write a graph compile it instead of ``model.encoder``.
 
@@ -75,10 +75,10 @@ class ExportWorkspace:
         return self.build_export_form(self.model.encoder)
 
     def report_findings(self, findings: Sequence[Finding]) -> None:
-        """Report what lint warns of in the networks that were written, as the step "lint".
+        """Report the lint warnings for the written networks as the step "lint".
 
         Raises:
-          ExportError: if it found errors; lists them.
+          ExportError: if there are errors; the message lists them.
         """
         errors = [one.line for one in findings if one.severity == "error"]
         if errors:
@@ -88,21 +88,21 @@ class ExportWorkspace:
 
 
 class ExportStep(Protocol):
-    """One step of an exporter; raises `ExportError` if it cannot do its work."""
+    """One step of an exporter; raises `ExportError` if it fails."""
 
     def __call__(self, workspace: ExportWorkspace) -> None: ...
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that lint found.
+    """One finding of lint.
 
     Attributes:
       severity: "error" (the runtime will crash or print garbage) or "warning".
       code: Stable short name, for example "layer-count".
-      where: File, and line where it has one.
-      what: What is wrong.
-      fix: What to do.
+      where: File, and line if known.
+      what: The problem.
+      fix: The remedy.
     """
 
     severity: str
@@ -113,38 +113,38 @@ class Finding:
 
     @property
     def line(self) -> str:
-        """All but the place, in one line."""
+        """Code, problem and remedy in one line."""
         return f"{self.code}: {self.what} ({self.fix})"
 
 
 class MetadataStore(Protocol):
-    """Reads and stamps the metadata that a format's real runtime needs.
+    """Reads and writes the metadata that a format's client needs.
 
-    It also works on bundles that calve did not make, which have no ``bundle.json``.
+    It also works on models that calve did not export, which have no ``bundle.json``.
     """
 
     def recognizes(self, bundle_dir: Path) -> bool:
-        """Whether the directory holds a model of this format."""
+        """Whether the directory contains a model of this format."""
 
     def infer(self, bundle_dir: Path) -> dict[str, int | str] | None:
-        """The table that the model's own files call for, None if they do not tell."""
+        """The table that follows from the model's own files; None if they are not sufficient."""
 
     def read(self, bundle_dir: Path) -> dict[str, int | str] | None:
         """The stamped table, or None."""
 
     def write(self, bundle_dir: Path, table: Mapping[str, int | str]) -> None:
-        """Stamp the table, replacing any other; the file is replaced atomically."""
+        """Write the table in place of any other; the file is replaced atomically."""
 
 
 @dataclass(frozen=True)
 class ClientResult:
-    """What a real client made of one recording.
+    """Result of a client for one recording.
 
     Attributes:
-      path: The recording, as it was named.
-      text: The words that it found.
-      duration: Seconds of the recording.
-      decode_seconds: Wall time of decoding, model loading excluded.
+      path: The recording, as given by the caller.
+      text: The recognized words.
+      duration: Length of the recording in seconds.
+      decode_seconds: Wall time of decoding, without loading the model.
       load_seconds: Wall time until the client was ready, the same for all results of one call.
     """
 
@@ -156,7 +156,7 @@ class ClientResult:
 
 
 class ClientTranscribe(Protocol):
-    """Runs another project's runtime in a child process, so that its crash is our message."""
+    """Runs a client in a child process, so that a crash of the client becomes an error message."""
 
     def __call__(
         self, bundle_dir: Path, paths: Sequence[Path], *, num_threads: int, tail_seconds: float
@@ -170,10 +170,10 @@ class ClientTranscribe(Protocol):
           tail_seconds: Seconds of silence appended to each recording.
 
         Returns:
-          A result for each recording, in order.
+          One result for each recording, in order.
 
         Raises:
-          PluginError: if the runtime is not installed.
-          BundleError: if it crashes, hangs or fails on the bundle.
+          PluginError: if the client is not installed.
+          BundleError: if the client crashes, hangs or fails on the bundle.
           AudioError: if a recording cannot be read.
         """

@@ -1,4 +1,4 @@
-"""What a training command tells the loader of a corpus: how batches are made, and for whom."""
+"""Options of data loaders, and the share of each process in distributed training."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def loader_option(default: Any, text: str, *, fixed: bool = True) -> Any:
     Args:
       default: Its default.
       text: Its ``--help`` text.
-      fixed: Whether it decides what is in a batch. Such an option must keep its value when a run
-        is continued; another changes only how soon batches are ready, or where files lie.
+      fixed: Whether it affects the content of batches. Such an option must keep its value when a
+        run is resumed. Other options affect only speed or the location of files.
     """
     return field(default=default, metadata={"help": text, "fixed": fixed})
 
@@ -33,7 +33,7 @@ def with_default(options: type, name: str, default: Any) -> Any:
 
 @dataclass(frozen=True)
 class LoaderOptions:
-    """Options that the loader of every corpus has; names, meanings and defaults are icefall's.
+    """Options of every loader; names, meanings and defaults are those of icefall.
 
     A corpus with further options, or other defaults, names a subclass in
     `calve.registry.specs.DatasetSpec.loader_options`; its fields are `loader_option`\\ s.
@@ -78,11 +78,11 @@ class LoaderOptions:
 
 @dataclass(frozen=True)
 class Shard:
-    """Which batches one process of distributed training sees.
+    """The share of the batches for one process of distributed training.
 
-    Each process has batches of its own of ``max_duration``. All take the same number of steps;
-    their batches of one step are of similar length. At the end of an epoch what is left is dealt
-    out, and if there are fewer utterances than processes, some are seen twice.
+    Each process has its own batches of ``max_duration``. All processes take the same number of
+    steps, and their batches in one step have similar lengths. At the end of an epoch, the remaining
+    utterances are distributed. If there are fewer utterances than processes, some are used twice.
 
     Attributes:
       rank: Number of the process, from 0.

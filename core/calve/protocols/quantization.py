@@ -1,4 +1,4 @@
-"""How bundles are made smaller, and what is said of that."""
+"""Quantizers and their reports."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = [
 
 @dataclass
 class QuantizationWorkspace:
-    """What a quantizer works on.
+    """Inputs and folders of a quantizer.
 
     Attributes:
-      bundle: The bundle to quantize; its files are what they were when it was made.
+      bundle: The bundle to quantize; its files match their hashes.
       options: The scheme's options dataclass instance.
       folder: Temporary folder that becomes the quantized bundle; the symbol table is there.
       scratch: Temporary folder for intermediate files, deleted afterwards.
-      progress: Draws the bar.
+      progress: Shows progress.
     """
 
     bundle: OpenedBundle
@@ -41,31 +41,31 @@ class QuantizationWorkspace:
 
 
 class Quantizer(Protocol):
-    """Writes quantized networks; the caller adds the manifest and golden numbers."""
+    """Writes quantized networks; the caller adds the manifest and the golden data."""
 
     def __call__(self, workspace: QuantizationWorkspace) -> QuantizationReport:
         """Write into ``workspace.folder``.
 
         Raises:
-          CalveError: if the bundle cannot be quantized so.
+          CalveError: if the bundle cannot be quantized with these options.
         """
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """What became of one layer that has weights.
+    """Result for one layer with weights.
 
     Attributes:
-      network: Network that it belongs to.
-      layer: Its name there.
-      type: Its type, as the format calls it.
-      precision: Of its largest weight: "fp32", "fp16", or the scheme's name.
-      reason: Why it has this precision.
-      parameters: Numbers that it holds.
+      network: The network of the layer.
+      layer: Name of the layer in the network.
+      type: Type of the layer in the format.
+      precision: Precision of its largest weight: "fp32", "fp16", or the scheme's name.
+      reason: The reason for this precision.
+      parameters: Number of parameters.
       bytes_before: Bytes in the source bundle.
-      bytes_after: Bytes in the quantized one.
-      output_error: Error of its network's output when only this layer is quantized, relative to
-        the output's root mean square; None if it was not measured.
+      bytes_after: Bytes in the quantized bundle.
+      output_error: Error of the network's output if only this layer is quantized, relative to the
+        root mean square of the output; None if it was not measured.
     """
 
     network: str
@@ -81,12 +81,12 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class ActivationReport:
-    """The distribution of one layer's input and the range that was chosen for it.
+    """The distribution of one layer's input and the selected range.
 
     Attributes:
-      absmax: Largest absolute value seen.
-      threshold: Values beyond it are clipped.
-      counts: Histogram of the absolute values, zeros left out, equal bins from 0 to ``absmax``.
+      absmax: Largest absolute value.
+      threshold: Larger values are clipped.
+      counts: Histogram of the absolute values without zeros, in equal bins from 0 to ``absmax``.
     """
 
     network: str
@@ -98,15 +98,15 @@ class ActivationReport:
 
 @dataclass(frozen=True)
 class CalibrationReport:
-    """What the activation ranges were measured on.
+    """Source of the activation ranges.
 
     Attributes:
       source: "recordings", "golden recording", "table" or "none".
-      method: How a threshold is chosen from a distribution; None without calibration.
-      recordings: How many were used.
-      audio_seconds: How long they are together.
-      seconds: How long it took.
-      skipped: Why a recording was not used, by its path.
+      method: Method that selects a threshold; None without calibration.
+      recordings: Number of recordings used.
+      audio_seconds: Total length of the recordings.
+      seconds: Duration of the calibration.
+      skipped: Reasons for unused recordings, by path.
     """
 
     source: str
@@ -123,13 +123,13 @@ class VariantReport:
 
     Attributes:
       name: For example "fp32", "int8", "int8, 2 in fp16".
-      size: Bytes of all its weights.
+      size: Bytes of all weights.
       error_rate: Percent; see `QuantizationReport.measure`.
       errors: Substitutions, insertions and deletions.
-      reference_words: Words, or tokens, in the references.
-      empty: Recordings with words in which it found none.
+      reference_words: Number of words, or tokens, in the references.
+      empty: Number of recordings with words for which the model returned none.
       rtf: Seconds of decoding per second of audio.
-      kept: Layers held back from quantization by the gate.
+      kept: Layers that the gate excluded from quantization.
     """
 
     name: str
@@ -144,22 +144,22 @@ class VariantReport:
 
 @dataclass(frozen=True)
 class QuantizationReport:
-    """Everything that ``quantization.json`` says.
+    """The content of ``quantization.json``.
 
     Attributes:
       scheme: For example "int8".
-      precision: By network.
-      layers: Every layer that has weights, in file order.
-      calibration: What the activation ranges come from.
+      precision: Precision by network.
+      layers: Every layer with weights, in file order.
+      calibration: Source of the activation ranges.
       activations: Inputs whose range is fixed in the file.
-      measure: What ``error_rate`` in the variants is: "WER", or "token error rate against the
+      measure: Meaning of ``error_rate`` in the variants: "WER", or "token error rate against the
         source bundle"; None if nothing was evaluated.
-      variants: The source, and the result at last.
-      frontier: What the gate tried, if it had to.
+      variants: The evaluated variants, from the source to the result.
+      frontier: The attempts of the gate, if any.
       output_error: Relative root-mean-square error of the encoder's output on the golden
-        recording, against the numbers that the source bundle keeps.
-      evaluation_skipped: Why a recording could not be evaluated, by its path.
-      notes: What a reader should know besides.
+        recording, compared with the golden data of the source bundle.
+      evaluation_skipped: Reasons for recordings that could not be evaluated, by path.
+      notes: Further remarks for the reader.
     """
 
     scheme: str

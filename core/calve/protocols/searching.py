@@ -1,4 +1,4 @@
-"""Decoding methods, and what they find."""
+"""Decoding methods and their results."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Float32Array: TypeAlias = "NDArray[np.float32]"
 
 @dataclass
 class Hypothesis:
-    """What a search found so far.
+    """Result of a search so far.
 
     Attributes:
-      tokens: Symbol ids, blank excluded.
+      tokens: Symbol ids without blanks.
       timestamps: Encoder frame of each token, counted from the start of the stream.
-      score: Sum of the chosen symbols' log probabilities, blanks included.
-      words: The words, if the method follows a graph that knows any.
-      word_timestamps: Encoder frame at which the graph says each word.
+      score: Sum of the log probabilities of the selected symbols, including blanks.
+      words: The words, if the method uses a graph with words.
+      word_timestamps: Encoder frame of each word in the graph.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -37,23 +37,23 @@ class Hypothesis:
 class Search(Protocol):
     """A decoding method bound to a session and its options, for any number of streams at once.
 
-    What it knows of one stream is in the state that `start` makes, which is opaque to everyone
-    else. So streams may come and go between two calls of `advance`.
+    `start` returns the state of one stream, which is opaque to callers. Streams may therefore be
+    added and removed between two calls of `advance`.
     """
 
     def start(self, **options: Any) -> Any:
-        """The state of a new stream; ``options`` are those that a method has for each stream."""
+        """Return the state of a new stream; ``options`` are the method's options for one stream."""
 
     def advance(self, streams: Sequence[Any], encoder_out: Sequence[Float32Array]) -> None:
         """Consume the next encoder frames of each stream, batched over the streams.
 
         Args:
-          streams: States that `start` made, each at most once; they are changed.
+          streams: States from `start`, each at most once; they are modified.
           encoder_out: One array (T', D) for each stream; T' may differ, and be 0.
 
         Raises:
-          DataError: if the networks answer with NaN.
+          DataError: if the networks return NaN.
         """
 
     def result(self, stream: Any) -> Hypothesis:
-        """The best hypothesis for all frames that the stream consumed so far."""
+        """Return the best hypothesis for all frames that the stream has consumed."""

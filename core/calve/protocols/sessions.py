@@ -1,4 +1,4 @@
-"""Loaded models as searches see them, and the runtimes that load them."""
+"""Sessions, the interface of loaded models to searches, and the runtimes that open them."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ __all__ = ["LiveSession", "OfflineSession", "Runtime", "Session", "States", "Str
 
 Float32Array: TypeAlias = "NDArray[np.float32]"
 States: TypeAlias = "Mapping[str, NDArray[np.float32]]"
-"""Named encoder states of one runtime, in the runtime's own layout; opaque to everyone else."""
+"""Named encoder states in the layout of one runtime; opaque to all other code."""
 
 
 @runtime_checkable
 class Session(Protocol):
-    """A loaded model as a search sees it, whatever runs it. Arrays are float32, contiguous.
+    """A loaded model, independent of its runtime. Arrays are float32 and contiguous.
 
-    What the encoder does is in `StreamingSession` and `OfflineSession`. N is the number of streams
-    or utterances, always the first axis; a runtime that has no batch dimension loops over them. D
-    and D' are the runtime's own: what the encoder and `decode_context` return is what `join` takes.
+    `StreamingSession` and `OfflineSession` add the encoder. N is the number of streams or
+    utterances, always the first axis; a runtime without a batch dimension loops over them. D and D'
+    depend on the runtime: `join` takes the outputs of the encoder and of `decode_context`.
     """
 
     geometry: StreamingGeometry
     feature_dim: int
     blank_id: int
     initial_symbol: int
-    """What the decoder sees before the first symbol, next to one blank: the blank, or -1."""
+    """The decoder's input before the first symbol, besides one blank: another blank, or -1."""
     context_size: int
     vocab_size: int
 
@@ -44,7 +44,7 @@ class Session(Protocol):
 
 @runtime_checkable
 class StreamingSession(Session, Protocol):
-    """A session whose encoder goes step by step."""
+    """A session whose encoder runs step by step."""
 
     def init_states(self, batch_size: int = 1) -> States:
         """Zero states for ``batch_size`` streams.
@@ -65,10 +65,10 @@ class StreamingSession(Session, Protocol):
 
 @runtime_checkable
 class OfflineSession(Session, Protocol):
-    """A session whose encoder sees whole utterances at once."""
+    """A session whose encoder processes whole utterances."""
 
     offline_initial_symbol: int
-    """`initial_symbol` of icefall's searches on whole utterances: the blank, or -1."""
+    """`initial_symbol` in icefall's decoding of whole utterances: the blank, or -1."""
 
     def encode(
         self, features: Float32Array, lengths: NDArray[np.int64]
@@ -78,19 +78,19 @@ class OfflineSession(Session, Protocol):
     def encode_in_chunks(
         self, features: Float32Array, lengths: NDArray[np.int64]
     ) -> tuple[Float32Array, NDArray[np.int64]]:
-        """As `encode`, but what `StreamingSession.encode_chunk` gives step by step.
+        """As `encode`, but with the result of `StreamingSession.encode_chunk` step by step.
 
         Args:
           features: (N, T, C).
           lengths: (N,) frames, whole steps of ``geometry``.
 
         Raises:
-          ConfigError: if the encoder cannot stream, or cannot do so at once.
+          ConfigError: if the encoder cannot stream, or has no call for whole utterances that does.
         """
 
 
 class LiveSession(StreamingSession, OfflineSession, Protocol):
-    """A session on a live model, as the torch runtime opens it."""
+    """A session on a torch model in memory, opened by the torch runtime."""
 
 
 class Runtime(Protocol):
@@ -98,9 +98,8 @@ class Runtime(Protocol):
 
     @staticmethod
     def open(bundle: Any, *, num_threads: int = 1) -> Session:
-        """Load a `calve.bundles.bundle.Bundle` (the torch driver takes a live model instead).
+        """Open a `calve.bundles.bundle.Bundle` (the torch driver takes a model in memory instead).
 
         Returns:
-          A `StreamingSession`, or an `OfflineSession` if the manifest says that the bundle does not
-          stream.
+          A `StreamingSession`, or an `OfflineSession` if the bundle is for whole utterances.
         """

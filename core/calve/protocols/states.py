@@ -1,4 +1,4 @@
-"""Encoder states: whether there are any, and those of many streams, in and out of one batch."""
+"""Helpers for encoder states: select streams, join batches, test whether an encoder streams."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["Axes", "join_states", "select_states", "stream_axis", "streaming_obs
 
 Float32Array = NDArray[np.float32]
 Axes = Mapping[str, int] | int
-"""The axis that counts streams: by state, or the same for all."""
+"""The axis of the streams: by name of the state, or one for all states."""
 
 
 def select_states(
     states: Mapping[str, Float32Array], rows: Sequence[int], axes: Axes
 ) -> dict[str, Float32Array]:
-    """The states of the streams in ``rows``, in that order."""
+    """Return the states of the streams in ``rows``, in that order."""
     index = np.asarray(rows, dtype=np.intp)
     return {
         name: np.ascontiguousarray(state.take(index, axis=stream_axis(axes, name)))
@@ -29,7 +29,7 @@ def select_states(
 
 
 def join_states(parts: Sequence[Mapping[str, Float32Array]], axes: Axes) -> dict[str, Float32Array]:
-    """The states of several groups of streams as those of one group; there is at least one."""
+    """Join the states of at least one group of streams into one batch."""
     return {
         name: np.concatenate([part[name] for part in parts], axis=stream_axis(axes, name))
         for name in parts[0]
@@ -37,10 +37,10 @@ def join_states(parts: Sequence[Mapping[str, Float32Array]], axes: Axes) -> dict
 
 
 def streaming_obstacle(encoder: Any) -> ConfigError | None:
-    """Why a `calve.protocols.StreamingEncoder`, or a session on one, cannot stream.
+    """Return the reason why a `calve.protocols.StreamingEncoder`, or its session, cannot stream.
 
     Returns:
-      What it raises instead of giving states; None if it can stream.
+      The error that it raises instead of returning states; None if it can stream.
     """
     try:
         encoder.init_states(1)
@@ -50,5 +50,5 @@ def streaming_obstacle(encoder: Any) -> ConfigError | None:
 
 
 def stream_axis(axes: Axes, name: str) -> int:
-    """The axis that counts streams in the state ``name``."""
+    """Return the axis of the streams in the state ``name``."""
     return axes if isinstance(axes, int) else axes[name]

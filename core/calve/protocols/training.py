@@ -1,4 +1,4 @@
-"""What training works on: batches, losses, and one run of it."""
+"""Training: batches, loaders, loss backends and training runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Batch", "BatchLoader", "LossBackend", "OpenLoader", "TrainingData", 
 
 @dataclass(frozen=True)
 class Batch:
-    """Utterances that are trained on together.
+    """One batch of utterances.
 
     Attributes:
       features: (N, T, C) float32, padded at the end with log(1e-10).
@@ -35,23 +35,23 @@ class Batch:
 
 
 class BatchLoader(Protocol):
-    """Batches by epoch. Batch k of epoch n follows from the options, n, k and the shard alone.
+    """Batches by epoch. Batch k of epoch n depends only on the options, n, k and the shard.
 
-    A loader may have another method, ``largest_batches() -> Iterator[Batch]``: those of the epoch
-    that need most memory. Training on a GPU tries them first, so that it fails soon or not at all.
+    A loader may also have ``largest_batches() -> Iterator[Batch]``: the batches of the epoch that
+    need most memory. Training on a GPU tries them first, so that it fails early or not at all.
     """
 
     def __iter__(self) -> Iterator[Batch]:
-        """The rest of the current epoch."""
+        """Iterate over the rest of the current epoch."""
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the first batch of an epoch."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Where we are, in plain numbers; batches read ahead do not count as consumed."""
+        """Return the position as plain numbers; batches read ahead do not count as consumed."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go where the state says; the next batch is the one that would have followed."""
+        """Restore a position; the next batch is the one that would have followed."""
 
 
 class OpenLoader(Protocol):
@@ -66,9 +66,9 @@ class OpenLoader(Protocol):
         training: bool,
         shard: Shard = WHOLE,
     ) -> BatchLoader:
-        """Batches of the split, from the first one of epoch 0.
+        """Return the batches of the split, from the first one of epoch 0.
 
-        ``options`` are those of the class that the corpus names as ``loader_options``.
+        ``options`` is an instance of the class that the corpus names as ``loader_options``.
 
         Raises:
           DataError: if the split does not exist or was not prepared.
@@ -76,11 +76,12 @@ class OpenLoader(Protocol):
 
 
 class LossBackend(Protocol):
-    """A driver in the namespace ``calve.loss_backends``: k2's functions, names and arguments.
+    """A driver in the namespace ``calve.loss_backends``, with k2's functions, names and arguments.
 
-    B is the batch size, S the most symbols and T the most frames of an utterance, V the vocabulary
-    size, r the width of the pruned range. ``boundary`` (B, 4) holds ``[0, 0, S_b, T_b]``; losses
-    are negative natural logarithms, +inf for an utterance that cannot be aligned.
+    B is the batch size, S the largest number of symbols and T of frames in an utterance, V the
+    vocabulary size, r the width of the pruned range. ``boundary`` (B, 4) contains
+    ``[0, 0, S_b, T_b]``. Losses are negative natural logarithms, and +inf for an utterance that
+    cannot be aligned.
     """
 
     def rnnt_loss_smoothed(
@@ -91,7 +92,7 @@ class LossBackend(Protocol):
         termination_symbol: int,
         **options: Any,
     ) -> Any:
-        """Of lm (B, S + 1, V) and am (B, T, V): the loss, and what ranges are pruned by."""
+        """The loss of lm (B, S + 1, V) and am (B, T, V), and the gradients that pruning uses."""
 
     def get_rnnt_prune_ranges(
         self,
@@ -120,11 +121,11 @@ class LossBackend(Protocol):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run is trained on; saved with its options, so that one is not continued on another.
+    """The corpus of a run, saved with its options so that a run is not resumed on another corpus.
 
     Attributes:
       corpus: Name of the corpus.
-      data_dir: Where it was prepared. It may have moved when the run is continued.
+      data_dir: Its data directory, which may differ when the run is resumed.
     """
 
     corpus: str
@@ -133,17 +134,17 @@ class TrainingData:
 
 @dataclass
 class TrainingRun:
-    """What `ModelFamily.train` works on.
+    """Input of `ModelFamily.train`.
 
     Attributes:
       model: A freshly built model.
       recipe: The recipe's name.
       configuration: The resolved options by table: "encoder", "model", "training", "loading",
         "data" (dataclasses).
-      train: Batches to learn from.
-      valid: Batches to validate on.
-      exp_dir: Where checkpoints, logs and the configuration go.
-      progress: Draws the bar.
+      train: Training batches.
+      valid: Validation batches.
+      exp_dir: Directory for checkpoints, logs and the configuration.
+      progress: Shows progress.
       on_metrics: Called with (step, metrics) whenever metrics are logged.
     """
 
