@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from calve.exporting.export import export
     from calve.exporting.quantization import quantize
     from calve.models.loading import load_model
+    from calve.training.run import train
 
     __version__: str
 
@@ -24,6 +25,7 @@ __all__ = [
     "open_session",
     "quantize",
     "search",
+    "train",
     "transcribe",
 ]
 
@@ -33,6 +35,7 @@ _MODULES = {
     "open_session": "calve.bundles.bundle",
     "quantize": "calve.exporting.quantization",
     "search": "calve.decoding.search",
+    "train": "calve.training.run",
     "transcribe": "calve.decoding.recognizers",
 }
 

@@ -45,6 +45,7 @@ NOT_RUN = {
     "docs/conformance.md": "every plugin's tests have such a class",
     "docs/graphs.md": "tests/plugins/calve_graphs/test_preparation.py does it",
     "docs/hooks.md": "tests/core/test_hooks_page.py does it",
+    "docs/training.md": "tests/core/training/test_run.py does it",
     "docs/write-an-encoder.md": "test_examples.py compares it with the example, and trains that",
 }
 

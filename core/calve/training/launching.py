@@ -1,4 +1,4 @@
-"""Training in several processes: which of them this one is, and starting them on one machine.
+"""Training in several processes: starting them on one machine, and which of them this one is.
 
 The mechanics are torchrun's: it starts a command several times, on one machine or on many, and
 tells each process its number in environment variables.
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from calve.errors import CalveError, ConfigError
 from calve.protocols.loading import WHOLE, Shard
 
-__all__ = ["is_launched", "launch", "own_shard"]
+__all__ = ["is_launched", "launch", "must_launch", "own_shard"]
 
 _SECONDS_TO_STOP = 300
 
@@ -25,6 +25,11 @@ _SEPARATE_STORES = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 def is_launched() -> bool:
     """Whether torchrun, or something that sets the same variables, started this process."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def must_launch(world_size: int) -> bool:
+    """Whether the processes of a run have still to be started."""
+    return world_size > 1 and not is_launched()
 
 
 def own_shard() -> Shard:
