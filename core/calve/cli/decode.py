@@ -167,7 +167,9 @@ def _check(plan: Sequence[OfflineJob], bundle_dir: Path | None, *, strict: bool)
 def _checkpoint_rows(plan: Sequence[OfflineJob], jobs: int, dask: str | None) -> Iterator[Row]:
     """Results of the checkpoints in whole utterances."""
     runtime = plan[0].model.runtime
-    for results in _finished(plan, jobs, dask):
+    for job, results in zip(plan, _finished(plan, jobs, dask), strict=True):
+        if len(plan) > 1:
+            job.model.release()  # of a sweep, one at a time; --bundle needs its checkpoint again
         for result in results:
             yield Row(
                 split=result.split,

@@ -15,7 +15,7 @@ from calve.decoding.offline_recognizer import OfflineRecognizer
 from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.decoding.recognizers import AnyRecognizer, open_recognizer
 from calve.decoding.sources import BundleModel, CheckpointModel, OpenedModel, StreamingSetup
-from calve.models.checkpoints import CheckpointChoice
+from calve.models.checkpoints import CheckpointChoice, load_state_dict
 from calve.models.loading import ModelBuilder, recipe_of
 from calve.protocols.states import streaming_obstacle
 from calve.registry.catalog import registry
@@ -72,9 +72,12 @@ def checkpoint_recognizer(
     """
     chunk_size = encoder.get("decode_chunk_size")
     _check_mode(chunk_size, chunk_ms, offline=offline, simulate_streaming=simulate_streaming)
-    name = recipe or recipe_of(checkpoint)
+    weights = load_state_dict(checkpoint)
+    name = recipe or recipe_of(weights)
     model = CheckpointModel(name, checkpoint, _overrides(name, encoder), tokens, num_threads)
+    model.adopt(weights)
     opened = model.open()
+    model.release()  # the session has a copy of its own
     session = opened.session
     if offline:
         return model, OfflineRecognizer(session, opened.symbols, method, features=opened.features)

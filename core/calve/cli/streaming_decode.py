@@ -110,9 +110,9 @@ def _streaming_decode_command(recipe: RecipeSpec) -> click.Command:
         hotwords = hotwords_to_report(methods, streaming[0])
         methods = with_and_without_hotwords(methods)
         variants = tuple(_variants(methods, endpoints))
-        rows: list[Row] = []
-        for split in splits:
-            for model in streaming:
+        found: dict[tuple[str, str], list[Row]] = {}
+        for model in streaming:
+            for split in splits:
                 job = StreamingJob(
                     model, split, variants, num_decode_streams, chunk_size, jobs, hotwords
                 )
@@ -123,7 +123,12 @@ def _streaming_decode_command(recipe: RecipeSpec) -> click.Command:
                 if compare:
                     checkpoint = model if isinstance(model, CheckpointModel) else models[0]
                     simulated = _simulate(checkpoint, split, methods, result)
-                rows.extend(_rows(job, result, simulated))
+                found[split.name, model.name] = list(_rows(job, result, simulated))
+            if isinstance(model, Model):
+                model.release()
+        rows = [
+            row for split in splits for model in streaming for row in found[split.name, model.name]
+        ]
         complete = print_results(rows, unit, res_dir, as_json=as_json)
         if compare:
             _print_differences(rows, as_json)

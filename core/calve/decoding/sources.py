@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -14,9 +15,9 @@ from calve.data.features import FeatureConfig
 from calve.data.geometry import StreamingGeometry, tail_padding
 from calve.data.tokens import SymbolTable
 from calve.decoding.splits import file_stamp
-from calve.models.checkpoints import CheckpointChoice, checkpoint_files
+from calve.models.checkpoints import CheckpointChoice, LoadedCheckpoint, checkpoint_files
 from calve.models.live import live_runtime
-from calve.models.loading import ModelBuilder, load
+from calve.models.loading import LoadedModel, ModelBuilder, load
 from calve.models.symbols import builtin_symbols, model_symbols
 from calve.protocols import LiveSession, OfflineSession, Session, StreamingSession
 
@@ -66,6 +67,9 @@ class OpenedModel(Generic[AnySession]):
 class CheckpointModel:
     """A checkpoint of a recipe, on the runtime of its family.
 
+    Each process reads the checkpoint once, when the model is first needed, and keeps the model
+    until `release`.
+
     Attributes:
       recipe: Name of the recipe.
       checkpoint: Which checkpoint, or average of checkpoints.
@@ -79,6 +83,31 @@ class CheckpointModel:
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tokens: Path | None = None
     num_threads: int = 1
+
+    @cached_property
+    def loaded(self) -> LoadedModel:
+        """The model with its weights.
+
+        Raises:
+          CheckpointError, ConfigError: if it cannot be loaded.
+        """
+        return load(self.recipe, self.checkpoint, self.overrides)
+
+    def adopt(self, weights: LoadedCheckpoint) -> None:
+        """Take what has been read from ``checkpoint`` already, instead of reading it again.
+
+        Raises:
+          CheckpointError, ConfigError: if it does not fit.
+        """
+        self.__dict__["loaded"] = load(self.recipe, weights, self.overrides)
+
+    def release(self) -> None:
+        """Let go of the model's memory; it is read again when it is needed again."""
+        self.__dict__.pop("loaded", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the model: another process reads the checkpoint itself."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @property
     def name(self) -> str:
@@ -105,7 +134,7 @@ class CheckpointModel:
         Raises:
           CheckpointError, ConfigError, TokensError: if it cannot be loaded.
         """
-        loaded = load(self.recipe, self.checkpoint, self.overrides)
+        loaded = self.loaded
         driver = live_runtime(loaded.model)
         session: LiveSession = driver.open(loaded, num_threads=self.num_threads)
         return OpenedModel(
@@ -134,7 +163,7 @@ class CheckpointModel:
         Raises:
           CheckpointError, ConfigError: if it cannot be loaded, or cannot step so.
         """
-        loaded = load(self.recipe, self.checkpoint, self.overrides)
+        loaded = self.loaded
         geometry: StreamingGeometry = loaded.model.encoder.geometry
         config = asdict(loaded.config["encoder"])
         return StreamingSetup(loaded.encoder.name, config, geometry.with_chunk_size(chunk_size))

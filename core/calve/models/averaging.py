@@ -9,7 +9,7 @@ batches between them, without any of the models in between.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 __all__ = [
     "average_checkpoints",
     "average_checkpoints_with_averaged_model",
+    "checkpoint_number",
     "find_checkpoints",
+    "mean_of_models",
+    "running_average_between",
 ]
 
 _ITERATION_FILE = re.compile(r"checkpoint-(\d+)\.pt")
@@ -48,24 +51,73 @@ def find_checkpoints(exp_dir: Path | str, iteration: int = 0) -> list[Path]:
 
 
 def average_checkpoints(paths: Sequence[Path | str]) -> dict[str, torch.Tensor]:
-    """The mean of the models in several checkpoints; integer entries are divided rounding down.
+    """The mean of the models in several checkpoints.
+
+    Integer entries are divided rounding down, as icefall does. Boolean entries are masks, which
+    have no mean: those of the newest checkpoint are taken, the one with the highest number in its
+    name (``epoch-N.pt``, ``checkpoint-N.pt``), otherwise the last one named.
 
     Raises:
       CheckpointError: if a file cannot be read, or the models differ in keys or shapes.
     """
-    first, *others = paths
-    total = {key: value.clone() for key, value in _model(first).items()}
-    for path in others:
-        state = _model(path)
+    return mean_of_models((Path(path), _model(path)) for path in paths)
+
+
+def mean_of_models(
+    models: Iterable[tuple[Path, Mapping[str, torch.Tensor]]],
+) -> dict[str, torch.Tensor]:
+    """As `average_checkpoints`, of models that are read one after another.
+
+    Args:
+      models: Each file and its model, one at least.
+
+    Raises:
+      CheckpointError: if the models differ in keys or shapes.
+    """
+    remaining = iter(models)
+    first, model = newest, masks = next(remaining)
+    total = {key: _summable(value) for key, value in model.items()}
+    dtypes = {key: value.dtype for key, value in model.items()}
+    count = 1
+    for path, state in remaining:
         _check_alike(total, state, first, path)
         for key, value in total.items():
-            value += state[key]
-    for value in total.values():
-        if value.is_floating_point():
-            value /= len(paths)
-        else:
-            value //= len(paths)
-    return total
+            if not _is_mask(state[key]):
+                value += state[key]
+        if checkpoint_number(path) >= checkpoint_number(newest):
+            newest, masks = path, state
+        count += 1
+    return {
+        key: masks[key].clone() if _is_mask(value) else _divided(value, count).to(dtypes[key])
+        for key, value in total.items()
+    }
+
+
+def _is_mask(value: torch.Tensor) -> bool:
+    import torch
+
+    return value.dtype == torch.bool
+
+
+def _summable(value: torch.Tensor) -> torch.Tensor:
+    """A copy in which a sum of many neither overflows nor loses bits of half precision."""
+    import torch
+
+    if value.dtype in (torch.float16, torch.bfloat16):
+        return value.to(torch.float32)
+    if value.is_floating_point() or _is_mask(value):
+        return value.clone()
+    return value.to(torch.int64, copy=True)
+
+
+def _divided(total: torch.Tensor, count: int) -> torch.Tensor:
+    return total.div_(count) if total.is_floating_point() else total.floor_divide_(count)
+
+
+def checkpoint_number(path: Path) -> int:
+    """The N of ``epoch-N.pt`` or ``checkpoint-N.pt``; -1 for another name."""
+    number = path.stem.rpartition("-")[2]
+    return int(number) if number.isdecimal() else -1
 
 
 def average_checkpoints_with_averaged_model(
@@ -73,25 +125,39 @@ def average_checkpoints_with_averaged_model(
 ) -> dict[str, torch.Tensor]:
     """The average model over the batches after ``start`` up to ``end``, from their ``model_avg``.
 
-    Integer entries are those of ``end``.
+    Integer and boolean entries are those of ``end``.
 
     Raises:
       CheckpointError: if a file cannot be read or has no ``model_avg``, if ``end`` is not later
         than ``start``, or if the models differ in keys or shapes.
     """
-    start_content, end_content = read_checkpoint(start), read_checkpoint(end)
-    start_average = _running_average(start_content, start)
-    end_average = _running_average(end_content, end)
-    _check_alike(end_average, start_average, end, start)
-    period = _number(start_content, "average_period", start)
+    return running_average_between(
+        (Path(start), read_checkpoint(start)), (Path(end), read_checkpoint(end))
+    )
+
+
+def running_average_between(
+    start: tuple[Path, Mapping[str, Any]], end: tuple[Path, Mapping[str, Any]]
+) -> dict[str, torch.Tensor]:
+    """As `average_checkpoints_with_averaged_model`, of checkpoints that were read already.
+
+    Args:
+      start: The file, and what `read_checkpoint` returned for it.
+      end: The same of the later one.
+    """
+    (start_path, start_content), (end_path, end_content) = start, end
+    start_average = _running_average(start_content, start_path)
+    end_average = _running_average(end_content, end_path)
+    _check_alike(end_average, start_average, end_path, start_path)
+    period = _number(start_content, "average_period", start_path)
     # The running average was last updated at a multiple of the period.
-    start_batch = _number(start_content, "batch_idx_train", start) // period * period
-    end_batch = _number(end_content, "batch_idx_train", end) // period * period
+    start_batch = _number(start_content, "batch_idx_train", start_path) // period * period
+    end_batch = _number(end_content, "batch_idx_train", end_path) // period * period
     if end_batch <= start_batch:
         raise CheckpointError(
-            f"no average can lie between batch {start_batch} ({Path(start).name}) "
-            f"and batch {end_batch} ({Path(end).name})",
-            where=Path(end).parent,
+            f"no average can lie between batch {start_batch} ({start_path.name}) "
+            f"and batch {end_batch} ({end_path.name})",
+            where=end_path.parent,
             fix="the second checkpoint must be the later one, by at least "
             f"average_period = {period} batches",
         )

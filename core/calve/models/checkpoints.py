@@ -18,7 +18,10 @@ from calve.errors import CheckpointError, ConfigError
 from calve.models.averaging import (
     average_checkpoints,
     average_checkpoints_with_averaged_model,
+    checkpoint_number,
     find_checkpoints,
+    mean_of_models,
+    running_average_between,
 )
 from calve.models.checkpoint_files import (
     checkpoint_sha256,
@@ -195,19 +198,30 @@ def _from_file(path: Path) -> LoadedCheckpoint:
 
 def _from_training_run(choice: CheckpointChoice) -> LoadedCheckpoint:
     files = _chosen_files(choice)
+    if len(files) == 1:
+        return _from_file(files[0])
+    newest = max(files, key=checkpoint_number)
+    entries: dict[str, Any] = {}
+
+    def read(path: Path) -> tuple[Path, dict[str, Any]]:
+        content = read_checkpoint(path)
+        if path == newest:
+            entries.update(plain_entries(content))
+        return path, content
+
     if choice.use_averaged_model:
         start, end = files
         averaging = f"running average between {start.name} and {end.name}"
-        state = average_checkpoints_with_averaged_model(start, end)
-    elif len(files) == 1:
-        return _from_file(files[0])
+        state = running_average_between(read(start), read(end))
     else:
         averaging = f"mean of {len(files)} checkpoints"
-        state = average_checkpoints(files)
+        state = mean_of_models(
+            (path, model_state(content, path)) for path, content in map(read, files)
+        )
     return LoadedCheckpoint(
         state_dict=state,
         provenance=_provenance(files, averaging),
-        entries=plain_entries(read_checkpoint(max(files, key=_number))),
+        entries=entries,
         source=str(choice.exp_dir),
     )
 
@@ -267,11 +281,6 @@ def _files_by_epoch(choice: CheckpointChoice, exp_dir: Path, last: int) -> list[
             fix=checkpoints_there(exp_dir),
         )
     return files
-
-
-def _number(path: Path) -> int:
-    """The N of ``epoch-N.pt`` or ``checkpoint-N.pt``."""
-    return int(path.stem.rpartition("-")[2])
 
 
 def checkpoints_there(exp_dir: Path) -> str:

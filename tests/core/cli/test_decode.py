@@ -11,7 +11,10 @@ from distributed import LocalCluster
 
 from calve.bundles.bundle import Bundle
 from calve.cli import run
+from calve.common.files import file_sha256
 from calve.data.tokens import SymbolTable
+from calve.models import checkpoints
+from calve.models.checkpoint_files import read_checkpoint
 
 RECIPE = "lstm_transducer_stateless2"
 _WRITTEN = (("recogs", "txt"), ("errs", "txt"), ("errs", "html"), ("wer-summary", "txt"))
@@ -50,6 +53,36 @@ def test_one_command_prints_all_ways_to_decode(
     assert {k: v for k, v in torch_row.items() if k != "runtime"} == {
         k: v for k, v in ncnn_row.items() if k != "runtime"
     }
+
+
+def test_a_checkpoint_is_read_and_hashed_once(
+    golden_tokens: Path,
+    golden_checkpoint: Path,
+    golden_bundle: Bundle,
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):
+    read, hashed = [], []
+
+    def reading(path: Path) -> object:
+        read.append(Path(path))
+        return read_checkpoint(path)
+
+    def hashing(path: Path) -> str:
+        hashed.append(path)
+        return file_sha256(path)
+
+    monkeypatch.setattr(checkpoints, "read_checkpoint", reading)
+    monkeypatch.setattr(checkpoints, "file_sha256", hashing)
+    corpus = ("--corpus", "fsdd", "--data-dir", data_dir, "--split", "test", "--split", "heldout")
+    model = ("--checkpoint", golden_checkpoint, "--tokens", golden_tokens)
+    # Whole utterances, and streams of the same checkpoint beside the bundle.
+    assert decode(*model, *corpus, "--bundle", golden_bundle.path) == 0
+    assert read == hashed == [golden_checkpoint]
+    simulated = ("--simulate-streaming", 1, "--decode-chunk-size", 8)
+    assert decode(*model, *corpus, *simulated) == 0
+    assert read == hashed == [golden_checkpoint] * 2
 
 
 def test_the_table_is_readable(

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 import torch
 
+from calve.common.files import file_sha256
 from calve.errors import CheckpointError, ConfigError
+from calve.models import checkpoints
 from calve.models.averaging import (
     average_checkpoints,
     average_checkpoints_with_averaged_model,
     find_checkpoints,
 )
+from calve.models.checkpoint_files import read_checkpoint
 from calve.models.checkpoints import CheckpointChoice, load_state_dict
 
 CHOICES: dict[str, dict[str, Any]] = {
@@ -106,6 +109,74 @@ def test_integer_entries_are_divided_rounding_down(tmp_path: Path) -> None:
     assert averaged["count"].item() == 2
     assert averaged["count"].dtype == torch.int64
     assert averaged["w"].item() == pytest.approx(8 / 3)
+
+
+def test_masks_are_those_of_the_newest_checkpoint(tmp_path: Path) -> None:
+    masks = {9: [True, True], 10: [False, True], 8: [True, False]}
+    paths = [
+        saved(
+            tmp_path / f"checkpoint-{n}.pt",
+            {"mask": torch.tensor(mask), "w": torch.tensor(float(n))},
+        )
+        for n, mask in masks.items()
+    ]
+    averaged = average_checkpoints(paths)
+    assert averaged["mask"].tolist() == [False, True]
+    assert averaged["mask"].dtype == torch.bool
+    assert averaged["w"].item() == 9
+
+
+def test_masks_of_a_running_average_are_those_of_the_end(tmp_path: Path) -> None:
+    paths = [
+        saved(
+            tmp_path / f"{batch}.pt",
+            {"w": torch.tensor(0.0)},
+            model_avg={"mask": torch.tensor([batch == 20, True]), "w": torch.tensor(1.0)},
+            average_period=10,
+            batch_idx_train=batch,
+        )
+        for batch in (20, 40)
+    ]
+    assert average_checkpoints_with_averaged_model(*paths)["mask"].tolist() == [False, True]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.float16, torch.bfloat16])
+def test_a_sum_does_not_overflow(tmp_path: Path, dtype: torch.dtype) -> None:
+    largest = torch.tensor(100 if dtype == torch.int8 else 200).to(dtype)
+    if dtype == torch.float16:
+        largest = torch.tensor(60000.0, dtype=dtype)
+    paths = [saved(tmp_path / f"{n}.pt", {"x": largest}) for n in (1, 2, 3)]
+    averaged = average_checkpoints(paths)
+    assert averaged["x"].dtype == dtype
+    assert torch.equal(averaged["x"], largest)
+
+
+def test_each_file_is_read_and_hashed_once(exp_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, hashed = counted(monkeypatch)
+    for choice in CHOICES.values():
+        read.clear()
+        hashed.clear()
+        loaded = load_state_dict(CheckpointChoice(exp_dir=exp_dir, **choice))
+        files = sorted(file["name"] for file in loaded.provenance["files"])
+        assert sorted(read) == sorted(hashed) == files
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[str]]:
+    """Names of the checkpoints that are read and hashed from now on."""
+    read: list[str] = []
+    hashed: list[str] = []
+
+    def reading(path: Path) -> Any:
+        read.append(Path(path).name)
+        return read_checkpoint(path)
+
+    def hashing(path: Path) -> str:
+        hashed.append(path.name)
+        return file_sha256(path)
+
+    monkeypatch.setattr(checkpoints, "read_checkpoint", reading)
+    monkeypatch.setattr(checkpoints, "file_sha256", hashing)
+    return read, hashed
 
 
 def test_integer_entries_of_a_running_average_are_those_of_the_end(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 import calve
 from calve.common.config import resolve
 from calve.errors import CheckpointError, ConfigError, PluginError
-from calve.models.checkpoints import CheckpointChoice
+from calve.models.checkpoints import CheckpointChoice, load_state_dict
 from calve.models.loading import (
     ModelBuilder,
     _check_agreement,
@@ -67,18 +67,19 @@ def test_the_front_end_may_be_narrow_and_the_weights_averaged(goldens: Path) -> 
 
 def test_a_checkpoint_says_which_recipe_it_is_of(goldens: Path) -> None:
     averaged = CheckpointChoice(exp_dir=goldens / "averaging", epoch=4, avg=3)
-    assert recipe_of(averaged) == RECIPE
+    assert recipe_of(load_state_dict(averaged)) == RECIPE
     conformer = goldens / "pruned_transducer_stateless4.ckpt.pt"
-    assert recipe_of(CheckpointChoice(str(conformer))) == "pruned_transducer_stateless4"
+    loaded = load_state_dict(CheckpointChoice(str(conformer)))
+    assert recipe_of(loaded) == "pruned_transducer_stateless4"
     builtin = CheckpointChoice("builtin:digits-conformer")
-    assert recipe_of(builtin) == "pruned_transducer_stateless5"
+    assert recipe_of(load_state_dict(builtin)) == "pruned_transducer_stateless5"
 
 
 def test_a_checkpoint_that_names_no_recipe_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare.pt"
     torch.save({"model": torch.load(checkpoint, weights_only=True)["model"]}, bare)
     with pytest.raises(ConfigError, match="does not say which recipe"):
-        recipe_of(CheckpointChoice(str(bare)))
+        recipe_of(load_state_dict(CheckpointChoice(str(bare))))
 
 
 def test_it_is_calves_python_interface(checkpoint: Path) -> None:
