@@ -1,0 +1,164 @@
+"""Input files: what keeps a reader from reading one, and how text is decoded.
+
+A reader of any format calls `check_input` before it opens a file, or on its error path, so that a
+missing file, a broken link or a Git LFS pointer is never taken for a damaged file of that format.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+from calve.common.suggest import did_you_mean
+from calve.errors import CalveError
+
+__all__ = ["InputProblem", "check_input", "input_problem", "is_git_lfs_pointer", "read_text"]
+
+_GIT_LFS_POINTER = b"version https://git-lfs"
+
+_SPECIAL_FILES = (
+    (stat.S_ISFIFO, "pipe"),
+    (stat.S_ISSOCK, "socket"),
+    (stat.S_ISCHR, "device"),
+    (stat.S_ISBLK, "device"),
+)
+
+
+class InputProblem(NamedTuple):
+    """What is wrong with an input file, and what to do; the fields of a `CalveError`."""
+
+    what: str
+    fix: str | None = None
+
+
+def input_problem(path: Path | str, kind: str = "file") -> InputProblem | None:
+    """What keeps any reader from reading a file; None if it is a regular file with content.
+
+    Args:
+      path: The file. It is neither opened nor waited for unless it is a regular file.
+      kind: What it should be, in words, for example "symbol table".
+    """
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return _missing(path, kind)
+    except OSError as error:
+        return InputProblem(f"cannot read the file: {os.strerror(error.errno or 0)}")
+    if stat.S_ISDIR(mode):
+        return InputProblem(f"this is a folder, not a {kind}")
+    for is_special, name in _SPECIAL_FILES:
+        if is_special(mode):
+            return InputProblem(
+                f"this is a {name}, not a {kind}", "copy what it gives to a regular file"
+            )
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_GIT_LFS_POINTER))
+    except OSError as error:
+        return InputProblem(f"cannot read the file: {os.strerror(error.errno or 0)}")
+    if not start:
+        return InputProblem("this file is empty")
+    if start == _GIT_LFS_POINTER:
+        return InputProblem(
+            f"this is a Git LFS pointer, not the {kind} itself",
+            f"run: git lfs pull --include '*{path.name}'",
+        )
+    return None
+
+
+def check_input(path: Path | str, kind: str = "file", error: type[CalveError] = CalveError) -> None:
+    """Refuse what `input_problem` finds.
+
+    Args:
+      path: The file.
+      kind: What it should be, in words.
+      error: The error to raise.
+
+    Raises:
+      CalveError: of the class ``error``, if the file is missing, empty, a folder, a broken link, a
+        pipe, a device or a Git LFS pointer, or may not be read.
+    """
+    problem = input_problem(path, kind)
+    if problem is not None:
+        raise error(problem.what, where=path, fix=problem.fix)
+
+
+def is_git_lfs_pointer(path: Path | str) -> bool:
+    """Whether a regular file is only the pointer that Git LFS leaves in place of a large file."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(_GIT_LFS_POINTER)) == _GIT_LFS_POINTER
+    except OSError:
+        return False
+
+
+def read_text(path: Path | str, kind: str, error: type[CalveError]) -> str:
+    """The content of a text file: UTF-8 with or without a byte order mark, lines ended by LF.
+
+    Windows' line ends (CR LF) become LF, so that no line keeps an invisible character.
+
+    Args:
+      path: The file. An empty one is an empty text.
+      kind: What it should be, in words.
+      error: The error to raise.
+
+    Raises:
+      CalveError: of the class ``error``, if the file cannot be read (`input_problem`) or is not
+        UTF-8; it names the line.
+    """
+    path = Path(path)
+    problem = input_problem(path, kind)
+    if problem is not None and not _is_empty(path):
+        raise error(problem.what, where=path, fix=problem.fix)
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as cause:
+        line = data.count(b"\n", 0, cause.start) + 1
+        raise error(
+            f"the {kind} is not UTF-8 text",
+            where=f"{path}, line {line}",
+            fix=_encoding_fix(data, kind),
+        ) from None
+    return text.replace("\r\n", "\n")
+
+
+def _encoding_fix(data: bytes, kind: str) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "it looks like UTF-16: save it as UTF-8"
+    return f"save the {kind} as UTF-8; convert it with: iconv -f ENCODING -t UTF-8"
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size == 0
+    except OSError:
+        return False
+
+
+def _missing(path: Path, kind: str) -> InputProblem:
+    link = _broken_link(path)
+    if link is not None:
+        return InputProblem(
+            f"this is a link that points to {link.readlink()}, which does not exist"
+            if link == path
+            else f"the link {link} points to {link.readlink()}, which does not exist",
+            "a relative link is read from the folder that it is in; make it again with: "
+            "ln -sfr TARGET LINK",
+        )
+    try:
+        siblings = [file.name for file in path.parent.iterdir()]
+    except OSError:
+        siblings = []
+    return InputProblem(f"there is no such {kind}", did_you_mean(path.name, siblings))
+
+
+def _broken_link(path: Path) -> Path | None:
+    """The link that leads nowhere: the file itself or one of its folders."""
+    for one in (path, *path.parents):
+        if one.is_symlink() and not one.exists():
+            return one
+    return None
