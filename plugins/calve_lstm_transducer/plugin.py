@@ -56,6 +56,13 @@ def calve_register_recipes() -> Iterator[RecipeSpec]:
                 default=True,
             ),
         ),
+        training_only=(
+            "decoder_giga",
+            "joiner_giga",
+            "simple_am_proj_giga",
+            "simple_lm_proj_giga",
+            "ctc_output",
+        ),
     )
 
 

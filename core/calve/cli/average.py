@@ -25,7 +25,8 @@ def average(checkpoint: CheckpointChoice, output: Path, overwrite: bool, as_json
     """Write the model that the options choose, averaged as they say, to one small file.
 
     The file holds the weights, the training parameters and where it comes from; optimizer and
-    running average are left out. calve and icefall load it like any checkpoint.
+    running average are left out. calve and icefall load it like any checkpoint. An --output that
+    ends in .safetensors is written in that format.
     """
     loaded = load_state_dict(checkpoint)
     params = loaded.entries | {"provenance": loaded.provenance}

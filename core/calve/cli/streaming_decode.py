@@ -124,7 +124,7 @@ def _streaming_decode_command(recipe: RecipeSpec) -> click.Command:
                     checkpoint = model if isinstance(model, CheckpointModel) else models[0]
                     simulated = _simulate(checkpoint, split, methods, result)
                 found[split.name, model.name] = list(_rows(job, result, simulated))
-            if isinstance(model, Model):
+            if isinstance(model, CheckpointModel):
                 model.release()
         rows = [
             row for split in splits for model in streaming for row in found[split.name, model.name]

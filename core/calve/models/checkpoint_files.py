@@ -2,22 +2,29 @@
 
 A checkpoint is a dictionary: ``model`` (a state_dict), ``model_avg`` (the running average of
 training, optional), ``optimizer``, ``scheduler``, ``grad_scaler``, ``sampler``, and the training
-parameters as further entries. A bare state_dict is accepted where only the model is wanted.
+parameters as further entries. A bare state_dict is accepted where only the model is wanted, and so
+are Lightning's checkpoints and safetensors files.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from calve.common.files import atomic_file, file_sha256
-from calve.common.suggest import did_you_mean
+from calve.common.inputs import check_input
 from calve.errors import CheckpointError
+from calve.models.safe_unpickling import read_pickled
+from calve.models.safetensors_files import (
+    SUFFIX,
+    is_safetensors,
+    read_safetensors,
+    write_safetensors,
+)
+from calve.models.state_dicts import checked_model_state
 
 if TYPE_CHECKING:
     import torch
@@ -36,12 +43,11 @@ __all__ = [
 STATEFUL_ENTRIES = (
     *("model", "model_avg", "optimizer", "scheduler", "grad_scaler", "sampler"),
     "rng",
+    *("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops"),
 )
 """Entries that hold some object's state; all others are training parameters. ``rng``, the random
-generators, is calve's own."""
+generators, is calve's own; the last line is Lightning's."""
 
-_PATH_CLASSES = ("pathlib.PosixPath", "pathlib._local.PosixPath", "pathlib.PurePosixPath")
-_GIT_LFS_POINTER = b"version https://git-lfs"
 _UNSAFE_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
@@ -54,9 +60,10 @@ class HasState(Protocol):
 def read_checkpoint(path: Path | str) -> dict[str, Any]:
     """Everything in a checkpoint file, tensors on the CPU and mapped from the file.
 
-    Only tensors, numbers, strings, containers and paths are read; a file that would have to run
-    code to be read is refused before any of it runs. Tensors of a mapped file are private copies:
-    changing them does not change the file.
+    Tensors, numbers, text, containers, paths, dates and Namespaces are read
+    (`calve.models.safe_unpickling`); a file that would have to run code to be read is refused
+    before any of it runs. Tensors of a mapped file are private copies: changing them does not
+    change the file.
 
     Raises:
       CheckpointError: if the file is missing, truncated, unsafe, or no checkpoint.
@@ -82,16 +89,19 @@ def checkpoint_sha256(path: Path) -> str:
 
 
 def model_state(checkpoint: Mapping[str, Any], path: Path | str) -> dict[str, torch.Tensor]:
-    """The model's state_dict in a checkpoint, without the prefix of distributed training.
+    """The model's state_dict in a checkpoint, its entries named as the recipe names them.
+
+    The prefixes that wrappers put before the names are removed: ``module.`` of distributed
+    training, ``_orig_mod.`` of ``torch.compile``, ``model.`` of Lightning.
 
     Args:
       checkpoint: What `read_checkpoint` returned.
       path: Where it came from, for messages.
 
     Raises:
-      CheckpointError: if there is none.
+      CheckpointError: if there is none, or a tensor in it cannot be a weight.
     """
-    state = checkpoint.get("model", checkpoint)
+    state = checkpoint.get("model", checkpoint.get("state_dict", checkpoint))
     if not _is_state_dict(state):
         names = ", ".join(map(str, list(checkpoint)[:8])) or "nothing"
         raise CheckpointError(
@@ -99,7 +109,7 @@ def model_state(checkpoint: Mapping[str, Any], path: Path | str) -> dict[str, to
             where=path,
             fix=f"an icefall checkpoint has an entry 'model'; this one has {names}",
         )
-    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
+    return checked_model_state(state, path)
 
 
 def plain_entries(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,10 +169,16 @@ def save_model(
 ) -> None:
     """Write a model alone, as icefall's ``pretrained.pt``: ``model`` and the training parameters.
 
+    A ``path`` that ends in ``.safetensors`` is written in that format.
+
     Raises:
       ConfigError: if ``path`` exists and ``overwrite`` is false.
       CalveError: if the disk is full or cannot be written.
     """
+    if Path(path).suffix == SUFFIX:
+        with atomic_file(path, overwrite=overwrite) as temporary:
+            write_safetensors(temporary, state_dict, params)
+        return
     _write(path, {"model": dict(state_dict)}, params, overwrite=overwrite)
 
 
@@ -206,20 +222,7 @@ def _check_readable(path: Path) -> None:
             where=path,
             fix="name a file in it, or give the folder as --exp-dir with --epoch or --iter",
         )
-    if not path.exists():
-        siblings = [file.name for file in path.parent.glob("*.pt")]
-        fix = did_you_mean(path.name, siblings)
-        raise CheckpointError("there is no such checkpoint file", where=path, fix=fix)
-    with _reading(path), path.open("rb") as file:
-        start = file.read(len(_GIT_LFS_POINTER))
-    if not start:
-        raise CheckpointError("this file is empty", where=path)
-    if start == _GIT_LFS_POINTER:
-        raise CheckpointError(
-            "this is a Git LFS pointer, not the checkpoint itself",
-            where=path,
-            fix=f"run: git lfs pull --include '*{path.name}'",
-        )
+    check_input(path, "checkpoint file", CheckpointError)
 
 
 @contextmanager
@@ -232,18 +235,9 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _load_safely(path: Path) -> Any:
-    import torch
-    from torch.serialization import safe_globals
-
-    # As a pure path, so that a checkpoint from Linux loads on any system.
-    paths: list[Any] = [(PurePosixPath, name) for name in _PATH_CLASSES]
     try:
-        with _reading(path), safe_globals(paths), warnings.catch_warnings():
-            # torch warns of a TorchScript file, which is about to be an error.
-            warnings.simplefilter("ignore")
-            return torch.load(
-                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-            )
+        with _reading(path):
+            return read_safetensors(path) if is_safetensors(path) else read_pickled(path)
     except CheckpointError:
         raise
     # Whatever a damaged or hostile file makes the reader raise, the person needs one message.
@@ -264,8 +258,9 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
         return CheckpointError(
             f"this file is refused: reading it would run code ({unsafe.group(1)})",
             where=path,
-            fix="a checkpoint may hold tensors, numbers, strings, containers and paths; "
-            "if you trust the file, save its state_dict alone",
+            fix="a checkpoint may hold tensors, numbers, text, containers, paths, dates and "
+            "Namespaces. If you trust the file, save its weights alone: "
+            "torch.save({'model': torch.load(FILE, weights_only=False)['model']}, 'weights.pt')",
         )
     return CheckpointError(
         "this is no checkpoint, or only a part of one",

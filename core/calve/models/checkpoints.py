@@ -6,13 +6,14 @@ Nothing here needs icefall or k2, and nothing in a checkpoint is executed; see
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calve.common.config import option_name
+from calve.common.inputs import check_input
 from calve.common.suggest import did_you_mean
 from calve.errors import CheckpointError, ConfigError
 from calve.models.averaging import (
@@ -30,6 +31,7 @@ from calve.models.checkpoint_files import (
     read_checkpoint,
     save_checkpoint,
 )
+from calve.models.state_dicts import check_finite
 
 if TYPE_CHECKING:
     import torch
@@ -144,7 +146,7 @@ def load_state_dict(choice: CheckpointChoice) -> LoadedCheckpoint:
 
     Raises:
       ConfigError: if the choice is impossible.
-      CheckpointError: if a file is missing or cannot be used.
+      CheckpointError: if a file is missing or cannot be used, or weights are NaN or infinite.
     """
     if choice.checkpoint is None:
         return _from_training_run(choice)
@@ -187,7 +189,7 @@ def builtin_checkpoint(name: str) -> Iterator[tuple[PretrainedSpec, Path]]:
 def _from_file(path: Path) -> LoadedCheckpoint:
     content = read_checkpoint(path)
     # Cloned, since a mapped file that someone overwrites would crash the process later.
-    state = {key: tensor.clone() for key, tensor in model_state(content, path).items()}
+    state = {key: tensor.clone() for key, tensor in _finite_model(content, path).items()}
     return LoadedCheckpoint(
         state_dict=state,
         provenance=_provenance([path], "none"),
@@ -213,10 +215,11 @@ def _from_training_run(choice: CheckpointChoice) -> LoadedCheckpoint:
         start, end = files
         averaging = f"running average between {start.name} and {end.name}"
         state = running_average_between(read(start), read(end))
+        check_finite(state, f"{choice.exp_dir}, {averaging}")
     else:
         averaging = f"mean of {len(files)} checkpoints"
         state = mean_of_models(
-            (path, model_state(content, path)) for path, content in map(read, files)
+            (path, _finite_model(content, path)) for path, content in map(read, files)
         )
     return LoadedCheckpoint(
         state_dict=state,
@@ -224,6 +227,12 @@ def _from_training_run(choice: CheckpointChoice) -> LoadedCheckpoint:
         entries=entries,
         source=str(choice.exp_dir),
     )
+
+
+def _finite_model(content: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:
+    state = model_state(content, path)
+    check_finite(state, path)
+    return state
 
 
 def _provenance(files: Sequence[Path], averaging: str) -> dict[str, Any]:
@@ -249,6 +258,8 @@ def _files_by_iteration(choice: CheckpointChoice, exp_dir: Path, last: int) -> l
     avg = choice.avg or 1
     needed = avg + 1 if choice.use_averaged_model else avg
     found = find_checkpoints(exp_dir, iteration=-last)[:needed]
+    for path in found:
+        check_input(path, "checkpoint file", CheckpointError)
     if len(found) < needed:
         reason = " (one more than --avg, for --use-averaged-model)" if needed > avg else ""
         raise CheckpointError(
@@ -262,25 +273,40 @@ def _files_by_iteration(choice: CheckpointChoice, exp_dir: Path, last: int) -> l
 
 def _files_by_epoch(choice: CheckpointChoice, exp_dir: Path, last: int) -> list[Path]:
     avg = choice.avg or 1
+    # Some recipes count epochs from 0, the others from 1.
+    first = 0 if _is_there(exp_dir / "epoch-0.pt") else 1
     if choice.use_averaged_model:
-        if last - avg < 1:
+        if last - avg < first:
             raise ConfigError(
                 f"--epoch {last} --avg {avg} --use-averaged-model needs epoch-{last - avg}.pt, "
-                "and epochs count from 1",
-                fix=f"give --avg {last - 1} at most" if last > 1 else "use --use-averaged-model 0",
+                f"and epochs count from {first}",
+                fix=f"give --avg {last - first} at most"
+                if last > first
+                else "use --use-averaged-model 0",
             )
         epochs = [last - avg, last]
     else:
-        epochs = [epoch for epoch in range(last - avg + 1, last + 1) if epoch >= 1]
+        epochs = [epoch for epoch in range(last - avg + 1, last + 1) if epoch >= first]
     files = [exp_dir / f"epoch-{epoch}.pt" for epoch in epochs]
-    missing = [path.name for path in files if not path.exists()]
-    if missing or not files:
+    _check_there(files or [exp_dir / f"epoch-{last}.pt"], exp_dir)
+    return files
+
+
+def _check_there(files: Sequence[Path], exp_dir: Path) -> None:
+    missing = [path for path in files if not _is_there(path)]
+    if missing:
         raise CheckpointError(
-            f"missing: {', '.join(missing) or f'epoch {last}'}",
+            f"missing: {', '.join(path.name for path in missing)}",
             where=exp_dir,
             fix=checkpoints_there(exp_dir),
         )
-    return files
+    for path in files:
+        check_input(path, "checkpoint file", CheckpointError)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something of that name, be it a link that leads nowhere."""
+    return path.exists() or path.is_symlink()
 
 
 def checkpoints_there(exp_dir: Path) -> str:

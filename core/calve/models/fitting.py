@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from calve.errors import CheckpointError
 from calve.models.building import ModelBuilder, Shapes, shapes_of
+from calve.models.state_dicts import without_modules
 from calve.registry.catalog import registry
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def _explanation(builder: ModelBuilder, config: Mapping[str, Any], found: Shapes
 def _fits(recipe: str, found: Shapes) -> bool:
     try:
         builder = ModelBuilder(recipe)
+        found, _ = without_modules(found, builder.recipe.training_only)
         model = builder.build(builder.resolve(builder.infer(found)))
     # Another recipe may fail in any way on weights that are not its own.
     except Exception:

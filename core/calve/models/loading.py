@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from calve.models.checkpoints import (
     load_state_dict,
 )
 from calve.models.fitting import fit_weights
+from calve.models.state_dicts import without_modules
 from calve.protocols import ModelFamily
 from calve.registry.catalog import registry
 from calve.registry.specs import EncoderSpec, RecipeSpec
@@ -33,6 +35,8 @@ __all__ = [
     "parameter_counts",
     "recipe_of",
 ]
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def load(
                 f"a model has no options called {table!r}",
                 fix=did_you_mean(table, builder.config_classes) or "they are 'encoder' and 'model'",
             )
-    loaded = _read(checkpoint)
+    loaded = _without_training_only(_read(checkpoint), builder.recipe)
     state = {
         key: tensor.float() if tensor.is_floating_point() else tensor
         for key, tensor in loaded.state_dict.items()
@@ -153,6 +157,20 @@ def _read(
     if isinstance(checkpoint, CheckpointChoice):
         return load_state_dict(checkpoint)
     return load_state_dict(CheckpointChoice(checkpoint=fspath(checkpoint)))
+
+
+def _without_training_only(loaded: LoadedCheckpoint, recipe: RecipeSpec) -> LoadedCheckpoint:
+    """Leave out what only training needs, and say so."""
+    state, left_out = without_modules(loaded.state_dict, recipe.training_only)
+    if not left_out:
+        return loaded
+    _LOGGER.warning(
+        "%s: left out %s (%d entries), which only training needs",
+        loaded.source,
+        ", ".join(left_out),
+        sum(left_out.values()),
+    )
+    return replace(loaded, state_dict=state, provenance={**loaded.provenance, "left_out": left_out})
 
 
 def _infer(builder: ModelBuilder, shapes: Shapes, source: str) -> dict[str, dict[str, Any]]:

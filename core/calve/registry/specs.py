@@ -93,6 +93,8 @@ class RecipeSpec:
       family: A `calve.protocols.ModelFamily` (decoder, joiner, training).
       defaults: TOML with the tables ``[encoder]``, ``[model]`` and ``[training]``.
       pretrained: Checkpoints that come with the package.
+      training_only: Modules of icefall's checkpoints that the model does not have, since only
+        training needs them, such as "decoder_giga"; their entries are left out at loading.
     """
 
     name: str
@@ -101,6 +103,7 @@ class RecipeSpec:
     defaults: Resource
     summary: str
     pretrained: tuple[PretrainedSpec, ...] = ()
+    training_only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def test_a_checkpoint_is_read_and_hashed_once(
         return file_sha256(path)
 
     monkeypatch.setattr(checkpoints, "read_checkpoint", reading)
-    monkeypatch.setattr(checkpoints, "file_sha256", hashing)
+    monkeypatch.setattr(checkpoints, "checkpoint_sha256", hashing)
     corpus = ("--corpus", "fsdd", "--data-dir", data_dir, "--split", "test", "--split", "heldout")
     model = ("--checkpoint", golden_checkpoint, "--tokens", golden_tokens)
     # Whole utterances, and streams of the same checkpoint beside the bundle.

@@ -175,7 +175,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[str]]:
         return file_sha256(path)
 
     monkeypatch.setattr(checkpoints, "read_checkpoint", reading)
-    monkeypatch.setattr(checkpoints, "file_sha256", hashing)
+    monkeypatch.setattr(checkpoints, "checkpoint_sha256", hashing)
     return read, hashed
 
 

@@ -180,6 +180,45 @@ def test_a_missing_file_suggests_a_near_name(tmp_path: Path) -> None:
         load(tmp_path / "epoch30.pt")
 
 
+def test_a_link_that_leads_nowhere_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "epoch-99.pt").symlink_to("exp/pretrained.pt")
+    choices = (
+        CheckpointChoice(checkpoint=str(tmp_path / "epoch-99.pt")),
+        CheckpointChoice(exp_dir=tmp_path, epoch=99),
+    )
+    for choice in choices:
+        with pytest.raises(CheckpointError, match=r"a link that points to exp/pretrained\.pt"):
+            load_state_dict(choice)
+
+
+def saved_epochs(folder: Path, *epochs: int) -> None:
+    for epoch in epochs:
+        average = {"w": torch.tensor([float(epoch)])}
+        numbers = {"average_period": 1, "batch_idx_train": epoch + 1}
+        content = {"model": {"w": torch.tensor([float(epoch)])}, "model_avg": average, **numbers}
+        torch.save(content, folder / f"epoch-{epoch}.pt")
+
+
+def test_epochs_may_count_from_0(tmp_path: Path) -> None:
+    saved_epochs(tmp_path, 0, 1, 2)
+    means = {(0, 1): 0.0, (1, 2): 0.5, (2, 3): 1.0, (2, 5): 1.0}
+    for (epoch, avg), mean in means.items():
+        choice = CheckpointChoice(exp_dir=tmp_path, epoch=epoch, avg=avg)
+        assert load_state_dict(choice).state_dict["w"].item() == mean
+    choice = CheckpointChoice(exp_dir=tmp_path, epoch=2, avg=2, use_averaged_model=True)
+    assert load_state_dict(choice).state_dict["w"].item() == 2 * 3 / 2 - 0
+    with pytest.raises(ConfigError, match=r"(?s)needs epoch--1\.pt.*from 0.*--avg 2 at most"):
+        load_state_dict(CheckpointChoice(exp_dir=tmp_path, epoch=2, avg=3, use_averaged_model=True))
+
+
+def test_epochs_count_from_1_where_there_is_no_epoch_0(tmp_path: Path) -> None:
+    saved_epochs(tmp_path, 1, 2)
+    choice = CheckpointChoice(exp_dir=tmp_path, epoch=2, avg=5)
+    assert load_state_dict(choice).state_dict["w"].item() == 1.5
+    with pytest.raises(CheckpointError, match=r"(?s)missing: epoch-0\.pt.*epoch-1\.pt, epoch-2"):
+        load_state_dict(CheckpointChoice(exp_dir=tmp_path, epoch=0))
+
+
 def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="--exp-dir"):
         load(tmp_path)

@@ -176,6 +176,56 @@ def test_what_does_not_fit_is_named(
         load_model(RECIPE, changed(checkpoint, tmp_path / "a.pt", **changes))
 
 
+def with_giga(checkpoint: Path, path: Path) -> Path:
+    """As icefall's recipe writes it by default: a second decoder and joiner, and a CTC head."""
+    state = torch.load(checkpoint, weights_only=True)["model"]
+    for key, value in list(state.items()):
+        module, _, rest = key.partition(".")
+        if module in ("decoder", "joiner", "simple_am_proj", "simple_lm_proj"):
+            state[f"{module}_giga.{rest}"] = value + 1
+    state["ctc_output.1.weight"] = torch.ones(30, 32)
+    torch.save({"model": state}, path)
+    return path
+
+
+def test_what_only_training_needs_is_left_out_and_said(
+    checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = with_giga(checkpoint, tmp_path / "epoch-1.pt")
+    loaded, expected = load(RECIPE, path), load(RECIPE, checkpoint)
+    assert loaded.config == expected.config
+    for key, value in expected.model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[key], value), key
+    left_out = loaded.checkpoint.provenance["left_out"]
+    assert set(left_out) == {
+        "decoder_giga",
+        "joiner_giga",
+        "simple_am_proj_giga",
+        "simple_lm_proj_giga",
+        "ctc_output",
+    }
+    assert left_out["ctc_output"] == 1
+    (message,) = caplog.messages
+    assert message.startswith(f"{path}: left out decoder_giga, joiner_giga, ")
+    assert message.endswith(f"({sum(left_out.values())} entries), which only training needs")
+
+
+def test_a_recipe_whose_training_adds_nothing_leaves_nothing_out(
+    goldens: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded = load("pruned_transducer_stateless4", goldens / "pruned_transducer_stateless4.ckpt.pt")
+    assert "left_out" not in loaded.checkpoint.provenance
+    assert caplog.messages == []
+
+
+def test_the_recipe_that_fits_is_suggested_in_spite_of_them(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    path = with_giga(checkpoint, tmp_path / "epoch-1.pt")
+    with pytest.raises(CheckpointError, match=f"it fits the recipe {RECIPE}"):
+        load("pruned_transducer_stateless5", path)
+
+
 def test_converted_weights_are_recognized(checkpoint: Path, tmp_path: Path) -> None:
     loaded = load(RECIPE, checkpoint)
     torch.save(loaded.family.to_plain(loaded.model).state_dict(), tmp_path / "plain.pt")
