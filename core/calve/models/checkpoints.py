@@ -258,8 +258,7 @@ def _files_by_iteration(choice: CheckpointChoice, exp_dir: Path, last: int) -> l
     avg = choice.avg or 1
     needed = avg + 1 if choice.use_averaged_model else avg
     found = find_checkpoints(exp_dir, iteration=-last)[:needed]
-    for path in found:
-        check_input(path, "checkpoint file", CheckpointError)
+    _check_links(found)
     if len(found) < needed:
         reason = " (one more than --avg, for --use-averaged-model)" if needed > avg else ""
         raise CheckpointError(
@@ -300,8 +299,13 @@ def _check_there(files: Sequence[Path], exp_dir: Path) -> None:
             where=exp_dir,
             fix=checkpoints_there(exp_dir),
         )
+    _check_links(files)
+
+
+def _check_links(files: Sequence[Path]) -> None:
     for path in files:
-        check_input(path, "checkpoint file", CheckpointError)
+        if not path.exists():
+            check_input(path, "checkpoint file", CheckpointError)
 
 
 def _is_there(path: Path) -> bool:
