@@ -13,8 +13,9 @@ import pytest
 
 from calve import api, protocols
 from calve.registry import hookspecs, specs
-from calve.registry.discovery import Discovery, PluginSource, load_driver
+from calve.registry.discovery import Discovery, load_driver
 from calve.registry.host import REGISTRATION_HOOKS, Host
+from calve.registry.plugin_sources import PluginSource
 from calve_graphs.graph import FINAL_LABEL, trivial_graph
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "hooks.md").read_text(encoding="utf-8")

@@ -17,10 +17,11 @@ from calve.cli.options import json_option
 from calve.cli.output import outcome_text, print_json, print_table
 from calve.common.references import LazyRef, Resource
 from calve.registry.catalog import Registry, build_registry
-from calve.registry.discovery import Problem, discover, outside_plugins
+from calve.registry.discovery import discover, outside_plugins
 from calve.registry.host import Host
 from calve.registry.import_probe import probe_imports
 from calve.registry.inspection import PluginReport, check_references, reports, reports_named
+from calve.registry.plugin_sources import Problem
 from calve.registry.specs import CommandSpec
 
 __all__ = ["plugins"]

@@ -18,8 +18,9 @@ from calve.common.suggest import did_you_mean
 from calve.common.terminal import print_to_stderr
 from calve.errors import PluginError
 from calve.registry.builtin_commands import BUILTIN_COMMANDS
-from calve.registry.discovery import PluginSource, Problem, discover
+from calve.registry.discovery import discover
 from calve.registry.host import REGISTRATION_HOOKS, Host
+from calve.registry.plugin_sources import PluginSource, Problem
 from calve.registry.specs import (
     CommandSpec,
     DatasetSpec,

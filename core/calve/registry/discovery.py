@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, redirect_stdout, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stevedore.driver import DriverManager
@@ -25,14 +25,13 @@ from stevedore.extension import ExtensionManager
 
 from calve.common.suggest import did_you_mean
 from calve.errors import CalveError, PluginError
+from calve.registry.plugin_sources import PluginSource, Problem
 from calve.registry.requirements import facts_of, unmet_requirement
 from calve.registry.waiting import driver_delays_explained, plugin_delays_explained
 
 __all__ = [
     "PLUGINS",
     "Discovery",
-    "PluginSource",
-    "Problem",
     "describe",
     "discover",
     "load_driver",
@@ -47,61 +46,6 @@ else:  # Before its typed releases stevedore's managers are not generic.
     _AnyDriverManager = DriverManager
 
 PLUGINS = "calve.plugins"
-
-
-@dataclass(frozen=True)
-class PluginSource:
-    """Where a plugin comes from.
-
-    Attributes:
-      name: Name of its entry point.
-      target: What the entry point names, for example "my_package.plugin".
-      distribution: Name of the installed distribution.
-      version: Version of the distribution.
-    """
-
-    name: str
-    target: str
-    distribution: str
-    version: str
-
-    def __str__(self) -> str:
-        return f"plugin {self.name!r} of {self.distribution} {self.version}"
-
-    @property
-    def is_builtin(self) -> bool:
-        """Whether the plugin comes with calve itself."""
-        return self.distribution == "calve"
-
-    @property
-    def order(self) -> tuple[bool, str, str, str]:
-        """Sorts built-in plugins first, then by distribution and name."""
-        return (not self.is_builtin, self.distribution, self.name, self.target)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with one plugin.
-
-    Attributes:
-      source: The plugin.
-      stage: What failed: "requirements", "load", "register", "conflict" or the name of a hook.
-      cause: One line for people.
-      exception: The original exception, where there was one.
-    """
-
-    source: PluginSource
-    stage: str
-    cause: str
-    exception: BaseException | None = field(default=None, compare=False)
-
-    @property
-    def line(self) -> str:
-        """The one line that the problem costs on stderr."""
-        return (
-            f"calve: {self.source}: {self.stage}: {self.cause} "
-            f"(more: calve plugins check {self.source.name})"
-        )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import pluggy
 
 from calve.common.suggest import did_you_mean
 from calve.registry import hookspecs, specs
-from calve.registry.discovery import Discovery, PluginSource, Problem, describe
+from calve.registry.discovery import Discovery, describe
+from calve.registry.plugin_sources import PluginSource, Problem
 from calve.registry.waiting import plugin_delays_explained
 
 __all__ = ["REGISTRATION_HOOKS", "Host"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calve.common.children import Child, Outcome, run_children
-from calve.registry.discovery import PluginSource, Problem
+from calve.registry.plugin_sources import PluginSource, Problem
 
 __all__ = ["ImportProbe", "probe_imports"]
 

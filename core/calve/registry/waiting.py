@@ -7,12 +7,9 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from calve.common.terminal import print_to_stderr
-
-if TYPE_CHECKING:
-    from calve.registry.discovery import PluginSource
+from calve.registry.plugin_sources import PluginSource
 
 __all__ = ["PATIENCE", "driver_delays_explained", "plugin_delays_explained"]
 

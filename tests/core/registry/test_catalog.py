@@ -11,8 +11,9 @@ from calve import api
 from calve.errors import PluginError
 from calve.registry import catalog
 from calve.registry.catalog import Registry
-from calve.registry.discovery import Discovery, PluginSource, Problem
+from calve.registry.discovery import Discovery
 from calve.registry.host import REGISTRATION_HOOKS, Host
+from calve.registry.plugin_sources import PluginSource, Problem
 
 HERE = api.LazyRef("os:getcwd")
 

@@ -9,8 +9,9 @@ from hook_examples import example_plugin
 
 from calve import api
 from calve.registry import hookspecs
-from calve.registry.discovery import Discovery, PluginSource
+from calve.registry.discovery import Discovery
 from calve.registry.host import REGISTRATION_HOOKS, Host
+from calve.registry.plugin_sources import PluginSource
 
 HOOKS = sorted(name for name in vars(hookspecs) if name.startswith("calve_"))
 EVENTS = {

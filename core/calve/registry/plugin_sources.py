@@ -1,0 +1,62 @@
+"""Where a plugin comes from, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["PluginSource", "Problem"]
+
+
+@dataclass(frozen=True)
+class PluginSource:
+    """Where a plugin comes from.
+
+    Attributes:
+      name: Name of its entry point.
+      target: What the entry point names, for example "my_package.plugin".
+      distribution: Name of the installed distribution.
+      version: Version of the distribution.
+    """
+
+    name: str
+    target: str
+    distribution: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"plugin {self.name!r} of {self.distribution} {self.version}"
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether the plugin comes with calve itself."""
+        return self.distribution == "calve"
+
+    @property
+    def order(self) -> tuple[bool, str, str, str]:
+        """Sorts built-in plugins first, then by distribution and name."""
+        return (not self.is_builtin, self.distribution, self.name, self.target)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one plugin.
+
+    Attributes:
+      source: The plugin.
+      stage: What failed: "requirements", "load", "register", "conflict" or the name of a hook.
+      cause: One line for people.
+      exception: The original exception, where there was one.
+    """
+
+    source: PluginSource
+    stage: str
+    cause: str
+    exception: BaseException | None = field(default=None, compare=False)
+
+    @property
+    def line(self) -> str:
+        """The one line that the problem costs on stderr."""
+        return (
+            f"calve: {self.source}: {self.stage}: {self.cause} "
+            f"(more: calve plugins check {self.source.name})"
+        )
