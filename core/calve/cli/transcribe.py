@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from calve.cli.output import hotwords_text, print_error, print_json, score_text
 from calve.cli.recognizers import bundle_recognizer, checkpoint_recognizer
 from calve.common.config import option_name
 from calve.common.files import check_writable
-from calve.data.recordings import read_transcripts, transcript_of
+from calve.data.recordings import match_transcripts, read_transcripts
 from calve.decoding.decoding_methods import DecodingMethod
 from calve.decoding.recognizers import AnyRecognizer
 from calve.decoding.sources import BundleModel, CheckpointModel
@@ -132,6 +133,9 @@ def transcribe(
             strict=strict,
         )
     hotwords = hotwords_to_report([method], source)
+    references = None
+    if reference is not None and spoken is not None:
+        references = match_transcripts(spoken, map(Path, recordings), reference)
     if res_dir is not None:
         check_writable(res_dir)
     transcripts = []
@@ -139,8 +143,8 @@ def transcribe(
         _print(transcript, as_json)
         transcripts.append(transcript)
     complete = len(transcripts) == len(recordings)
-    if spoken is not None:
-        decoded = list(_with_references(transcripts, spoken))
+    if references is not None:
+        decoded = list(_with_references(transcripts, references))
         complete = complete and len(decoded) == len(transcripts)
         found = score(decoded, unit)
         # In JSON mode, stdout holds one object for each recording and nothing else.
@@ -200,16 +204,18 @@ def _readable(recognizer: AnyRecognizer, recordings: Iterable[str]) -> Iterator[
 
 
 def _with_references(
-    transcripts: Iterable[Transcript], spoken: Mapping[str, str]
+    transcripts: Iterable[Transcript], references: Mapping[Path, str | None]
 ) -> Iterator[DecodedUtterance]:
+    names = Counter(path.name for path in references)
     for transcript in transcripts:
-        reference = transcript_of(spoken, Path(transcript.path))
+        path = Path(transcript.path)
+        reference = references[path]
         if reference is None:
             click.echo(f"{transcript.path}: no reference, and not counted", err=True)
             continue
-        yield DecodedUtterance(
-            Path(transcript.path).name, reference, transcript.text, transcript.word_timestamps
-        )
+        # Results are listed by name, so recordings of one name need their paths.
+        name = path.name if names[path.name] == 1 else transcript.path
+        yield DecodedUtterance(name, reference, transcript.text, transcript.word_timestamps)
 
 
 def _print(transcript: Transcript, as_json: bool) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,8 @@ __all__ = [
     "Recording",
     "find_recordings",
     "find_with_references",
+    "match_transcripts",
     "read_transcripts",
-    "transcript_of",
 ]
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".au"})
@@ -59,34 +60,108 @@ def find_with_references(sources: Sequence[Path], reference: Path | None) -> lis
 
     Args:
       sources: As in `find_recordings`; the folder of ``reference`` if empty.
-      reference: A transcripts file; by default each folder's own ``transcripts.txt``, if any.
+      reference: A transcripts file of all recordings. By default each recording has the nearest
+        ``transcripts.txt`` on its path: that of its own folder, or of a folder above it up to the
+        one that is named in ``sources``.
 
     Raises:
-      DataError: if a file cannot be read, or ``reference`` does not know a recording.
+      DataError: if a file cannot be read, a transcript fits two recordings, or ``reference`` does
+        not know a recording.
     """
     if reference is None:
-        own = (source / TRANSCRIPTS_FILE for source in sources if source.is_dir())
-        transcripts: dict[str, str] = {}
-        for file in own:
-            if file.is_file():
-                transcripts |= read_transcripts(file)
-        return [
-            Recording(path, transcript_of(transcripts, path)) for path in find_recordings(sources)
-        ]
-    transcripts = read_transcripts(reference)
-    recordings = [
-        Recording(path, transcript_of(transcripts, path))
-        for path in find_recordings(sources or [reference.parent])
-    ]
-    unknown = [one.path.name for one in recordings if one.reference is None]
+        return _with_nearest_references(sources)
+    paths = find_recordings(sources or [reference.parent])
+    words = match_transcripts(read_transcripts(reference), paths, reference)
+    unknown = [path for path, text in words.items() if text is None]
     if unknown:
         raise DataError(
-            f"there is no transcript of {len(unknown)} of {len(recordings)} recordings, "
-            f"for example {unknown[0]}",
+            f"there is no transcript of {len(unknown)} of {len(paths)} recordings, "
+            f"for example {unknown[0].name}",
             where=reference,
             fix="write a line 'file-name<TAB>words' for each, or leave these recordings out",
         )
-    return recordings
+    return [Recording(path, words[path]) for path in paths]
+
+
+def _with_nearest_references(sources: Iterable[Path]) -> list[Recording]:
+    files: dict[Path, Path | None] = {}
+    for source in sources:
+        for path in _expand(source):
+            files[path] = files.get(path) or _nearest_transcripts(path, source)
+    references: dict[Path, str | None] = {}
+    for file in {file: None for file in files.values() if file is not None}:
+        covered = [path for path in files if files[path] == file]
+        references |= match_transcripts(read_transcripts(file), covered, file)
+    return [Recording(path, references.get(path)) for path in files]
+
+
+def _nearest_transcripts(recording: Path, source: Path) -> Path | None:
+    """The nearest transcripts file of a recording that ``source`` stands for."""
+    folders = [recording.parent]
+    if source.is_dir():
+        folders += [one for one in recording.parent.parents if one.is_relative_to(source)]
+    candidates = (folder / TRANSCRIPTS_FILE for folder in folders)
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def match_transcripts(
+    transcripts: Mapping[str, str], recordings: Iterable[Path], file: Path
+) -> dict[Path, str | None]:
+    """The words of each recording; None where no transcript fits.
+
+    A transcript fits the recording of that path, as it was named or relative to the folder of
+    ``file``; else the recording of that path without suffix, of that file name, or of that file
+    name without suffix. Of two recordings that a transcript fits, the one with the better fit
+    has it.
+
+    Args:
+      transcripts: What `read_transcripts` found.
+      recordings: The recordings.
+      file: The file that was read.
+
+    Raises:
+      DataError: if a transcript fits two recordings equally well.
+    """
+    words: dict[Path, str | None] = dict.fromkeys(recordings)
+    fits: dict[str, list[tuple[int, Path]]] = {}
+    for recording in words:
+        for rank, name in _names(recording, file.parent):
+            if name in transcripts:
+                fits.setdefault(name, []).append((rank, recording))
+                break
+    for name, fitting in fits.items():
+        best = min(rank for rank, _ in fitting)
+        owners = [recording for rank, recording in fitting if rank == best]
+        _check_is_one(owners, name, file)
+        words |= dict.fromkeys(owners, transcripts[name])
+    return words
+
+
+def _names(recording: Path, folder: Path) -> Iterator[tuple[int, str]]:
+    """The names that a transcript of a recording may have, the best (rank 0) first."""
+    relative = _relative(recording, folder)
+    yield 0, str(recording)
+    yield 0, relative.as_posix()
+    yield 1, relative.with_suffix("").as_posix()
+    yield 2, recording.name
+    yield 3, recording.stem
+
+
+def _relative(recording: Path, folder: Path) -> Path:
+    return Path(os.path.relpath(recording, folder))
+
+
+def _check_is_one(recordings: Sequence[Path], name: str, file: Path) -> None:
+    """Refuse a transcript of several recordings; one recording may be named in several ways."""
+    first, *others = recordings
+    for other in others:
+        if _relative(other, file.parent) != _relative(first, file.parent):
+            raise DataError(
+                f"the transcript of {name} fits two recordings: {first} and {other}",
+                where=file,
+                fix="give each recording a line that begins with its path from the folder of this "
+                f"file, such as '{_relative(first, file.parent)}'",
+            )
 
 
 def read_transcripts(path: Path) -> dict[str, str]:
@@ -130,12 +205,6 @@ def _manifest_line(line: str) -> tuple[str, str]:
     entry = json.loads(line)
     parts = entry.get("supervisions", [entry])
     return entry.get("recording_id") or entry["id"], " ".join(part["text"] for part in parts)
-
-
-def transcript_of(transcripts: Mapping[str, str], path: Path) -> str | None:
-    """What `read_transcripts` found for a recording: by its path, its name, or its stem."""
-    keys = (str(path), path.name, path.stem)
-    return next((transcripts[key] for key in keys if key in transcripts), None)
 
 
 def _expand(source: Path) -> list[Path]:

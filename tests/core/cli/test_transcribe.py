@@ -285,6 +285,31 @@ def test_a_recording_without_reference_is_reported_and_not_counted(
     assert "--reference" in capsys.readouterr().err
 
 
+def test_recordings_of_one_name_have_references_of_their_own(
+    golden_bundle: Bundle,
+    recordings: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    two = [tmp_path / "a" / "001.wav", tmp_path / "b" / "001.wav"]
+    for path, content in zip(two, (recordings[0], recordings[0]), strict=True):
+        path.parent.mkdir()
+        path.write_bytes(Path(content).read_bytes())
+    reference = tmp_path / "said.txt"
+    arguments = (*two, "--reference", reference, "--res-dir", tmp_path / "results")
+    reference.write_text("001.wav\tone\n")
+    assert transcribe(golden_bundle.path, *arguments) == 1
+    captured = capsys.readouterr()
+    assert "the transcript of 001.wav fits two recordings" in captured.err
+    assert captured.out == ""
+    reference.write_text("a/001.wav\tone\nb/001.wav\ttwo\n")
+    assert transcribe(golden_bundle.path, *arguments) == 0
+    (recogs,) = (tmp_path / "results").glob("recogs-*.txt")
+    lines = recogs.read_text().splitlines()
+    assert f"{two[0]}:\tref=['one']" in lines
+    assert f"{two[1]}:\tref=['two']" in lines
+
+
 def of(capfd: pytest.CaptureFixture[str]) -> list[tuple[list[str], list[float]]]:
     """Tokens and timestamps of each recording, printed as JSON."""
     found = [json.loads(line) for line in capfd.readouterr().out.splitlines()]

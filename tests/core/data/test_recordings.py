@@ -128,3 +128,78 @@ def test_a_reference_must_know_every_recording(folder: Path, tmp_path: Path) -> 
 def test_a_reference_alone_stands_for_the_recordings_beside_it(folder: Path) -> None:
     (folder / "text").write_text("a\tone\nb\ttwo\nc\tthree\n")
     assert len(find_with_references([], folder / "text")) == 3
+
+
+def speech(folder: Path, recordings: str, transcripts: str | None = None) -> Path:
+    """A folder of recordings, and its transcripts."""
+    for name in recordings.split():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    if transcripts is not None:
+        (folder / "transcripts.txt").write_text(transcripts)
+    return folder
+
+
+def words(sources: list[Path], reference: Path | None = None) -> list[str | None]:
+    return [one.reference for one in find_with_references(sources, reference)]
+
+
+def test_recordings_of_one_name_have_the_words_of_their_own_folder(tmp_path: Path) -> None:
+    a = speech(tmp_path / "a", "001.wav", "001.wav\tone\n")
+    b = speech(tmp_path / "b", "001.wav", "001.wav\ttwo\n")
+    assert words([a, b]) == ["one", "two"]
+    assert words([b, a]) == ["two", "one"]
+
+
+def test_each_folder_below_a_folder_has_its_own_transcripts(tmp_path: Path) -> None:
+    speech(tmp_path / "a", "001.wav", "001\tone\n")
+    speech(tmp_path / "b" / "deep", "001.wav", "001\ttwo\n")
+    speech(tmp_path, "001.wav", "001\tzero\n")
+    assert words([tmp_path]) == ["zero", "one", "two"]
+
+
+def test_a_recording_has_no_words_of_another_folder_than_those_on_its_path(tmp_path: Path) -> None:
+    a = speech(tmp_path / "a", "001.wav", "001.wav\tone\n")
+    b = speech(tmp_path / "b", "001.wav")
+    assert words([a, b]) == ["one", None]
+
+
+def test_a_recording_that_is_named_itself_has_the_words_beside_it(tmp_path: Path) -> None:
+    a = speech(tmp_path / "a", "001.wav", "001.wav\tone\n")
+    assert words([a / "001.wav"]) == ["one"]
+    (tmp_path / "list.txt").write_text("a/001.wav\n")
+    assert words([tmp_path / "list.txt"]) == ["one"]
+
+
+def test_transcripts_may_name_recordings_by_their_path(tmp_path: Path) -> None:
+    text = "a/001.wav\tone\nb/001\ttwo\n"
+    folder = speech(tmp_path, "a/001.wav b/001.wav", text)
+    assert words([folder]) == ["one", "two"]
+    assert words([folder / "b", folder / "a"], folder / "transcripts.txt") == ["two", "one"]
+
+
+def test_a_name_is_that_of_the_recording_beside_the_transcripts(tmp_path: Path) -> None:
+    folder = speech(tmp_path, "001.wav a/001.wav", "001.wav\tone\n")
+    assert words([folder]) == ["one", None]
+    with pytest.raises(DataError, match="no transcript of 1 of 2 recordings"):
+        find_with_references([folder], folder / "transcripts.txt")
+
+
+@pytest.mark.parametrize("by_option", [False, True])
+def test_a_transcript_of_two_recordings_is_an_error_that_names_both(
+    tmp_path: Path, by_option: bool
+) -> None:
+    folder = speech(tmp_path, "a/001.wav b/001.wav", "001.wav\tone\n")
+    reference = folder / "transcripts.txt"
+    with pytest.raises(DataError, match=r"a/001\.wav and .*b/001\.wav") as caught:
+        find_with_references([folder], reference if by_option else None)
+    assert caught.value.where == str(reference)
+    assert "a/001.wav" in str(caught.value.fix)
+
+
+def test_a_recording_that_is_named_in_two_ways_is_one(tmp_path: Path) -> None:
+    folder = speech(tmp_path, "a/001.wav", "001.wav\tone\n")
+    sources = [folder, folder / "b" / ".." / "a"]
+    (folder / "b").mkdir()
+    assert words(sources, folder / "transcripts.txt") == ["one", "one"]
