@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from kaldialign import align as kaldi_align
 from kaldialign import bootstrap_wer_ci
 
 from calve.errors import DataError
+from calve.scoring.alignment import Pair, align
 
 __all__ = [
     "UNITS",
@@ -27,11 +27,6 @@ __all__ = [
 
 UNITS = {"word": "WER", "character": "CER"}
 """What errors can be counted in, and what their rate is called."""
-
-Pair = tuple[str | None, str | None]
-
-_NOTHING = " "
-"""Stands for no symbol in kaldialign's pairs; neither a word nor a character."""
 
 _REPLICATIONS = 10_000
 
@@ -239,14 +234,9 @@ def total_errors(pairs: Iterable[tuple[str, str]]) -> ErrorCounts:
 def _align(utterance: DecodedUtterance, unit: str) -> Alignment:
     reference = _symbols(utterance.reference, unit)
     hypothesis = _symbols(utterance.hypothesis, unit)
-    pairs = kaldi_align(reference, hypothesis, _NOTHING)
-    return Alignment(utterance.name, tuple((_known(r), _known(h)) for r, h in pairs))
+    return Alignment(utterance.name, tuple(align(reference, hypothesis)))
 
 
 def _symbols(text: str, unit: str) -> Sequence[str]:
     words = text.split()
     return words if unit == "word" else list("".join(words))
-
-
-def _known(symbol: str) -> str | None:
-    return None if symbol == _NOTHING else symbol
