@@ -76,7 +76,7 @@ def _crossing(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[int,
 def _errors_by_prefix(rows: Int32Array, columns: Int32Array) -> Int32Array:
     """Errors of ``rows`` against every prefix of ``columns``, (len(columns) + 1,) int32."""
     inserted = np.arange(len(columns) + 1, dtype=np.int32)
-    errors = inserted.copy()
+    errors: Int32Array = inserted.copy()
     for row in rows:
         substituted = errors[:-1] + (columns != row)
         errors = errors + 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from html import escape
 
-from calve.scoring.error_rates import Alignment, Pair, Score
+from calve.scoring.alignment import Pair
+from calve.scoring.error_rates import Alignment, Score
 
 __all__ = ["page"]
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
-from calve.data.audio import read_audio
+from calve.data.audio import AudioReader, read_audio
 from calve.errors import AudioError
 
 
@@ -108,3 +109,39 @@ def test_nan_samples_are_an_error(written) -> None:
     samples[7] = np.nan
     with pytest.raises(AudioError, match="NaN"):
         read_audio(written("a.wav", samples, subtype="FLOAT"))
+
+
+@pytest.mark.parametrize("stored_rate", [8000, 16000, 44100])
+def test_blocks_are_exactly_what_the_whole_recording_is(written, stored_rate: int) -> None:
+    samples = np.random.default_rng(0).normal(scale=0.1, size=(5 * stored_rate + 7, 2))
+    path = written("a.wav", samples.astype(np.float32), stored_rate, subtype="FLOAT")
+    with AudioReader(path) as reader:
+        blocks = list(reader)
+    assert len(blocks) >= 5
+    assert reader.duration == 5 + 7 / stored_rate
+    mono = samples.astype(np.float32).mean(axis=1)
+    expected = mono if stored_rate == 16000 else soxr.resample(mono, stored_rate, 16000)
+    np.testing.assert_array_equal(np.concatenate(blocks), expected)
+
+
+def test_an_mp3_in_blocks_is_what_it_is_at_once(written) -> None:
+    path = written("a.mp3", tone(5.0, 44100), 44100)
+    whole, _ = soundfile.read(path, dtype="float32")
+    with AudioReader(path, 44100) as reader:
+        np.testing.assert_allclose(np.concatenate(list(reader)), whole, rtol=0, atol=1e-6)
+
+
+def test_a_sampling_rate_of_one_hertz_does_not_make_a_giant_block(written) -> None:
+    path = written("a.wav", np.zeros(100, dtype=np.float32), 1)
+    with AudioReader(path) as reader:
+        assert max(len(block) for block in reader) < 1 << 20
+
+
+def test_nan_late_in_a_recording_is_an_error(written) -> None:
+    samples = tone(5.0, 16000)
+    samples[-1] = np.inf
+    with AudioReader(written("a.wav", samples, subtype="FLOAT")) as reader:
+        blocks = iter(reader)
+        next(blocks)
+        with pytest.raises(AudioError, match="NaN or infinite"):
+            list(blocks)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import SAMPLE_RATE, SYMBOLS, small_lstm
 
-from calve.data.audio import Audio
+from calve.data.audio import Audio, read_audio
 from calve.data.features import FeatureConfig, compute_fbank
 from calve.data.geometry import StreamingGeometry, tail_padding
 from calve.decoding.decoding_methods import DecodingMethod
@@ -195,3 +195,30 @@ def test_features_of_the_bundle_are_used(session: TorchSession):
         quiet.transcribe_audio(audio(1.0)).tokens
         != OnlineRecognizer(session, SYMBOLS).transcribe_audio(audio(1.0)).tokens
     )
+
+
+def test_a_recording_of_another_rate_gives_what_it_gives_as_a_whole(
+    tmp_path: Path, recognizer: OnlineRecognizer
+):
+    path = tmp_path / "a.flac"
+    samples = np.random.default_rng(0).normal(scale=0.1, size=(5 * 44100, 2))
+    soundfile.write(path, samples, 44100)
+    blockwise, whole = recognizer.transcribe(path), recognizer.transcribe_audio(read_audio(path))
+    assert len(blockwise.tokens) > 20
+    assert blockwise.tokens == whole.tokens
+    assert blockwise.timestamps == whole.timestamps
+    assert (blockwise.duration, blockwise.notes) == (whole.duration, whole.notes)
+
+
+def test_the_text_is_spelled_once_however_long_the_stream_is(
+    session: TorchSession, monkeypatch: pytest.MonkeyPatch
+):
+    """Asking the search at every step makes the cost of a step grow with the stream."""
+    asked = []
+    original = GreedySearch.result
+    monkeypatch.setattr(GreedySearch, "result", lambda *args: asked.append(args) or original(*args))
+    stream = OnlineRecognizer(session, SYMBOLS).stream()
+    for piece in np.array_split(sweep(3.0), 30):
+        stream.accept(piece)
+    assert stream.finish().tokens
+    assert len(asked) == 1
