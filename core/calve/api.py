@@ -1,7 +1,8 @@
-"""What a plugin registers itself with: the mark of a hook, specs, and errors.
+"""Names for registering a plugin: the hook marker, specs and errors.
 
-What drivers and the references in specs must be is in `calve.protocols`, and the tests of plugins
-are in `calve.testing`. Importing this module imports neither torch nor any runtime.
+`calve.protocols` defines the interfaces of drivers and of the objects that specs refer to.
+`calve.testing` contains tests for plugins. Importing this module imports neither torch nor a
+runtime.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The errors that calve raises on purpose.
+"""The error classes of calve.
 
 Each is a `CalveError`: it says *what* is wrong, *where*, and *how to fix it*. The command line
 prints it and exits with its code; ``--debug`` adds the traceback.
@@ -22,15 +22,15 @@ __all__ = [
 
 
 class CalveError(Exception):
-    """Base of all deliberate errors.
+    """Base class of all errors that calve raises deliberately.
 
     Args:
-      what: What was wrong, as one sentence without a final period.
+      what: The problem, as one sentence without a final period.
       where: The file, option or plugin concerned.
-      fix: What the person can do about it.
+      fix: The remedy.
 
     Attributes:
-      exit_code: What ``calve`` exits with: 1 if the work failed, 2 if it was asked for wrongly.
+      exit_code: Exit code of ``calve``: 1 if the work failed, 2 if the request was wrong.
     """
 
     exit_code: ClassVar[int] = 1
@@ -51,7 +51,7 @@ class CalveError(Exception):
 
 
 class ConfigError(CalveError):
-    """An option, argument or configuration file that cannot be right."""
+    """An option, argument or configuration file that is invalid."""
 
     exit_code = 2
 
@@ -61,7 +61,7 @@ class PluginError(CalveError):
 
 
 class CheckpointError(CalveError):
-    """A checkpoint that cannot be read, averaged or fitted to its recipe."""
+    """A checkpoint that cannot be read or averaged, or does not fit its recipe."""
 
 
 class TokensError(CalveError):

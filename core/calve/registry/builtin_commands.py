@@ -1,4 +1,4 @@
-"""The commands that calve brings itself, in the order in which a model comes to be."""
+"""The built-in commands, in the order in which they are used to make a model."""
 
 from __future__ import annotations
 

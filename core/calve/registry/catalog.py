@@ -1,8 +1,8 @@
-"""What the plugins registered, by the names that people write.
+"""The registry: everything that plugins registered, by name.
 
-A name that two plugins register belongs to neither: using it is an error that names both
-distributions, because whichever were chosen silently would be wrong for somebody. Every other
-name of the two plugins is unaffected, and ``CALVE_DISABLE_PLUGINS`` settles the matter.
+If two plugins register a name, neither gets it. Using the name is an error that names both
+distributions, because a silent choice would be wrong for some users. All other names of the two
+plugins keep working. ``CALVE_DISABLE_PLUGINS`` resolves the conflict.
 
 ``CALVE_STRICT_PLUGINS=1`` makes any problem of any plugin an error, for continuous integration.
 """
@@ -47,13 +47,13 @@ S = TypeVar("S")
 
 
 class Table(Generic[K, S]):
-    """Specs of one kind by name; iterates over them in the order of their registration.
+    """Specs of one kind by name. Iteration follows the order of registration.
 
     Args:
-      kind: What the specs describe, for messages.
-      key: The name of a spec.
-      registered: Each spec with the plugin that it comes from.
-      problems: Problems of plugins; one of them may be why a name is missing.
+      kind: Kind of the specs, for messages.
+      key: Function that returns the name of a spec.
+      registered: Each spec with its plugin.
+      problems: Problems of plugins; one of them may explain a missing name.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Table(Generic[K, S]):
             self._claims.setdefault(key(spec), []).append((source, spec))
 
     def get(self, name: K) -> S:
-        """The spec called ``name``.
+        """Return the spec called ``name``.
 
         Raises:
           PluginError: if there is none, or more than one.
@@ -92,7 +92,7 @@ class Table(Generic[K, S]):
         return [name for name, claims in self._claims.items() if len(claims) == 1]
 
     def of(self, source: PluginSource) -> list[K]:
-        """Every name that a plugin registered, contested ones included."""
+        """Every name that a plugin registered, including conflicting ones."""
         return [name for name, _ in self.specs_of(source)]
 
     def specs_of(self, source: PluginSource) -> list[tuple[K, S]]:
@@ -105,7 +105,7 @@ class Table(Generic[K, S]):
         ]
 
     def conflicts(self) -> dict[K, list[PluginSource]]:
-        """Names that more than one plugin registered, and these plugins."""
+        """Names that several plugins registered, with these plugins."""
         return {
             name: [source for source, _ in claims]
             for name, claims in self._claims.items()
@@ -143,7 +143,7 @@ class Table(Generic[K, S]):
 
 
 class Registry:
-    """All tables, and the plugins behind them."""
+    """All tables and their plugins."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -197,7 +197,7 @@ class Registry:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Everything that is wrong with any plugin."""
+        """The problems of all plugins."""
         return tuple(self.host.problems)
 
     def problem_lines(self) -> list[str]:
@@ -211,7 +211,7 @@ class Registry:
         ]
 
     def notify(self, event: str, **arguments: Any) -> None:
-        """Tell the plugins of an event; one that fails costs a line and nothing else."""
+        """Report an event to the plugins; a failing plugin costs one line and nothing else."""
         for problem in self.host.notify(event, **arguments):
             print_to_stderr(problem.line)
 
@@ -226,7 +226,7 @@ class Registry:
         return [claim for claim in claims if claim[1].name not in reserved]
 
     def _note_conflicts(self) -> None:
-        """One problem for each group of plugins that claim the same names."""
+        """Add one problem for each group of plugins that register the same names."""
         contested: dict[tuple[PluginSource, ...], list[str]] = {}
         for table in self.tables:
             for name, sources in table.conflicts().items():
@@ -241,12 +241,12 @@ class Registry:
 
 @functools.cache
 def build_registry() -> Registry:
-    """Discover, load and ask all plugins, once per process; never raises for a plugin."""
+    """Discover, load and call all plugins, once per process; plugins never cause an exception."""
     return Registry(Host(discover()))
 
 
 def registry() -> Registry:
-    """The registry of this process; broken plugins cost one line each on stderr, once.
+    """Return the registry of this process; report each broken plugin once, in one line on stderr.
 
     Raises:
       PluginError: if a plugin is broken and ``CALVE_STRICT_PLUGINS=1`` is set.
@@ -262,7 +262,7 @@ def registry() -> Registry:
 
 
 def default_decoding_method() -> str:
-    """The name of the decoding method that is used where none is named.
+    """Return the name of the default decoding method.
 
     Raises:
       PluginError: if no plugin registers a method with ``default=True``, or several do.
@@ -285,13 +285,13 @@ def default_decoding_method() -> str:
 
 @functools.cache
 def report_problems() -> None:
-    """Print one line on stderr for each broken plugin, the first time that it is called."""
+    """Print one line on stderr for each broken plugin, on the first call only."""
     for line in build_registry().problem_lines():
         print_to_stderr(line)
 
 
 def is_strict() -> bool:
-    """Whether ``CALVE_STRICT_PLUGINS`` asks that no plugin be broken."""
+    """Whether ``CALVE_STRICT_PLUGINS`` makes broken plugins an error."""
     return os.environ.get("CALVE_STRICT_PLUGINS", "") not in ("", "0")
 
 

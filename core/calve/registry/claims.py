@@ -1,4 +1,4 @@
-"""What is claimed of an encoder in a format: that it can be exported, and what opens it."""
+"""Claims of encoders and exporters: supported formats, and clients that open the bundles."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["check_format_is_claimed", "claimed_clients", "claimed_formats"]
 
 
 def claimed_formats(encoder: str) -> tuple[str, ...]:
-    """Formats that an encoder can be exported to: by its own word, then by the exporters'.
+    """Formats that the encoder claims, then formats whose exporters claim the encoder.
 
     Raises:
       PluginError: if the encoder is not registered.
@@ -25,7 +25,7 @@ def claimed_formats(encoder: str) -> tuple[str, ...]:
 
 
 def check_format_is_claimed(recipe: str, format_name: str) -> None:
-    """See that a recipe's encoder, or the format's exporter, says that they fit together.
+    """Check that the recipe's encoder claims the format, or the exporter claims the encoder.
 
     Raises:
       ConfigError: if neither does.
@@ -41,7 +41,7 @@ def check_format_is_claimed(recipe: str, format_name: str) -> None:
 
 
 def claimed_clients(encoder: str, format_name: str) -> tuple[ClientSpec, ...]:
-    """The clients that open bundles of an encoder in a format, installed or not.
+    """Return the clients that open bundles of an encoder in a format, installed or not.
 
     All clients of the format, unless the metadata writer for (encoder, format) names some.
 

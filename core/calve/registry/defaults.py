@@ -1,6 +1,6 @@
-"""What is used where the user names nothing; plugins flag it in their specs.
+"""Defaults, which plugins mark in their specs.
 
-What two plugins flag is the default of neither: the user must name one.
+If several plugins mark a default, there is none and the user must choose.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ __all__ = ["default_checkpoint", "default_format"]
 
 
 def default_format() -> str | None:
-    """Name of the export format that is flagged as the default; None unless exactly one is."""
+    """Name of the default export format; None unless exactly one is marked."""
     return _single([spec.format for spec in registry().exporters if spec.default])
 
 
 def default_checkpoint() -> str | None:
-    """Name of the shipped checkpoint that is flagged as the default; None unless exactly one is."""
+    """Name of the default shipped checkpoint; None unless exactly one is marked."""
     shipped = (spec for recipe in registry().recipes for spec in recipe.pretrained)
     return _single([spec.name for spec in shipped if spec.default])
 

@@ -1,13 +1,12 @@
-"""Finding and loading plugins and drivers by their entry points, with stevedore.
+"""Discovery and loading of plugins and drivers by entry points, with stevedore.
 
-Three guards surround every plugin; this module holds the first. Whatever happens while a plugin
-is found or imported becomes a `Problem` of that plugin, and the others load as if it were not
-there.
+Three guards protect calve from every plugin. This module contains the first: a failure while a
+plugin is found or imported becomes a `Problem` of that plugin, and the others load normally.
 
-A plugin's code runs with all rights of the person who starts calve. ``CALVE_DISABLE_PLUGINS`` names
-plugins that are not loaded, separated by commas; ``all`` stands for every plugin that does not come
-with calve itself. ``CALVE_ALLOW_PLUGINS`` names the distributions whose plugins alone may be loaded
-beside calve's own. Both hold for drivers too.
+Plugin code runs with all permissions of the user. ``CALVE_DISABLE_PLUGINS`` names plugins that are
+not loaded, separated by commas; ``all`` disables every plugin that does not come with calve.
+``CALVE_ALLOW_PLUGINS`` names distributions; only their plugins and calve's own are loaded. Both
+also apply to drivers.
 """
 
 from __future__ import annotations
@@ -50,12 +49,12 @@ PLUGINS = "calve.plugins"
 
 @dataclass(frozen=True)
 class Discovery:
-    """What was found in the group ``calve.plugins``.
+    """Result of discovery in the group ``calve.plugins``.
 
     Attributes:
       modules: The loaded plugins, in order.
-      disabled: Plugins that the environment says not to load.
-      problems: What could not be loaded.
+      disabled: Plugins disabled by the environment.
+      problems: Problems of plugins that could not be loaded.
     """
 
     modules: Mapping[PluginSource, Any]
@@ -64,7 +63,7 @@ class Discovery:
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line."""
+    """Describe an exception in one line."""
     if isinstance(error, CalveError):
         return error.what
     if isinstance(error, SystemExit):
@@ -74,7 +73,7 @@ def describe(error: BaseException) -> str:
 
 
 def outside_plugins() -> list[PluginSource]:
-    """The plugins of other distributions that `discover` would import; none is imported."""
+    """List the third-party plugins that `discover` would import, without importing them."""
     found = {
         _source_of(entry_point)
         for entry_point in _entry_points(PLUGINS)[0]
@@ -85,10 +84,10 @@ def outside_plugins() -> list[PluginSource]:
 
 
 def discover(fatal: Collection[Problem] = ()) -> Discovery:
-    """Find and load every plugin that is not disabled; no plugin can make it fail.
+    """Find and load every enabled plugin; no plugin can make this function fail.
 
     Args:
-      fatal: Plugins that are known to hang or to end the process; they are not imported.
+      fatal: Plugins known to hang or to end the process; they are not imported.
     """
     manager = _PluginManager(fatal)
     loaded = sorted(
@@ -103,7 +102,7 @@ def discover(fatal: Collection[Problem] = ()) -> Discovery:
 
 
 def load_driver(namespace: str, name: str) -> Any:
-    """The driver ``name`` of a namespace (``calve.runtimes``, for example), imported now.
+    """Import the driver ``name`` of a namespace, for example ``calve.runtimes``.
 
     Raises:
       PluginError: if there is none, if two distributions provide it, or if it cannot be loaded;
@@ -150,7 +149,7 @@ def _what_is_missing(error: BaseException | None) -> str | None:
 
 
 class _LoadError(Exception):
-    """Carries a problem through stevedore, which lets some exceptions pass its own guard."""
+    """Carries a problem through stevedore, whose own guard does not stop all exceptions."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.cause)
@@ -158,10 +157,9 @@ class _LoadError(Exception):
 
 
 class _Guarded(_AnyExtensionManager):
-    """stevedore without its disk cache, and with a guard that nothing but Ctrl-C passes.
+    """stevedore without its disk cache, and with a guard that stops everything except Ctrl-C.
 
-    The cache may serve the entry points of an earlier installation, and drops the distribution
-    that each of them belongs to.
+    The cache may return entry points of an earlier installation, without their distributions.
     """
 
     def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:
@@ -186,7 +184,7 @@ class _Guarded(_AnyExtensionManager):
 
 
 class _PluginManager(_Guarded):
-    """Loads every plugin that is not disabled, and remembers what went wrong with the others."""
+    """Loads every enabled plugin and records the problems of the others."""
 
     def __init__(self, fatal: Collection[Problem]) -> None:
         self.disabled: list[PluginSource] = []
@@ -213,7 +211,7 @@ class _PluginManager(_Guarded):
 
 
 class _Driver(_Guarded, _AnyDriverManager):
-    """Loads the one driver of a name that is known to be there once."""
+    """Loads a driver whose name is known to exist exactly once."""
 
     def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:
         return [
@@ -229,8 +227,8 @@ class _Driver(_Guarded, _AnyDriverManager):
 def _entry_points(group: str) -> tuple[list[importlib.metadata.EntryPoint], list[Problem]]:
     """Entry points of one group, each with its distribution; the first on the path wins.
 
-    `importlib.metadata.entry_points` parses every file of every package that is installed, and
-    fails for all if one of them is malformed; here only the files that name the group are parsed.
+    `importlib.metadata.entry_points` parses the files of all installed packages, and fails for all
+    if one is malformed. This function parses only the files that name the group.
     """
     found: dict[str, list[importlib.metadata.EntryPoint]] = {}
     problems = []
@@ -252,7 +250,7 @@ def _entry_points(group: str) -> tuple[list[importlib.metadata.EntryPoint], list
 
 
 def _is_disabled(source: PluginSource) -> bool:
-    """Whether the environment says not to load it."""
+    """Whether the environment disables the plugin."""
     disabled = _listed("CALVE_DISABLE_PLUGINS")
     if source.is_builtin:
         return source.name in disabled

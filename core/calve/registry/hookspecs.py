@@ -1,8 +1,8 @@
-"""The contract between calve and its plugins, one screen.
+"""Hook specifications: the contract between calve and its plugins.
 
-A plugin is a module named by an entry point in the group ``calve.plugins``. Each function in it
-that is marked with `hookimpl` and named as one of these hooks is called once, without arguments
-(the two events at the end excepted), and returns specs.
+A plugin is a module named by an entry point in the group ``calve.plugins``. calve calls each of its
+functions that is marked with `hookimpl` and named like one of these hooks. Registration hooks are
+called once, without arguments, and return specs. The last two hooks are events.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def calve_register_exporters() -> Iterable[specs.ExporterSpec]:  # type: ignore[
 
 @hookspec
 def calve_register_metadata_writers() -> Iterable[specs.MetadataWriterSpec]:  # type: ignore[empty-body]
-    """What the runtime of a format must be told about an encoder.
+    """Metadata about an encoder for the client of a format.
 
     >>> @hookimpl
     ... def calve_register_metadata_writers():
@@ -89,7 +89,7 @@ def calve_register_metadata_writers() -> Iterable[specs.MetadataWriterSpec]:  # 
 
 @hookspec
 def calve_register_quantizers() -> Iterable[specs.QuantizerSpec]:  # type: ignore[empty-body]
-    """Quantizers, each of one scheme for bundles of one format.
+    """Quantizers. Each implements one scheme for the bundles of one format.
 
     >>> @hookimpl
     ... def calve_register_quantizers():
@@ -105,7 +105,7 @@ def calve_register_quantizers() -> Iterable[specs.QuantizerSpec]:  # type: ignor
 
 @hookspec
 def calve_register_decoders() -> Iterable[specs.DecodingMethodSpec]:  # type: ignore[empty-body]
-    """Decoding methods; in code they are searches, since `decoder` is the prediction network.
+    """Decoding methods; the hook keeps the word that users say.
 
     >>> @hookimpl
     ... def calve_register_decoders():
@@ -120,7 +120,7 @@ def calve_register_decoders() -> Iterable[specs.DecodingMethodSpec]:  # type: ig
 
 @hookspec
 def calve_register_datasets() -> Iterable[specs.DatasetSpec]:  # type: ignore[empty-body]
-    """Corpora: stages that prepare them, and how their utterances are found.
+    """Corpora: the stages that prepare them, and access to their utterances.
 
     >>> @hookimpl
     ... def calve_register_datasets():
@@ -151,7 +151,7 @@ def calve_register_commands() -> Iterable[specs.CommandSpec]:  # type: ignore[em
 
 @hookspec
 def calve_stage_finished(stage: str, seconds: float, report: Mapping[str, object]) -> None:
-    """A stage of preparation, training or export ended well.
+    """Called when a stage of preparation, training or export has succeeded.
 
     >>> @hookimpl
     ... def calve_stage_finished(stage, seconds, report):
@@ -161,7 +161,7 @@ def calve_stage_finished(stage: str, seconds: float, report: Mapping[str, object
 
 @hookspec
 def calve_train_metrics(step: int, metrics: Mapping[str, float]) -> None:
-    """Metrics of one training step (loss, lr, ...), for trackers and loggers.
+    """Called with the metrics of a training step (loss, lr, ...), for trackers and loggers.
 
     >>> @hookimpl
     ... def calve_train_metrics(step, metrics):

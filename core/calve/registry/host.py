@@ -1,7 +1,7 @@
-"""Calling plugins, with pluggy: registration, and each hook of each plugin under a guard.
+"""Calls of plugins with pluggy: registration and hooks, each under a guard.
 
-A hook of one plugin that raises, returns something else than it should, or is misspelt becomes a
-`Problem` of that plugin; what the same plugin registers through its other hooks stays.
+A hook that raises, returns a wrong value or is misspelled becomes a `Problem` of its plugin. The
+results of the plugin's other hooks remain.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ REGISTRATION_HOOKS: dict[str, type] = {
     "calve_register_datasets": specs.DatasetSpec,
     "calve_register_commands": specs.CommandSpec,
 }
-"""Each registration hook, and what it must return an iterable of."""
+"""The spec class that each registration hook returns."""
 
 
 class Host:
-    """The plugins that take part, and everything that is wrong with the others.
+    """The registered plugins, and the problems of the others.
 
     Attributes:
       sources: Plugins that are loaded and registered, in order.
-      disabled: Plugins that were asked not to be loaded.
-      problems: Grows when an event hook fails later on.
+      disabled: Disabled plugins.
+      problems: Problems so far; a failing event hook adds one later.
     """
 
     def __init__(self, discovery: Discovery) -> None:
@@ -63,13 +63,13 @@ class Host:
         return tuple(sorted(caller.name for caller in callers or ()))
 
     def unmarked_hooks_of(self, source: PluginSource) -> tuple[str, ...]:
-        """Functions of a plugin that are named as hooks but not marked with `hookimpl`."""
+        """Functions of a plugin that are named like hooks but not marked with `hookimpl`."""
         module = self._manager.get_plugin(_registered_name(source))
         known = [caller.name for caller in self._callers() if caller.has_spec()]
         return tuple(sorted({n for n in known if hasattr(module, n)} - {*self.hooks_of(source)}))
 
     def collect(self, hook: str) -> Iterator[tuple[PluginSource, Any]]:
-        """Call a registration hook plugin by plugin and yield the specs that it returned."""
+        """Call a registration hook of each plugin and yield the returned specs."""
         for source, module in self._implementers(hook):
             try:
                 with plugin_delays_explained(f"calling {hook} of", source):
@@ -82,7 +82,7 @@ class Host:
                 yield from ((source, spec) for spec in registered)
 
     def notify(self, event: str, **arguments: Any) -> list[Problem]:
-        """Tell every plugin of an event; returns what failed on the way."""
+        """Report an event to every plugin; return the new problems."""
         failures = []
         for source, module in self._implementers(event):
             try:
@@ -108,7 +108,7 @@ class Host:
             self._sources[id(module)] = source
 
     def _check_hook_names(self) -> None:
-        """Make a problem of each hook implementation that no hook specification asks for."""
+        """Add a problem for each hook implementation without a hook specification."""
         with suppress(pluggy.PluginValidationError):
             self._manager.check_pending()
             return
@@ -146,10 +146,10 @@ def _registered_name(source: PluginSource) -> str:
 
 
 def _checked(hook: str, results: list[Any]) -> list[Any]:
-    """The specs that one plugin returned, generators run to their end.
+    """Collect and check the specs that one plugin returned.
 
     Raises:
-      TypeError: if they are not what the hook must return.
+      TypeError: if the hook returned anything else.
     """
     wanted = REGISTRATION_HOOKS[hook]
     registered = []

@@ -1,7 +1,7 @@
-"""Importing plugins in child processes first: one may hang, kill the process or write to stdout.
+"""Trial imports of plugins in child processes.
 
-No guard inside a process helps against the first two, so that ``calve plugins check`` looks for
-them before it imports anything itself.
+A plugin may hang, end the process or write to stdout. No guard inside a process helps against the
+first two, so ``calve plugins check`` looks for them before it imports anything itself.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _SHOWN = 60
 
 @dataclass(frozen=True)
 class ImportProbe:
-    """What importing plugins did to processes of their own.
+    """Result of the trial imports.
 
     Attributes:
-      fatal: Plugins that must not be imported here: they did not return, or ended the process.
+      fatal: Plugins that must not be imported: they did not return, or ended the process.
       noisy: Plugins that wrote to stdout.
     """
 

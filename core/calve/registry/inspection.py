@@ -1,4 +1,4 @@
-"""What each plugin brings, what is wrong with it, and a check that imports all it refers to."""
+"""Reports on plugins: registered names, problems, and a check that imports all references."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["PluginReport", "check_references", "reports", "reports_named"]
 
 @dataclass(frozen=True)
 class PluginReport:
-    """One installed plugin.
+    """Report on one installed plugin.
 
     Attributes:
-      source: Where it comes from.
+      source: Origin of the plugin.
       status: "ok", "broken" (it has problems; the rest of it may work) or "disabled".
-      hooks: Hooks that it implements.
-      registers: Names that it registers, by kind ("encoder", "recipe", ...).
-      problems: What is wrong with it.
+      hooks: Implemented hooks.
+      registers: Registered names by kind ("encoder", "recipe", ...).
+      problems: Problems of the plugin.
     """
 
     source: PluginSource
@@ -50,7 +50,7 @@ class PluginReport:
 
 
 def reports(registry: Registry) -> list[PluginReport]:
-    """Every installed plugin, broken and disabled ones included, in order."""
+    """Report on every installed plugin in order, including broken and disabled ones."""
     sources = {
         *registry.host.sources,
         *registry.host.disabled,
@@ -60,7 +60,7 @@ def reports(registry: Registry) -> list[PluginReport]:
 
 
 def reports_named(registry: Registry, name: str) -> list[PluginReport]:
-    """The plugins called ``name``: one, or more if distributions chose the same name.
+    """Report on the plugins called ``name``; several distributions may use the same name.
 
     Raises:
       PluginError: if there is none.

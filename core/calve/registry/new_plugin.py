@@ -1,4 +1,4 @@
-"""Writes the distribution of a new plugin: a small encoder that works, to be replaced."""
+"""The scaffold: writes a distribution with a small working encoder as a starting point."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PLACES = {
     "tests/test_plugin.py.in": "tests/test_@name@.py",
     "workflows/test.yml.in": ".github/workflows/test.yml",
 }
-"""Where each template goes in the new distribution."""
+"""The path of each template in the new distribution."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*[a-z0-9]")
 
@@ -39,14 +39,14 @@ def write_plugin(name: str, folder: Path | None = None) -> list[Path]:
     """Write a complete distribution whose encoder is called ``name``.
 
     Args:
-      name: Name of the encoder and of its package; dashes are taken for underscores.
-      folder: Where to write; a folder of that name by default. It must not exist.
+      name: Name of the encoder and of its package; dashes become underscores.
+      folder: Target directory, by default named like the encoder. It must not exist.
 
     Returns:
       The files, relative to the folder.
 
     Raises:
-      ConfigError: if the folder exists, or the name is impossible or taken.
+      ConfigError: if the folder exists, or if the name is invalid or in use.
     """
     package = name.replace("-", "_")
     _check_name(package)

@@ -1,4 +1,4 @@
-"""Running named steps in order: stages of preparation and steps of an export."""
+"""Runs named steps in order: stages of preparation and steps of an export."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Step", "StepResult", "run_steps"]
 
 
 class Step(Protocol):
-    """What `StageSpec` and `ExportStepSpec` have in common."""
+    """Common interface of `StageSpec` and `ExportStepSpec`."""
 
     @property
     def name(self) -> str: ...
@@ -31,7 +31,7 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class StepResult:
-    """A step that ended well, the wall time that it took, and what it made."""
+    """A successful step: its wall time and its report."""
 
     name: str
     seconds: float
@@ -47,24 +47,24 @@ def run_steps(
     reports: Mapping[str, Any] | None = None,
     on_result: Callable[[StepResult], object] | None = None,
 ) -> list[StepResult]:
-    """Call ``step.run.load()(*arguments)`` for each step, and stop at the first that fails.
+    """Call ``step.run.load()(*arguments)`` for each step; stop at the first failure.
 
-    Every step is resolved before the first one runs, so that a missing package is known before
-    an hour has gone by. After each step plugins are told through ``calve_stage_finished``.
+    All steps are imported before the first one runs, so that a missing package is reported at once.
+    After each step, ``calve_stage_finished`` informs the plugins.
 
     Args:
       steps: Stages of preparation or steps of an export, in order.
-      arguments: What each step takes: ``(options, progress)`` or ``(workspace,)``.
-      kind: What messages call a step: "stage", "export step".
-      error: What an exception that is not a `CalveError` becomes.
-      progress: Shows which step is running.
-      reports: Mapping that steps may fill under their own names, instead of returning a mapping;
-        either is handed on with the event.
+      arguments: Arguments of each step: ``(options, progress)`` or ``(workspace,)``.
+      kind: The word for a step in messages: "stage", "export step".
+      error: The class that other exceptions than `CalveError` become.
+      progress: Shows the running step.
+      reports: Mapping that steps may fill under their own names instead of returning a mapping;
+        the event passes on either.
       on_result: Called after each step.
 
     Raises:
-      CalveError: if a step failed; names the step, its cause is the original exception. A
-        `CalveError` of a step keeps its class, place and fix.
+      CalveError: if a step failed; the message names the step, and ``__cause__`` is the original
+        exception. A `CalveError` of a step keeps its class, place and fix.
     """
     results: list[StepResult] = []
     functions = [_named(kind, step.name, error, step.run.load) for step in steps]
@@ -82,7 +82,7 @@ def run_steps(
 
 
 def _named(kind: str, name: str, error: type[CalveError], function: Any, *arguments: Any) -> Any:
-    """Call ``function``; whatever it raises names the step."""
+    """Call ``function``; add the name of the step to its exceptions."""
     try:
         return function(*arguments)
     except CalveError as cause:

@@ -21,12 +21,12 @@ _PLAIN_REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:>=\s*([0-9]+
 
 
 class DistributionFacts(NamedTuple):
-    """What the metadata of an installed distribution say.
+    """Facts from the metadata of an installed distribution.
 
     Attributes:
-      name: Its name, or "unknown".
-      version: Its version, or "unknown".
-      requires: Its requirements, for example "calve>=1".
+      name: Name, or "unknown".
+      version: Version, or "unknown".
+      requires: Requirements, for example "calve>=1".
     """
 
     name: str = "unknown"
@@ -36,7 +36,7 @@ class DistributionFacts(NamedTuple):
 
 @functools.cache
 def facts_of(distribution: importlib.metadata.Distribution | None) -> DistributionFacts:
-    """Read the few headers that matter.
+    """Read the required headers.
 
     `importlib.metadata` parses the whole file as an e-mail message for each question, which costs
     more than loading a plugin does; the headers end at the first empty line.
@@ -58,7 +58,7 @@ def facts_of(distribution: importlib.metadata.Distribution | None) -> Distributi
 
 
 def unmet_requirement(facts: DistributionFacts) -> str | None:
-    """The first requirement that the environment does not meet, as a sentence; None if all are."""
+    """Describe the first unmet requirement in a sentence; None if all are met."""
     for text in facts.requires:
         complaint = _complaint(text)
         if complaint is not None:
@@ -67,7 +67,7 @@ def unmet_requirement(facts: DistributionFacts) -> str | None:
 
 
 def missing_for_extra(distribution: str, extra: str) -> list[str]:
-    """What an extra of an installed distribution would install and is not there, or too old."""
+    """Requirements of an extra that are missing or too old."""
     # Not at module level: it takes 20 ms, and start-up never asks.
     from packaging.requirements import Requirement
 

@@ -1,7 +1,7 @@
-"""What hooks return: small frozen records that name things without importing them.
+"""Specs: the frozen records that hooks return. They name objects without importing them.
 
-A spec is made of strings and `LazyRef`s, so a plugin that registers ten encoders costs a few
-microseconds at start-up and imports torch only when one of them is built.
+A spec consists of strings and `LazyRef`s. Registering ten encoders therefore takes a few
+microseconds at start-up. torch is imported only when an encoder is built.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ class EncoderSpec:
     """An encoder builder.
 
     Attributes:
-      name: What users write.
+      name: The name that users write.
       config: Dataclass of the encoder's options, importable without torch; each field's
-        ``metadata["help"]`` is its ``--help`` text. A field whose ``metadata["fixed"]`` is true is
-        what the weights were trained with: where a checkpoint says it, an option cannot change it.
+        ``metadata["help"]`` is its ``--help`` text. If ``metadata["fixed"]`` is true, the weights
+        depend on the value, and an option that contradicts the checkpoint is an error.
       build: ``(config) -> StreamingEncoder``.
       infer_config: ``(shapes: Mapping[str, tuple[int, ...]]) -> dict``: the options that the
         shapes of a checkpoint's ``encoder.*`` entries (prefix removed) determine.
-      formats: Export formats that the encoder claims, each proved by the capability matrix.
-      summary: One line for lists.
+      formats: Export formats that the encoder claims; the capability matrix tests each.
+      summary: One-line description for lists.
       tiny: Options of a very small instance that can stream, for tests and the capability matrix;
-        an encoder's defaults are used where it says nothing.
-      tiny_offline: What must change in ``tiny`` for an instance that cannot stream; empty if every
-        instance can.
+        the encoder's defaults apply to the others.
+      tiny_offline: Changes to ``tiny`` for an instance that cannot stream; empty if every instance
+        can stream.
       export_form: ``(plain encoder) -> StreamingEncoder``: the same network for whole segments of
-        ``geometry.segment`` frames, in operators that graph formats have; they compile it instead
-        of the encoder. None if ``stream`` itself is made of such operators and flat states.
-      untrained: ``(config, geometry) -> Sequence[str]``: what in a geometry a model of these
-        options was not trained for, and the range that it was trained for, importable without
-        torch. None if training suits every geometry.
+        ``geometry.segment`` frames, made of operators that graph formats have; exporters compile it
+        instead of the encoder. None if ``stream`` itself has only such operators and flat states.
+      untrained: ``(config, geometry) -> Sequence[str]``, importable without torch: the parts of a
+        geometry for which a model with these options was not trained, with the trained range.
+        None if training covers every geometry.
     """
 
     name: str
@@ -72,8 +72,9 @@ class PretrainedSpec:
     """A checkpoint shipped inside a package; users write ``builtin:NAME``.
 
     Attributes:
-      recordings: Folder of WAVs with a ``transcripts.txt`` (name, tab, words) for ``calve demo``.
-      default: Whether ``calve demo`` uses it where the user names none.
+      recordings: Directory of WAV files with a ``transcripts.txt`` (name, tab, words), for
+        ``calve demo``.
+      default: Whether ``calve demo`` uses this checkpoint by default.
     """
 
     name: str
@@ -117,11 +118,11 @@ class ExportStepSpec:
 
 @dataclass(frozen=True)
 class ClientSpec:
-    """A real runtime of another project that opens a format's bundles.
+    """A program of another project that opens a format's bundles.
 
     Attributes:
-      module: Module whose presence says that the client is installed.
-      extra: calve's extra that installs it.
+      module: The client is installed if this module exists.
+      extra: The extra of calve that installs the client.
       transcribe: A `calve.protocols.ClientTranscribe`; must run the client in a child process.
     """
 
@@ -132,7 +133,7 @@ class ClientSpec:
 
     @property
     def is_installed(self) -> bool:
-        """Whether the client can be imported; it is not imported to find out."""
+        """Whether the client is installed; the client is not imported."""
         import importlib.util
 
         return importlib.util.find_spec(self.module) is not None
@@ -140,13 +141,13 @@ class ClientSpec:
 
 @dataclass(frozen=True)
 class Conventions:
-    """What real runtimes of a format expect of the three networks.
+    """The interface of the three networks that the clients of a format expect.
 
     Attributes:
-      projected: Whether the encoder and the decoder apply the joiner's projections to what they
-        return, so that the joiner only adds; otherwise the joiner applies them.
-      initial_symbol: What the decoder sees before the first symbol, next to one blank: -1 for
-        nothing at all, None for the blank as well.
+      projected: Whether the encoder and the decoder apply the joiner's projections to their
+        outputs, so that the joiner only adds; otherwise the joiner applies them.
+      initial_symbol: The decoder's input before the first symbol, besides one blank: -1 for no
+        symbol, None for another blank.
     """
 
     projected: bool = False
@@ -155,25 +156,25 @@ class Conventions:
 
 @dataclass(frozen=True)
 class ExporterSpec:
-    """An export format: how bundles of it are made, checked and run.
+    """An export format: how its bundles are made, checked and run.
 
     Attributes:
-      format: What users give to ``--format``.
+      format: The value of ``--format``.
       options: Dataclass of the format's own options, importable without torch.
-      steps: Named steps, in order; they work inside an `ExportWorkspace`.
-      runtime: Name of the driver in ``calve.runtimes`` that runs the result.
-      lint: ``(bundle_dir: Path, runtime: str | None) -> list[Finding]``, model not run.
-      metadata: A `calve.protocols.MetadataStore`: reads and stamps the table that the real
-        runtime needs; None if it needs none.
-      clients: Runtimes of other projects that open these bundles.
-      extra: calve's extra that installs what the steps need; None if the base install does.
-      conventions: How the networks share the work, which torch then does likewise for comparison.
-      precisions: The options that give each precision of the weights ("fp32", "fp16", "int8").
-      encoders: Encoders of other packages that the exporter itself claims, since these cannot know
-        of it; proved by the capability matrix like those that encoders claim.
-      offline: Whether the steps and the runtime make and run bundles for whole utterances as well;
-        the clients never see these.
-      default: Whether it is used where the user names no format.
+      steps: Named steps, in order; they work in an `ExportWorkspace`.
+      runtime: Name of the driver in ``calve.runtimes`` that runs the bundle.
+      lint: ``(bundle_dir: Path, runtime: str | None) -> list[Finding]``; must not run the model.
+      metadata: A `calve.protocols.MetadataStore` for the table that the client needs; None if
+        there is no table.
+      clients: Programs of other projects that open these bundles.
+      extra: The extra of calve that installs the requirements of the steps; None if the base
+        installation has them.
+      conventions: How the networks divide the work; torch does the same for comparison.
+      precisions: The options for each precision of the weights ("fp32", "fp16", "int8").
+      encoders: Encoders of other packages that the exporter claims, because those packages do not
+        know the format; the capability matrix tests them too.
+      offline: Whether the format also supports whole utterances; clients do not open such bundles.
+      default: Whether this is the default format.
     """
 
     format: str
@@ -196,15 +197,14 @@ class ExporterSpec:
 
 @dataclass(frozen=True)
 class MetadataWriterSpec:
-    """What the runtime of ``format`` must be told about ``encoder``.
+    """Metadata about ``encoder`` for the client of ``format``.
 
     Attributes:
       table: ``(config, geometry) -> dict[str, int | str]``, a pure function.
-      arrange: ``(export form) -> StreamingEncoder``: the same with its states as that runtime
-        keeps them; None if it can keep them as they are.
-      state_names: What that runtime calls the states, in their order; empty if it takes their
-        own names.
-      clients: Names of the format's clients that open bundles of this encoder; None for all.
+      arrange: ``(export form) -> StreamingEncoder`` with the state layout of the client; None to
+        keep the layout.
+      state_names: The client's names for the states, in order; empty to keep the encoder's names.
+      clients: Clients of the format that open bundles of this encoder; None for all.
     """
 
     encoder: str
@@ -218,11 +218,11 @@ class MetadataWriterSpec:
 
 @dataclass(frozen=True)
 class QuantizerSpec:
-    """A quantizer of one scheme for bundles of one format.
+    """A quantizer: one scheme for the bundles of one format.
 
     Attributes:
       quantize: A `calve.protocols.Quantizer`.
-      needs_calibration: Whether it cannot do without recordings.
+      needs_calibration: Whether recordings are required.
       options: Dataclass of the scheme's own options, importable without torch and numpy.
     """
 
@@ -236,18 +236,18 @@ class QuantizerSpec:
 
 @dataclass(frozen=True)
 class DecodingMethodSpec:
-    """A decoding method (the field also says "decoder").
+    """A decoding method. Some users say "decoder"; here a decoder is the prediction network.
 
     Attributes:
       search: ``(session, options, *, symbols: SymbolTable | None, initial_symbol: int | None) ->
         calve.protocols.Search``; see `calve.decoding.search.make_search`.
-      options: Dataclass of the method's options, importable without torch; raises ValueError if
-        they cannot be right.
-      needs: What a caller must supply: any of "graph", "language_model".
-      stream_options: Options that `calve.protocols.Search.start` takes. Two have a fixed meaning
-        and are given to every method that names them: "ref_text", what was said in the stream, and
-        "context", the symbols after which the search goes on at an endpoint.
-      default: Whether this is the method where none is named; one method of an installation is.
+      options: Dataclass of the method's options, importable without torch; raises ValueError for
+        invalid values.
+      needs: What the caller must supply: any of "graph", "language_model".
+      stream_options: Options that `calve.protocols.Search.start` takes for one stream. calve passes
+        two of them to every method that lists them: "ref_text", the reference of the stream, and
+        "context", the symbols before an endpoint.
+      default: Whether this is the default method; exactly one method of an installation is.
     """
 
     name: str
@@ -273,20 +273,20 @@ _COMMON_LOADER_OPTIONS = LazyRef("calve.protocols.loading:LoaderOptions")
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A corpus: how it is prepared, and how its utterances are found afterwards.
+    """A corpus: the stages that prepare it, and access to its utterances.
 
     Attributes:
-      options: Dataclass of ``calve prepare NAME``'s options. If it has a ``data_dir``, one process
-        at a time prepares there.
+      options: Dataclass of ``calve prepare NAME``'s options. If it has a ``data_dir``, only one
+        process at a time prepares there.
       stages: In order; ``--stage`` and ``--stop-stage`` count from 0.
       utterances: ``(data_dir: Path, split: str) -> Iterable[calve.data.utterances.Utterance]``;
         raises `DataError` for an unknown split.
-      splits: Names that ``utterances`` takes; ``calve train`` uses "train" and "valid". Empty if
-        preparation decides.
+      splits: Names that ``utterances`` accepts; ``calve train`` uses "train" and "valid". Empty if
+        preparation determines the splits.
       loader: A `calve.protocols.OpenLoader`.
-      loader_options: Dataclass of what the loader can be told, importable without torch:
-        `calve.protocols.loading.LoaderOptions` or a subclass with options and defaults of the
-        corpus' own. ``calve train`` offers the options of all corpora.
+      loader_options: Dataclass of the loader's options, importable without torch:
+        `calve.protocols.loading.LoaderOptions` or a subclass with the corpus' own options and
+        defaults. ``calve train`` offers the options of all corpora.
       tokens: The symbol table that preparation writes, relative to ``data_dir``.
     """
 
@@ -303,7 +303,7 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class CommandSpec:
-    """A command for the ``calve`` group; the command object is imported when it is run."""
+    """A command of ``calve``; the command object is imported when it runs."""
 
     name: str
     command: LazyRef

@@ -1,4 +1,4 @@
-"""Saying what calve waits for when a plugin or a driver keeps it waiting."""
+"""Warns when a plugin or a driver is slow to import."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from calve.registry.plugin_sources import PluginSource
 __all__ = ["PATIENCE", "driver_delays_explained", "plugin_delays_explained"]
 
 PATIENCE = 10.0
-"""Seconds after which a plugin or driver that calve waits for is named."""
+"""Seconds after which the warning names the plugin or driver."""
 
 
 def plugin_delays_explained(action: str, source: PluginSource) -> AbstractContextManager[None]:
-    """Print one line on stderr if the block takes longer than `PATIENCE`; nothing is stopped.
+    """Print one line on stderr if the block takes longer than `PATIENCE`; do not stop it.
 
-    What hangs looks like what is slow, and no thread can end another: whether to go on waiting is
-    left to the person at the terminal.
+    A plugin that hangs looks like a slow one, and a thread cannot end another. The user decides
+    whether to wait.
 
     Args:
-      action: What is done with the plugin in the block, as in "importing".
-      source: The plugin; for calve's own, nothing is ever printed.
+      action: The action in the block, for example "importing".
+      source: The plugin; for bundled plugins nothing is printed.
     """
     way_out = f"CALVE_DISABLE_PLUGINS={source.name} or --no-plugins leaves it out"
     return _delays_explained(f"{action} {source}", way_out, source)
 
 
 def driver_delays_explained(namespace: str, source: PluginSource) -> AbstractContextManager[None]:
-    """As `plugin_delays_explained`, while a driver is imported.
+    """As `plugin_delays_explained`, for the import of a driver.
 
-    It was chosen by name, so to leave it out would end the command with an error.
+    The user selected the driver by name, so the command would fail without it.
 
     Args:
-      namespace: The driver's, as in "calve.runtimes".
+      namespace: Namespace of the driver, for example "calve.runtimes".
       source: The driver.
     """
     driver = f"the driver {source.name!r} of {namespace} ({source.distribution} {source.version})"
@@ -61,14 +61,14 @@ def _delays_explained(action: str, way_out: str, source: PluginSource) -> Iterat
 
 @dataclass(eq=False)
 class _Wait:
-    """What is said, and when, unless the waiting is over by then."""
+    """A message and the time at which it is due."""
 
     deadline: float
     line: str
 
 
 class _Watcher:
-    """Says what is due. One thread for all: one for each would cost a hundred plugins 30 ms."""
+    """Prints due messages. One thread serves all; a hundred threads would take 30 ms."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
