@@ -162,8 +162,19 @@ def _open(path: Path) -> Iterator[soundfile.SoundFile]:
         with _decoding(path):
             # Opened here, because libsndfile reports a missing permission as an unknown format.
             file = opened.enter_context(path.open("rb"))
-            decoder = opened.enter_context(soundfile.SoundFile(file))
+            decoder = opened.enter_context(_SequentialFile(file))
         yield decoder
+
+
+class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
+    """A file that is read from its beginning to its end.
+
+    soundfile seeks after every read, to where the decoder already is. In an MP3 the samples that
+    follow are then zeros or wrong, because the decoder has lost what it knew of earlier frames.
+    """
+
+    def seekable(self) -> bool:
+        return False
 
 
 @contextmanager
