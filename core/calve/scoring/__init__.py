@@ -1,5 +1,5 @@
-"""What was right: error rates, alignments, rankings, hotword counts and result files.
+"""Scoring: error rates, alignments, rankings, hotword counts and result files.
 
-Nothing here decodes; hypotheses come in as texts.
+Nothing here decodes; hypotheses are texts.
 `decoding`, `training`, `exporting`, `testing` and `cli` may import it.
 """

@@ -1,4 +1,4 @@
-"""Aligned utterances as one colored HTML page: no script, no other file."""
+"""Aligned utterances as a single colored HTML page without scripts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from calve.scoring.error_rates import Alignment, Score
 __all__ = ["page"]
 
 _LISTED = 20
-"""How many of the most frequent errors of each kind are listed."""
+"""Number of listed errors of each kind, the most frequent first."""
 
 _STYLE = """
 :root { --ink: #1b1f24; --soft: #5d6773; --line: #d5dae0; --paper: #fff; --card: #f5f7f9;
@@ -42,11 +42,11 @@ summary { cursor: pointer; }
 
 
 def page(title: str, score: Score) -> str:
-    """The page: error rate, most frequent errors, then every utterance, the worst first.
+    """Return the page: error rate, most frequent errors, then every utterance, the worst first.
 
     Args:
-      title: What was decoded and how.
-      score: What to show.
+      title: Description of the run.
+      score: The results to show.
     """
     wrong = [one for one in score.alignments if one.counts.errors]
     right = [one for one in score.alignments if not one.counts.errors]

@@ -1,4 +1,4 @@
-"""Error rates of words or characters: counts, alignments, confidence, and what is confused."""
+"""Word and character error rates: counts, alignments, confidence intervals, confusions."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ __all__ = [
 ]
 
 UNITS = {"word": "WER", "character": "CER"}
-"""What errors can be counted in, and what their rate is called."""
+"""Units of errors, and the name of the error rate of each."""
 
 _REPLICATIONS = 10_000
 
 
 @dataclass(frozen=True)
 class DecodedUtterance:
-    """What was said, and what was recognized.
+    """Reference and hypothesis of one utterance.
 
     Attributes:
-      name: Of the utterance.
-      reference: The words that were said.
-      hypothesis: The words that were recognized.
-      timestamps: Seconds from the start at which each word of the hypothesis began; empty if
-        nobody knows.
+      name: Name of the utterance.
+      reference: The spoken words.
+      hypothesis: The recognized words.
+      timestamps: Start of each word of the hypothesis in seconds from the start of the utterance;
+        empty if unknown.
     """
 
     name: str
@@ -51,14 +51,14 @@ class DecodedUtterance:
 
 @dataclass(frozen=True)
 class ErrorCounts:
-    """Errors of one utterance, or of many added up; counted in words or in characters.
+    """Error counts of one or several utterances, in words or characters.
 
     Attributes:
-      substitutions: Reference words that came out as another word.
+      substitutions: Reference words recognized as another word.
       insertions: Words that are not in the reference.
       deletions: Reference words that are missing.
       reference_words: Words in the reference.
-      utterances: Utterances counted.
+      utterances: Number of utterances.
       wrong_utterances: Utterances with at least one error.
     """
 
@@ -76,7 +76,7 @@ class ErrorCounts:
 
     @property
     def wer(self) -> float | None:
-        """Errors per hundred reference words; None if the references hold no word."""
+        """Errors per hundred reference words; None if the references have no words."""
         return 100 * self.errors / self.reference_words if self.reference_words else None
 
     def __add__(self, other: ErrorCounts) -> ErrorCounts:
@@ -92,10 +92,10 @@ class ErrorCounts:
 
 @dataclass(frozen=True)
 class Alignment:
-    """One utterance's reference and hypothesis, side by side.
+    """Aligned reference and hypothesis of one utterance.
 
     Attributes:
-      name: Of the utterance.
+      name: Name of the utterance.
       pairs: (reference, hypothesis) symbols in order; None on the left is an insertion, on the
         right a deletion.
     """
@@ -105,7 +105,7 @@ class Alignment:
 
     @property
     def counts(self) -> ErrorCounts:
-        """The errors in it."""
+        """The error counts of the alignment."""
         insertions = sum(reference is None for reference, _ in self.pairs)
         deletions = sum(hypothesis is None for _, hypothesis in self.pairs)
         wrong = sum(reference != hypothesis for reference, hypothesis in self.pairs)
@@ -121,13 +121,13 @@ class Alignment:
 
 @dataclass(frozen=True)
 class ErrorClasses:
-    """How often each error was made.
+    """Frequency of each error.
 
     Attributes:
-      correct: Times that each symbol was recognized.
-      substitutions: Times that the first symbol came out as the second.
-      deletions: Times that each reference symbol was missed.
-      insertions: Times that each symbol came out of nothing.
+      correct: Number of correct recognitions, by symbol.
+      substitutions: Number of substitutions, by (reference, hypothesis) symbols.
+      deletions: Number of deletions, by reference symbol.
+      insertions: Number of insertions, by symbol.
     """
 
     correct: Counter[str] = field(default_factory=Counter)
@@ -138,7 +138,7 @@ class ErrorClasses:
 
 @dataclass(frozen=True)
 class Score:
-    """How well some utterances were recognized.
+    """Score of a set of utterances.
 
     Attributes:
       unit: "word" or "character".
@@ -150,7 +150,7 @@ class Score:
 
     @property
     def rate_name(self) -> str:
-        """What the error rate is called, "WER" or "CER"."""
+        """Name of the error rate, "WER" or "CER"."""
         return UNITS[self.unit]
 
     @cached_property
@@ -162,9 +162,8 @@ class Score:
     def interval(self) -> tuple[float, float] | None:
         """Ends of the 95 % confidence interval of the error rate in percent.
 
-        Utterances are drawn anew 10,000 times (Bisani and Ney, "Bootstrap estimates for
-        confidence intervals in ASR performance evaluation", 2004), by kaldialign. None where
-        there is no error rate.
+        kaldialign resamples the utterances 10,000 times (Bisani and Ney, "Bootstrap estimates for
+        confidence intervals in ASR performance evaluation", 2004). None if there is no error rate.
         """
         if not self.counts.reference_words:
             return None
@@ -173,7 +172,7 @@ class Score:
 
     @cached_property
     def classes(self) -> ErrorClasses:
-        """The errors by what was confused with what."""
+        """The errors by kind and symbol."""
         classes = ErrorClasses()
         for reference, hypothesis in (pair for one in self.alignments for pair in one.pairs):
             if reference is None:
@@ -193,23 +192,23 @@ class Score:
 
 
 def score(utterances: Iterable[DecodedUtterance], unit: str = "word") -> Score:
-    """Align every utterance; case and punctuation count as they are.
+    """Align every utterance; case and punctuation are significant.
 
     Args:
-      utterances: What was said and recognized.
-      unit: "word", or "character": then spaces do not count.
+      utterances: References and hypotheses.
+      unit: "word", or "character", which ignores spaces.
     """
     return Score(unit, tuple(_align(one, unit) for one in utterances))
 
 
 def probability_of_improvement(before: Score, after: Score) -> float | None:
-    """How probable it is that ``after`` really makes fewer errors than ``before``.
+    """Probability that ``after`` really has fewer errors than ``before``.
 
-    The share of 10,000 bootstrap samples of the utterances in which it does. None where there is
-    no error rate.
+    It is the share of 10,000 bootstrap samples of the utterances in which this is true. None if
+    there is no error rate.
 
     Raises:
-      DataError: if they are not of the same utterances.
+      DataError: if the two have different utterances.
     """
     references, hypotheses = before._sides()
     other_references, other_hypotheses = after._sides()
@@ -222,7 +221,7 @@ def probability_of_improvement(before: Score, after: Score) -> float | None:
 
 
 def count_errors(reference: str, hypothesis: str) -> ErrorCounts:
-    """Align two texts word by word; case and punctuation count as they are."""
+    """Align two texts word by word; case and punctuation are significant."""
     return _align(DecodedUtterance("", reference, hypothesis), "word").counts
 
 

@@ -1,4 +1,4 @@
-"""How many hotwords were recognized, missed, and heard where nobody said them."""
+"""Counts of hotwords: recognized, missed and false alarms."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["HotwordCounts", "count_hotwords"]
 
 @dataclass(frozen=True)
 class HotwordCounts:
-    """How often hotwords were said and recognized.
+    """Counts of spoken and recognized hotwords.
 
     Attributes:
-      said: Times that they are in the references.
-      recognized: Times of these that all their words were recognized, with none in between.
-      false_alarms: Times that they were found where they were not said.
+      said: Occurrences in the references.
+      recognized: Occurrences whose words were all recognized, with none in between.
+      false_alarms: Recognized occurrences that were not spoken.
     """
 
     said: int = 0
@@ -26,7 +26,7 @@ class HotwordCounts:
 
     @property
     def recall(self) -> float | None:
-        """Recognized times per hundred said; None if they were not said at all."""
+        """Recognized occurrences in percent of the spoken ones; None if there are none."""
         return 100 * self.recognized / self.said if self.said else None
 
     def __add__(self, other: HotwordCounts) -> HotwordCounts:
@@ -40,10 +40,10 @@ class HotwordCounts:
 def count_hotwords(
     utterances: Iterable[DecodedUtterance], hotwords: Sequence[str]
 ) -> dict[str, HotwordCounts]:
-    """Count each hotword in the references and in what was recognized.
+    """Count each hotword in the references and in the hypotheses.
 
     Args:
-      utterances: What was said and recognized; the words are aligned as for the error rate.
+      utterances: References and hypotheses; the words are aligned as for the error rate.
       hotwords: Texts of one or several words.
     """
     counts = {hotword: HotwordCounts() for hotword in hotwords}

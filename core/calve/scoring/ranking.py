@@ -1,4 +1,4 @@
-"""Results of a split beside one another: the best first, and whether it really is the best."""
+"""Rankings of results on one split, with the significance of the differences."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Ranked:
     """One result of a ranking.
 
     Attributes:
-      label: Which it is.
-      score: How well it did.
-      best_is_better: How probable it is that the best result really makes fewer errors; None for
-        the best itself, and where the two are not of the same utterances.
+      label: Name of the result.
+      score: Its score.
+      best_is_better: Probability that the best result really has fewer errors; None for the best
+        result, and if the two have different utterances.
     """
 
     label: str
@@ -31,7 +31,7 @@ class Ranked:
 
 
 def rank(scores: Sequence[tuple[str, Score]]) -> list[Ranked]:
-    """The results with the fewest errors first; those without an error rate last."""
+    """Sort the results by error rate; those without an error rate come last."""
     ordered = sorted(scores, key=lambda pair: _rate(pair[1]))
     best = ordered[0][1]
     return [
@@ -41,7 +41,7 @@ def rank(scores: Sequence[tuple[str, Score]]) -> list[Ranked]:
 
 
 def drawing(title: str, ranked: Sequence[Ranked]) -> str:
-    """The error rates with their confidence intervals as an SVG picture."""
+    """Draw the error rates with their confidence intervals as SVG."""
     shown = [one for one in ranked if one.score.interval is not None]
     largest = max((one.score.interval[1] for one in shown if one.score.interval), default=0.0)
     scale = _WIDTH / (largest or 1.0)

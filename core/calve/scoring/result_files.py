@@ -1,4 +1,4 @@
-"""Results and errors as text files, in the form in which icefall writes them."""
+"""Result and error files in icefall's formats."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _NOTHING = "*"
 
 @dataclass(frozen=True)
 class ResultFiles:
-    """Where the results of one decoding run are.
+    """Paths of the result files of one decoding run.
 
     Attributes:
-      recogs: What was said and what was recognized.
-      errs: Error rate, aligned utterances, and every kind of error by its frequency.
+      recogs: References and hypotheses.
+      errs: Error rate, aligned utterances, and errors of each kind by frequency.
       summary: One line with the settings and the error rate.
-      page: ``errs`` for the eye: one colored HTML page.
-      hotwords: How often each hotword was recognized, where there are any.
+      page: ``errs`` as a colored HTML page.
+      hotwords: Counts of each hotword, if there are any.
     """
 
     recogs: Path
@@ -43,7 +43,7 @@ class ResultFiles:
 
     @classmethod
     def named(cls, folder: Path, split: str, key: str, suffix: str = "") -> ResultFiles:
-        """icefall's names: ``recogs-SPLIT-KEY-SUFFIX.txt`` and so on."""
+        """Return paths with icefall's names: ``recogs-SPLIT-KEY-SUFFIX.txt`` and so on."""
         name = "-".join(part for part in (split, key, suffix) if part)
         return cls(
             recogs=folder / f"recogs-{name}.txt",
@@ -61,14 +61,14 @@ def write_results(
     score: Score,
     hotwords: Sequence[str] = (),
 ) -> None:
-    """Write all files, in the order of the utterances' names.
+    """Write all files, sorted by the names of the utterances.
 
     Args:
-      files: Where; the folder is made if need be.
-      title: What was decoded and how, for the summary and the page.
-      utterances: What was recognized.
-      score: Of these utterances.
-      hotwords: Texts to count in them; without any there is no file about hotwords.
+      files: Paths; the directory is created if necessary.
+      title: Description of the run, for the summary and the page.
+      utterances: References and hypotheses.
+      score: Score of these utterances.
+      hotwords: Texts to count; without any, no hotword file is written.
     """
     ordered = sorted(utterances, key=lambda utterance: utterance.name)
     by_name = Score(score.unit, tuple(sorted(score.alignments, key=lambda one: one.name)))
@@ -81,10 +81,10 @@ def write_results(
 
 
 def read_recogs(path: Path) -> list[DecodedUtterance]:
-    """What `write_results` wrote into ``recogs-*.txt``.
+    """Read the file ``recogs-*.txt`` that `write_results` wrote.
 
     Raises:
-      DataError: if the file cannot be read or is not of that form.
+      DataError: if the file cannot be read or has another format.
     """
     entries: dict[str, dict[str, Any]] = {}
     try:
@@ -167,7 +167,7 @@ def _errs(score: Score) -> Iterator[str]:
 
 
 def _merged(alignment: Alignment) -> Iterator[str]:
-    """The words; errors that follow one another are one, as ``(ref->hyp)``."""
+    """Join the words; consecutive errors become one ``(ref->hyp)``."""
     for correct, group in groupby(alignment.pairs, key=lambda pair: pair[0] == pair[1]):
         pairs = list(group)
         references = [reference for reference, _ in pairs if reference is not None]
