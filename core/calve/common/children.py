@@ -1,4 +1,4 @@
-"""Child processes that may crash, hang or eat all memory without taking calve with them."""
+"""Child processes. A child may crash, hang or exhaust its memory without affecting calve."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Child:
     """A command to run.
 
     Attributes:
-      name: What to call it in messages.
+      name: Name for messages.
       command: Program and arguments.
       folder: Working directory; it holds the log ``NAME.log`` and, if any, ``NAME.stdout``.
-      time_limit: Seconds until it is killed.
-      input: Text for its standard input.
-      memory_limit: Bytes of address space, where the system can limit it (Linux).
-      keep_stdout: Whether stdout is kept apart from the log.
+      time_limit: Seconds until the child is killed.
+      input: Text for standard input.
+      memory_limit: Bytes of address space, if the system can limit it (Linux).
+      keep_stdout: Whether stdout is separate from the log.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Child:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a child ended.
+    """Result of a child.
 
     Attributes:
       returncode: As `subprocess` has it, negative for a signal; None if the time limit was hit.
-      log: What it printed to stderr, and to stdout unless that was kept apart.
-      stdout: What it printed to stdout, if kept apart.
+      log: Output on stderr, and on stdout unless that is separate.
+      stdout: Output on stdout, if separate.
     """
 
     child: Child
@@ -68,7 +68,7 @@ class Outcome:
 
     @property
     def failure(self) -> str | None:
-        """What went wrong, or None."""
+        """Description of the failure, or None."""
         if self.returncode is None:
             return f"did not finish within {self.child.time_limit:g} s and was stopped"
         if self.returncode < 0:
@@ -116,7 +116,7 @@ class _Running:
                 prlimit(self.process.pid, RLIMIT_AS, (child.memory_limit, child.memory_limit))
 
     def finished(self) -> bool:
-        """Whether it has ended, by itself or by its time limit."""
+        """Whether the child has ended, by itself or by its time limit."""
         self.returncode = self.process.poll()
         self.seconds = time.monotonic() - self.started
         if self.returncode is None and self.seconds > self.child.time_limit:
@@ -168,9 +168,9 @@ def current_folder_is_not_imported_from() -> Iterator[None]:
 
 
 def run_children(children: Iterable[Child]) -> list[Outcome]:
-    """Run commands side by side and wait for all of them.
+    """Run commands in parallel and wait for all of them.
 
-    On any exception, Ctrl-C included, those still running are killed.
+    On any exception, including Ctrl-C, running children are killed.
 
     Raises:
       OSError: if a command cannot be started.

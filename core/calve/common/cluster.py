@@ -1,4 +1,4 @@
-"""Work on an existing Dask cluster, through the interface of `concurrent.futures`."""
+"""Executor on an existing Dask cluster, with the interface of `concurrent.futures`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _SECONDS_FOR_A_WORKER = 60
 def cluster_executor(scheduler: str) -> Iterator[tuple[Executor, int]]:
     """An executor whose tasks run on a cluster, and how many can run at a time.
 
-    What a lost worker was doing is done again by another. The workers must have calve installed,
-    and see the same files under the same names.
+    If a worker is lost, another one repeats its tasks. calve must be installed on the workers, and
+    they must see the same files under the same paths.
 
     Args:
       scheduler: Address of the cluster's scheduler, for example ``tcp://host:8786``.
 
     Raises:
       ConfigError: if Dask is not installed.
-      CalveError: if the scheduler cannot be reached, has no workers, or gives a task up.
+      CalveError: if the scheduler cannot be reached, has no workers, or gives up on a task.
     """
     try:
         from distributed import Client, KilledWorker

@@ -1,4 +1,4 @@
-"""Configuration: dataclasses filled from layers of TOML tables and options, checked by type.
+"""Configuration: dataclasses from layers of TOML tables and options, with type checks.
 
 This is written by hand since one dataclass serves a recipe's TOML file, the options of a command
 with their help, and Python, and since start-up must not import a validation library.
@@ -50,14 +50,14 @@ _TYPED_WORDS = _TYPE_WORDS | {bool: "0 or 1"}
 
 @dataclass(frozen=True)
 class ConfigField:
-    """One field of a configuration dataclass, as help texts and options need it.
+    """One field of a configuration dataclass, for help texts and options.
 
     Attributes:
-      name: The field's name.
-      annotation: Its resolved type.
-      type_name: The type in words, for example "integer" or "a list of integer".
-      default: Its default; meaningless when ``required``.
-      required: Whether a value must be given.
+      name: Name of the field.
+      annotation: Resolved type.
+      type_name: Type in words, for example "integer" or "a list of integer".
+      default: Default; meaningless if ``required``.
+      required: Whether a value is required.
       help: The field's ``metadata["help"]``, or "".
     """
 
@@ -87,10 +87,10 @@ def fields_help(cls: type) -> tuple[ConfigField, ...]:
 
 
 def resolve(cls: type[T], *layers: Mapping[str, Any]) -> T:
-    """Make an instance of the dataclass ``cls``; later layers win over earlier ones.
+    """Make an instance of the dataclass ``cls``; later layers override earlier ones.
 
-    Integers are accepted for floats, strings for paths, and TOML arrays for tuples; nothing else
-    is converted. The entries of tables are checked like fields.
+    Integers are accepted for floats, strings for paths, and TOML arrays for tuples. Nothing else is
+    converted. Entries of tables are checked like fields.
 
     Raises:
       ConfigError: for an unknown key, a missing field, or a value of the wrong type.
@@ -109,11 +109,11 @@ def resolve(cls: type[T], *layers: Mapping[str, Any]) -> T:
 
 
 def check_options(options: Mapping[str, Any], *classes: type, place: str) -> None:
-    """Check options before they are laid over others, so that an error can say where they stand.
+    """Check options before they are merged, so that errors can name their place.
 
     Args:
       options: Values by name, each of a field of one of ``classes``.
-      place: Where they stand, in words.
+      place: The place of the options, in words.
 
     Raises:
       ConfigError: for a name that no class has, or a value of the wrong type.
@@ -125,7 +125,7 @@ def load_toml(source: Resource | Path) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-      ConfigError: if it cannot be read, or is not TOML; names the file and the place in it.
+      ConfigError: if it cannot be read or is not TOML; the message names the file and the line.
     """
     toml: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     where = f"{source.package}/{source.path}" if isinstance(source, Resource) else str(source)
@@ -146,13 +146,13 @@ def load_toml(source: Resource | Path) -> dict[str, Any]:
 
 
 def parse_text(text: str, annotation: Any) -> Any:
-    """The value of type ``annotation`` that someone wrote on a command line.
+    """Parse a value of type ``annotation`` from a command line.
 
-    Booleans are 0/1, true/false, yes/no; sequences are separated by commas; "none" is None where
+    Booleans are 0/1, true/false, yes/no; sequences are separated by commas; "none" is None if
     None is allowed.
 
     Raises:
-      ValueError: if ``text`` is no such value; the message says what was expected.
+      ValueError: if ``text`` is not such a value; the message names the expected type.
     """
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if _is_union(origin):
@@ -184,12 +184,12 @@ def parse_text(text: str, annotation: Any) -> Any:
 
 
 def option_name(field_name: str) -> str:
-    """The command line's option for a field: ``rnn_hidden_size`` is ``--rnn-hidden-size``."""
+    """Return the command-line option of a field: ``rnn_hidden_size`` is ``--rnn-hidden-size``."""
     return f"--{field_name.replace('_', '-')}"
 
 
 def value_text(value: Any) -> str:
-    """A field's value as someone types it behind its option; `parse_text` reads it."""
+    """Format a value for the command line; `parse_text` reads it."""
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, (tuple, list)):
@@ -213,7 +213,7 @@ def _parse_union(text: str, arguments: tuple[Any, ...]) -> Any:
 def _fitted(
     options: Mapping[str, Any], fields: Mapping[str, ConfigField], place: str
 ) -> dict[str, Any]:
-    """The values as their fields want them."""
+    """Convert the values to the types of their fields."""
     for key in options:
         if key not in fields:
             raise ConfigError(
@@ -226,7 +226,7 @@ def _fitted(
 
 
 def _fit(value: Any, annotation: Any, where: str) -> Any:
-    """``value`` as ``annotation`` wants it, or a ConfigError."""
+    """Convert ``value`` to ``annotation``, or raise `ConfigError`."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is Any:
         return value

@@ -1,4 +1,4 @@
-"""The same function on many items, in several processes or on a cluster, in bounded memory."""
+"""Parallel map over processes or a cluster, in bounded memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _TASKS_AHEAD = 4
-"""Tasks per process that are handed out or finished before the caller takes their results."""
+"""Largest number of tasks per process that are running or whose results are pending."""
 
 
 def ordered_map(
@@ -36,16 +36,15 @@ def ordered_map(
 ) -> Iterator[Result]:
     """``map(function, items)``, computed by ``jobs`` processes or by a Dask cluster.
 
-    Results come in the order of the items. Only a few tasks are under way at a time, so neither
-    items nor results pile up however many there are.
+    Results have the order of the items. Only a few tasks are active at a time, so memory does not
+    grow with the number of items.
 
     Args:
-      function: A module-level function; it and the items must be picklable. Results must depend
-        on the item alone, so that they are the same whoever computes them; a cluster calls it
-        again if a worker is lost.
-      items: What to work on.
-      jobs: Processes; with 1 everything happens in this one.
-      items_per_task: How many items travel to a process together.
+      function: A module-level function; it and the items must be picklable. A result must depend
+        only on its item, because a cluster repeats calls if a worker is lost.
+      items: Arguments of the function.
+      jobs: Number of processes; 1 runs everything in this process.
+      items_per_task: Number of items that are sent to a process together.
       dask: Address of the scheduler of a Dask cluster, instead of processes here.
 
     Raises:
@@ -98,7 +97,7 @@ def _apply(function: Callable[[Item], Result], items: list[Item]) -> list[Result
 
 
 def _prepare_worker() -> None:
-    """Leave Ctrl-C to the parent, which cancels the rest, and do not outlive it if it is killed."""
+    """Leave Ctrl-C to the parent, which cancels the rest. End when the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 

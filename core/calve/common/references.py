@@ -19,7 +19,7 @@ _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 @dataclass(frozen=True)
 class LazyRef:
-    """A reference ``"package.module:attribute"`` that is imported only when it is needed."""
+    """A reference ``"package.module:attribute"`` that is imported only when it is used."""
 
     target: str
 
@@ -52,7 +52,7 @@ class LazyRef:
 
 @dataclass(frozen=True)
 class Resource:
-    """A data file inside a package, found wherever the package is installed."""
+    """A data file inside an installed package."""
 
     package: str
     path: str

@@ -1,4 +1,4 @@
-"""Did you mean ...?"""
+"""Suggestions for misspelled names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["did_you_mean"]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """A question that names the known words nearest to ``word``, or None if none is near."""
+    """Return a question with the known words closest to ``word``; None if none is close."""
     import difflib
 
     near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)

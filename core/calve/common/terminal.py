@@ -1,4 +1,4 @@
-"""Messages on stderr, wherever stderr leads."""
+"""Messages on stderr, even if stderr is closed or full."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ __all__ = ["print_to_stderr"]
 def print_to_stderr(text: str) -> None:
     """Write ``text`` and a line end to stderr.
 
-    A message is never worth the work that it is about: where stderr is closed or full, the text is
-    lost and nothing is raised.
+    A message must not stop the work: if stderr is closed or full, the text is lost and no exception
+    is raised.
     """
     if sys.stderr is None:
         return

@@ -1,4 +1,4 @@
-"""Where a plugin comes from, and what is wrong with it."""
+"""Origin and problems of plugins."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["PluginSource", "Problem"]
 
 @dataclass(frozen=True)
 class PluginSource:
-    """Where a plugin comes from.
+    """Origin of a plugin.
 
     Attributes:
       name: Name of its entry point.
-      target: What the entry point names, for example "my_package.plugin".
+      target: Target of the entry point, for example "my_package.plugin".
       distribution: Name of the installed distribution.
       version: Version of the distribution.
     """
@@ -39,13 +39,13 @@ class PluginSource:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one plugin.
+    """A problem of one plugin.
 
     Attributes:
       source: The plugin.
-      stage: What failed: "requirements", "load", "register", "conflict" or the name of a hook.
-      cause: One line for people.
-      exception: The original exception, where there was one.
+      stage: The failed stage: "requirements", "load", "register", "conflict" or the name of a hook.
+      cause: One-line explanation.
+      exception: The original exception, if any.
     """
 
     source: PluginSource
@@ -55,7 +55,7 @@ class Problem:
 
     @property
     def line(self) -> str:
-        """The one line that the problem costs on stderr."""
+        """The line on stderr that reports the problem."""
         return (
             f"calve: {self.source}: {self.stage}: {self.cause} "
             f"(more: calve plugins check {self.source.name})"
