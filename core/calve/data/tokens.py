@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from calve.common.files import atomic_file
+from calve.common.inputs import input_problem
+from calve.data.byte_symbols import is_byte_bpe, symbol_bytes
 from calve.errors import TokensError
 
 __all__ = ["BLANK_ID", "SymbolTable"]
@@ -21,7 +24,6 @@ BLANK_ID = 0
 
 _BLANK_SYMBOLS = ("<blk>", "<blank>", "<eps>")
 _UNKNOWN_SYMBOL = "<unk>"
-_WORD_BOUNDARY = "▁"
 
 # ASCII white space only: a symbol may hold U+00A0 or U+3000, and the C++ readers agree.
 _FIELD_SEPARATOR = re.compile(r"[ \t\v\f\r]+")
@@ -136,23 +138,50 @@ class SymbolTable:
         """The id of ``<unk>``, if there is one."""
         return self._ids.get(_UNKNOWN_SYMBOL)
 
-    def text(self, ids: Iterable[int]) -> str:
-        """The text that a sequence of symbols spells; ``▁`` starts a word."""
-        return "".join(self[index] for index in ids).replace(_WORD_BOUNDARY, " ").strip()
+    @cached_property
+    def is_byte_bpe(self) -> bool:
+        """Whether the letters of the symbols stand for bytes, as in icefall's byte-level BPE."""
+        return is_byte_bpe(self.symbols)
 
-    @staticmethod
-    def word_starts(symbols: Iterable[str]) -> list[int]:
-        """Indices of the symbols with which the words of their text begin."""
+    def text(self, ids: Iterable[int]) -> str:
+        """The text that a sequence of symbols spells; ``▁`` starts a word.
+
+        Symbols that stand for bytes (``<0xE7>``, or all in byte-level BPE) are joined to UTF-8
+        text. Where bytes are missing or wrong, U+FFFD, the replacement character, is shown.
+        """
+        self._check_ids(ids := list(ids))
+        return b"".join(self._bytes[index] for index in ids).decode("utf-8", "replace").strip()
+
+    def word_starts(self, ids: Iterable[int]) -> list[int]:
+        """Positions in ``ids`` at which the words of their text begin."""
+        self._check_ids(ids := list(ids))
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
         starts = []
         between_words = True
-        for index, symbol in enumerate(symbols):
-            for character in symbol:
-                if character == _WORD_BOUNDARY or character.isspace():
+        incomplete: int | None = None  # where the character began that has not all its bytes yet
+        for position, index in enumerate(ids):
+            characters = decoder.decode(self._bytes[index], final=position == len(ids) - 1)
+            first = position if incomplete is None else incomplete
+            for number, character in enumerate(characters):
+                if character.isspace():
                     between_words = True
                 elif between_words:
-                    starts.append(index)
+                    starts.append(position if number else first)
                     between_words = False
+            if not decoder.getstate()[0]:
+                incomplete = None
+            elif incomplete is None or characters:
+                incomplete = position
         return starts
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        for index in ids:
+            if not 0 <= index < len(self.symbols):
+                raise IndexError(index)
+
+    @cached_property
+    def _bytes(self) -> tuple[bytes, ...]:
+        return tuple(symbol_bytes(one, byte_bpe=self.is_byte_bpe) for one in self.symbols)
 
     @cached_property
     def _ids(self) -> dict[str, int]:
@@ -166,6 +195,9 @@ class _Entry(NamedTuple):
 
 
 def _read_utf8(path: Path) -> str:
+    problem = input_problem(path, "symbol table")
+    if problem is not None:
+        raise TokensError(problem.what, where=path, fix=problem.fix)
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -89,7 +89,8 @@ def recognition(
         text, word_frames = " ".join(hypothesis.words), hypothesis.word_timestamps
     else:
         text = symbols.text(hypothesis.tokens)
-        word_frames = [hypothesis.timestamps[start] for start in SymbolTable.word_starts(tokens)]
+        starts = symbols.word_starts(hypothesis.tokens)
+        word_frames = [hypothesis.timestamps[start] for start in starts]
     return Recognition(
         text,
         tokens,

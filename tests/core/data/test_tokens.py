@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calve.data.byte_symbols import BYTE_LETTERS
 from calve.data.tokens import SymbolTable
 from calve.errors import TokensError
 
@@ -154,5 +155,108 @@ def test_a_table_that_no_file_could_hold_is_refused(symbols: tuple[str, ...]):
     ],
 )
 def test_words_start_where_their_first_letter_is(symbols: list[str], starts: list[int]):
-    assert SymbolTable.word_starts(symbols) == starts
+    table = SymbolTable(("<blk>", *dict.fromkeys(symbols)))
+    assert table.word_starts(map(table.id, symbols)) == starts
     assert len(starts) == len("".join(symbols).replace("▁", " ").split())
+
+
+FALLBACK = SymbolTable(
+    ("<blk>", "<unk>", "▁", "▁one", "ne", *(f"<0x{byte:02X}>" for byte in range(256)))
+)
+
+
+def fallback_ids(*symbols: str | bytes) -> list[int]:
+    """Ids in `FALLBACK`; bytes are spelt by their symbols."""
+    return [
+        FALLBACK.id(one if isinstance(one, str) else f"<0x{byte:02X}>")
+        for one in symbols
+        for byte in (one if isinstance(one, bytes) else b"x")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("symbols", "text", "starts"),
+    [
+        (["▁", "爿".encode(), "▁one"], "爿 one", [1, 4]),
+        (["▁one", "é".encode(), "ne"], "oneéne", [0]),
+        (["😀".encode()], "😀", [0]),
+        (["▁one", b"\xe7\x88"], "one\ufffd", [0]),
+        ([b"\xe7\x88", "▁one"], "\ufffd one", [0, 2]),
+        ([b"\xe7", "ne"], "\ufffdne", [0]),
+        ([b"\x88", "▁", b"\xe7\x88\xbf"], "\ufffd 爿", [0, 2]),
+        (["▁one", b" ", b"a"], "one a", [0, 2]),
+        (["▁one", "\u3000".encode(), b"a"], "one\u3000a", [0, 4]),
+        ([b"\xff", b"\xff"], "\ufffd\ufffd", [0]),
+        ([], "", []),
+    ],
+)
+def test_symbols_of_bytes_are_joined_to_characters(
+    symbols: list[str | bytes], text: str, starts: list[int]
+):
+    ids = fallback_ids(*symbols)
+    assert FALLBACK.text(ids) == text
+    assert FALLBACK.word_starts(ids) == starts
+
+
+@given(text=st.text(st.characters(codec="utf-8"), max_size=30))
+def test_any_text_in_bytes_is_that_text(text: str):
+    ids = fallback_ids(text.encode())
+    assert FALLBACK.text(ids) == text.strip()
+    assert len(FALLBACK.word_starts(ids)) == len(text.split())
+
+
+@given(data=st.binary(max_size=30))
+def test_any_bytes_have_as_many_word_starts_as_words(data: bytes):
+    ids = fallback_ids(data)
+    assert len(FALLBACK.word_starts(ids)) == len(FALLBACK.text(ids).split())
+
+
+def byte_bpe_table() -> SymbolTable:
+    """A vocabulary of single letters and the boundary, as every byte-level BPE has them."""
+    letters = (letter for letter in BYTE_LETTERS if letter != " ")
+    return SymbolTable(("<blk>", "<sos/eos>", "<unk>", "▁", *letters))
+
+
+@pytest.mark.parametrize("text", ["zero", "你好 世界", "naïve Ångström", "привет", "😀 x"])
+def test_text_of_byte_level_bpe_is_decoded(text: str):
+    table = byte_bpe_table()
+    of_byte = {byte: letter for letter, byte in BYTE_LETTERS.items()}
+    of_byte[0x20] = "▁"
+    ids = [table.id(of_byte[byte]) for byte in text.encode()]
+    assert table.text(ids) == text
+    assert len(table.word_starts(ids)) == len(text.split())
+    assert table.text(ids[:-1]) == text.encode()[:-1].decode("utf-8", "replace").strip()
+
+
+@pytest.mark.parametrize(
+    "symbols",
+    [
+        ("<blk>", "▁one", "▁two"),
+        ("<blk>", "▁czeŝć", "łą"),
+        ("<blk>", "▁ơn", "ư", "à"),
+        ("<blk>", "你", "好"),
+        FALLBACK.symbols,
+    ],
+)
+def test_an_ordinary_vocabulary_is_not_byte_level_bpe(symbols: tuple[str, ...]):
+    assert not SymbolTable(symbols).is_byte_bpe
+
+
+def test_the_256_letters_are_icefalls():
+    letters = list(BYTE_LETTERS)
+    assert list(BYTE_LETTERS.values()) == list(range(256))
+    codes = [ord(letter) for letter in letters]
+    assert codes[:32] == list(range(256, 288))
+    assert codes[32:127] == list(range(32, 127))
+    assert codes[127:] == [
+        *range(288, 306),
+        *range(308, 319),
+        *range(321, 329),
+        *range(330, 383),
+        *range(384, 423),
+    ]
+
+
+def test_a_git_lfs_pointer_is_named(tmp_path: Path):
+    with pytest.raises(TokensError, match="git lfs pull"):
+        SymbolTable.read(write(tmp_path, "version https://git-lfs.github.com/spec/v1\noid 4b\n"))

@@ -65,7 +65,7 @@ def alone(session: TorchSession, utterance: Utterance, padding: int) -> tuple[st
     stream = search.start()
     search.advance([stream], [encoder_out[0, : max(0, frames[0])]])
     found = search.result(stream)
-    starts = SYMBOLS.word_starts(SYMBOLS[token] for token in found.tokens)
+    starts = SYMBOLS.word_starts(found.tokens)
     return SYMBOLS.text(found.tokens), [0.04 * found.timestamps[index] for index in starts]
 
 

@@ -198,7 +198,7 @@ def test_weights_that_are_not_numbers_do_not_become_a_bundle(job: dict[str, Any]
     content = torch.load(job["checkpoint"], weights_only=True)
     content["model"]["joiner.output_linear.bias"][3] = float("nan")
     torch.save({"model": content["model"]}, tmp_path / "nan.pt")
-    with pytest.raises(ExportError):
+    with pytest.raises(CheckpointError, match=r"joiner\.output_linear\.bias holds NaN"):
         export(**job | {"checkpoint": tmp_path / "nan.pt"})
     assert nothing_is_left_of(job)
 
