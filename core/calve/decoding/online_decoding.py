@@ -258,8 +258,8 @@ class _Found:
         self._frames += frames
         if self._variant.endpoints is None:
             return None
-        timestamps = self._variant.search.result(self.stream).timestamps
-        silent = self._frames - 1 - timestamps[-1] if timestamps else None
+        last = self._variant.search.last_timestamp(self.stream)
+        silent = None if last is None else self._frames - 1 - last
         rule = self._variant.endpoints.rule(
             self._frames * seconds_per_frame,
             None if silent is None else silent * seconds_per_frame,

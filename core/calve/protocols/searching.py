@@ -57,3 +57,10 @@ class Search(Protocol):
 
     def result(self, stream: Any) -> Hypothesis:
         """Return the best hypothesis for all frames that the stream has consumed."""
+
+    def last_timestamp(self, stream: Any) -> int | None:
+        """Return the encoder frame of the last symbol found so far; None if there is no symbol.
+
+        Endpointing asks for it after every chunk of every stream, so it must be cheap: it spells no
+        hypothesis. A method whose result is costly may answer for its best alignment instead.
+        """

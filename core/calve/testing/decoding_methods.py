@@ -149,6 +149,26 @@ class DecoderConformance:
         for _ in range(2):
             _compare(search.result(stream), expected, "a stream whose result was often asked for")
 
+    def test_endpointing_learns_when_the_last_symbol_was_found(self) -> None:
+        session = SpellingSession()
+        search = make_search(self.decoder, session, **self.options)
+        stream = self._start(search)
+        require(
+            search.last_timestamp(stream) is None,
+            f"without frames its last symbol is at frame {search.last_timestamp(stream)}",
+        )
+        frames = session.frames(_SPELLED)
+        search.advance([stream], [frames])
+        before = search.result(stream)
+        last = search.last_timestamp(stream)
+        require(
+            last is not None
+            and 0 <= last < len(_SPELLED)
+            and (not self.exact_timestamps or [last] == list(before.timestamps[-1:])),
+            f"the timestamps end with {before.timestamps[-1:]}, the last symbol is at {last}",
+        )
+        _compare(search.result(stream), before, "a stream whose last symbol was asked for")
+
     def test_it_leaves_encoder_frames_alone(self) -> None:
         session = RandomSession()
         frames = session.frames(20, seed=3)

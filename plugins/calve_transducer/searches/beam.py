@@ -167,10 +167,17 @@ class BeamSearch:
 
     def result(self, stream: BeamStream) -> Hypothesis:
         """The best hypothesis for all frames that the stream consumed so far."""
-        size = len(self._decode.initial)
-        best = max(stream.kept, key=lambda path: stream.kept[path].log_prob / (path.length + size))
+        best = self._best(stream)
         tokens, timestamps = best.symbols_and_frames()
         return Hypothesis(tokens, timestamps, stream.kept[best].log_prob)
+
+    def last_timestamp(self, stream: BeamStream) -> int | None:
+        """The frame of the best hypothesis' last symbol; None if it has none."""
+        return self._best(stream).last_frame
+
+    def _best(self, stream: BeamStream) -> Path:
+        size = len(self._decode.initial)
+        return max(stream.kept, key=lambda path: stream.kept[path].log_prob / (path.length + size))
 
     def _walk(
         self, stream: BeamStream, rows: range, first_frame: int

@@ -140,13 +140,28 @@ class FastBeamSearch:
 
     def result(self, stream: FastBeamStream) -> Hypothesis:
         """The hypothesis for all frames that the stream consumed so far; empty if none survived."""
-        columns = self.walker.lattice(stream.walking, allow_partial=self._options.allow_partial)
-        lattice = Lattice(*columns)
+        lattice = self._lattice(stream)
         chosen = self._choose(lattice, self._graph, stream.ref_text)
         if chosen is None:
             return Hypothesis()
         path, score = chosen
         return _hypothesis(self._graph, lattice.graph_arc[path], score)
+
+    def last_timestamp(self, stream: FastBeamStream) -> int | None:
+        """The frame of the last symbol of the best alignment; None if it has none.
+
+        No paths are drawn, also where `result` chooses among drawn ones.
+        """
+        lattice = self._lattice(stream)
+        best = best_path(lattice)
+        if best is None:
+            return None
+        frames = _frames_of_symbols(self._graph, lattice.graph_arc[best[0]])
+        return int(frames[-1]) if len(frames) else None
+
+    def _lattice(self, stream: FastBeamStream) -> Lattice:
+        columns = self.walker.lattice(stream.walking, allow_partial=self._options.allow_partial)
+        return Lattice(*columns)
 
     def _log_probs(self, frames: Float32Array, contexts: Int64Array) -> Float32Array:
         """Log probabilities (R, vocab_size) of the symbols after R contexts, each at its frame."""
@@ -200,7 +215,7 @@ def fast_beam_search_LG(  # noqa: N802 (the user's word)
 
 def _hypothesis(graph: DecodingGraph, arcs: NDArray[np.int32], score: float) -> Hypothesis:
     """What a path through the graph says, one arc (or `BLANK_ARC`) a frame."""
-    frames = np.flatnonzero((arcs != BLANK_ARC) & (graph.label[arcs] > 0))
+    frames = _frames_of_symbols(graph, arcs)
     hypothesis = Hypothesis(graph.label[arcs[frames]].tolist(), frames.tolist(), score)
     if graph.words is None:
         return hypothesis
@@ -210,6 +225,11 @@ def _hypothesis(graph: DecodingGraph, arcs: NDArray[np.int32], score: float) -> 
         hypothesis.words += [graph.words[word] for word in words]
         hypothesis.word_timestamps += [frame] * len(words)
     return hypothesis
+
+
+def _frames_of_symbols(graph: DecodingGraph, arcs: NDArray[np.int32]) -> Int64Array:
+    """The frames at which a path, one arc (or `BLANK_ARC`) a frame, emits symbols."""
+    return np.flatnonzero((arcs != BLANK_ARC) & (graph.label[arcs] > 0))
 
 
 def fast_beam_search_nbest(

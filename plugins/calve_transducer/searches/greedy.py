@@ -126,6 +126,11 @@ class GreedySearch:
         found = stream.hypothesis
         return Hypothesis(list(found.tokens), list(found.timestamps), found.score)
 
+    def last_timestamp(self, stream: GreedyStream) -> int | None:
+        """The frame of the last symbol; None if there is none."""
+        timestamps = stream.hypothesis.timestamps
+        return timestamps[-1] if timestamps else None
+
     def _best(
         self, encoder_out: Float32Array, decoder_out: Float32Array
     ) -> tuple[Int64Array, Float32Array]:

@@ -194,11 +194,21 @@ class ModifiedBeamSearch:
 
     def result(self, stream: ModifiedBeamStream) -> Hypothesis:
         """The best hypothesis for all frames that the stream consumed so far."""
-        size = len(self._decode.initial)
-        finished = [(beam.log_prob - _lent(stream.biases, beam), beam) for beam in stream.beams]
-        score, best = max(finished, key=lambda one: one[0] / (one[1].path.length + size))
-        tokens, timestamps = best.path.symbols_and_frames()
+        score, path = self._best(stream)
+        tokens, timestamps = path.symbols_and_frames()
         return Hypothesis(tokens, timestamps, score)
+
+    def last_timestamp(self, stream: ModifiedBeamStream) -> int | None:
+        """The frame of the best hypothesis' last symbol; None if it has none."""
+        return self._best(stream)[1].last_frame
+
+    def _best(self, stream: ModifiedBeamStream) -> tuple[float, SymbolPath]:
+        """The best hypothesis' score and symbols."""
+        size = len(self._decode.initial)
+        finished = [
+            (beam.log_prob - _lent(stream.biases, beam), beam.path) for beam in stream.beams
+        ]
+        return max(finished, key=lambda one: one[0] / (one[1].length + size))
 
     def _open_language_model(self) -> NgramModel | None:
         options = self._options

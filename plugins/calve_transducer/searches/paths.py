@@ -45,6 +45,11 @@ class Path:
             one, two = one.rest, two.rest
         return True
 
+    @property
+    def last_frame(self) -> int | None:
+        """The frame of the last symbol; None if there is none."""
+        return None if self.rest is None else self.frame
+
     def symbols_and_frames(self) -> tuple[list[int], list[int]]:
         """Both, from the first symbol to the last."""
         symbols, frames = [], []

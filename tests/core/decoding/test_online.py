@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -263,3 +264,19 @@ def test_rules_that_would_always_hold_are_refused():
         replace(EndpointRules(), rule2_min_trailing_silence=0.0)
     with pytest.raises(ValueError, match="rule1"):
         EndpointRules(rule1_min_trailing_silence=json.loads("NaN"))
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["greedy_search", "modified_beam_search", "beam_search", "fast_beam_search_nbest"],
+)
+def test_endpointing_spells_no_hypothesis_between_endpoints(
+    lstm: TorchSession, utterances: list[Utterance], method: str
+):
+    search = DecodingMethod(method).search(lstm, SYMBOLS)
+    asked = Mock(side_effect=search.result)
+    search.result = asked
+    streams = {"cut": StreamSearch(search, EndpointRules())}
+    run = StreamDecoder(lstm, SYMBOLS, streams).decode(utterances)["cut"]
+    assert len(run.step_seconds) > 100
+    assert asked.call_count == run.endpoints.total() + len(utterances)
