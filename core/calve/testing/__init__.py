@@ -1,16 +1,15 @@
-"""The conformance kit: tests that a plugin's author inherits instead of writing them.
+"""The conformance kit: test classes for plugins.
 
-Each class checks one kind of plugin. Derive a test class from it, say which plugin is meant, and
-run pytest:
+Each class tests one kind of plugin. Derive a test class, name the plugin and run pytest:
 
     from calve.testing import EncoderConformance
 
     class TestMyEncoder(EncoderConformance):
         encoder = "my_encoder"
 
-A check that fails says what the plugin promises and does not do. The plugin must be installed; of
-the test tools the kit needs pytest alone. It is part of the public API and has calve's version: a
-minor release may add checks, and the changelog names them.
+A failed check names the broken promise. The plugin must be installed. The kit needs no other test
+tool than pytest. It is part of the public API and has calve's version: a minor release may add
+checks, and the changelog names them.
 """
 
 from __future__ import annotations

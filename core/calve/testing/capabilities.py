@@ -1,9 +1,9 @@
-"""What runs where, found out by running it.
+"""The capability matrix, measured by running every combination.
 
 A *cell* is a recipe, an export format, a mode (streaming; or offline, for whole utterances), a
-precision of the weights and a runtime: calve's own or a client of another project. To fill it, a
-tiny random model of the recipe is exported (or quantized), compared with torch, verified, and
-transcribed with the runtime. Every cell is tried, whether the encoder claims it or not; claim and
+precision of the weights and a runtime: calve's own or a client of another project. For
+each cell, a tiny random model of the recipe is exported (or quantized), compared with torch and
+verified, and the runtime transcribes with it. Every cell is tried, claimed or not. Claim and
 outcome must agree.
 """
 
@@ -50,9 +50,10 @@ class MatrixVariant:
     Attributes:
       recipe: Name of the recipe.
       format: Name of the export format.
-      precision: "fp32", "fp16" or "int8", or another name that a quantizer gives its scheme.
-      scheme: Name of the quantizer that makes it from another bundle; None if the exporter does.
-      streaming: Whether it streams; otherwise it is for whole utterances.
+      precision: "fp32", "fp16", "int8" or the scheme of a quantizer.
+      scheme: Scheme of the quantizer that makes it from another bundle; None if the exporter makes
+        it.
+      streaming: Whether the bundle is for streaming; otherwise for whole utterances.
     """
 
     recipe: str
@@ -91,20 +92,20 @@ class MatrixVariant:
 
 @dataclass(frozen=True)
 class Cell:
-    """What became of one variant in one runtime.
+    """Result of one variant in one runtime.
 
     Attributes:
       recipe: Name of the recipe.
       format: Name of the export format.
       mode: "streaming" or, for whole utterances, "offline".
-      precision: Of the weights.
+      precision: Precision of the weights.
       made_by: "export" or "quantize".
-      runtime: Driver of calve or name of a client.
-      claimed: Whether the encoder claims that it works.
+      runtime: Name of a driver of calve or of a client.
+      claimed: Whether the encoder claims the combination.
       outcome: "passed", "failed" or "skipped" (something is not installed).
-      detail: What was found.
+      detail: Details of the outcome.
       max_abs_error: Largest difference from torch, or from the source of a quantized bundle.
-      tokens_equal: Whether greedy search found the same symbols as there.
+      tokens_equal: Whether greedy search found the same symbols as that reference.
     """
 
     recipe: str
@@ -121,12 +122,12 @@ class Cell:
 
     @property
     def agrees(self) -> bool:
-        """Whether the claim is true; what could not be tried is not held against it."""
+        """Whether claim and outcome agree; a skipped cell always agrees."""
         return self.outcome == SKIPPED or self.claimed == (self.outcome == PASSED)
 
     @property
     def complaint(self) -> str:
-        """What is wrong with a cell that does not agree."""
+        """The problem of a cell that does not agree."""
         name = f"{self.recipe}, {self.mode} {self.format} {self.precision} in {self.runtime}"
         if self.claimed:
             return f"{name} is claimed and fails: {self.detail}"
@@ -140,7 +141,7 @@ class Cell:
 def variants(
     recipes: Sequence[str] | None = None, formats: Sequence[str] | None = None
 ) -> list[MatrixVariant]:
-    """Every way of making a bundle of the recipes in the formats; None means all registered.
+    """List the variants of the recipes and formats; None means all registered ones.
 
     Raises:
       PluginError: if a name is not registered.
@@ -157,7 +158,7 @@ def variants(
 
 
 def runtimes_of(exporter: ExporterSpec) -> tuple[str, ...]:
-    """Everything that opens a format: calve's driver, then the clients."""
+    """List the runtimes of a format: calve's driver, then the clients."""
     return (exporter.runtime, *(client.name for client in exporter.clients))
 
 
@@ -168,16 +169,16 @@ def capabilities(
     tiny: Mapping[str, Any] | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Iterator[Cell]:
-    """Fill the cells, one after the other; takes some seconds for each.
+    """Fill the cells one by one; each takes some seconds.
 
     Args:
       recipes: Names of recipes, None for all.
       formats: Names of export formats, None for all.
       tiny: Options of the encoders of the tiny models, instead of those in their specs.
-      progress: Says which variant is being tried.
+      progress: Shows the current variant.
 
     Raises:
-      PluginError: if a name is not registered; whatever else goes wrong is a failed cell.
+      PluginError: if a name is not registered. Any other failure becomes a failed cell.
     """
     wanted = variants(recipes, formats)
     for recipe in dict.fromkeys(variant.recipe for variant in wanted):
@@ -201,7 +202,7 @@ def _variants_of(recipe: str, exporter: ExporterSpec) -> Iterator[MatrixVariant]
 
 
 class _Trial:
-    """Makes the bundles of one recipe in a folder and tries them; keeps them for quantizers."""
+    """Makes and tests the bundles of one recipe in a folder; keeps them for quantizers."""
 
     def __init__(self, folder: Path, tiny: Mapping[str, Any] | None) -> None:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""What the kit checks of every kind of plugin."""
+"""Checks for all kinds of plugins."""
 
 from __future__ import annotations
 
@@ -41,29 +41,28 @@ _TIME_LIMIT = 60.0
 
 
 def fail(message: str) -> NoReturn:
-    """Say that the plugin does not keep a promise."""
+    """Fail: the plugin breaks a promise."""
     raise AssertionError(message)
 
 
 def require(condition: bool, message: str) -> None:
-    """See that the plugin keeps a promise; pytest does not rewrite this package's asserts."""
+    """Check a promise; pytest does not rewrite the asserts of this package."""
     if not condition:
         fail(message)
 
 
 def check_registered_once(table: Table[Any, Any], name: Any) -> None:
-    """See that ``name`` is registered, and by one plugin alone."""
+    """Check that exactly one plugin registers ``name``."""
     claimants = " and ".join(map(str, table.conflicts().get(name, ())))
     require(not claimants, f"{table.kind} {name!r} is registered more than once: {claimants}")
     require(name in table, f"no plugin registers the {table.kind} {name!r}: is it installed?")
 
 
 def check_light_import(*references: LazyRef | str) -> None:
-    """See that modules can be imported, in a new process, without any package of `HEAVY`.
+    """Check, in a new process, that importing modules imports no package of `HEAVY`.
 
     Args:
-      *references: What is imported to start calve or to show its help: names of modules, or
-        references into them.
+      *references: Modules, or references into modules, that start-up or ``--help`` imports.
     """
     modules = dict.fromkeys(
         one.target.partition(":")[0] if isinstance(one, LazyRef) else one for one in references
@@ -90,7 +89,7 @@ def check_light_import(*references: LazyRef | str) -> None:
 
 
 def check_help(cls: type) -> None:
-    """See that a dataclass says what its fields are, since ``--help`` shows that."""
+    """Check that the fields of a dataclass have help texts for ``--help``."""
     require(dataclasses.is_dataclass(cls), f"{cls.__name__} is no dataclass")
     for field in fields_help(cls):
         require(
@@ -100,7 +99,7 @@ def check_help(cls: type) -> None:
 
 
 def check_options(cls: type) -> None:
-    """See that a dataclass can be offered as command line options that may all be left out."""
+    """Check that a dataclass works as command-line options, with defaults for all."""
     check_help(cls)
     for field in fields_help(cls):
         require(
@@ -111,7 +110,7 @@ def check_options(cls: type) -> None:
 
 
 def check_round_trip(config: Any) -> None:
-    """See that a configuration is the same after it was written to a file as JSON."""
+    """Check that a configuration survives writing to JSON and reading."""
     written = json.loads(json.dumps(dataclasses.asdict(config), default=os.fspath))
     again = resolve(type(config), written)
     require(
@@ -122,7 +121,7 @@ def check_round_trip(config: Any) -> None:
 
 
 def check_steps(kind: str, steps: Sequence[Step]) -> None:
-    """See that steps can be told apart, say what they do, and can be called."""
+    """Check that steps have unique names and summaries and can be called."""
     require(bool(steps), f"it has no {kind}, so it does nothing")
     names = [step.name for step in steps]
     repeated = {name for name in names if names.count(name) > 1 or not name.strip()}
@@ -137,12 +136,12 @@ def check_steps(kind: str, steps: Sequence[Step]) -> None:
 
 
 def check_close(actual: Any, expected: Any, what: str, *, tolerance: float) -> None:
-    """See that two arrays or tensors have one shape and nearly the same numbers.
+    """Check that two arrays or tensors have equal shapes and nearly equal values.
 
     Args:
-      actual: What the plugin gives.
-      expected: What it must give.
-      what: What is compared, for the message.
+      actual: Result of the plugin.
+      expected: Expected result.
+      what: Name of the result, for the message.
       tolerance: Largest difference, relative to the largest expected number if that is above 1.
     """
     actual, expected = np.asarray(actual), np.asarray(expected)

@@ -1,4 +1,4 @@
-"""What every encoder computes."""
+"""Conformance checks of encoders: computations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ATTEMPTS = 8
 
 
 class ComputationChecks:
-    """The part of `calve.testing.EncoderConformance` that is about numbers."""
+    """The numerical checks of `calve.testing.EncoderConformance`."""
 
     tolerance: ClassVar[float] = 1e-4
     without_gradient: ClassVar[Sequence[str]] = ()

@@ -1,4 +1,4 @@
-"""Preparing a corpus on small data, at once, in pieces, and with interruptions."""
+"""Preparation of a small corpus: at once, stage by stage, and with interruptions."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Prepared:
     """A prepared corpus.
 
     Attributes:
-      data_dir: Where it lies.
-      reports: What each stage reported.
+      data_dir: Its data directory.
+      reports: Report of each stage.
     """
 
     data_dir: Path
@@ -35,11 +35,11 @@ class Prepared:
 
 
 class Interrupted(KeyboardInterrupt):
-    """The Ctrl-C of a person who has no patience with a test."""
+    """Stands for a Ctrl-C during preparation."""
 
 
 class InterruptedProgress:
-    """Progress that ends the work when it is told something for the ``number``-th time."""
+    """Progress that interrupts the work at its ``number``-th call."""
 
     def __init__(self, number: int) -> None:
         self._left = number
@@ -63,7 +63,7 @@ class InterruptedProgress:
 
 
 def kept_corpus(spec: DatasetSpec, options: Mapping[str, Any]) -> Prepared:
-    """A corpus that is prepared once for all checks, which must not write into it."""
+    """Prepare a corpus once for all checks, which must not modify it."""
     key = f"{spec} {sorted(options.items())}"
     if key not in _kept:
         data_dir = kept_folder() / "data"
@@ -79,7 +79,7 @@ def prepare(
     stages: Sequence[StageSpec] | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Reports:
-    """Run some stages, or all, as ``calve prepare`` does; what each of them reported."""
+    """Run some or all stages as ``calve prepare`` does; return the report of each."""
     resolved = resolve(spec.options.load(), {**options, "data_dir": data_dir})
     results = run_steps(
         spec.stages if stages is None else stages,
@@ -92,7 +92,7 @@ def prepare(
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of every file, by which it is seen that it was written again."""
+    """Size and time of every file, to detect rewritten files."""
     return {
         path.relative_to(folder).as_posix(): (path.stat().st_size, path.stat().st_mtime_ns)
         for path in folder.rglob("*")

@@ -1,4 +1,4 @@
-"""What every corpus promises."""
+"""Conformance tests of corpora."""
 
 from __future__ import annotations
 
@@ -45,25 +45,25 @@ __all__ = ["DatasetConformance"]
 Float32Array = NDArray[np.float32]
 
 _INTERRUPTIONS = (1, 2, 3, 10)
-"""Words about its progress after which a stage is interrupted, again and again."""
+"""Progress calls after which a stage is interrupted, one number for each attempt."""
 _UTTERANCES_READ = 3
 _NO_SPLIT = "no-such-split"
 _SECONDS_OFF = 0.02
-"""By how much audio may be shorter or longer than is said: a frame or two."""
+"""Accepted difference between actual and stated length of audio: a frame or two."""
 _ROUNDING = 0.05
-"""What a compressed archive may change in a feature; lilcom keeps multiples of 1/32."""
+"""Accepted error of features in a compressed archive; lilcom stores multiples of 1/32."""
 
 
 class DatasetConformance(LoaderChecks):
     """Tests of a corpus, prepared from a small copy of its data.
 
     Attributes:
-      dataset: Its name.
-      options: Options of ``calve prepare``, `data_dir` excepted; where the small copy lies.
-      splits: Splits to look at; by default all that the corpus names. Needed where what was
-        prepared decides which there are.
-      transcribed: Whether it is known what is said.
-      loader_options: Options of the loader that suit so little data.
+      dataset: Name of the corpus.
+      options: Options of ``calve prepare`` except `data_dir`, including the path of the small copy.
+      splits: Splits to test; by default all that the corpus names. Required if preparation
+        determines the splits.
+      transcribed: Whether the utterances have transcripts.
+      loader_options: Options of the loader that suit a small corpus.
     """
 
     dataset: ClassVar[str]

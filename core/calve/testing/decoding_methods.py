@@ -1,4 +1,4 @@
-"""What every decoding method promises."""
+"""Conformance tests of decoding methods."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _SPELLED = (0, 0, 3, 0, 5, 3, 0, 0, 9, 4, 0, 7, 0, 0, 0)
 
 
 class DecoderConformance:
-    """Tests of a decoding method, in small networks whose answers are known.
+    """Tests of a decoding method, with small networks whose outputs are known.
 
     Attributes:
-      decoder: Its name.
-      options: Its options; all that it needs must be here.
-      stream_options: Options that it has for each stream.
+      decoder: Name of the method.
+      options: Its options, including all that it needs.
+      stream_options: Its options for each stream.
       exact_timestamps: False for a method that merges equal hypotheses of several symbols per frame
-        and keeps the frames of an unlikely one.
+        and may keep the frames of the less likely one.
     """
 
     decoder: ClassVar[str]

@@ -1,4 +1,4 @@
-"""What every encoder promises."""
+"""Conformance tests of encoders."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ __all__ = ["EncoderConformance"]
 
 
 class EncoderConformance(ComputationChecks):
-    """Tests of an encoder that a plugin registers, on a very small instance of it.
+    """Tests of a registered encoder, on a very small instance.
 
     Attributes:
-      encoder: Its name.
-      recipe: A recipe that has this encoder; by default the first one that is registered.
+      encoder: Name of the encoder.
+      recipe: A recipe with this encoder; by default the first registered one.
       tiny: Options of the small instance, instead of `EncoderSpec.tiny`.
-      formats: Export formats to try; by default all that the encoder claims.
-      tolerance: Largest difference between two ways to the same numbers, relative to the largest
-        of them if that is above 1.
+      formats: Export formats to test; by default all that the encoder claims.
+      tolerance: Largest difference between two computations of the same numbers, relative to the
+        largest number if that is above 1.
       without_gradient: Parameters that no training loss depends on.
     """
 
@@ -52,9 +52,10 @@ class EncoderConformance(ComputationChecks):
     formats: ClassVar[Sequence[str] | None] = None
 
     def whole(self, encoder: Any, x: torch.Tensor) -> torch.Tensor:
-        """What streaming through ``x`` must give, from the whole utterance at once.
+        """Return the expected result of streaming ``x``, from one call on the whole utterance.
 
-        Override it for an encoder that sees less when it streams, as one with attention in chunks.
+        Override this method for an encoder that sees less context when it streams, such as one
+        with attention in chunks.
 
         Args:
           encoder: The encoder in eval mode.
@@ -67,9 +68,9 @@ class EncoderConformance(ComputationChecks):
         return y
 
     def sees_padding(self, frames: int) -> bool:
-        """Whether an utterance of ``frames`` depends on what follows it in a batch.
+        """Whether an utterance of ``frames`` depends on the frames that follow it in a batch.
 
-        Override it for an encoder whose front end pads in a batch as it does at an end.
+        Override this method for an encoder whose front end sees the padding of a batch.
         """
         return False
 

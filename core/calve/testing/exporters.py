@@ -1,4 +1,4 @@
-"""What every export format promises."""
+"""Conformance tests of export formats."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class ExporterConformance:
     """Tests of an export format, on a very small model.
 
     Attributes:
-      format: Its name.
-      recipe: One for whose encoder the format is claimed; by default the first of them.
-        Its tiny model must be large enough that weights take most of the bytes.
+      format: Name of the format.
+      recipe: A recipe whose encoder supports the format; by default the first registered one. Its
+        tiny model must be large enough that weights take most of the bytes.
     """
 
     format: ClassVar[str]

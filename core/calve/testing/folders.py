@@ -1,4 +1,4 @@
-"""Folders that the kit works in."""
+"""Temporary folders of the kit."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _PREFIX = "calve-conformance-"
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """An empty folder, there for the ``with`` block."""
+    """An empty folder for the ``with`` block."""
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
         yield Path(folder)
 
 
 def kept_folder() -> Path:
-    """A new empty folder, there until the process ends."""
+    """A new empty folder that exists until the process ends."""
     return Path(tempfile.mkdtemp(dir=_kept().name))
 
 

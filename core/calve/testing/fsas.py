@@ -1,4 +1,4 @@
-"""What every backend that walks through decoding graphs promises."""
+"""Conformance tests of FSA backends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FsaBackendConformance:
     """Tests of a driver in ``calve.fsa_backends``, on a small graph whose paths can be counted.
 
     Attributes:
-      backend: Its name.
+      backend: Name of the driver.
     """
 
     backend: ClassVar[str]
@@ -35,7 +35,7 @@ class FsaBackendConformance:
         return self.on_the_graph(load_driver("calve.fsa_backends", self.backend), **limits)
 
     def on_the_graph(self, driver: Callable[..., FsaBackend], **limits: Any) -> FsaBackend:
-        """What a driver makes of the small graph, with limits or without."""
+        """Make a backend for the small graph, with or without limits."""
         return driver(
             *(column.copy() for column in COLUMNS),
             vocab_size=VOCAB_SIZE,

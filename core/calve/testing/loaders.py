@@ -1,4 +1,4 @@
-"""What the loader of every corpus promises."""
+"""Conformance checks of corpora: loaders."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PROCESSES = 2
 
 
 class LoaderChecks:
-    """The part of `calve.testing.DatasetConformance` that is about batches."""
+    """The checks of batches in `calve.testing.DatasetConformance`."""
 
     loader_options: ClassVar[Mapping[str, Any]] = {}
 

@@ -1,4 +1,4 @@
-"""What every backend of the transducer loss promises."""
+"""Conformance tests of loss backends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LossBackendConformance:
     """Tests of a driver in ``calve.loss_backends``, against the definition of the loss.
 
     Attributes:
-      backend: Its name.
+      backend: Name of the driver.
     """
 
     backend: ClassVar[str]

@@ -1,4 +1,4 @@
-"""What every metadata writer promises."""
+"""Conformance tests of metadata writers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _CHUNKS = 3
 
 
 class MetadataWriterConformance:
-    """Tests of what a plugin says about an encoder to the runtime of a format.
+    """Tests of the metadata writer for an encoder and a format.
 
     Attributes:
       encoder: Name of the encoder.
       format: Name of the export format.
-      recipe: A recipe that has this encoder.
+      recipe: A recipe with this encoder.
     """
 
     encoder: ClassVar[str]
@@ -116,7 +116,7 @@ class MetadataWriterConformance:
 
 
 def check_table(writer: MetadataWriterSpec, config: Any) -> None:
-    """See that a writer's table holds whole numbers and texts, and follows from sizes alone."""
+    """Check that a table contains integers and strings and depends only on sizes."""
     encoder = registry().encoders.get(writer.encoder).build.load()(config)
     geometry: StreamingGeometry = encoder.geometry
     make = writer.table.load()

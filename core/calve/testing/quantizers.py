@@ -1,4 +1,4 @@
-"""What every quantizer promises."""
+"""Conformance tests of quantizers."""
 
 from __future__ import annotations
 
@@ -60,11 +60,12 @@ class QuantizerConformance:
     """Tests of a quantizer, on a bundle of a very small model.
 
     Attributes:
-      format: Format of the bundles that it takes.
-      scheme: Its name.
-      recipe: One for whose encoder the format is claimed; by default the first of them.
-      options: Its options; the recordings, if it needs any, must be here.
-      largest_error: Of the encoder's output, relative to the output's root mean square.
+      format: Format of the source bundles.
+      scheme: Name of the scheme.
+      recipe: A recipe whose encoder supports the format; by default the first registered one.
+      options: Options of the scheme, including recordings if it needs any.
+      largest_error: Largest accepted error of the encoder's output, relative to its root mean
+        square.
     """
 
     format: ClassVar[str]

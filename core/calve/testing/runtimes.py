@@ -1,4 +1,4 @@
-"""What every runtime of an export format promises."""
+"""Conformance tests of runtimes of export formats."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _STEPS = 3
 class RuntimeConformance:
     """Tests of a driver in ``calve.runtimes``, on a bundle of a very small model.
 
-    The driver ``torch``, which takes a live model, is none of those.
+    The driver ``torch`` takes a model in memory and cannot be tested with this class.
 
     Attributes:
-      runtime: Its name.
-      format: Format of the bundles that it opens; by default the first that names it.
-      recipe: One for whose encoder the format is claimed; by default the first of them.
-      needs_torch: Whether it runs the networks with torch; others must do without.
-      tolerance: Largest difference between two ways to the same numbers, relative to the largest
-        of them if that is above 1.
+      runtime: Name of the driver.
+      format: Format of its bundles; by default the first format that names the driver.
+      recipe: A recipe whose encoder supports the format; by default the first registered one.
+      needs_torch: Whether it runs the networks with torch; other runtimes must work without torch.
+      tolerance: Largest difference between two computations of the same numbers, relative to the
+        largest number if that is above 1.
     """
 
     runtime: ClassVar[str]

@@ -1,4 +1,4 @@
-"""Small sessions in numpy, for decoding methods to search in."""
+"""Small sessions in numpy, for tests of decoding methods."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _SymbolSession:
 
 
 class RandomSession(_SymbolSession):
-    """Networks with fixed random weights, whose symbols depend on frame and context alike."""
+    """Networks with fixed random weights, whose symbols depend on frame and context."""
 
     dim = 6
 
@@ -54,7 +54,7 @@ class RandomSession(_SymbolSession):
 
 
 class SpellingSession(_SymbolSession):
-    """Frames that say a symbol plainly, once: after it was emitted they say the blank."""
+    """Each frame has one unambiguous symbol; once it is emitted, the frame gives the blank."""
 
     _CERTAIN = np.float32(20.0)
 

@@ -1,4 +1,4 @@
-"""The small instance of an encoder that the kit looks at."""
+"""The small instance of an encoder that the kit tests."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["Subject"]
 
 @dataclass(frozen=True)
 class Subject:
-    """A registered encoder, and how to make a small one.
+    """A registered encoder and its small instance.
 
     Attributes:
-      encoder: Its name.
-      chosen_recipe: A recipe that has it; None for the first that is registered.
-      tiny: Options of the small one; None for those of its spec.
+      encoder: Name of the encoder.
+      chosen_recipe: A recipe with this encoder; None for the first registered one.
+      tiny: Options of the small instance; None for those of the spec.
     """
 
     encoder: str

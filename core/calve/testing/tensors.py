@@ -1,4 +1,4 @@
-"""Feeding an encoder, whole and step by step."""
+"""Helpers that run an encoder on whole utterances and step by step."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def segments(x: torch.Tensor, geometry: StreamingGeometry) -> Iterator[torch.Ten
 def stream(
     encoder: Any, x: torch.Tensor, geometry: StreamingGeometry
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """All full segments of x, one after the other; their output and the last states."""
+    """Run all full segments of x in sequence; return the output and the last states."""
     import torch
 
     states: dict[str, torch.Tensor] = encoder.init_states(x.size(0))

@@ -1,4 +1,4 @@
-"""Very small random models, on which tests and the capability matrix try everything."""
+"""Very small random models for tests and the capability matrix."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _SEEDS = 100
 
 @dataclass(frozen=True)
 class TinyModel:
-    """A model with random weights that nevertheless says something.
+    """A model with random weights that nevertheless emits symbols.
 
     Attributes:
       recipe: Name of its recipe.
       model: The module, in eval mode.
       config: The resolved dataclasses by table: "encoder" and "model".
-      symbols: A symbol table of its vocabulary, made of words.
+      symbols: Symbol table of its vocabulary; the symbols are words.
     """
 
     recipe: str
@@ -58,7 +58,7 @@ class TinyModel:
 
 
 def make_tiny_model(recipe: str, encoder_options: Mapping[str, Any] | None = None) -> TinyModel:
-    """The same model in every run: the first seed whose model finds some words.
+    """Make the same model in every run: the first seed whose model finds some words.
 
     Args:
       recipe: Name of a registered recipe.
@@ -66,8 +66,8 @@ def make_tiny_model(recipe: str, encoder_options: Mapping[str, Any] | None = Non
 
     Raises:
       ConfigError: if the options do not fit the encoder.
-      PluginError: if the recipe is not usable, or its models stay silent: then it could not be
-        told whether two runtimes hear the same.
+      PluginError: if the recipe is not usable, or if its models emit nothing, which would make
+        comparisons of runtimes meaningless.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Bundles of very small models for the kit to try things on."""
+"""Bundles of very small models for the kit."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ for check in check_bundle(Bundle.open(sys.argv[1])):
 
 
 def recipe_for(format_name: str, chosen: str | None = None) -> str:
-    """A recipe for whose encoder a format is claimed: ``chosen``, or the first registered."""
+    """Return a recipe whose encoder supports a format: ``chosen``, or the first registered one."""
     claiming = [
         recipe.name
         for recipe in registry().recipes
@@ -105,13 +105,13 @@ def export_tiny(
 
 @contextmanager
 def exported(recipe: str, format_name: str) -> Iterator[Bundle]:
-    """A bundle of a tiny random model, there for the ``with`` block."""
+    """A bundle of a tiny random model for the ``with`` block."""
     with temporary_folder() as folder:
         yield export_tiny(recipe, format_name, folder / "bundle")
 
 
 def kept_bundle(recipe: str, format_name: str, precision: str) -> Bundle:
-    """A bundle of a tiny random model, made once for all checks, which must not write into it."""
+    """A bundle of a tiny random model, made once for all checks, which must not modify it."""
     return _kept_bundle(recipe, registry().exporters.get(format_name), precision)
 
 
@@ -122,24 +122,24 @@ def _kept_bundle(recipe: str, exporter: ExporterSpec, precision: str) -> Bundle:
 
 
 def copy_of(bundle: Bundle, folder: Path) -> Bundle:
-    """A copy in a new folder; links are copied as what they are."""
+    """A copy in a new folder; links stay links."""
     return Bundle(Path(shutil.copytree(bundle.path, folder, symlinks=True)), bundle.manifest)
 
 
 @contextmanager
 def working_copy(bundle: Bundle) -> Iterator[Bundle]:
-    """A copy that may be broken, there for the ``with`` block."""
+    """A copy for the ``with`` block that checks may modify."""
     with temporary_folder() as folder:
         yield copy_of(bundle, folder / "bundle")
 
 
 def weight_files(bundle: Bundle) -> list[str]:
-    """Names of the files that an exporter wrote: not those that every bundle has."""
+    """Names of the files that an exporter wrote, without those that every bundle has."""
     return [name for name in bundle.manifest.files if name not in (TOKENS_FILE, GOLDEN_FILE)]
 
 
 def check_without_torch(bundle: Bundle) -> None:
-    """See that a bundle is verified in a process that cannot import torch."""
+    """Check that a bundle can be verified in a process that cannot import torch."""
     child = subprocess.run(
         [sys.executable, "-c", _VERIFY, str(bundle.path)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 BLANK_ARC = -1
-"""Stands for the arc of the blank, which no graph has."""
+"""Stands for the arc of the blank, which is not part of the graph."""
 
 VOCAB_SIZE = 4
 CONTEXT_SIZE = 2
@@ -42,7 +42,7 @@ State = tuple[Context, int]
 
 
 class Babble:
-    """Log probabilities at random, which depend on the frame and the context."""
+    """Random log probabilities that depend on the frame and the context."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -55,7 +55,7 @@ class Babble:
 
 
 class Paths(dict[tuple[int, ...], float]):
-    """The score of each path, which is the arcs of the graph that it takes."""
+    """The score of each path; a path is a sequence of arcs of the graph."""
 
     @classmethod
     def of(cls, lattice: LatticeColumns) -> Paths:
