@@ -1,8 +1,8 @@
-"""LG from L and G, by the steps of icefall's ``compile_lg.py``.
+"""Compilation of LG from L and G, by the steps of icefall's ``compile_lg.py``.
 
-Compose, determinise (weights pushed in the log semiring, as k2 does there), forget the
-disambiguation symbols, remove epsilons. OpenFst's own epsilon removal merges parallel arcs; here
-they are kept apart, like in k2, so that sums over all paths of a lattice agree with icefall's.
+The steps are: compose, determinize (pushing weights in the log semiring, as k2 does), remove the
+disambiguation symbols, remove epsilons. OpenFst's epsilon removal merges parallel arcs. This module
+keeps them separate, as k2 does, so that sums over all paths of a lattice agree with icefall's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""G: an n-gram language model as a transducer over words, from an ARPA file by kaldilm."""
+"""G: an n-gram language model as a transducer over words, made by kaldilm from an ARPA file."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _ARPA_COPY = "lm.arpa"
 
 
 def grammar_text(arpa: str | PathLike[str], words: SymbolTable, *, max_order: int = -1) -> str:
-    """G in OpenFst's text form, as icefall keeps it in ``G_3_gram.fst.txt``.
+    """Make G in OpenFst's text format, as in icefall's ``G_3_gram.fst.txt``.
 
-    N-grams with a word that is not in ``words`` are left out; backoff arcs have the input label
+    N-grams with a word that is not in ``words`` are omitted; backoff arcs have the input label
     ``#0``.
 
     Args:
       arpa: An ARPA file.
-      words: Table that numbers the words; see `calve_graphs.lexicon.word_table`.
-      max_order: Longer n-grams are left out; -1 for none.
+      words: Table of words and ids; see `calve_graphs.lexicon.word_table`.
+      max_order: Longer n-grams are omitted; -1 for no limit.
 
     Raises:
-      DataError: if the file cannot be read, is no ARPA file, or shares no word with ``words``.
+      DataError: if the file cannot be read, is not an ARPA file, or shares no word with ``words``.
     """
     path = Path(arpa).resolve()
     if not path.is_file():
@@ -85,7 +85,7 @@ def _is_spoken(label: int, words: SymbolTable) -> bool:
 
 
 def grammar_fst(text: str) -> Any:
-    """The ``kaldifst.StdVectorFst`` of a text by `grammar_text`.
+    """Parse a text from `grammar_text` into a ``kaldifst.StdVectorFst``.
 
     Raises:
       DataError: if a line is malformed.
@@ -123,6 +123,6 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _reason(outcome: Outcome) -> str:
-    """kaldilm's own words, which it marks by [E], or how it ended."""
+    """Return kaldilm's error message, which it marks with [E], or its exit status."""
     marked = [line[4:] for line in outcome.log.splitlines() if line.startswith("[E] ")]
     return marked[-1] if marked else f"it {outcome.failure}\n{outcome.tail}"

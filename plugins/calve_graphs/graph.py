@@ -1,8 +1,8 @@
-"""Decoding graphs as arrays, and how they are kept on disk.
+"""Decoding graphs as arrays, with reading and writing.
 
-A graph is an acceptor of token sequences whose arcs may also say words. It follows k2's
-conventions: state 0 is the start, the last state is the only final one, and it is entered by arcs
-with label -1. Blanks are not part of it: a search may stay in any state on a blank.
+A graph is an acceptor of token sequences whose arcs may carry words. It follows k2's conventions:
+state 0 is the start, the last state is the only final state, and arcs into it have the label -1.
+Blanks are not part of the graph: a search may stay in any state on a blank.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class DecodingGraph:
-    """A graph with S states and A arcs, the arcs of one state next to one another.
+    """A graph with S states and A arcs. The arcs of a state are adjacent.
 
     Attributes:
       arc_splits: (S + 1,) int32; the arcs of state s are ``arc_splits[s] : arc_splits[s + 1]``.
@@ -41,9 +41,9 @@ class DecodingGraph:
       score: (A,) float32, log probabilities.
       word_splits: (A + 1,) int32; the words of arc a are ``word_ids[word_splits[a] : ...]``.
       word_ids: (number of words on arcs,) int32.
-      words: The words' table; None if the graph's output is its tokens.
-      fingerprint: `tokens_fingerprint` of the tokens that the labels count; None if any token
-        table with enough symbols will do.
+      words: Table of the words; None if the graph's output is its tokens.
+      fingerprint: `tokens_fingerprint` of the token table of the labels; None if the graph accepts
+        any token table with enough symbols.
     """
 
     arc_splits: NDArray[np.int32]
@@ -67,16 +67,16 @@ class DecodingGraph:
         words: SymbolTable | None = None,
         tokens: SymbolTable | None = None,
     ) -> DecodingGraph:
-        """A graph of arcs in any order; those of one state keep their order among equal labels.
+        """Make a graph from arcs in any order; arcs of a state with equal labels keep their order.
 
         Args:
           source, destination, label, score: (A,) each; the highest state is the final one.
-          arc_words: Word ids that each arc says; None if no arc says any.
+          arc_words: Word ids of each arc; None if no arc has any.
           words: Table of the word ids.
           tokens: Table of the labels.
 
         Raises:
-          DataError: if there is no arc.
+          DataError: if there are no arcs.
         """
         if not len(source):
             raise DataError(
@@ -110,21 +110,21 @@ class DecodingGraph:
         return len(self.label)
 
     def scaled(self, scale: float) -> DecodingGraph:
-        """The same graph with its scores multiplied."""
+        """Return the same graph with scaled scores."""
         return replace(self, score=self.score * np.float32(scale))
 
     def sayings(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """What the arcs say: their words, or in a graph that knows none their tokens.
+        """Return the output of the arcs: their words, or in a graph without words their tokens.
 
         Returns:
-          splits (A + 1,) and ids; arc a says ``ids[splits[a] : splits[a + 1]]``.
+          splits (A + 1,) and ids; the output of arc a is ``ids[splits[a] : splits[a + 1]]``.
         """
         if self.words is not None:
             return self.word_splits, self.word_ids
         return _splits(self.label > 0), self.label[self.label > 0]
 
     def check_tokens(self, tokens: SymbolTable, *, where: object = None) -> None:
-        """Refuse a model with other tokens than those that the graph was made for.
+        """Reject a model whose tokens differ from those of the graph.
 
         Raises:
           DataError: if the token tables differ.
@@ -138,7 +138,7 @@ class DecodingGraph:
         self.check_vocabulary(len(tokens), where=where)
 
     def check_vocabulary(self, vocab_size: int, *, where: object = None) -> None:
-        """Refuse a model that scores too few tokens.
+        """Reject a model that scores too few tokens.
 
         Raises:
           DataError: if an arc has a token that the model does not score.
@@ -151,7 +151,7 @@ class DecodingGraph:
             )
 
     def write(self, path: str | PathLike[str]) -> None:
-        """Write an ``.npz`` file, whole or not at all."""
+        """Write an ``.npz`` file atomically."""
         text = "\n".join(self.words.symbols) if self.words is not None else ""
         with atomic_file(Path(path)) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
@@ -164,10 +164,10 @@ class DecodingGraph:
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> DecodingGraph:
-        """Read what `write` wrote.
+        """Read a file that `write` wrote.
 
         Raises:
-          DataError: if the file is missing, damaged or something else.
+          DataError: if the file is missing, damaged or of another kind.
         """
         try:
             version = read_arrays(path, _VERSION, max_bytes=_MAX_BYTES)["format"]
@@ -200,7 +200,7 @@ class DecodingGraph:
             ) from error
 
     def _check(self) -> None:
-        """See that the arrays are a graph; a walk through them checks no bounds.
+        """Check that the arrays form a graph; a walk through them checks no bounds.
 
         Raises:
           ValueError: if they are not.
@@ -244,11 +244,11 @@ _FILE = {
 
 
 def trivial_graph(vocab_size: int, without: Sequence[int] = ()) -> DecodingGraph:
-    """The graph that accepts every sequence of tokens at no cost, the blank and some others apart.
+    """Make the graph that accepts all sequences of tokens, except some tokens, at no cost.
 
     Args:
       vocab_size: Tokens are 1 to ``vocab_size - 1``.
-      without: Tokens that no sequence has.
+      without: Excluded tokens.
     """
     tokens = [token for token in range(1, vocab_size) if token not in without]
     labels = np.array([*tokens, FINAL_LABEL])

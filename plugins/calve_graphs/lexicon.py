@@ -1,8 +1,8 @@
-"""Lexicons made by a BPE model, with disambiguation symbols as icefall's ``prepare_lang`` does.
+"""Lexicons from a BPE model, with disambiguation symbols as in icefall's ``prepare_lang``.
 
-In files each line is ``WORD piece piece ...``. Words that share all their pieces, or whose pieces
-begin another word, get a ``#1``, ``#2``, ... at their end, without which LG could not be
-determinised; ``#0`` is the label of G's backoff arcs.
+Each line of a file is ``WORD piece piece ...``. A word whose pieces equal those of another word, or
+are a prefix of them, gets ``#1``, ``#2``, ... at its end. Without these symbols LG could not be
+determinized. ``#0`` is the label of G's backoff arcs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BACKOFF_SYMBOL = "#0"
 _FIRST_WORDS = ("<eps>", "!SIL", "<SPOKEN_NOISE>", UNKNOWN_WORD)
 _LAST_WORDS = (BACKOFF_SYMBOL, "<s>", "</s>")
 WORDS_NOT_SPOKEN = frozenset({*_FIRST_WORDS, *_LAST_WORDS})
-"""Entries of a word table that nobody says."""
+"""Entries of a word table that are not spoken."""
 _WORD_BOUNDARY = "▁"
 _UNKNOWN_PIECE = "<unk>"
 
@@ -47,7 +47,7 @@ _DISAMBIGUATION = re.compile(r"#\d+")
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Words and how they are spelt.
+    """Words and their pieces.
 
     Attributes:
       entries: Pairs of a word and its pieces; a word may have several entries.
@@ -90,7 +90,7 @@ class Lexicon:
             temporary.write_text("".join(lines), encoding="utf-8")
 
     def disambiguated(self) -> Lexicon:
-        """The same words, told apart by ``#1``, ``#2``, ... where their pieces do not do it."""
+        """Return the same words with ``#1``, ``#2``, ... where their pieces are ambiguous."""
         count = Counter(pieces for _, pieces in self.entries)
         prefixes = {pieces[:end] for pieces in count for end in range(1, len(pieces))}
         used: Counter[tuple[str, ...]] = Counter()
@@ -104,7 +104,7 @@ class Lexicon:
         return Lexicon(tuple(entries))
 
     def with_disambiguation(self, tokens: SymbolTable) -> SymbolTable:
-        """``tokens`` with ``#0``, ``#1``, ... at its end, as many as `disambiguated` needs."""
+        """Return ``tokens`` with as many of ``#0``, ``#1``, ... as `disambiguated` needs."""
         symbols = [token for token in tokens if not _DISAMBIGUATION.fullmatch(token)]
         last = [pieces[-1] for _, pieces in self.disambiguated().entries]
         numbers = [int(piece[1:]) for piece in last if _DISAMBIGUATION.fullmatch(piece)]
@@ -113,20 +113,20 @@ class Lexicon:
 
 
 def word_table(words: Iterable[str]) -> SymbolTable:
-    """``words.txt`` as icefall writes it: special words around the sorted others."""
+    """Make the table of icefall's ``words.txt``: special words around the sorted others."""
     special = {*_FIRST_WORDS, *_LAST_WORDS}
     return SymbolTable((*_FIRST_WORDS, *sorted(set(words) - special), *_LAST_WORDS))
 
 
 def spell_words(model: Any, words: SymbolTable) -> tuple[Lexicon, list[str]]:
-    """The lexicon of a word table's ordinary words and ``<UNK>``.
+    """Make the lexicon of a word table's ordinary words and ``<UNK>``.
 
     Args:
       model: A ``sentencepiece.SentencePieceProcessor``.
       words: See `word_table`.
 
     Returns:
-      The lexicon, and the words that were left out because the model lacks one of their letters.
+      The lexicon, and the words that were omitted because the model lacks one of their letters.
 
     Raises:
       DataError: if the model can spell no word.
@@ -150,11 +150,11 @@ def spell_words(model: Any, words: SymbolTable) -> tuple[Lexicon, list[str]]:
 
 
 def lexicon_fst(lexicon: Lexicon, tokens: SymbolTable, words: SymbolTable) -> Any:
-    """L, or with a disambiguated lexicon L_disambig, as a ``kaldifst.StdVectorFst``.
+    """Make L, or L_disambig from a disambiguated lexicon, as a ``kaldifst.StdVectorFst``.
 
-    Its only lasting state is the start, to which every word leads back; a word is said on its
-    first arc. No silence is added. If ``tokens`` holds ``#0`` it passes through, for the backoff
-    arcs of G.
+    Every word starts and ends in the start state. The first arc of a word carries the word. No
+    silence is added. If ``tokens`` contains ``#0``, the start state has a loop with it for the
+    backoff arcs of G.
 
     Raises:
       DataError: if a piece or a word is not in its table.

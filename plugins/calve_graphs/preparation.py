@@ -1,4 +1,4 @@
-"""What preparation of a corpus calls: from words and an ARPA file to the files of a lang folder."""
+"""Entry points for the preparation of corpora: write the files of a lang directory."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def prepare_lang(folder: Path, model: Any, words: Iterable[str]) -> list[str]:
     ``lexicon_disambig.txt`` and ``L_disambig.fst``.
 
     Args:
-      folder: Holds the ``tokens.txt`` of the BPE model, which is not changed.
+      folder: Directory with the ``tokens.txt`` of the BPE model, which is not changed.
       model: The BPE model, a ``sentencepiece.SentencePieceProcessor``.
-      words: The words that the lexicon shall spell, in any order.
+      words: The words of the lexicon, in any order.
 
     Returns:
-      Words that were left out because the model lacks one of their letters.
+      Words that were omitted because the model lacks one of their letters.
 
     Raises:
-      DataError: if no word can be spelt, or ``tokens.txt`` is not that of the model.
-      TokensError: if ``tokens.txt`` cannot be read, or a word holds white space.
+      DataError: if no word can be spelled, or ``tokens.txt`` is not that of the model.
+      TokensError: if ``tokens.txt`` cannot be read, or a word contains white space.
     """
     tokens = SymbolTable.read(folder / TOKENS_NAME)
     table = word_table(words)
@@ -58,9 +58,9 @@ def prepare_graph(folder: Path, arpa: Path, *, max_order: int = -1) -> DecodingG
     """Compile G and LG into ``G.fst.txt`` and ``LG.npz``.
 
     Args:
-      folder: What `prepare_lang` filled.
+      folder: A directory that `prepare_lang` has filled.
       arpa: An n-gram language model over its words.
-      max_order: Longer n-grams are left out; -1 for none.
+      max_order: Longer n-grams are omitted; -1 for no limit.
 
     Raises:
       DataError: if a file is missing or malformed, or no sentence is left.

@@ -1,1 +1,1 @@
-"""What k2 contributes where it is installed; nothing here is imported before it is asked for."""
+"""Drivers on k2: a loss backend and FSA backends, imported only when they are selected."""

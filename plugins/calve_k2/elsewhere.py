@@ -1,8 +1,8 @@
 """k2 in another Python: the driver ``k2-elsewhere`` of ``calve.fsa_backends``.
 
-PyPI's last wheel of k2 wants Python 3.9, where calve does not run. The environment variable
-``CALVE_K2_PYTHON`` names the interpreter of an environment with k2; a child process there walks
-through the graph, and everything else happens here.
+The last wheel of k2 on PyPI requires Python 3.9, which calve does not support. The environment
+variable ``CALVE_K2_PYTHON`` names the interpreter of an environment with k2. A child process there
+walks through the graph. Everything else runs in this process.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class K2Elsewhere:
     """A `calve.protocols.FsaBackend`: `calve_k2.walking.K2Walker` in a child process.
 
     Args:
-      graph, options: As the walker there takes them.
+      graph, options: Arguments of `calve_k2.walking.K2Walker`.
 
     Raises:
-      ConfigError: if ``CALVE_K2_PYTHON`` names no Python.
-      CalveError: if that has no k2, or k2 fails.
+      ConfigError: if ``CALVE_K2_PYTHON`` does not name a Python interpreter.
+      CalveError: if that interpreter has no k2, or if k2 fails.
     """
 
     def __init__(self, *graph: NDArray[Any], **options: Any) -> None:
@@ -52,7 +52,7 @@ class K2Elsewhere:
 
     @property
     def seconds(self) -> float:
-        """CPU time that walking has taken in the child."""
+        """CPU time of all walks in the child process."""
         return self._child.seconds
 
     def start(self) -> Any:
@@ -60,11 +60,11 @@ class K2Elsewhere:
         return self._child.keep(self._walker, "start")
 
     def walk(self, streams: Sequence[Any]) -> _Walk:
-        """Take streams on together."""
+        """Start a walk of several streams."""
         return _Walk(self._child, self._child.keep(self._walker, "walk", list(streams)))
 
     def lattice(self, stream: Any, *, allow_partial: bool) -> tuple[Any, Any, Any, Any, int]:
-        """The paths that are left."""
+        """Return the surviving paths."""
         columns: tuple[Any, Any, Any, Any, int] = self._child.call(
             self._walker, "lattice", stream, allow_partial=allow_partial
         )
@@ -72,7 +72,7 @@ class K2Elsewhere:
 
 
 class _Walk:
-    """Some streams on their way."""
+    """Walk of several streams in the child process."""
 
     def __init__(self, child: _Child, walk: _Kept) -> None:
         self._child = child
@@ -88,12 +88,12 @@ class _Walk:
         self._child.call(self._walk, "advance", log_probs)
 
     def finish(self) -> None:
-        """Let the streams know where they are."""
+        """End the walk and update the streams."""
         self._child.call(self._walk, "finish")
 
 
 class _Kept:
-    """Stands for an object that the child keeps."""
+    """Stands for an object in the child process."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -104,17 +104,17 @@ _MODULE = _Kept(0)
 
 
 class _Calls(pickle.Pickler):
-    """Writes calls, in which what the child keeps is numbers."""
+    """Pickles calls; objects of the child process become numbers."""
 
     def persistent_id(self, obj: Any) -> int | None:
         return obj.number if isinstance(obj, _Kept) else None
 
 
 class _Child:
-    """The process, and what is said to it.
+    """The child process and its connection.
 
     Attributes:
-      seconds: CPU time of all that was asked for.
+      seconds: CPU time of all calls.
     """
 
     def __init__(self, python: str) -> None:
@@ -139,11 +139,11 @@ class _Child:
 
     @property
     def is_running(self) -> bool:
-        """Whether it can be asked something."""
+        """Whether the process can take calls."""
         return self._process.poll() is None
 
     def keep(self, target: _Kept, name: str, *arguments: Any, **options: Any) -> _Kept:
-        """Call a function of an object there, and leave there what it returns."""
+        """Call a function of an object in the child process; keep the result there."""
         number = next(self._numbers)
         self._ask(target, name, arguments, options, number)
         kept = _Kept(number)
@@ -152,7 +152,7 @@ class _Child:
         return kept
 
     def call(self, target: _Kept, name: str, *arguments: Any, **options: Any) -> Any:
-        """Call a function of an object there."""
+        """Call a function of an object in the child process."""
         return self._ask(target, name, arguments, options, None)
 
     def _ask(self, *call: Any) -> Any:
@@ -187,7 +187,7 @@ _children: dict[tuple[str, int], _Child] = {}
 
 
 def _running_child(python: str) -> _Child:
-    """One process for each Python, which ends when its stdin does: with this process."""
+    """Return the process of an interpreter; it ends with its stdin, when this process ends."""
     key = (python, os.getpid())  # a fork must not talk to its parent's child
     if key not in _children or not _children[key].is_running:
         _children[key] = _Child(python)

@@ -1,7 +1,7 @@
-"""The transducer losses of k2: what the driver ``k2`` of ``calve.loss_backends`` resolves to.
+"""The transducer losses of k2: the driver ``k2`` of ``calve.loss_backends``.
 
-This module imports k2 alone, so that it can be measured and compared where calve does not run: the
-last wheel of k2 on PyPI wants Python 3.9 and torch 1.12.
+This module imports only k2, so that it can be measured and compared in environments without calve:
+the last wheel of k2 on PyPI requires Python 3.9 and torch 1.12.
 """
 
 from __future__ import annotations

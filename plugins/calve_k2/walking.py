@@ -1,7 +1,8 @@
-"""Walking through decoding graphs on k2: the driver ``k2`` of ``calve.fsa_backends``.
+"""The FSA backend on k2: the driver ``k2`` of ``calve.fsa_backends``.
 
-This module imports torch and k2 alone, so that it can be run where calve does not: the last wheel
-of k2 on PyPI wants Python 3.9 and torch 1.12. Arrays come and go as numpy's, through torch.
+This module imports only torch and k2, so that it can run in environments without calve: the last
+wheel of k2 on PyPI requires Python 3.9 and torch 1.12. Arrays are numpy arrays, converted by
+torch.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ class K2Walker:
 
     Args:
       arc_splits, destination, label, score: The graph.
-      vocab_size: Symbols that the networks score.
-      context_size: Symbols that the decoder sees.
-      beam: How far below the best a log probability may be.
-      max_contexts: Most contexts of one stream.
-      max_states: Most states, pairs of a context and a state of the graph, of one stream.
+      vocab_size: Number of symbols that the networks score.
+      context_size: Number of symbols in the decoder's context.
+      beam: Largest difference from the best log probability.
+      max_contexts: Largest number of contexts of one stream.
+      max_states: Largest number of states (pairs of a context and a graph state) of one stream.
     """
 
     def __init__(
@@ -63,14 +64,14 @@ class K2Walker:
         """Take streams on together.
 
         Raises:
-          RuntimeError: if a stream was left behind by a walk that broke off.
+          RuntimeError: if a failed walk left a stream behind.
         """
         for stream in streams:
             stream.check()
         return K2Walk(self.config, streams)
 
     def lattice(self, stream: K2Stream, *, allow_partial: bool) -> tuple[Any, Any, Any, Any, int]:
-        """The paths that are left; see `calve.protocols.FsaBackend`."""
+        """Return the surviving paths; see `calve.protocols.FsaBackend`."""
         stream.check()
         if stream.group is None:
             nothing = torch.zeros(0, dtype=torch.int32).numpy()
@@ -79,7 +80,7 @@ class K2Walker:
 
 
 class K2Stream:
-    """A stream, how many frames it has consumed, and the group that took it there last."""
+    """A stream: the number of consumed frames, and the last group that advanced it."""
 
     def __init__(self, decoding: Any) -> None:
         self.decoding = decoding
@@ -88,16 +89,16 @@ class K2Stream:
         self.is_under_way = False
 
     def check(self) -> None:
-        """Refuse a stream that is somewhere within a walk."""
+        """Reject a stream that is in the middle of a walk."""
         if self.is_under_way:
             raise RuntimeError("a walk took this stream on and broke off: start a new stream")
 
 
 class K2Walk:
-    """Some streams on their way.
+    """Walk of several streams.
 
-    k2 takes a group of streams on together, so that a new group is made when a stream stays behind.
-    From then on k2 has no way back to where the walk began.
+    k2 advances a group of streams together, so a new group is made when a stream stays behind. From
+    then on k2 cannot return to the start of the walk.
     """
 
     def __init__(self, config: Any, streams: Sequence[K2Stream]) -> None:
@@ -131,7 +132,7 @@ class K2Walk:
 
 
 class Group:
-    """Streams that k2 takes on together, for as long as none of them stays behind."""
+    """Streams that k2 advances together until one of them stays behind."""
 
     def __init__(self, config: Any, streams: Sequence[K2Stream]) -> None:
         self.decoding = k2.RnntDecodingStreams([one.decoding for one in streams], config)
@@ -146,7 +147,7 @@ class Group:
         self._frames += 1
 
     def finish(self) -> None:
-        """Let the streams know where they are; the group then gives their lattices."""
+        """Update the streams; the group then provides their lattices."""
         if not self._frames:
             return
         self.decoding.terminate_and_flush_to_streams()

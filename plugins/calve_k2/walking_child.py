@@ -1,8 +1,8 @@
 """Serves `calve_k2.walking` to a calve that runs in another Python; see `calve_k2.elsewhere`.
 
-Run as a file by the Python that has k2, it imports the standard library, torch and k2 and nothing
-else. It takes pickled calls on stdin and answers on stdout: what was returned, or what went wrong,
-and the seconds of CPU time that it took.
+The Python with k2 runs this file. It imports only the standard library, torch and k2. It reads
+pickled calls from stdin and writes answers to stdout: the result or the error, and the CPU time in
+seconds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 
 
 class Calls(pickle.Unpickler):
-    """Reads calls, in which the objects that are kept here are numbers."""
+    """Unpickles calls, in which numbers stand for objects of this process."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
@@ -30,7 +30,7 @@ class Calls(pickle.Unpickler):
 
 
 def main() -> None:
-    """Serve until stdin ends."""
+    """Serve calls until stdin ends."""
     torch.set_num_threads(1)
     calls, answers = Calls(sys.stdin.buffer), sys.stdout.buffer
     sys.stdout = sys.stderr  # what k2 prints must not get among the answers
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _walking() -> Any:
-    """The module `calve_k2.walking`, by its file: there need be no calve here."""
+    """Load the module `calve_k2.walking` from its file; calve need not be installed."""
     path = str(Path(__file__).with_name("walking.py"))
     spec = importlib.util.spec_from_file_location("walking", path)
     assert spec is not None
@@ -72,8 +72,8 @@ def _answer(
     """Call a function of an object.
 
     Args:
-      keep_as: Keep what is returned under this number, and return nothing.
-      forgotten: Objects that nobody will ask for any more.
+      keep_as: Keep the result under this number and return nothing.
+      forgotten: Numbers of objects that are no longer used.
     """
     for number in forgotten:
         kept.pop(number, None)

@@ -13,7 +13,7 @@ __all__ = ["LstmEncoderConfig", "infer_config"]
 
 @dataclass(frozen=True)
 class LstmEncoderConfig:
-    """Sizes and regularisation of the LSTM encoder; names as icefall's options."""
+    """Sizes and regularization of the LSTM encoder, with the names of icefall's options."""
 
     num_encoder_layers: int = field(default=12, metadata={"help": "Number of LSTM layers."})
     encoder_dim: int = field(
@@ -60,7 +60,7 @@ class LstmEncoderConfig:
 
 
 def infer_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """The options that a checkpoint's shapes determine; entries it lacks are left out.
+    """Return the options that the shapes of a checkpoint determine, as far as they are there.
 
     Args:
       shapes: Shape by key of the encoder's state_dict.

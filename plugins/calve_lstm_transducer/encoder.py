@@ -1,8 +1,8 @@
 """The LSTM encoder: a convolutional front end, then layers of projected LSTM and feed-forward.
 
-It has no right context beyond its front end, so it streams frame by frame with the same result as
-on the whole utterance. State_dict keys and shapes are those of icefall's
-``lstm_transducer_stateless2``; sequences are batch first throughout, which ncnn needs.
+The encoder has no right context beyond its front end. Streaming frame by frame therefore gives the
+result of the whole utterance. State_dict keys and shapes are those of icefall's
+``lstm_transducer_stateless2``. All sequences are batch first, which ncnn requires.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from calve_transducer.layers.subsampling import SUBSAMPLING_FACTOR, ConvSubsampl
 __all__ = ["LstmEncoder"]
 
 RECEPTIVE_FIELD = 9
-"""Feature frames that one frame of the front end's output depends on."""
+"""Receptive field of the front end in feature frames."""
 
 
 class LstmEncoderLayer(nn.Module):
@@ -71,7 +71,7 @@ class LstmEncoderLayer(nn.Module):
 
 
 class LstmLayers(nn.Module):
-    """The stack of layers; while training, a random mix of auxiliary layers' outputs."""
+    """The stack of layers. In training, the output combines auxiliary layers at random."""
 
     def __init__(self, config: LstmEncoderConfig) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class LstmEncoder(nn.Module):
         Args:
           x: (N, T, C) float32 features, T >= 9.
           x_lens: (N,) frames of each utterance.
-          warmup: How far training's warm-up is; from 1 on the layers are used in full.
+          warmup: Progress of the warm-up in training; from 1 on, all layers have full effect.
 
         Returns:
           y (N, T', D) and y_lens (N,), T' = (T - 5) // 4.
@@ -164,7 +164,7 @@ class LstmEncoder(nn.Module):
         Args:
           x: (N, T, C) float32 features.
           x_lens: (N,) frames of each row; integer or float.
-          states: As `init_states` or the step before gave them.
+          states: From `init_states` or the previous step.
 
         Returns:
           y (N, T', D), y_lens (N,) of the dtype of ``x_lens``, and the next states.

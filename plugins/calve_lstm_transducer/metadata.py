@@ -1,4 +1,4 @@
-"""What real runtimes must be told about the LSTM encoder."""
+"""Metadata of the LSTM encoder for the clients of each format."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ def onnx_table(config: LstmEncoderConfig, geometry: StreamingGeometry) -> dict[s
 def torchscript_table(
     config: LstmEncoderConfig, geometry: StreamingGeometry
 ) -> dict[str, int | str]:
-    """The class by which k2-fsa/sherpa knows an LSTM encoder; sizes it asks the class for."""
+    """The class name by which k2-fsa/sherpa identifies an LSTM encoder; it queries the sizes."""
     return {"class_name": "RNN"}

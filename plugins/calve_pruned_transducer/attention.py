@@ -18,8 +18,8 @@ def relative_positions(num_queries: int, num_cached: int, reference: Tensor) -> 
 
     Args:
       num_queries: Frames of the current segment.
-      num_cached: Frames in front of it.
-      reference: (..., D): gives the size, the dtype and the device.
+      num_cached: Cached frames before it.
+      reference: (..., D), for the size, the dtype and the device.
 
     Returns:
       (1, num_cached + 2 * num_queries - 1, D), from the key furthest to the left on.
@@ -39,7 +39,7 @@ class RelativePositionAttention(nn.Module):
     Args:
       dim: Dimension of the frames.
       nhead: Number of heads.
-      blocks: What it is made of.
+      blocks: Its building blocks.
     """
 
     def __init__(self, dim: int, nhead: int, blocks: Blocks) -> None:
@@ -60,16 +60,16 @@ class RelativePositionAttention(nn.Module):
     def forward(
         self, x: Tensor, positions: Tensor, hidden: Tensor, cache: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Let every frame look at every frame that is not hidden from it.
+        """Attend from every frame to every frame that is not hidden from it.
 
         Args:
           x: (N, S, D).
           positions: (1, K + S - 1, D) from `relative_positions`; K is S and the cached frames.
-          hidden: (N or 1, S or 1, K) bool; a query from which all is hidden gets zeros.
-          cache: (N, K - S, D), inputs in front of ``x``.
+          hidden: (N or 1, S or 1, K) bool; a query without visible keys gets zeros.
+          cache: (N, K - S, D), inputs before ``x``.
 
         Returns:
-          y (N, S, D), and the inputs (N, K, D) that were looked at.
+          y (N, S, D), and the attended inputs (N, K, D).
         """
         inputs = x if cache is None else torch.cat((cache, x), dim=1)
         query, key, value = self.in_proj(inputs).chunk(3, dim=-1)
@@ -91,7 +91,7 @@ class RelativePositionAttention(nn.Module):
         return content + _shift(by_distance)
 
     def position_biases(self) -> tuple[Tensor, Tensor]:
-        """What is added to the queries that meet keys, and positions: (D,) each."""
+        """Biases added to the queries for keys and for positions: (D,) each."""
         return (
             self._scaled_bias(self.pos_bias_u, self.pos_bias_u_scale),
             self._scaled_bias(self.pos_bias_v, self.pos_bias_v_scale),

@@ -1,8 +1,8 @@
 """The building blocks of the two generations of the conformer.
 
-The first generation (``pruned_transducer_stateless``) is made of plain layers with a layer norm
-before each module. The reworked one (``pruned_transducer_stateless2`` and later) has scaled
-layers, and balanced gradients in place of those norms. Everything else is the same code.
+The first generation (``pruned_transducer_stateless``) has plain layers with a layer norm before
+each module. The reworked generation (``pruned_transducer_stateless2`` and later) has scaled layers
+and balanced gradients instead of these norms. All other code is shared.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from calve_transducer.layers.subsampling import SUBSAMPLING_FACTOR, ConvSubsampl
 __all__ = ["PLAIN_BLOCKS", "REWORKED_BLOCKS", "Blocks"]
 
 _CHANNELS = (8, 32, 128)
-"""Channels of the reworked front end; icefall has them fixed."""
+"""Channels of the reworked front end; fixed in icefall."""
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """How the parts of one generation are made, and the few numbers that are its own.
+    """Builders of the parts of one generation, and its constants.
 
     Attributes:
       linear: Arguments of `torch.nn.Linear`, and ``initial_scale``.
@@ -47,7 +47,7 @@ class Blocks:
       feed_forward: ``(config)``.
       bypass: ``(config)``: a `LayerBypass`.
       scaled_position_bias: Whether the attention's position biases have a learned scale; if not,
-        they are scaled as the queries are.
+        they are scaled like the queries.
       feed_forward_share: Weight of each of the two feed-forward modules.
       scaled_input: Whether the first layer's input is multiplied by sqrt(encoder_dim).
       trims_right_context: Whether a streaming step drops the frames of its right context from

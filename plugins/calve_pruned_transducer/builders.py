@@ -1,4 +1,4 @@
-"""The two generations of the conformer, from numbers."""
+"""Builders of the two generations of the conformer."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ __all__ = ["ConformerConfig", "infer_config"]
 
 @dataclass(frozen=True)
 class ConformerConfig:
-    """Sizes, regularisation and streaming of the conformer; names as icefall's options."""
+    """Sizes, regularization and streaming of the conformer, with the names of icefall's options."""
 
     num_encoder_layers: int = field(default=12, metadata={"help": "Number of conformer layers."})
     encoder_dim: int = field(default=512, metadata={"help": "Dimension of the layers."})
@@ -97,7 +97,7 @@ _LEAST = {
 
 
 def infer_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """The options that a checkpoint's shapes determine; entries it lacks are left out.
+    """Return the options that the shapes of a checkpoint determine, as far as they are there.
 
     Args:
       shapes: Shape by key of the encoder's state_dict.

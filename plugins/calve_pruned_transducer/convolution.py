@@ -16,9 +16,9 @@ class ConvolutionModule(nn.Module):
 
     Args:
       dim: Dimension of the frames.
-      kernel_size: Frames that the depthwise convolution sees.
-      causal: Whether they are the past ones; otherwise the frame is in their middle.
-      blocks: What it is made of.
+      kernel_size: Kernel size of the depthwise convolution, in frames.
+      causal: Whether the kernel covers past frames; otherwise it is centered.
+      blocks: Its building blocks.
     """
 
     def __init__(self, dim: int, kernel_size: int, *, causal: bool, blocks: Blocks) -> None:
@@ -40,11 +40,11 @@ class ConvolutionModule(nn.Module):
 
         Args:
           x: (N, T, D).
-          padding: (N, T) bool, frames to take as zeros.
-          cache: (N, kernel_size - 1, D), gated frames in front of ``x``; zeros without it.
+          padding: (N, T) bool, frames to replace by zeros.
+          cache: (N, kernel_size - 1, D), gated frames before ``x``; zeros by default.
 
         Returns:
-          y (N, T, D), and the gated frames (N, ..., D) that the depthwise convolution saw.
+          y (N, T, D), and the gated input (N, ..., D) of the depthwise convolution.
         """
         gated = functional.glu(self.deriv_balancer1(self.pointwise_conv1(x.transpose(1, 2))), dim=1)
         if padding is not None:

@@ -1,9 +1,10 @@
 """The conformer's streaming step in operators that every graph format has.
 
-It computes what `calve_pruned_transducer.encoder.Conformer.stream` computes, with the same
-weights, without what some format cannot hold: no boolean masks, no gathering, no dictionaries, no
-sizes that are calculated on tensors. Sizes are numbers that the caller gives; a trace takes them
-for constants, TorchScript may calculate them anew in each step.
+It computes the same as `calve_pruned_transducer.encoder.Conformer.stream`, with the same weights,
+and avoids constructs that some formats lack: boolean masks, gather, dictionaries, and sizes
+  computed
+from tensors. The caller passes sizes as numbers. A trace stores them as constants; TorchScript may
+compute them in each step.
 """
 
 from __future__ import annotations
@@ -21,15 +22,14 @@ from calve_transducer.layers.conversion import linear_layer, pointwise_layer
 __all__ = ["ElementaryConformer"]
 
 HIDDEN = 1e4
-"""Taken from the score of a hidden key: no other score is large enough to bring it back, and
-float16 can hold it."""
+"""Subtracted from the score of a hidden key: larger than any score, and within float16."""
 
 
 class ElementaryAttention(nn.Module):
-    """`RelativePositionAttention` over cached frames and those of a segment.
+    """`RelativePositionAttention` over cached frames and a segment.
 
-    The projections of queries, keys and values are layers of their own: only the segment's frames
-    need queries. What scales the queries is folded into theirs.
+    Queries, keys and values have separate projections, because only frames of the segment need
+    queries. The scale of the queries is folded into their projection.
     """
 
     def __init__(self, attention: RelativePositionAttention) -> None:
@@ -93,9 +93,9 @@ class ElementaryAttention(nn.Module):
 
 
 class ElementaryConvolution(nn.Module):
-    """`ConvolutionModule` that is causal, in two parts; pointwise convolutions are linear layers.
+    """Causal `ConvolutionModule` in two parts; pointwise convolutions are linear layers.
 
-    Between the parts the caller puts the cached frames in front.
+    Between the parts, the caller prepends the cached frames.
     """
 
     def __init__(self, module: ConvolutionModule) -> None:
@@ -119,7 +119,7 @@ class ElementaryConvolution(nn.Module):
 
 
 class ElementaryLayer(nn.Module):
-    """`ConformerLayer`, for one segment and its caches."""
+    """`ConformerLayer` for one segment and its caches."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()

@@ -1,16 +1,16 @@
 """The conformer: a convolutional front end, then layers of attention and convolution.
 
 State_dict keys and shapes are those of icefall's ``pruned_transducer_stateless`` recipes;
-sequences are batch first throughout. What a frame can see decides how it streams:
+all sequences are batch first. The context of a frame depends on the mode:
 
-* Whole utterances: everything, or with causal convolutions no future frame but by attention.
+* Whole utterances: everything; with causal convolutions, future frames only through attention.
 * In chunks (`Conformer.simulate_streaming`): attention is masked to the frame's chunk and its
   left context.
 * Step by step (`Conformer.stream`): the same, from caches. Each step cuts the first and the last
-  frame that its front end gives, because in the middle of an utterance they would be different;
-  so a stream begins with the utterance's frame 1, and equals attention in chunks that are counted
-  from there. It does so on all full chunks without right context; the utterance's last, partial
-  chunk differs, because the features end and padding follows.
+  frame that its front end returns, because they would differ in the middle of an utterance. A
+  stream therefore begins with frame 1 of the utterance and equals attention in chunks that are
+  counted from there. This holds for all full chunks without right context. The last, partial chunk
+  of an utterance differs, because the features end and padding follows.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from calve_transducer.layers.subsampling import SUBSAMPLING_FACTOR
 __all__ = ["Conformer", "output_lens"]
 
 FRONT_END_OVERLAP = 3
-"""Feature frames that the front end needs beyond `SUBSAMPLING_FACTOR` per output frame."""
+"""Feature frames that the front end needs in addition to `SUBSAMPLING_FACTOR` per output frame."""
 
 
 class Conformer(nn.Module):
@@ -44,14 +44,15 @@ class Conformer(nn.Module):
     * ``attention`` (L, N, left_context, D): inputs of each layer's attention;
     * ``convolution`` (L, N, cnn_module_kernel - 1, D): inputs of each layer's depthwise
       convolution;
-    * ``processed`` (1, N): output frames so far, float32; tells which of ``attention`` is filled.
+    * ``processed`` (1, N): output frames so far, float32; determines the filled part of
+      ``attention``.
 
-    The front end of the reworked generation pads by one frame, so where T % 4 is 3 an utterance's
-    last frame sees one frame of the padding that follows it in a batch.
+    The front end of the reworked generation pads by one frame. If T % 4 is 3, the last frame of an
+    utterance therefore sees one frame of the padding in a batch.
 
     Args:
       config: Sizes and geometry.
-      blocks: What it is made of, `PLAIN_BLOCKS` or `REWORKED_BLOCKS`.
+      blocks: Building blocks, `PLAIN_BLOCKS` or `REWORKED_BLOCKS`.
     """
 
     state_batch_axis = 1
@@ -88,8 +89,8 @@ class Conformer(nn.Module):
         """As `torch.nn.Module.train`.
 
         Raises:
-          ConfigError: to train in chunks with convolutions that see the frames after a chunk: what
-            comes of it cannot stream, and icefall refuses it too.
+          ConfigError: for training in chunks without causal convolutions: the model could not
+            stream. icefall rejects this as well.
         """
         if mode and self.dynamic_chunk_training and not self.causal_convolution:
             raise ConfigError(
@@ -106,7 +107,7 @@ class Conformer(nn.Module):
         Args:
           x: (N, T, C) float32 features, T >= 7.
           x_lens: (N,) frames of each utterance.
-          warmup: How far training's warm-up is; from 1 on the layers are used in full.
+          warmup: Progress of the warm-up in training; from 1 on, all layers have full effect.
 
         Returns:
           y (N, T', D) and y_lens (N,), T' = (T - 3) // 4.
@@ -158,9 +159,9 @@ class Conformer(nn.Module):
         return self._encode(embedded, hidden, padding, warmup=1.0), lens
 
     def stream_at_once(self, x: Tensor, x_lens: Tensor) -> tuple[Tensor, Tensor]:
-        """What `stream` gives step by step for whole segments, in one call by masks.
+        """Compute the result of `stream` over whole segments in one call, with masks.
 
-        A right context is left out: no mask shows it to one chunk and hides it from the next.
+        The right context is omitted: a mask cannot show it to one chunk and hide it from the next.
 
         Args:
           x: (N, T, C) float32 features, T >= 15.
@@ -260,7 +261,7 @@ class Conformer(nn.Module):
         return self._output(y), y_lens, next_states
 
     def runtime_form(self) -> RuntimeConformer:
-        """What the torch runtime steps with, if this encoder is plain (converted)."""
+        """Return the form that the torch runtime uses, if this encoder is plain (converted)."""
         return RuntimeConformer(self)
 
     def step_lens(self, x_lens: Tensor) -> Tensor:

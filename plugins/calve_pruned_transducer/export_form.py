@@ -1,7 +1,7 @@
-"""The conformer as graph formats compile it: one segment of fixed length, states as flat tensors.
+"""The export form of the conformer: one segment of fixed length, with states as flat tensors.
 
-`export_form` is the network; the functions after it arrange its states as the runtime of a format
-keeps them.
+`export_form` makes the network. The other functions change the layout of its states for the runtime
+of a format.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["ConformerExportForm", "SherpaOnnxExportForm", "export_form", "for_sh
 
 
 def export_form(encoder: Any) -> ConformerExportForm:
-    """The form of a plain `Conformer` that graph formats compile.
+    """Make the export form of a plain `Conformer`.
 
     Raises:
       ConfigError: if the convolutions are not causal, or there is no left context.
@@ -31,11 +31,11 @@ def export_form(encoder: Any) -> ConformerExportForm:
 
 
 def for_sherpa_onnx(form: ConformerExportForm) -> SherpaOnnxExportForm:
-    """The export form with its states as sherpa-onnx keeps them.
+    """Change the states of an export form to the layout of sherpa-onnx.
 
     Raises:
-      ConfigError: if it gives the frames of the right context as well: sherpa-onnx would take them
-        for the next ones.
+      ConfigError: if the encoder also returns the frames of the right context, which sherpa-onnx
+        would treat as new frames.
     """
     return SherpaOnnxExportForm(form).eval()
 
@@ -140,7 +140,7 @@ class SherpaOnnxExportForm(nn.Module):
 
     * ``attention`` (L, left_context, N, D) and ``convolution`` (L, cnn_module_kernel - 1, N, D);
     * ``processed_lens`` (N,) int64, *feature* frames advanced so far. sherpa-onnx counts them
-      itself, the others take what the step returns.
+      itself; other runtimes use the value that the step returns.
     """
 
     state_batch_axis: Mapping[str, int] = {"attention": 2, "convolution": 2, "processed_lens": 0}

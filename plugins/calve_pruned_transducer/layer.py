@@ -1,4 +1,4 @@
-"""One conformer layer, and the stack of them."""
+"""The conformer layer and the stack of layers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ConformerLayer(nn.Module):
         """x (N, T, D) -> y (N, T, D); see the modules for the other shapes.
 
         Returns:
-          y, and what the attention and the convolution saw, their caches included.
+          y, and the inputs of the attention and the convolution, including their caches.
         """
         share = self.feed_forward_share
         y = x.add(self.dropout(self.feed_forward_macaron(self.norm_ff_macaron(x))), alpha=share)
@@ -74,7 +74,7 @@ class ConformerLayer(nn.Module):
 
 
 class ConformerLayers(nn.Module):
-    """The stack of layers; while training, a random mix of auxiliary layers' outputs."""
+    """The stack of layers. In training, the output combines auxiliary layers at random."""
 
     def __init__(self, config: ConformerConfig, blocks: Blocks) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class ConformerLayers(nn.Module):
         Args:
           attention: (L, N, left context, D), inputs of the attention.
           convolution: (L, N, kernel size - 1, D), inputs of the depthwise convolution.
-          kept: Number of frames of ``x`` that will not be seen again in the next segment.
+          kept: Number of frames of ``x`` that are not part of the next segment.
         """
         next_attention, next_convolution = [], []
         for index, layer in enumerate(self.layers):

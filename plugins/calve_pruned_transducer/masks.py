@@ -1,4 +1,4 @@
-"""Masks of the attention: True hides a key from a query, or marks a frame as padding."""
+"""Attention masks. True hides a key from a query, or marks a frame as padding."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def padding_mask(lens: Tensor, size: int) -> Tensor:
 
 
 def chunk_mask(size: int, chunk_size: int, left_context: int, device: torch.device) -> Tensor:
-    """What attention in chunks hides: (size, size), queries by keys.
+    """Mask of attention in chunks: (size, size), queries by keys.
 
-    A query sees all of its own chunk and the frames in front of the chunk's start.
+    A query sees its whole chunk and the left context before the chunk.
 
     Args:
       size: Number of frames.
       chunk_size: Frames per chunk; -1 hides nothing.
-      left_context: Frames seen in front of the chunk; -1 for all.
+      left_context: Visible frames before the chunk; -1 for all.
     """
     if chunk_size < 0:
         return torch.zeros(size, size, dtype=torch.bool, device=device)
@@ -40,16 +40,16 @@ def random_chunk_mask(
     device: torch.device,
     long_chunk: float = 0.75,
 ) -> Tensor:
-    """`chunk_mask` of a random chunk size, as dynamic chunk training draws it.
+    """`chunk_mask` with a random chunk size, as in dynamic chunk training.
 
     About a quarter of the masks hide nothing ("Unified Streaming and Non-streaming Two-pass
     End-to-end Model for Speech Recognition", Zhang et al., 2020).
 
     Args:
       size: Number of frames.
-      short_chunk_size: Largest random chunk, the whole utterance aside.
-      num_left_chunks: Chunks seen in front of a chunk; -1 for all.
-      long_chunk: A chunk of more than this share of the utterance becomes the whole of it.
+      short_chunk_size: Largest random chunk, apart from the whole utterance.
+      num_left_chunks: Visible chunks before a chunk; -1 for all.
+      long_chunk: A chunk of more than this share of the utterance becomes the whole utterance.
     """
     drawn = int(torch.randint(1, size, (1,)).item()) if size > 1 else size
     if drawn > size * long_chunk:
@@ -60,6 +60,6 @@ def random_chunk_mask(
 
 
 def cache_mask(processed: Tensor, left_context: int) -> Tensor:
-    """Which slots of an attention cache were never filled: processed (N,) -> (N, left_context)."""
+    """Mask of the slots of an attention cache that are not filled: (N,) -> (N, left_context)."""
     age = torch.arange(left_context, 0, -1, device=processed.device)
     return processed.unsqueeze(1) < age

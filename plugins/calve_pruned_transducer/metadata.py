@@ -1,4 +1,4 @@
-"""What real runtimes must be told about the conformer."""
+"""Metadata of the conformer for the clients of each format."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ def onnx_table(config: ConformerConfig, geometry: StreamingGeometry) -> dict[str
 
 
 def torchscript_table(config: ConformerConfig, geometry: StreamingGeometry) -> dict[str, int | str]:
-    """The class by which k2-fsa/sherpa knows a conformer; its user gives the geometry."""
+    """The class name by which k2-fsa/sherpa identifies a conformer; the user gives the geometry."""
     return {"class_name": "Conformer"}

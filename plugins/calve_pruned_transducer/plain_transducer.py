@@ -1,7 +1,7 @@
-"""Decoder and joiner of the first generation: both networks give a value for every symbol.
+"""Decoder and joiner of the first generation; encoder and decoder return one value per symbol.
 
-There is nothing to project: the simple loss adds the encoder's and the decoder's output as they
-are, and the joiner starts from their sum.
+No projections are needed. The simple loss adds the outputs of the encoder and the decoder directly,
+and the joiner starts from their sum.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class PlainJoiner(nn.Module):
         """Logits (..., vocab_size) from two inputs of that shape.
 
         Args:
-          project_input: Of no consequence: the projections of this joiner are identities.
+          project_input: Ignored, because the projections of this joiner are identities.
         """
         inner = self.inner_linear(torch.tanh(encoder_out + decoder_out))
         logits: Tensor = self.output_linear(inner.relu())

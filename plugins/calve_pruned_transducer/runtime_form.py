@@ -1,10 +1,10 @@
-"""The conformer as the torch runtime steps it: less work for each frame, less memory moved.
+"""The runtime form of the conformer for torch: less computation per frame, less memory traffic.
 
-It computes what `calve_pruned_transducer.encoder.Conformer.stream` computes, with the same
-weights. That keeps the states of icefall, which are the *inputs* of each layer's attention, and so
-has to project all cached frames anew in each step. Here the keys and values themselves are kept.
-What depends on positions alone is computed once for each length of segment, and layouts are such
-that nothing but new frames is copied.
+It computes the same as `calve_pruned_transducer.encoder.Conformer.stream`, with the same weights.
+`Conformer.stream` keeps icefall's states, the *inputs* of each layer's attention, and therefore
+projects all cached frames in each step. The runtime form keeps keys and values instead. Terms that
+depend only on positions are computed once for each segment length. The layouts avoid copies of
+anything but new frames.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class RuntimeConformer(nn.Module):
     * ``attention.LAYER`` (2 H, N, left_context, D / H): keys, and behind them values;
     * ``convolution.LAYER`` (N, D, cnn_module_kernel - 1): inputs of the depthwise convolution;
 
-    and ``processed`` (1, N): output frames so far, float32. They start as the plain encoder's do:
-    as if frames of zeros were cached.
+    and ``processed`` (1, N): output frames so far, float32. The initial states correspond to those
+    of the plain encoder: cached frames of zeros.
 
     Args:
-      encoder: A plain (converted) `Conformer`; whole utterances are left to it.
+      encoder: A plain (converted) `Conformer`, which still processes whole utterances.
     """
 
     def __init__(self, encoder: Any) -> None:
@@ -148,10 +148,10 @@ class RuntimeConformer(nn.Module):
 
 
 class RuntimeAttention(nn.Module):
-    """`RelativePositionAttention` of new frames, on keys and values of cached ones.
+    """`RelativePositionAttention` of new frames, with cached keys and values.
 
     Args:
-      attention: What it computes.
+      attention: The module to replace.
     """
 
     def __init__(self, attention: RelativePositionAttention) -> None:

@@ -1,4 +1,4 @@
-"""What training in chunks of random size prepares a conformer for."""
+"""The chunk sizes and left contexts for which a conformer was trained."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["untrained"]
 
 
 def untrained(config: ConformerConfig, geometry: StreamingGeometry) -> Sequence[str]:
-    """What in ``geometry`` dynamic chunk training with these options did not show the model.
+    """Describe the parts of ``geometry`` that dynamic chunk training with these options excludes.
 
-    It draws chunks of 1 to ``short_chunk_size`` frames and shows ``num_left_chunks`` of them to the
-    left.
+    Training uses chunks of 1 to ``short_chunk_size`` frames and ``num_left_chunks`` chunks of left
+    context.
     """
     if not config.dynamic_chunk_training:
         return [
