@@ -43,8 +43,10 @@ STYLE = """\
 </style>
 </defs>"""
 
+_YOURS = "your package"
+
 NOTES = {
-    "your package": "encoders, formats, corpora, …",
+    _YOURS: "encoders, formats, corpora, …",
     "calve": "contracts, plugins, checkpoints, bundles, command line, conformance kit",
     "calve_graphs": "lexicon, G, LG",
     "calve_transducer": "layers, losses, trainer, searches",
@@ -55,6 +57,7 @@ NOTES = {
     "calve_torchscript": "formats that torch loads",
     "calve_k2": "losses and FSAs by k2",
     "calve_lhotse": "corpora, loaders",
+    "calve_bench": "benchmarks",
 }
 """What a package is for."""
 
@@ -77,17 +80,18 @@ def packages() -> str:
     )
     left, top, gap, wide, row = 118, 20, 10, 640, 60
     third = (wide - 2 * gap) / 3
-    parts = _box(left, top, third, "yours", "your package")
+    layers = [layer.split(" | ") for layer in contract["layers"]]
+    layers[0].insert(0, _YOURS)
+    parts: list[str] = []
     heights = []
-    for layer in contract["layers"]:
-        names = layer.split(" | ")
-        kind = "ice" if names == ["calve"] else "box"
+    for names in layers:
         width = wide if names == ["calve"] else third
         heights.append(top)
         for first in range(0, len(names), 3):
             shown = names[first : first + 3]
             x = left + wide - len(shown) * (width + gap) + gap
             for column, name in enumerate(shown):
+                kind = {_YOURS: "yours", "calve": "ice"}.get(name, "box")
                 parts += _box(x + column * (width + gap), top, width, kind, name)
             top += row
         top += 22

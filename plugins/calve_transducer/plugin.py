@@ -69,27 +69,7 @@ def calve_register_decoders() -> Iterator[DecodingMethodSpec]:
 @hookimpl
 def calve_register_commands() -> Iterator[CommandSpec]:
     yield CommandSpec(
-        name="bench-loss",
-        command=LazyRef("calve_transducer.commands:bench_loss"),
-        short_help="Measure the speed and memory of the training losses.",
-    )
-    yield CommandSpec(
-        name="bench-training",
-        command=LazyRef("calve_transducer.commands:bench_training"),
-        short_help="Measure where the time of a training step goes.",
-    )
-    yield CommandSpec(
         name="plot",
         command=LazyRef("calve_transducer.commands:plot"),
         short_help="Draw the losses and error rates of a training run.",
-    )
-    yield CommandSpec(
-        name="bench-search",
-        command=LazyRef("calve_transducer.commands:bench_search"),
-        short_help="Measure the speed of the decoding methods.",
-    )
-    yield CommandSpec(
-        name="bench-streaming",
-        command=LazyRef("calve_transducer.commands:bench_streaming"),
-        short_help="Measure how fast a model streams on the torch runtime.",
     )

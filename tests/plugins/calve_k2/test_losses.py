@@ -15,7 +15,7 @@ from invoking import invoke
 
 from calve.api import PluginError
 from calve.registry.discovery import load_driver
-from calve_transducer.commands import bench_loss
+from calve_bench.commands import bench_loss
 from calve_transducer.losses.backend import TorchLossBackend
 
 CHILD = Path(__file__).with_name("loss_goldens_child.py")

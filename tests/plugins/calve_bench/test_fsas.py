@@ -9,8 +9,8 @@ import torch
 from invoking import invoke
 
 from calve.api import CalveError, PluginError
-from calve_transducer.commands import bench_search
-from calve_transducer.fsa_benchmark import benchmark_fsa_backends
+from calve_bench.commands import bench_search
+from calve_bench.fsas import benchmark_fsa_backends
 from calve_transducer.searches import fast_beam
 from calve_transducer.searches.walking import GraphWalker
 

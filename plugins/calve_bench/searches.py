@@ -1,4 +1,4 @@
-"""Decoding methods on the same made-up encoder output, in turns."""
+"""The speed of decoding methods on the same synthetic encoder output."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from calve.common.measuring import Contender
 from calve.common.progress import NO_PROGRESS, Progress
 from calve.decoding.search import make_search
 from calve.protocols import Search
 from calve.registry.catalog import registry
+from calve_bench.harness import Clock, TimedSession, measure
 from calve_transducer.layers.conversion import to_plain
 from calve_transducer.model.decoder import StatelessDecoder
 from calve_transducer.model.joiner import Joiner
 from calve_transducer.runtime import TorchSession
-from calve_transducer.timing import Clock, TimedSession, torch_threads
 
-__all__ = ["EMITTING", "Problem", "SearchRow", "benchmark_searches", "make_problem"]
+__all__ = ["EMITTING", "SearchProblem", "SearchRow", "benchmark_searches", "make_problem"]
 
 Float32Array = NDArray[np.float32]
 
@@ -38,7 +39,7 @@ _CONTEXT_WEIGHT = 0.3
 
 
 @dataclass(frozen=True)
-class Problem:
+class SearchProblem:
     """What is searched.
 
     Attributes:
@@ -73,7 +74,7 @@ class SearchRow:
     score: float
 
 
-def make_problem(utterances: int, frames: int = 250, seed: int = 0) -> Problem:
+def make_problem(utterances: int, frames: int = 250, seed: int = 0) -> SearchProblem:
     """A random model and utterances in which it finds a symbol in about every sixth frame.
 
     The weights are random, and a frame points to the row of one symbol, or of the blank, and less
@@ -98,7 +99,9 @@ def make_problem(utterances: int, frames: int = 250, seed: int = 0) -> Problem:
     encoder = SimpleNamespace(geometry=None, feature_dim=80)
     session = TorchSession(SimpleNamespace(encoder=encoder, decoder=decoder, joiner=joiner))
     random = np.random.default_rng(seed)
-    return Problem(session, [_utterance(directions, frames, random) for _ in range(utterances)])
+    return SearchProblem(
+        session, [_utterance(directions, frames, random) for _ in range(utterances)]
+    )
 
 
 def _utterance(directions: Float32Array, frames: int, random: np.random.Generator) -> Float32Array:
@@ -135,53 +138,60 @@ def benchmark_searches(
     """
     for method, _ in jobs:
         registry().decoding_methods.get(method)
-    with torch_threads(num_threads):
-        measured = [_Job(method, count, (options or {}).get(method, {})) for method, count in jobs]
-        progress.start("measure", total=len(measured) * (runs + 1))
-        for _ in range(runs + 1):
-            for job in measured:
-                job.run()
-                progress.advance(note=f"{job.method}, {len(job.problem.utterances)} utterances")
-        progress.finish()
-    return [job.row() for job in measured]
+    problems = {count: make_problem(count) for count in {count for _, count in jobs}}
+    contenders = [
+        _contender(method, problems[count], (options or {}).get(method, {}))
+        for method, count in jobs
+    ]
+    measured = measure(contenders, runs, num_threads=num_threads, progress=progress)
+    return [
+        _row(method, problems[count], found)
+        for (method, count), found in zip(jobs, measured, strict=True)
+    ]
 
 
-class _Job:
-    """One method on one problem, and how long it took."""
+@dataclass(frozen=True)
+class _MethodRun:
+    """One search: seconds in all and in the networks, symbols found and their summed score."""
 
-    def __init__(self, method: str, utterances: int, options: Mapping[str, Any]) -> None:
-        self.method = method
-        self.problem = make_problem(utterances)
-        self._options = dict(options)
-        self._seconds: list[float] = []
-        self._in_networks: list[float] = []
-        self._found: tuple[int, float] = (0, 0.0)
+    seconds: float
+    in_networks: float
+    tokens: int
+    score: float
 
-    def run(self) -> None:
-        """Once more; the search is made anew, so that nothing is remembered."""
-        networks = Clock()
-        session: Any = TimedSession(self.problem.session, networks)
-        search: Search = make_search(self.method, session, **self._options)
-        streams = [search.start() for _ in self.problem.utterances]
-        before = time.perf_counter()
-        search.advance(streams, self.problem.utterances)
-        results = [search.result(stream) for stream in streams]
-        self._seconds.append(time.perf_counter() - before)
-        self._in_networks.append(networks.seconds)
-        tokens = sum(len(result.tokens) for result in results)
-        self._found = (tokens, sum(result.score for result in results))
 
-    def row(self) -> SearchRow:
-        """All runs but the first."""
-        seconds, inside = self._seconds[1:], self._in_networks[1:]
-        tokens, score = self._found
-        count = len(self.problem.utterances)
-        return SearchRow(
-            method=self.method,
-            utterances=count,
-            milliseconds=1000 * median(seconds),
-            fastest=1000 * min(seconds),
-            outside=median(1 - part / whole for part, whole in zip(inside, seconds, strict=True)),
-            emitting=tokens / sum(map(len, self.problem.utterances)),
-            score=score / count,
-        )
+def _contender(
+    method: str, problem: SearchProblem, options: Mapping[str, Any]
+) -> Contender[_MethodRun]:
+    name = f"{method}, {len(problem.utterances)} utterances"
+    return Contender(name, lambda: _search(method, problem, options))
+
+
+def _search(method: str, problem: SearchProblem, options: Mapping[str, Any]) -> _MethodRun:
+    """Search once; the search is made anew, so that nothing is remembered."""
+    networks = Clock()
+    session: Any = TimedSession(problem.session, networks)
+    search: Search = make_search(method, session, **options)
+    streams = [search.start() for _ in problem.utterances]
+    before = time.perf_counter()
+    search.advance(streams, problem.utterances)
+    results = [search.result(stream) for stream in streams]
+    return _MethodRun(
+        seconds=time.perf_counter() - before,
+        in_networks=networks.seconds,
+        tokens=sum(len(result.tokens) for result in results),
+        score=sum(result.score for result in results),
+    )
+
+
+def _row(method: str, problem: SearchProblem, runs: Sequence[_MethodRun]) -> SearchRow:
+    count = len(problem.utterances)
+    return SearchRow(
+        method=method,
+        utterances=count,
+        milliseconds=1000 * median(run.seconds for run in runs),
+        fastest=1000 * min(run.seconds for run in runs),
+        outside=median(1 - run.in_networks / run.seconds for run in runs),
+        emitting=runs[-1].tokens / sum(map(len, problem.utterances)),
+        score=runs[-1].score / count,
+    )

@@ -1,8 +1,9 @@
 """Time and memory of one loss backend, in a process of its own.
 
 The program imports the standard library, torch and the backend and nothing else, and is run as a
-file, so that backends can be measured in other environments: k2's last wheel on PyPI wants Python
-3.9. It takes one JSON object on stdin (a `Task`) and prints one (a `Measurement`).
+file, so that backends can be measured in other environments: k2's last wheel on PyPI needs Python
+3.9. It reads a `LossTask` as JSON from stdin and writes a `LossMeasurement` as JSON to the file
+that its argument names.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _SIMPLE_LOSS_SCALE = 0.5
 
 
 @dataclass(frozen=True)
-class Task:
+class LossTask:
     """What to measure.
 
     Attributes:
@@ -42,7 +43,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class LossMeasurement:
     """What one process found.
 
     Attributes:
@@ -56,10 +57,10 @@ class Measurement:
     loss: float
 
 
-class Step:
+class LossStep:
     """Both losses of pruned transducer training on random network outputs, and their gradients."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: LossTask) -> None:
         self.losses = _load(task.backend)
         torch.manual_seed(0)
         shape = (task.batch_size, task.frames, _JOINER_DIM)
@@ -104,10 +105,10 @@ class Step:
         return loss.item()
 
 
-def measure(task: Task) -> Measurement:
+def measure(task: LossTask) -> LossMeasurement:
     """Run the steps of a task."""
     torch.set_num_threads(task.num_threads)
-    step = Step(task)
+    step = LossStep(task)
     _forget_peak()
     before = _peak_mb()
     loss = step()
@@ -116,7 +117,7 @@ def measure(task: Task) -> Measurement:
         started = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - started)
-    return Measurement(min(seconds), _peak_mb() - before, loss)
+    return LossMeasurement(min(seconds), _peak_mb() - before, loss)
 
 
 def _load(reference: str) -> Any:
@@ -144,4 +145,6 @@ def _peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    json.dump(asdict(measure(Task(**json.load(sys.stdin)))), sys.stdout)
+    measurement = measure(LossTask(**json.load(sys.stdin)))
+    with open(sys.argv[1], "w", encoding="utf-8") as result:  # noqa: PTH123
+        json.dump(asdict(measurement), result)

@@ -8,8 +8,8 @@ import torch
 from click.testing import Result
 from invoking import invoke
 
-from calve_transducer.commands import bench_training
-from calve_transducer.step_benchmark import PARTS, Noise
+from calve_bench.commands import bench_training
+from calve_bench.training_step import PARTS, Noise
 
 SMALL = (
     *("--num-encoder-layers", "1", "--encoder-dim", "16", "--rnn-hidden-size", "24"),

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes."""
+"""The time of a training step, split into its parts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from calve.api import ConfigError
+from calve.common.measuring import Contender, in_turns
 from calve.common.progress import NO_PROGRESS, Progress
 from calve.data.features import compute_fbank
 from calve.models.loading import ModelBuilder
 from calve.protocols import Batch
 from calve.protocols.loading import WHOLE
 from calve.registry.discovery import load_driver
+from calve_bench.harness import torch_threads
 from calve_transducer.training.config import TrainingConfig
 from calve_transducer.training.processes import Processes
 from calve_transducer.training.state import TrainingState
@@ -119,8 +121,6 @@ def benchmark_step(
     """
     config = config or TrainingConfig()
     losses = load_driver("calve.loss_backends", config.loss_backend)()
-    if config.num_threads > 0:
-        torch.set_num_threads(config.num_threads)
     builder = ModelBuilder(recipe)
     configuration = builder.resolve(options)
     torch.manual_seed(config.seed)
@@ -128,25 +128,43 @@ def benchmark_step(
     loader = Noise(batch_size, seconds, symbols, configuration["model"].vocab_size)
     state = TrainingState(model, loader, config, Processes(WHOLE, torch.device("cpu")))
     state.numbers.batch_idx_train = 2 * config.model_warm_step
-    step = TrainingStep(state, config, losses)
-    watch = _Stopwatch(state)
-    batches = iter(loader)
-    progress.start("train", total=steps + 1)
-    measured, processor = [], []
-    for _ in range(steps + 1):
-        watch.start()
+    measured_step = _MeasuredStep(TrainingStep(state, config, losses), state, loader)
+    with torch_threads(config.num_threads or torch.get_num_threads()):
+        contender = Contender("step", measured_step.run)
+        (runs,) = in_turns([contender], steps, warm_up=1, title="train", progress=progress)
+    fastest = min((run.seconds for run in runs), key=lambda parts: sum(parts.values()))
+    return StepTimes(
+        seconds=fastest,
+        total=sum(fastest.values()),
+        processor=min(run.processor for run in runs),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )
+
+
+@dataclass(frozen=True)
+class _StepRun:
+    """One step: wall time of its parts, and processor time of all threads."""
+
+    seconds: Mapping[str, float]
+    processor: float
+
+
+class _MeasuredStep:
+    """Trains on the next batch of a loader and times the parts."""
+
+    def __init__(self, step: TrainingStep, state: TrainingState, loader: Noise) -> None:
+        self._step = step
+        self._watch = _Stopwatch(state)
+        self._batches = iter(loader)
+
+    def run(self) -> _StepRun:
+        self._watch.start()
         started = time.process_time()
-        batch = next(batches)
-        watch.mark("data")
-        _train(step, batch)
-        watch.mark("optimizer")
-        measured.append(watch.seconds)
-        processor.append(time.process_time() - started)
-        progress.advance()
-    progress.finish()
-    fastest = min(measured[1:], key=lambda parts: sum(parts.values()))
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return StepTimes(fastest, sum(fastest.values()), min(processor[1:]), parameters)
+        batch = next(self._batches)
+        self._watch.mark("data")
+        _train(self._step, batch)
+        self._watch.mark("optimizer")
+        return _StepRun(self._watch.seconds, time.process_time() - started)
 
 
 def _train(step: TrainingStep, batch: Batch) -> None:

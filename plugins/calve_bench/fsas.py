@@ -1,4 +1,4 @@
-"""What FSA backends take of the same search on the same made-up encoder output, in turns."""
+"""The CPU time that FSA backends take in the same search on the same synthetic input."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from statistics import median
 from typing import Any
 
 from calve.api import CalveError
+from calve.common.measuring import Contender, median_ratio
 from calve.common.progress import NO_PROGRESS, Progress
 from calve.decoding.search import make_search
 from calve.protocols import FsaBackend, FsaWalk, Hypothesis
-from calve_transducer.search_benchmark import Problem, make_problem
-from calve_transducer.timing import Clock, TimedSession, torch_threads
+from calve_bench.harness import Clock, TimedSession, measure
+from calve_bench.searches import SearchProblem, make_problem
 
 __all__ = ["FsaRow", "benchmark_fsa_backends"]
 
@@ -63,26 +64,20 @@ def benchmark_fsa_backends(
       CalveError: if one fails, or finds other tokens than the other one.
     """
     backends = (backend, against)
+    problems = [make_problem(count) for count in utterances]
+    contenders = [_contender(problem, name) for problem in problems for name in backends]
+    measured = measure(contenders, runs, num_threads=num_threads, progress=progress)
     rows: list[FsaRow] = []
-    with torch_threads(num_threads):
-        progress.start("compare FSA backends", total=2 * len(utterances) * (runs + 1))
-        for count in utterances:
-            problem = make_problem(count)
-            turns: list[tuple[_Run, ...]] = []
-            for _ in range(runs + 1):
-                turn = []
-                for name in backends:
-                    turn.append(_search(problem, name))
-                    progress.advance(note=f"{name}, {count} utterances")
-                _check_tokens(backends, *(run.found for run in turn))
-                turns.append(tuple(turn))
-            rows += _rows(backends, count, turns[1:])
-        progress.finish()
+    for number, count in enumerate(utterances):
+        ours, theirs = measured[2 * number : 2 * number + 2]
+        for one, other in zip(ours, theirs, strict=True):
+            _check_tokens(backends, one.found, other.found)
+        rows += [_row(backend, count, ours, theirs), _row(against, count, theirs, theirs)]
     return rows
 
 
 @dataclass(frozen=True)
-class _Run:
+class _BackendRun:
     """One search: CPU seconds of the backend, those outside the networks, and what was found."""
 
     backend: float
@@ -90,7 +85,12 @@ class _Run:
     found: list[Hypothesis]
 
 
-def _search(problem: Problem, name: str) -> _Run:
+def _contender(problem: SearchProblem, name: str) -> Contender[_BackendRun]:
+    title = f"{name}, {len(problem.utterances)} utterances"
+    return Contender(title, lambda: _search(problem, name))
+
+
+def _search(problem: SearchProblem, name: str) -> _BackendRun:
     networks, walking = Clock(time.process_time), Clock(time.process_time)
     session: Any = TimedSession(problem.session, networks)
     search: Any = make_search("fast_beam_search", session, fsa_backend=name)
@@ -104,12 +104,12 @@ def _search(problem: Problem, name: str) -> _Run:
     elsewhere = _seconds_elsewhere(backend) - before_elsewhere
     # What talks to a backend in another process is no part of it.
     taken = elsewhere or walking.seconds
-    return _Run(taken, here - walking.seconds + taken, found)
+    return _BackendRun(taken, here - walking.seconds + taken, found)
 
 
 def _seconds_elsewhere(backend: FsaBackend) -> float:
     """CPU time that a backend says it has taken in another process, see `FsaBackend`."""
-    return getattr(backend, "seconds", 0.0)
+    return float(getattr(backend, "seconds", 0.0))
 
 
 def _check_tokens(
@@ -125,23 +125,18 @@ def _check_tokens(
             )
 
 
-def _rows(names: Sequence[str], utterances: int, turns: Sequence[tuple[_Run, ...]]) -> list[FsaRow]:
-    rows = []
-    for place, name in enumerate(names):
-        runs = [turn[place] for turn in turns]
-        others = [turn[1] for turn in turns]
-        pairs = list(zip(runs, others, strict=True))
-        rows.append(
-            FsaRow(
-                backend=name,
-                utterances=utterances,
-                milliseconds=1000 * median(run.backend for run in runs),
-                outside=1000 * median(run.outside for run in runs),
-                ratio=median(run.backend / other.backend for run, other in pairs),
-                outside_ratio=median(run.outside / other.backend for run, other in pairs),
-            )
-        )
-    return rows
+def _row(
+    name: str, utterances: int, runs: Sequence[_BackendRun], others: Sequence[_BackendRun]
+) -> FsaRow:
+    theirs = [run.backend for run in others]
+    return FsaRow(
+        backend=name,
+        utterances=utterances,
+        milliseconds=1000 * median(run.backend for run in runs),
+        outside=1000 * median(run.outside for run in runs),
+        ratio=median_ratio([run.backend for run in runs], theirs),
+        outside_ratio=median_ratio([run.outside for run in runs], theirs),
+    )
 
 
 class _TimedBackend:

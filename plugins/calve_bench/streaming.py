@@ -1,4 +1,4 @@
-"""A random model streaming through noise: how fast it is, and where the time goes."""
+"""The throughput of a random model that streams through noise."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from calve.common.measuring import Contender
 from calve.common.progress import NO_PROGRESS, Progress
 from calve.data.audio import Audio
 from calve.data.features import FeatureConfig, compute_fbank
@@ -22,9 +23,9 @@ from calve.decoding.streaming_run import StreamingRun
 from calve.models.loading import ModelBuilder
 from calve.protocols import Search, Session
 from calve.registry.catalog import registry
+from calve_bench.harness import Clock, TimedSession, measure, torch_threads
+from calve_bench.searches import EMITTING
 from calve_transducer.runtime import TorchRuntime, TorchSession
-from calve_transducer.search_benchmark import EMITTING
-from calve_transducer.timing import Clock, TimedSession, torch_threads
 
 __all__ = ["StreamingRow", "benchmark_streaming"]
 
@@ -96,14 +97,10 @@ def benchmark_streaming(
         session = TorchRuntime.open(model, num_threads=num_threads)
         make_search(method, session)  # Says what the method lacks, if anything.
         _let_blanks_win(session)
-        jobs = [_Job(session, method, count, seconds) for count in streams]
-        progress.start("measure", total=len(jobs) * (runs + 1))
-        for _ in range(runs + 1):
-            for job in jobs:
-                job.run()
-                progress.advance()
-        progress.finish()
-    return [job.row() for job in jobs]
+    subjects = [_Streams(session, method, count, seconds) for count in streams]
+    contenders = [Contender(f"{one.count} streams", one.run) for one in subjects]
+    measured = measure(contenders, runs, num_threads=num_threads, progress=progress)
+    return [one.row(found) for one, found in zip(subjects, measured, strict=True)]
 
 
 def _noise(count: int, seconds: float, sample_rate: int) -> Float32Array:
@@ -144,13 +141,22 @@ def _encode(session: Session, features: Sequence[Float32Array]) -> list[Float32A
     return list(np.concatenate(chunks, axis=1))
 
 
-class _Job:
-    """One number of streams, and what became of its runs."""
+@dataclass(frozen=True)
+class _StreamingMeasurement:
+    """One run, and the shares of its time in the encoder and outside the networks."""
+
+    run: StreamingRun
+    encoder: float
+    outside: float
+
+
+class _Streams:
+    """Recordings that are streamed side by side."""
 
     def __init__(self, session: Session, method: str, streams: int, seconds: float) -> None:
         self._session = session
         self._method = method
-        self._streams = streams
+        self.count = streams
         # Each symbol is a word, so that they can be counted.
         words = (f"▁{number}" for number in range(1, session.vocab_size))
         self._symbols = SymbolTable(("<blk>", *words))
@@ -159,12 +165,9 @@ class _Job:
             Utterance.of_audio(str(number), Audio(samples, sample_rate, seconds), text="")
             for number, samples in enumerate(_noise(streams, seconds, sample_rate))
         ]
-        self._runs: list[StreamingRun] = []
-        self._encoder: list[float] = []
-        self._outside: list[float] = []
 
-    def run(self) -> None:
-        """Once more; the search is made anew, so that nothing is remembered."""
+    def run(self) -> _StreamingMeasurement:
+        """Stream once; the search is made anew, so that nothing is remembered."""
         encoder, others = Clock(), Clock()
         session: Any = TimedSession(self._session, others)
         session.encode_chunk = encoder.of(self._session.encode_chunk)
@@ -173,26 +176,28 @@ class _Job:
             session,
             self._symbols,
             {self._method: StreamSearch(search)},
-            num_streams=self._streams,
+            num_streams=self.count,
             tail_padding_frames=0,
         )
         run = decoder.decode(self._recordings)[self._method]
-        self._runs.append(run)
-        self._encoder.append(encoder.seconds / run.busy_seconds)
-        self._outside.append(1 - (encoder.seconds + others.seconds) / run.busy_seconds)
+        return _StreamingMeasurement(
+            run,
+            encoder=encoder.seconds / run.busy_seconds,
+            outside=1 - (encoder.seconds + others.seconds) / run.busy_seconds,
+        )
 
-    def row(self) -> StreamingRow:
-        """All runs but the first."""
-        runs = self._runs[1:]
+    def row(self, measured: Sequence[_StreamingMeasurement]) -> StreamingRow:
+        """Summarize all runs."""
+        runs = [one.run for one in measured]
         throughput = [run.audio_seconds / run.busy_seconds for run in runs]
         frames = runs[0].audio_seconds * 1000 / self._session.geometry.frame_ms
         symbols = sum(len(one.hypothesis.split()) for one in runs[0].decoded.utterances)
         return StreamingRow(
-            streams=self._streams,
+            streams=self.count,
             throughput=median(throughput),
             fastest=max(throughput),
             step_p50_ms=1000 * median(one for run in runs for one in run.step_seconds),
-            encoder=median(self._encoder[1:]),
-            outside=median(self._outside[1:]),
+            encoder=median(one.encoder for one in measured),
+            outside=median(one.outside for one in measured),
             emitting=symbols / frames,
         )

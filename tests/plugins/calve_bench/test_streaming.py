@@ -8,8 +8,8 @@ from click.testing import Result
 from invoking import invoke
 
 from calve.errors import ConfigError, PluginError
-from calve_transducer.commands import bench_streaming
-from calve_transducer.streaming_benchmark import benchmark_streaming
+from calve_bench.commands import bench_streaming
+from calve_bench.streaming import benchmark_streaming
 
 RECIPE = "pruned_transducer_stateless5"
 SMALL = {

@@ -1,11 +1,9 @@
-"""Loss backends against one another, each measured in processes of its own, in turns."""
+"""The speed and memory of loss backends; each run is a process of its own."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -13,13 +11,21 @@ from pathlib import Path
 from statistics import median
 
 from calve.api import CalveError, PluginError
+from calve.common.measuring import (
+    Contender,
+    MeasuringError,
+    in_turns,
+    median_ratio,
+    run_measurement,
+)
 from calve.common.progress import NO_PROGRESS, Progress
-from calve_transducer import loss_benchmark_child
-from calve_transducer.loss_benchmark_child import Measurement, Task
+from calve_bench import losses_child
+from calve_bench.losses_child import LossMeasurement, LossTask
 
 __all__ = ["LossRow", "benchmark_losses"]
 
 _STEPS = 3
+_TIME_LIMIT = 3600.0
 
 
 @dataclass(frozen=True)
@@ -68,20 +74,23 @@ def benchmark_losses(
       PluginError: if a backend is unknown.
       CalveError: if one fails.
     """
-    contenders = [(backend, Path(sys.executable), _reference(backend))]
+    backends = [(backend, Path(sys.executable), _reference(backend))]
     if against is not None:
-        contenders.append((against, python or Path(sys.executable), _reference(against, python)))
-    progress.start("measure", total=len(vocab_sizes) * runs * len(contenders))
+        backends.append((against, python or Path(sys.executable), _reference(against, python)))
+    contenders = [
+        _contender(name, interpreter, LossTask(reference, vocab_size, num_threads, _STEPS))
+        for vocab_size in vocab_sizes
+        for name, interpreter, reference in backends
+    ]
+    measured = in_turns(contenders, runs, progress=progress)
     rows: list[LossRow] = []
-    for vocab_size in vocab_sizes:
-        measured: list[list[Measurement]] = [[] for _ in contenders]
-        for _ in range(runs):
-            for (name, interpreter, reference), found in zip(contenders, measured, strict=True):
-                task = Task(reference, vocab_size, num_threads, _STEPS)
-                found.append(_in_child(name, interpreter, task))
-                progress.advance(note=f"{name}, {vocab_size} symbols")
-        rows += _rows([name for name, _, _ in contenders], vocab_size, measured)
-    progress.finish()
+    for number, vocab_size in enumerate(vocab_sizes):
+        found = measured[number * len(backends) : (number + 1) * len(backends)]
+        theirs = None if against is None else found[1]
+        rows += [
+            _row(name, vocab_size, ours, theirs)
+            for (name, _, _), ours in zip(backends, found, strict=True)
+        ]
     return rows
 
 
@@ -103,44 +112,42 @@ def _reference(backend: str, python: Path | None = None) -> str:
     return f"{spec.origin}:{found[0].attr}"
 
 
-def _in_child(name: str, python: Path, task: Task) -> Measurement:
+def _contender(name: str, python: Path, task: LossTask) -> Contender[LossMeasurement]:
+    return Contender(f"{name}, {task.vocab_size} symbols", lambda: _in_child(name, python, task))
+
+
+def _in_child(name: str, python: Path, task: LossTask) -> LossMeasurement:
+    # Absolute, but not resolved: the interpreter of a virtual environment is often a link.
     # Isolated, so that the folder of the file does not shadow packages of the same names.
-    command = [str(python), "-I", loss_benchmark_child.__file__]
+    command = (str(python.absolute()), "-I", losses_child.__file__)
     try:
-        finished = subprocess.run(
-            command, input=json.dumps(asdict(task)), capture_output=True, text=True
-        )
+        found = run_measurement(name, command, asdict(task), time_limit=_TIME_LIMIT)
     except OSError as error:
         raise CalveError(f"cannot run it: {error.strerror}", where=python) from error
-    if finished.returncode != 0:
+    except MeasuringError as error:
         raise CalveError(
-            f"the loss backend {name} failed: {_last_line(finished.stderr)}",
+            f"the loss backend {error}",
             where=python,
             fix=f"give --python of an environment that has {name}, for example k2 1.23.2 with "
             "Python 3.9 and torch 1.12.1",
-        )
-    return Measurement(**json.loads(finished.stdout))
+        ) from error
+    return LossMeasurement(**found)
 
 
-def _last_line(log: str) -> str:
-    return (log.strip().splitlines() or ["it printed nothing"])[-1]
+def _row(
+    name: str,
+    vocab_size: int,
+    ours: Sequence[LossMeasurement],
+    theirs: Sequence[LossMeasurement] | None,
+) -> LossRow:
+    def ratio(of: Callable[[LossMeasurement], float]) -> float | None:
+        return None if theirs is None else median_ratio(list(map(of, ours)), list(map(of, theirs)))
 
-
-def _rows(
-    names: Sequence[str], vocab_size: int, measured: Sequence[Sequence[Measurement]]
-) -> list[LossRow]:
-    others = measured[1] if len(measured) > 1 else None
-    rows = []
-    for name, runs in zip(names, measured, strict=True):
-        pairs = list(zip(runs, others, strict=True)) if others else []
-        rows.append(
-            LossRow(
-                backend=name,
-                vocab_size=vocab_size,
-                seconds=median(run.seconds for run in runs),
-                peak_mb=median(run.peak_mb for run in runs),
-                ratio=median(a.seconds / b.seconds for a, b in pairs) if pairs else None,
-                memory_ratio=median(a.peak_mb / b.peak_mb for a, b in pairs) if pairs else None,
-            )
-        )
-    return rows
+    return LossRow(
+        backend=name,
+        vocab_size=vocab_size,
+        seconds=median(run.seconds for run in ours),
+        peak_mb=median(run.peak_mb for run in ours),
+        ratio=ratio(lambda run: run.seconds),
+        memory_ratio=ratio(lambda run: run.peak_mb),
+    )

@@ -8,8 +8,8 @@ import torch
 from invoking import invoke
 
 from calve.errors import PluginError
-from calve_transducer.commands import bench_search
-from calve_transducer.search_benchmark import benchmark_searches, make_problem
+from calve_bench.commands import bench_search
+from calve_bench.searches import benchmark_searches, make_problem
 
 
 def test_all_methods_find_a_symbol_in_about_every_sixth_frame():
