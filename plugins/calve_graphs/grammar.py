@@ -14,6 +14,7 @@ import kaldifst
 
 from calve.api import DataError
 from calve.common.children import Child, Outcome, run_children
+from calve.common.inputs import check_not_placeholder
 from calve.data.tokens import SymbolTable
 from calve_graphs.lexicon import BACKOFF_SYMBOL, WORDS_NOT_SPOKEN
 
@@ -37,6 +38,7 @@ def grammar_text(arpa: str | PathLike[str], words: SymbolTable, *, max_order: in
     Raises:
       DataError: if the file cannot be read, is not an ARPA file, or shares no word with ``words``.
     """
+    check_not_placeholder(arpa, "ARPA file", DataError)
     path = Path(arpa).resolve()
     if not path.is_file():
         raise DataError("the ARPA file does not exist", where=path)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from calve.api import DataError, TokensError
 from calve.common.arrays import ArraySpec, read_arrays
 from calve.common.files import atomic_file
+from calve.common.inputs import check_not_placeholder
 from calve.data.tokens import SymbolTable
 
 __all__ = ["FINAL_LABEL", "DecodingGraph", "tokens_fingerprint", "trivial_graph"]
@@ -187,12 +188,14 @@ class DecodingGraph:
             graph._check()
             return graph
         except FileNotFoundError as error:
+            check_not_placeholder(path, "decoding graph", DataError)
             raise DataError(
                 "the graph does not exist",
                 where=path,
                 fix="compile it: `calve prepare` writes LG.npz beside the corpus's tokens.txt",
             ) from error
         except (OSError, ValueError, TokensError) as error:
+            check_not_placeholder(path, "decoding graph", DataError)
             raise DataError(
                 f"this is no decoding graph, or it is damaged: {error}",
                 where=path,

@@ -19,6 +19,7 @@ import kaldifst
 
 from calve.api import DataError
 from calve.common.files import atomic_file
+from calve.common.inputs import read_text
 from calve.data.tokens import SymbolTable
 
 __all__ = [
@@ -63,11 +64,7 @@ class Lexicon:
           DataError: if the file cannot be read, a word has no pieces or there is none; it names
             the line.
         """
-        try:
-            lines = Path(path).read_text(encoding="utf-8").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not UTF-8 text"
-            raise DataError(f"cannot read the lexicon: {reason}", where=path) from error
+        lines = read_text(path, "lexicon", DataError).split("\n")
         entries = []
         for number, line in enumerate(lines, start=1):
             word, *pieces = _SEPARATOR.split(line.strip(" \t\r"))

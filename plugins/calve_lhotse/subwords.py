@@ -8,6 +8,7 @@ from pathlib import Path
 import sentencepiece
 
 from calve.api import DataError
+from calve.common.inputs import check_input
 from calve.data.tokens import SymbolTable
 
 __all__ = ["MODEL_NAME", "TOKENS_NAME", "load_subwords", "train_subwords"]
@@ -62,6 +63,7 @@ def load_subwords(model: Path) -> sentencepiece.SentencePieceProcessor:
     Raises:
       DataError: if it is missing or damaged.
     """
+    check_input(model, "sentencepiece model", DataError)
     try:
         return sentencepiece.SentencePieceProcessor(model_file=str(model))
     except (OSError, RuntimeError) as error:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from calve.api import BundleError
 from calve.common.files import atomic_file
+from calve.common.inputs import check_not_placeholder
 
 __all__ = ["MAGIC", "Layer", "ParamError", "ParamFile", "Parameter", "Value"]
 
@@ -219,6 +220,7 @@ class ParamFile:
           ParamError: naming the file and the line.
           BundleError: if the file cannot be opened.
         """
+        check_not_placeholder(path, "network", BundleError)
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.api import BundleError
+from calve.common.inputs import check_not_placeholder
 from calve_ncnn.param import Layer, ParamFile
 
 __all__ = ["TAGS", "WEIGHTLESS", "WeightTensor", "read_tensors", "read_weights", "tensor_specs"]
@@ -109,6 +110,7 @@ def read_weights(path: Path) -> NDArray[np.uint8]:
     Raises:
       BundleError: if the file cannot be opened.
     """
+    check_not_placeholder(path, "file of weights", BundleError)
     try:
         return np.memmap(path, np.uint8, mode="r") if path.stat().st_size else np.zeros(0, np.uint8)
     except OSError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from calve.api import BundleError, PluginError
 from calve.common.files import atomic_file
+from calve.common.inputs import check_input
 from calve_onnx.layout import find_network
 from calve_onnx.network import Network
 
@@ -52,6 +53,7 @@ def stamp(path: Path, table: Mapping[str, int | str]) -> None:
     try:
         model = onnx.load(path)
     except DecodeError as error:
+        check_input(path, "network", BundleError)
         raise _damaged(path) from error
     # To protobuf, an empty file is a model without anything in it.
     if not model.graph.node:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.api import BundleError, PluginError
+from calve.common.inputs import check_input
 
 __all__ = ["Network", "Port"]
 
@@ -67,6 +68,7 @@ class Network:
             )
         # Its exceptions have no common base but this one.
         except Exception as error:
+            check_input(path, "network", BundleError)
             raise BundleError(
                 f"ONNX Runtime {onnxruntime.__version__} cannot load the network: "
                 f"{_first_line(error)}",

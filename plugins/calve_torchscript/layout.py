@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from calve.api import BundleError
+from calve.common.inputs import check_not_placeholder
 
 __all__ = [
     "MODEL_FILE",
@@ -36,6 +37,7 @@ def present(path: Path) -> Path:
     Raises:
       BundleError: if it is no file.
     """
+    check_not_placeholder(path, "network", BundleError)
     if not path.is_file():
         raise BundleError("the file is missing", where=path, fix="export the bundle again")
     return path

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from calve.common.files import atomic_file
+from calve.common.inputs import check_not_placeholder
 from calve.data.tokens import SymbolTable
 from calve.errors import BundleError, ConfigError, PluginError
 from calve.protocols import OfflineSession, Session, StreamingSession
@@ -56,6 +57,7 @@ class Bundle:
             if not file.is_file():
                 raise _damaged(f"{name} is missing from the bundle", bundle.path)
             if (size := file.stat().st_size) != record.size:
+                check_not_placeholder(file, "file", BundleError)
                 raise _damaged(f"{name} has {size} bytes instead of {record.size}", bundle.path)
         return bundle
 
@@ -197,6 +199,7 @@ def read_manifest(path: Path) -> BundleManifest:
             f"the bundle {what}", where=path, fix="make one with `calve export RECIPE --output DIR`"
         )
     file = path / MANIFEST_FILE
+    check_not_placeholder(file, "manifest", BundleError)
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(values, dict):

@@ -1,7 +1,8 @@
 """Input files: what keeps a reader from reading one, and how text is decoded.
 
-A reader of any format calls `check_input` before it opens a file, or on its error path, so that a
-missing file, a broken link or a Git LFS pointer is never taken for a damaged file of that format.
+A reader of any format calls `check_input` or `check_not_placeholder` before it opens a file, or on
+its error path, so that a missing file, a broken link or a Git LFS pointer is never taken for a
+damaged file of that format.
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ from typing import NamedTuple
 from calve.common.suggest import did_you_mean
 from calve.errors import CalveError
 
-__all__ = ["InputProblem", "check_input", "input_problem", "is_git_lfs_pointer", "read_text"]
+__all__ = [
+    "InputProblem",
+    "check_input",
+    "check_not_placeholder",
+    "input_problem",
+    "is_git_lfs_pointer",
+    "read_text",
+]
 
 _GIT_LFS_POINTER = b"version https://git-lfs"
 
@@ -86,10 +94,26 @@ def check_input(path: Path | str, kind: str = "file", error: type[CalveError] = 
         raise error(problem.what, where=path, fix=problem.fix)
 
 
+def check_not_placeholder(path: Path | str, kind: str, error: type[CalveError]) -> None:
+    """Refuse what only stands for a file: a link that leads nowhere, or a Git LFS pointer.
+
+    For readers that have words of their own for all other problems.
+
+    Raises:
+      CalveError: of the class ``error``.
+    """
+    path = Path(path)
+    if is_git_lfs_pointer(path) or (not path.exists() and _broken_link(path)):
+        check_input(path, kind, error)
+
+
 def is_git_lfs_pointer(path: Path | str) -> bool:
     """Whether a regular file is only the pointer that Git LFS leaves in place of a large file."""
+    path = Path(path)
     try:
-        with Path(path).open("rb") as file:
+        if not path.is_file():  # a pipe would be waited for
+            return False
+        with path.open("rb") as file:
             return file.read(len(_GIT_LFS_POINTER)) == _GIT_LFS_POINTER
     except OSError:
         return False

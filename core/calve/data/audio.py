@@ -14,6 +14,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from calve.common.inputs import check_not_placeholder
 from calve.errors import AudioError
 
 __all__ = ["Audio", "AudioReader", "read_audio"]
@@ -155,6 +156,7 @@ def read_audio(path: str | PathLike[str], sample_rate: int = 16000) -> Audio:
 
 @contextmanager
 def _open(path: Path) -> Iterator[soundfile.SoundFile]:
+    check_not_placeholder(path, "recording", AudioError)
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
         raise AudioError(f"the recording {what}", where=path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from calve.common.inputs import read_text
 from calve.data.tokens import SymbolTable
 from calve.errors import DataError
 
@@ -17,13 +18,9 @@ def read_hotwords(path: Path) -> list[tuple[str, float | None]]:
     Raises:
       DataError: if the file cannot be read or is empty, or a score is no number; it names the line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise DataError(f"cannot read the hotwords: {reason}", where=path) from error
     phrases = []
-    for number, line in enumerate(lines, start=1):
+    text = read_text(path, "file of hotwords", DataError)
+    for number, line in enumerate(text.split("\n"), start=1):
         words = line.split()
         boost = _number(words.pop()) if words and words[-1].startswith(":") else None
         if boost is not None and not math.isfinite(boost):

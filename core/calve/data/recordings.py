@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from calve.common.inputs import check_not_placeholder
 from calve.errors import DataError
 
 __all__ = [
@@ -225,6 +226,7 @@ def _expand(source: Path) -> list[Path]:
 
 
 def _read_lines(path: Path, what: str) -> list[str]:
+    check_not_placeholder(path, what, DataError)
     try:
         data = path.read_bytes()
         lines = (gzip.decompress(data) if path.suffix == ".gz" else data).decode().splitlines()

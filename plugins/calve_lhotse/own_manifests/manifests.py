@@ -11,6 +11,7 @@ from lhotse import CutSet, Recording, RecordingSet, SupervisionSegment, Supervis
 from lhotse.cut import MonoCut, MultiCut
 
 from calve.api import DataError
+from calve.common.inputs import check_not_placeholder
 from calve.common.progress import Progress, tracked
 from calve_lhotse.corpus import Corpus
 from calve_lhotse.reasons import reason
@@ -137,6 +138,7 @@ def _read(kind: type, path: Path) -> Iterator[Any]:
                 raise TypeError(f"it holds a {type(item).__name__}")
             yield item
     except Exception as error:
+        check_not_placeholder(path, "manifest", DataError)
         # Whatever is wrong with a manifest, lhotse's readers say it in their own way.
         raise DataError(
             f"cannot read this as a {kind.__name__}: {reason(error)}",

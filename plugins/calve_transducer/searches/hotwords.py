@@ -12,6 +12,7 @@ import sentencepiece
 from numpy.typing import NDArray
 
 from calve.api import ConfigError, DataError
+from calve.common.inputs import check_input
 from calve.data.tokens import SymbolTable
 
 __all__ = ["Hotwords", "Speller"]
@@ -126,6 +127,7 @@ class Speller:
         self._symbols = symbols
         self._bpe = None
         if bpe_model is not None:
+            check_input(bpe_model, "sentencepiece model", DataError)
             try:
                 self._bpe = sentencepiece.SentencePieceProcessor(model_file=str(bpe_model))
             except (OSError, RuntimeError) as error:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from calve.common.inputs import check_input, input_problem, is_git_lfs_pointer, read_text
+from calve.common.inputs import (
+    check_input,
+    check_not_placeholder,
+    input_problem,
+    is_git_lfs_pointer,
+    read_text,
+)
 from calve.errors import CalveError, TokensError
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4b\nsize 244865\n"
@@ -66,6 +72,19 @@ def test_a_pipe_and_a_device_are_not_waited_for(tmp_path: Path) -> None:
     for path, kind in ((tmp_path / "pipe", "pipe"), (Path("/dev/zero"), "device")):
         with pytest.raises(CalveError, match=f"this is a {kind}, not a file"):
             check_input(path)
+
+
+@pytest.mark.timeout(10)
+def test_a_placeholder_is_refused_and_nothing_else(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "empty").touch()
+    for name in ("pipe", "empty", "missing"):
+        check_not_placeholder(tmp_path / name, "file", CalveError)
+    (tmp_path / "pointer").write_bytes(POINTER)
+    (tmp_path / "link").symlink_to("missing")
+    for name in ("pointer", "link"):
+        with pytest.raises(TokensError):
+            check_not_placeholder(tmp_path / name, "file", TokensError)
 
 
 def test_a_git_lfs_pointer_says_how_to_fetch_the_file(tmp_path: Path) -> None:

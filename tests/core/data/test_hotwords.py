@@ -63,3 +63,9 @@ def test_a_file_without_hotwords_is_refused(tmp_path: Path, content: str):
     path.write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match="no hotword"):
         read_hotwords(path)
+
+
+def test_a_file_that_windows_saved_is_read(tmp_path: Path):
+    path = tmp_path / "hotwords.txt"
+    path.write_bytes("\ufeffseven one :2.5\r\nzero\r\n".encode())
+    assert read_hotwords(path) == [("seven one", 2.5), ("zero", None)]

@@ -150,7 +150,7 @@ def test_mistakes_in_hotwords_are_named(random_session: TorchSession, tmp_path: 
         with pytest.raises(DataError, match="does not end in a score") as caught:
             read_hotwords(path)
         assert str(caught.value.where).endswith("line 2")
-    with pytest.raises(DataError, match="cannot read the hotwords"):
+    with pytest.raises(DataError, match="there is no such file of hotwords"):
         read_hotwords(tmp_path / "absent.txt")
     with pytest.raises(DataError, match="not a sentencepiece model"):
         Speller(SYMBOLS, path)
