@@ -14,7 +14,7 @@ HEAVY = {
     *("torch", "numba", "numpy", "lhotse", "k2", "onnx", "onnxruntime", "tensorboard"),
     *("ncnn", "pnnx", "sherpa_ncnn", "sherpa_onnx"),
     *("soundfile", "soxr", "kaldi_native_fbank", "kaldialign", "sentencepiece"),
-    *("rich", "asyncio", "calve.protocols"),
+    *("jinja2", "matplotlib", "rich", "asyncio", "calve.protocols"),
 }
 BASELINE = ("-c", "import click, pluggy, stevedore")
 HELP = ("-c", "from calve.cli import run; run(['--help'])")

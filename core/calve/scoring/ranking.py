@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from functools import partial
+from typing import TYPE_CHECKING
 
+from calve.common.charts import chart_file, chart_text, page_color
 from calve.scoring.error_rates import Score, probability_of_improvement
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Ranked", "drawing", "rank"]
 
-_LEFT, _WIDTH, _ROW, _TOP = 330, 420, 26, 46
+_ROW = 26
 
 
 @dataclass(frozen=True)
@@ -43,35 +48,28 @@ def rank(scores: Sequence[tuple[str, Score]]) -> list[Ranked]:
 def drawing(title: str, ranked: Sequence[Ranked]) -> str:
     """Draw the error rates with their confidence intervals as SVG."""
     shown = [one for one in ranked if one.score.interval is not None]
-    largest = max((one.score.interval[1] for one in shown if one.score.interval), default=0.0)
-    scale = _WIDTH / (largest or 1.0)
-    height = _TOP + _ROW * len(shown) + 34
-    name = ranked[0].score.rate_name
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_LEFT + _WIDTH + 90} {height}" '
-        'font-family="system-ui, sans-serif" font-size="13">',
-        f'<rect width="100%" height="100%" fill="#fff"/>'
-        f'<text x="12" y="24" font-size="15" font-weight="600">{escape(title)}</text>',
-    ]
-    for row, one in enumerate(shown):
-        low, high = (_LEFT + scale * end for end in one.score.interval or (0.0, 0.0))
-        rate, y = one.score.counts.wer or 0.0, _TOP + _ROW * row + _ROW / 2
-        color = "#0b7a75" if row == 0 else "#5d6773"
-        parts.append(
-            f'<text x="{_LEFT - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(one.label)}</text>'
-            f'<line x1="{low:.1f}" y1="{y}" x2="{high:.1f}" y2="{y}" stroke="{color}" '
-            'stroke-width="2"/>'
-            f'<circle cx="{_LEFT + scale * rate:.1f}" cy="{y}" r="5" fill="{color}"/>'
-            f'<text x="{high + 8:.1f}" y="{y + 4:.1f}" fill="{color}">{rate:.2f}</text>'
+    rate_name = ranked[0].score.rate_name
+    return chart_file(900, _ROW * len(shown) + 80, partial(_draw, title, rate_name, shown))
+
+
+def _draw(title: str, rate_name: str, ranked: Sequence[Ranked], figure: Figure) -> None:
+    axes = figure.add_subplot()
+    for row, one in enumerate(ranked):
+        low, high = one.score.interval or (0.0, 0.0)
+        rate = one.score.counts.wer or 0.0
+        color = page_color("soft" if row else "teal")
+        axes.plot([low, high], [row, row], color=color)
+        axes.plot([rate], [row], "o", color=color)
+        end, place = (high, row), (8, 0)
+        axes.annotate(
+            f"{rate:.2f}", end, place, textcoords="offset points", color=color, va="center"
         )
-    bottom = _TOP + _ROW * len(shown)
-    parts.append(
-        f'<line x1="{_LEFT}" y1="{_TOP}" x2="{_LEFT}" y2="{bottom}" stroke="#d5dae0"/>'
-        f'<text x="{_LEFT}" y="{bottom + 22}" fill="#5d6773">0</text>'
-        f'<text x="{_LEFT + _WIDTH}" y="{bottom + 22}" fill="#5d6773" text-anchor="end">'
-        f"{name} %, with 95 % confidence intervals</text></svg>"
-    )
-    return "\n".join(parts)
+    axes.set_title(chart_text(title), loc="left", fontweight="bold")
+    axes.set_xlabel(f"{rate_name} %, with 95 % confidence intervals")
+    axes.set_yticks(range(len(ranked)), [chart_text(one.label) for one in ranked])
+    axes.set_ylim(len(ranked) - 0.5, -0.5)
+    axes.margins(x=0.1)
+    axes.set_xlim(left=0)
 
 
 def _rate(score: Score) -> float:

@@ -9,9 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from calve.api import ConfigError
+from calve.common.charts import chart_settings, chart_text
 from calve.common.files import atomic_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Curve", "Panel", "draw", "read_panels"]
 
@@ -84,29 +89,32 @@ def draw(panels: Sequence[Panel], output: Path) -> None:
       CalveError: if the file cannot be written.
     """
     # Its import takes half a second, which only this needs.
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    width, height = _PANEL_INCHES
-    figure = Figure((width, height * len(panels)), layout="constrained")
-    formats = figure.canvas.get_supported_filetypes()
+    formats = Figure().canvas.get_supported_filetypes()
     if output.suffix.removeprefix(".") not in formats:
         raise ConfigError(
             f"no picture format has the suffix {output.suffix!r}",
             where=output,
             fix=f"one of {', '.join(sorted(formats))}",
         )
-    for number, panel in enumerate(panels, 1):
-        axes = figure.add_subplot(len(panels), 1, number)
-        axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
-        axes.set_yscale(panel.y_scale)
-        for curve in panel.curves:
-            xs, ys = zip(*curve.points, strict=True)
-            axes.plot(xs, ys, marker="." if len(xs) < 100 else None, label=curve.label)
-        axes.grid(alpha=0.3)
-        axes.legend()
-    with atomic_file(output) as temporary, rc_context({"svg.fonttype": "none"}):
+    width, height = _PANEL_INCHES
+    with chart_settings(), atomic_file(output) as temporary:
+        figure = Figure((width, height * len(panels)), layout="constrained")
+        for number, panel in enumerate(panels, 1):
+            _draw_panel(panel, figure.add_subplot(len(panels), 1, number))
         figure.savefig(temporary)
+
+
+def _draw_panel(panel: Panel, axes: Axes) -> None:
+    axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
+    axes.set_yscale(panel.y_scale)
+    for curve in panel.curves:
+        xs, ys = zip(*curve.points, strict=True)
+        marker = "." if len(xs) < 100 else None
+        axes.plot(xs, ys, marker=marker, label=chart_text(curve.label))
+    axes.grid(alpha=0.3)
+    axes.legend()
 
 
 @contextmanager

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import re
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 
 from calve.scoring.error_rates import DecodedUtterance, score
 from calve.scoring.result_files import ResultFiles, write_results
@@ -117,6 +117,6 @@ def test_the_page_marks_every_kind_of_error_and_lists_the_worst_first(tmp_path: 
 def test_the_page_escapes_what_was_said(tmp_path: Path, word: str):
     utterances = [DecodedUtterance(f"name{word}", f"{word} x", f"x {word}")]
     text = written(tmp_path, utterances).page.read_text()
-    assert f"{html.escape(word)}</s>" in text
-    assert f"name{html.escape(word)} ·" in text
+    assert f"{escape(word)}</s>" in text
+    assert f"name{escape(word)} ·" in text
     assert f"{word}</s>" not in text

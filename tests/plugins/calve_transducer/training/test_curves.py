@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from hum_training import BATCHES_PER_EPOCH, Metrics, train_hums
@@ -11,7 +12,7 @@ from calve.api import ConfigError
 from calve.scoring.error_rates import DecodedUtterance, score
 from calve.scoring.result_files import ResultFiles, write_results
 from calve_transducer.commands import plot
-from calve_transducer.training.curves import Panel, draw, read_panels
+from calve_transducer.training.curves import Curve, Panel, draw, read_panels
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +86,10 @@ def test_an_unknown_picture_format_is_an_error(
 def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing to plot"):
         read_panels(tmp_path)
+
+
+@pytest.mark.parametrize("label", ["$x_1$", "$ alone", "<b> & 'c'", "\x1b[31mred"])
+def test_a_name_is_drawn_as_it_is(tmp_path: Path, label: str) -> None:
+    draw([Panel("title", "x", "y", [Curve(label, [(1, 2), (2, 3)])])], tmp_path / "a.svg")
+    root = ElementTree.parse(tmp_path / "a.svg").getroot()
+    assert label.replace("\x1b", r"\x1b") in [one.text for one in root.iter()]
