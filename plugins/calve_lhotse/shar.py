@@ -146,7 +146,8 @@ class _Member(NamedTuple):
 
 def _read_member(tar: str, key: str) -> tuple[bytes, str]:
     """The bytes of a member, and what its name ends with."""
-    member = _members(tar).get(key)
+    status = Path(tar).stat()
+    member = _members(tar, status.st_size, status.st_mtime_ns).get(key)
     if member is None:
         raise ValueError(f"{tar} holds nothing of {key}")
     with Path(tar).open("rb") as stream:
@@ -158,8 +159,11 @@ def _read_member(tar: str, key: str) -> tuple[bytes, str]:
 
 
 @lru_cache(maxsize=_TARS_REMEMBERED)
-def _members(tar: str) -> dict[str, _Member]:
-    """Where in a tar file the data of each cut are."""
+def _members(tar: str, size: int, changed: int) -> dict[str, _Member]:
+    """Where in a tar file the data of each cut are.
+
+    A file that was written anew has another size or time, so what was known of it is not used.
+    """
     found = {}
     try:
         with tarfile.open(tar, "r:") as archive:

@@ -179,6 +179,12 @@ def _windows(piece: Float32Array) -> Float32Array:
     return np.asarray(np.resize(piece, (count, _TONE_WINDOW)))
 
 
-@lru_cache(maxsize=2048)
 def _load(path: Path) -> Float32Array:
+    status = path.stat() if path.exists() else None
+    return _loaded(path, status and (status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=2048)
+def _loaded(path: Path, version: tuple[int, int] | None) -> Float32Array:
+    """A file that was written anew has another size or time, so it is read anew."""
     return read_audio(path, SAMPLE_RATE).samples

@@ -87,6 +87,16 @@ def calibrate(
       DataError: if less than a second of audio remains.
       BundleError: if a blob never carries anything but zeros, or carries NaN or infinity.
     """
+    try:
+        return _calibrate(bundle, recordings, taps, jobs, progress)
+    finally:
+        # Also after an error: a bundle that is exported anew to the same path has other networks.
+        _session.cache_clear()
+
+
+def _calibrate(
+    bundle: OpenedBundle, recordings: Sequence[Path], taps: Taps, jobs: int, progress: Progress
+) -> Calibration:
     started = time.perf_counter()
     blobs = [(network, blob) for network, names in taps for blob in names]
     absmax = np.zeros(len(blobs), np.float32)
@@ -105,7 +115,6 @@ def calibrate(
     with tracked(progress, "calibrate: fill histograms", len(usable)):
         for _, seen in _each(bundle, usable, taps, tuple(absmax.tolist()), jobs, progress):
             counts += seen.values
-    _session.cache_clear()
     report = CalibrationReport(
         source="recordings",
         recordings=len(usable),

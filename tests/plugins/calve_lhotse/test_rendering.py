@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from calve_lhotse.augmentation import SAMPLE_RATE
 from calve_lhotse.fsdd.plans import UtterancePlan
-from calve_lhotse.fsdd.rendering import join, render, room_tone
+from calve_lhotse.fsdd.rendering import _load, join, render, room_tone
 
 
 @pytest.fixture
@@ -81,3 +82,10 @@ def test_babble_is_heard_in_the_pauses(plan: UtterancePlan, few_digits: Path) ->
     noisy = render(replace(plan, perturbed=True, babble=background), seed=5)
     assert len(quiet) > 0
     assert not np.array_equal(quiet[: len(noisy)], noisy[: len(quiet)])
+
+
+def test_a_recording_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "7_theo_0.wav"
+    for value, count in ((0.1, 100), (0.2, 101)):
+        soundfile.write(path, np.full(count, value), SAMPLE_RATE, subtype="FLOAT")
+        assert _load(path) == pytest.approx(np.full(count, value))

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -399,3 +401,14 @@ def test_a_damaged_list_of_shards_is_named(damaged: LibriSpeechOptions) -> None:
     with pytest.raises(DataError, match="list of shards") as caught:
         load_cuts(damaged.data_dir, "valid")
     assert caught.value.where == str(listing)
+
+
+def test_a_tar_file_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "recording.tar"
+    for text in (b"first", b"the second"):
+        with tarfile.open(path, "w") as archive:
+            for name, data in (("before.flac", text), ("cut.flac", text)):
+                member = tarfile.TarInfo(name)
+                member.size = len(data) * 300
+                archive.addfile(member, io.BytesIO(data * 300))
+        assert shar._read_member(str(path), "cut") == (text * 300, ".flac")

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from calve.api import DataError
+from calve.api import BundleError, DataError
 from calve.bundles.bundle import Bundle
 from calve.common.progress import NO_PROGRESS
 from calve.decoding.online_recognizer import OnlineRecognizer
@@ -116,6 +117,20 @@ def test_useless_recordings_are_skipped_and_named(
     assert found.report.skipped.keys() == set(map(str, bad))
     for path, reason in bad.items():
         assert reason in found.report.skipped[str(path)]
+
+
+def test_after_an_error_a_bundle_exported_anew_is_loaded_anew(
+    golden_bundle: Bundle, recordings: list[Path], taps: Taps, tmp_path: Path
+) -> None:
+    path = tmp_path / "bundle"
+    shutil.copytree(golden_bundle.path, path)
+    silent = write(tmp_path / "silent.wav", np.zeros(32000))
+    with pytest.raises(DataError, match="can be used"):
+        calibrate(Bundle.open(path), [silent], taps, jobs=1, progress=NO_PROGRESS)
+    opened = Bundle.open(path)
+    shutil.rmtree(path)
+    with pytest.raises(BundleError, match="does not exist"):
+        calibrate(opened, recordings, taps, jobs=1, progress=NO_PROGRESS)
 
 
 def test_too_little_usable_audio_is_refused_with_the_reasons(
