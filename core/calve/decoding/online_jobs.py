@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,7 +64,8 @@ class StreamingJob:
       methods: How; all share the encoder's output.
       num_streams: Most streams at a time, in all groups together.
       chunk_size: Encoder frames of a step; the model's own by default.
-      groups: Processes, each with a model and an equal share of streams and utterances.
+      groups: Most processes, each with a model of its own and its share of the streams and the
+        utterances.
       hotwords: Texts to count in the results, for the files.
     """
 
@@ -76,6 +76,13 @@ class StreamingJob:
     chunk_size: int | None = None
     groups: int = 1
     hotwords: tuple[str, ...] = ()
+
+    @property
+    def streams_by_group(self) -> tuple[int, ...]:
+        """Streams of each process; no more processes than streams."""
+        groups = min(self.groups, self.num_streams)
+        each, more = divmod(self.num_streams, groups)
+        return tuple(each + (group < more) for group in range(groups))
 
 
 @dataclass(frozen=True)
@@ -105,13 +112,14 @@ def run_streaming(job: StreamingJob, progress: Progress = NO_PROGRESS) -> Stream
       CalveError: if the model, the split or a method cannot be used.
     """
     title = f"{job.split.name}: {job.model.name}, streaming"
-    if job.groups == 1:
+    groups = len(job.streams_by_group)
+    if groups == 1:
         with tracked(progress, title, len(job.split.utterances())):
             return _run_group(job, 0, progress)
-    with tracked(progress, title, job.groups):
+    with tracked(progress, title, groups):
         results = []
-        tasks = [(job, group) for group in range(job.groups)]
-        for result in ordered_map(_run_task, tasks, jobs=job.groups):
+        tasks = [(job, group) for group in range(groups)]
+        for result in ordered_map(_run_task, tasks, jobs=groups):
             results.append(result)
             progress.advance()
     runs = {
@@ -142,8 +150,8 @@ def write_streaming_results(
         if run.step_seconds:
             p50, p95, p99 = run.latency_ms(50, 95, 99)
             title += (
-                f", {job.num_streams} streams in {job.groups} process(es), latency of a chunk "
-                f"p50 {p50:.1f} ms p95 {p95:.1f} ms p99 {p99:.1f} ms, "
+                f", {job.num_streams} streams in {len(job.streams_by_group)} process(es), "
+                f"latency of a chunk p50 {p50:.1f} ms p95 {p95:.1f} ms p99 {p99:.1f} ms, "
                 f"{run.throughput:.1f} seconds of audio per second"
             )
         score = run.decoded.score(unit)
@@ -230,10 +238,11 @@ def _run_group(job: StreamingJob, group: int, progress: Progress) -> StreamingRe
         opened.session,
         opened.symbols,
         variants,
-        num_streams=math.ceil(job.num_streams / job.groups),
+        num_streams=job.streams_by_group[group],
         features=opened.features,
         geometry=geometry,
         tail_padding_frames=opened.tail_padding_frames,
     )
-    runs = decoder.decode(job.split.utterances()[group :: job.groups], progress)
+    share = job.split.utterances()[group :: len(job.streams_by_group)]
+    runs = decoder.decode(share, progress)
     return StreamingResult(opened.runtime, geometry, runs)
