@@ -95,12 +95,31 @@ class TorchSession:
     def encode_in_chunks(
         self, features: Float32Array, lengths: NDArray[np.int64]
     ) -> tuple[Float32Array, NDArray[np.int64]]:
-        """As `encode`, but what `encode_chunk` gives step by step; lengths are whole steps."""
-        stream_at_once = getattr(self.model.encoder, "stream_at_once", self.model.encoder)
-        encoder_out, encoder_out_lens = stream_at_once(
+        """As `encode`, but what `encode_chunk` gives step by step; lengths are whole steps.
+
+        An encoder without ``stream_at_once`` takes these steps.
+        """
+        if not hasattr(self.model.encoder, "stream_at_once"):
+            return self._encode_step_by_step(features, lengths)
+        encoder_out, encoder_out_lens = self.model.encoder.stream_at_once(
             torch.from_numpy(features), torch.from_numpy(lengths)
         )
         return self._encoder_output(encoder_out), encoder_out_lens.numpy()
+
+    def _encode_step_by_step(
+        self, features: Float32Array, lengths: NDArray[np.int64]
+    ) -> tuple[Float32Array, NDArray[np.int64]]:
+        geometry = self.geometry
+        states = self.init_states(len(features))
+        encoder_out = []
+        for start in range(0, features.shape[1] - geometry.segment + 1, geometry.shift):
+            segment = np.ascontiguousarray(features[:, start : start + geometry.segment])
+            frames, states = self.encode_chunk(segment, states)
+            encoder_out.append(frames)
+        return (
+            np.concatenate(encoder_out, axis=1),
+            (lengths - geometry.overlap) // geometry.subsampling_factor,
+        )
 
     @inference
     def decode_context(self, contexts: NDArray[np.int64]) -> Float32Array:

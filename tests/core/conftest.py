@@ -7,8 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from calve.bundles.bundle import Bundle
 
 _FAKES = Path(__file__).resolve().parents[1] / "plugins" / "data"
 
@@ -53,3 +57,30 @@ def run_calve(run_python: RunPython) -> RunPython:
         return run_python("-c", script, *arguments, **settings)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def offline_checkpoint(goldens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A golden ``pruned_transducer_stateless5``, as if its convolutions saw future frames."""
+    import torch
+
+    trained = torch.load(goldens / "pruned_transducer_stateless5.ckpt.pt", weights_only=False)
+    path = tmp_path_factory.mktemp("offline") / "offline.pt"
+    torch.save(trained | {"causal_convolution": False}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def offline_bundle(
+    offline_checkpoint: Path, golden_tokens: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
+    """`offline_checkpoint` exported for whole utterances; not to be written to."""
+    from calve.exporting.export import export
+
+    return export(
+        "pruned_transducer_stateless5",
+        checkpoint=offline_checkpoint,
+        tokens=golden_tokens,
+        output=tmp_path_factory.mktemp("offline") / "bundle",
+        format="jit-script",
+    )

@@ -79,12 +79,15 @@ class Utterance:
     def features(self, config: FeatureConfig) -> Float32Array:
         """Stored features, else those of the audio; (T, C) float32.
 
+        Corpora store icefall's features, so another configuration is computed from the audio.
+
         Raises:
           AudioError: if neither can be read, or there are none.
           DataError: if they hold NaN or infinity.
         """
         with reading("features"):
-            features = self.read_features(config.num_mel_bins)
+            stored = FeatureConfig(num_mel_bins=config.num_mel_bins)
+            features = self.read_features(config.num_mel_bins) if config == stored else None
         if features is None:
             features = compute_fbank(self.audio(config.sample_rate).samples, config)
         if not len(features):

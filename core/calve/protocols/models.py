@@ -18,11 +18,11 @@ __all__ = ["ModelFamily", "StreamingEncoder"]
 class StreamingEncoder(Protocol):
     """A torch encoder for whole utterances and, if its options allow, for streaming.
 
-    If whole utterances give it more context than streaming does, it also has
-    ``stream_at_once(x, x_lens)``. This call takes whole utterances of a whole number of steps and
-    masks the additional context. If another layout is faster, the encoder has ``runtime_form()``:
-    an encoder for whole segments with its own states. The torch runtime calls it on a plain
-    encoder.
+    It may have ``stream_at_once(x, x_lens)``, which takes whole utterances of a whole number of
+    steps and computes in one call what `stream` computes step by step, with the additional context
+    masked. Simulated streaming calls it, and takes real steps if there is none. If another layout
+    is faster, the encoder has ``runtime_form()``: an encoder for whole segments with its own
+    states. The torch runtime calls it on a plain encoder.
 
     N is the batch size, T the number of feature frames, C the feature dimension, T' the number
     of output frames, D the output dimension.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
+from unittest import SkipTest
 
 from calve.data.features import PADDING
 from calve.data.geometry import StreamingGeometry
@@ -148,6 +149,28 @@ class ComputationChecks:
                 whole[:, : streamed.size(1)],
                 f"{_CHUNKS} steps of {longer.shift} frames, against the whole utterance",
             )
+
+    def test_streaming_at_once_gives_what_steps_give(self) -> None:
+        import torch
+
+        encoder = self._encoder()
+        if not hasattr(encoder, "stream_at_once"):
+            raise SkipTest("streaming is simulated by real steps: it has no stream_at_once")
+        geometry: StreamingGeometry = encoder.geometry
+        x = features(encoder, 2, geometry.overlap + _CHUNKS * geometry.shift)
+        streamed, _ = stream(encoder, x, geometry)
+        with torch.no_grad():
+            at_once, at_once_lens = encoder.stream_at_once(x, lengths(x))
+        require(
+            at_once_lens.tolist() == [streamed.size(1)] * 2,
+            f"{_CHUNKS} steps give {streamed.size(1)} frames, stream_at_once says "
+            f"{at_once_lens.tolist()}",
+        )
+        self._compare(
+            at_once[:, : streamed.size(1)],
+            streamed,
+            f"stream_at_once on {_CHUNKS} steps of {geometry.shift} frames, against the steps",
+        )
 
     def test_states_keep_their_names_shapes_and_order(self) -> None:
         import torch

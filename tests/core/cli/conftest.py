@@ -6,11 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
-from calve.bundles.bundle import Bundle
 from calve.cli import run
-from calve.exporting.export import export
 
 SPEAKERS = ("george", "theo")
 
@@ -37,26 +34,3 @@ def data_dir(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     words = [str(word) for pair in arguments.items() for word in pair]
     assert run(["prepare", "fsdd", *words, "--stop-stage", "3"]) == 0
     return folder
-
-
-@pytest.fixture(scope="session")
-def offline_checkpoint(goldens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A golden ``pruned_transducer_stateless5``, as if its convolutions saw future frames."""
-    trained = torch.load(goldens / "pruned_transducer_stateless5.ckpt.pt", weights_only=False)
-    path = tmp_path_factory.mktemp("offline") / "offline.pt"
-    torch.save(trained | {"causal_convolution": False}, path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def offline_bundle(
-    offline_checkpoint: Path, golden_tokens: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Bundle:
-    """`offline_checkpoint` exported for whole utterances; not to be written to."""
-    return export(
-        "pruned_transducer_stateless5",
-        checkpoint=offline_checkpoint,
-        tokens=golden_tokens,
-        output=tmp_path_factory.mktemp("offline") / "bundle",
-        format="jit-script",
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from small_models import SAMPLE_RATE, SYMBOLS, noise, small_conformer, small_lstm
 
 from calve.bundles.bundle import Bundle
 from calve.data.audio import Audio
-from calve.data.features import compute_fbank
+from calve.data.features import FeatureConfig, compute_fbank
 from calve.data.geometry import FLUSH_FRAMES
 from calve.data.tokens import SymbolTable
 from calve.data.utterances import Utterance
@@ -93,7 +95,31 @@ def test_a_batch_of_a_conformer_gives_what_each_utterance_alone_gives(
     assert found["noise-20"] == ""
 
 
-@pytest.mark.parametrize("kind", ["lstm", "conformer"])
+class Attending(torch.nn.Module):
+    """Sees more in whole utterances than step by step, and has no ``stream_at_once``."""
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.geometry = encoder.geometry
+        self.feature_dim, self.output_dim = encoder.feature_dim, encoder.output_dim
+        self.state_batch_axis = encoder.state_batch_axis
+        self.init_states, self.stream = encoder.init_states, encoder.stream
+
+    def forward(self, x: torch.Tensor, x_lens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y, y_lens = self.encoder(x, x_lens)
+        return y - y.mean(1, keepdim=True), y_lens
+
+
+@pytest.fixture(scope="module")
+def attending(lstm: TorchSession) -> TorchSession:
+    model = copy.copy(lstm.model)
+    model.__dict__ = {**model.__dict__, "_modules": dict(model._modules)}
+    model.encoder = Attending(lstm.model.encoder)
+    return TorchSession(model)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "conformer", "attending"])
 def test_simulated_streaming_gives_what_streaming_gives(
     kind: str, utterances: list[Utterance], request: pytest.FixtureRequest
 ):
@@ -218,7 +244,7 @@ def test_bad_utterances_are_reported_and_do_not_stop_the_others(
     decoded = decode_offline(lstm, SYMBOLS, [*utterances, *bad], [GREEDY])["greedy_search"]
     assert {one.name: one.reason for one in decoded.failures} == {
         "unreadable": "cannot read the audio: OSError gone",
-        "unsaid": "there is no reference: the cut has no supervision with a text",
+        "unsaid": "there is no reference: nobody wrote down the words",
         "noise-52": "the recording holds no samples",
     }
     assert {one.name for one in decoded.utterances} == {one.name for one in utterances}
@@ -277,3 +303,45 @@ def test_the_real_client_hears_what_the_bundles_runtime_hears(golden_bundle: Bun
     )
     assert [one.hypothesis for one in decoded.utterances] == ours
     assert [one.name for one in decoded.failures] == ["noise-03"]
+
+
+@pytest.mark.parametrize("simulate_streaming", [False, True])
+def test_features_are_those_that_the_networks_were_trained_on(
+    lstm: TorchSession, utterances: list[Utterance], tmp_path: Path, simulate_streaming: bool
+):
+    trained_on = FeatureConfig(sample_rate=8000, high_freq=-200.0)
+    asked = []
+    utterance = replace(
+        utterances[0],
+        read_audio=lambda rate: asked.append(rate) or utterances[0].audio(SAMPLE_RATE),
+    )
+    options: dict[str, Any] = {"features": trained_on, "simulate_streaming": simulate_streaming}
+    found = decode_offline(lstm, SYMBOLS, [utterance], [GREEDY], **options)["greedy_search"]
+    default = decode_offline(
+        lstm, SYMBOLS, [utterances[0]], [GREEDY], simulate_streaming=simulate_streaming
+    )
+    assert asked == [8000]
+    assert found.utterances != default["greedy_search"].utterances
+    path = tmp_path / "a.wav"
+    soundfile.write(path, utterance.audio(8000).samples, 8000, subtype="FLOAT")
+    transcript = OfflineRecognizer(lstm, SYMBOLS, GREEDY, **options).transcribe(path)
+    assert transcript.text == found.utterances[0].hypothesis
+    assert transcript.notes == ()
+
+
+def test_a_bundle_for_whole_utterances_says_what_features_it_was_trained_on(
+    offline_bundle: Bundle,
+):
+    trained_on = replace(offline_bundle.manifest.features, low_freq=200.0)
+    manifest = replace(offline_bundle.manifest, features=trained_on)
+    bundle = Bundle(offline_bundle.path, manifest)
+    assert OfflineRecognizer.from_bundle(bundle).features == trained_on
+
+
+def test_stored_features_are_used_only_where_they_are_what_is_asked_for():
+    stored = np.zeros((7, 80), dtype=np.float32)
+    utterance = replace(noise(0, 8000), read_features=lambda dimension: stored)
+    assert utterance.features(FeatureConfig()) is stored
+    other = utterance.features(FeatureConfig(low_freq=200.0))
+    assert other.shape == (50, 80)
+    assert np.ptp(other) > 1

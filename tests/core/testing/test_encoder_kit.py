@@ -105,6 +105,15 @@ def another_subsampling_factor(encoder):
     encoder.geometry = StreamingGeometry(4, 3, 2)
 
 
+@after_building
+def simulates_with_the_whole_utterance(encoder):
+    def stream_at_once(x, x_lens):
+        y, y_lens = encoder(x, x_lens)
+        return y + y.mean(1, keepdim=True), y_lens
+
+    encoder.stream_at_once = stream_at_once
+
+
 @with_method("stream")
 def one_frame_too_many(stream, encoder, x, x_lens, states):
     y, y_lens, states = stream(x, x_lens, states)
@@ -257,6 +266,7 @@ SAME = "it_answers_the_same_every_time"
 PADDING = "padding_does_not_change_an_utterance"
 LENGTHS = "lengths_count_what_it_returns"
 STEP = "a_step_gives_the_frames_that_its_geometry_says"
+AT_ONCE = "streaming_at_once_gives_what_steps_give"
 GRADIENTS = "gradients_reach_every_parameter"
 CHECKPOINT = "a_checkpoint_gives_the_same_model_again"
 BATCH = "utterances_of_a_batch_do_not_see_each_other"
@@ -274,6 +284,7 @@ BROKEN_ENCODERS = [
     ("mixes_utterances", "an utterance in a batch", {BATCH, PADDING, WHOLE}),
     ("mixes_streams", "a stream in a batch", {STREAMS, WHOLE}),
     ("mixes_states", "the state 'processed' of a stream", {STREAMS}),
+    ("simulates_with_the_whole_utterance", "stream_at_once on 5 steps", {AT_ONCE}),
     ("forgets", "5 steps of 4 frames", {WHOLE}),
     ("takes_one_length_only", "5 steps of 8 frames", {WHOLE}),
     ("swaps_its_states", "after a step ['processed', 'hidden']", {STATES}),
