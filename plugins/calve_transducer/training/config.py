@@ -28,7 +28,7 @@ class TrainingConfig:
     )
     resume: bool = _option(
         False,
-        "Continue after the newest checkpoint of --exp-dir, or start anew if there is none.",
+        "Continue after the checkpoint of --exp-dir with the most batches, or start anew.",
         fixed=False,
     )
     world_size: int = _option(

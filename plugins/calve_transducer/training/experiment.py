@@ -19,6 +19,7 @@ from calve.api import CheckpointError, ConfigError
 from calve.common.files import atomic_file, writing_explained
 from calve.common.locking import locked
 from calve.models.averaging import find_checkpoints
+from calve.models.checkpoint_files import read_checkpoint
 from calve.models.checkpoints import checkpoints_there
 from calve.protocols import Batch, TrainingRun
 from calve_transducer.training.config import TrainingConfig
@@ -102,8 +103,24 @@ class Experiment:
         return path
 
     def _newest_checkpoint(self) -> Path | None:
-        found = [*find_checkpoints(self.folder), *self.folder.glob("epoch-*.pt")]
-        return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+        """The checkpoint after the most batches, by its own count; of equal ones, the epoch's.
+
+        Modification times say nothing: copying a folder changes them.
+
+        Raises:
+          CheckpointError: if a checkpoint cannot be read.
+        """
+        candidates = [*find_checkpoints(self.folder)[:1], *self._epoch_files()[-1:]]
+        return max(reversed(candidates), key=_batches_in, default=None)
+
+    def _epoch_files(self) -> list[Path]:
+        """The files ``epoch-N.pt``, lowest N first."""
+        numbered = {
+            int(path.stem.removeprefix("epoch-")): path
+            for path in self.folder.glob("epoch-*.pt")
+            if path.stem.removeprefix("epoch-").isdecimal()
+        }
+        return [numbered[epoch] for epoch in sorted(numbered)]
 
     def write_configuration(self) -> None:
         """Save the configuration as ``config.json`` beside the checkpoints."""
@@ -228,6 +245,12 @@ class _Console(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError):  # Nobody looks on any more; the log has it.
             print(self.format(record), file=sys.stderr, flush=True)
+
+
+def _batches_in(checkpoint: Path) -> int:
+    """After how many batches a checkpoint was saved; -1 if it does not say so."""
+    batches = read_checkpoint(checkpoint).get("batch_idx_train")
+    return batches if isinstance(batches, int) else -1
 
 
 def _is_for_console(record: logging.LogRecord) -> bool:
