@@ -48,12 +48,13 @@ class LossTotals:
         return cls(int(frames), int(utterances), *losses)
 
     def per_frame(self) -> dict[str, float]:
-        """Mean losses by name, in nats per encoder frame."""
-        frames = max(self.frames, 1)
+        """Mean losses by name, in nats per encoder frame; empty if there are no frames."""
+        if not self.frames:
+            return {}
         return {
-            "loss": self.loss / frames,
-            "simple_loss": self.simple_loss / frames,
-            "pruned_loss": self.pruned_loss / frames,
+            "loss": self.loss / self.frames,
+            "simple_loss": self.simple_loss / self.frames,
+            "pruned_loss": self.pruned_loss / self.frames,
         }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,12 @@ class TrainingNumbers:
     skipped_batches: int = 0
     dropped_utterances: int = 0
     epoch_totals: LossTotals = field(default_factory=LossTotals)
+
+    def note_loss(self, kind: Literal["train", "valid"], loss: float) -> None:
+        """Remember the loss of the epoch that has just ended, if it is the lowest so far."""
+        if loss < getattr(self, f"best_{kind}_loss"):
+            setattr(self, f"best_{kind}_loss", loss)
+            setattr(self, f"best_{kind}_epoch", self.cur_epoch)
 
     def entries(self) -> dict[str, Any]:
         """The numbers as plain data."""

@@ -273,24 +273,22 @@ class Trainer:
 
     def _finish_epoch(self, valid: LossTotals) -> None:
         numbers = self._state.numbers
-        losses = {
-            "train": numbers.epoch_totals.per_frame()["loss"],
-            "valid": valid.per_frame()["loss"],
-        }
-        for name, loss in losses.items():
-            if loss < getattr(numbers, f"best_{name}_loss"):
-                setattr(numbers, f"best_{name}_loss", loss)
-                setattr(numbers, f"best_{name}_epoch", numbers.cur_epoch)
+        train_loss = numbers.epoch_totals.per_frame().get("loss")
+        valid_loss = valid.per_frame()["loss"]
+        if train_loss is not None:
+            numbers.note_loss("train", train_loss)
+        numbers.note_loss("valid", valid_loss)
         path = self._experiment.epoch_file(numbers.cur_epoch)
         self._save(path)
         self._copy_if_best(path)
-        self._report_validation({**_valid_losses(valid), "epoch_loss": losses["train"]})
+        epoch_loss = {} if train_loss is None else {"epoch_loss": train_loss}
+        self._report_validation({**_valid_losses(valid), **epoch_loss})
         self._announce(
-            "epoch %d ended: training loss %.4g, validation loss %.4g, the best %.4g in epoch %d; "
+            "epoch %d ended: %s, validation loss %.4g, the best %.4g in epoch %d; "
             "so far %d batches skipped, %d utterances left out",
             numbers.cur_epoch,
-            losses["train"],
-            losses["valid"],
+            "no batch was trained on" if train_loss is None else f"training loss {train_loss:.4g}",
+            valid_loss,
             numbers.best_valid_loss,
             numbers.best_valid_epoch,
             numbers.skipped_batches,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import math
+import os
 import resource
 import shutil
 import signal
@@ -40,6 +42,15 @@ from calve_transducer.training.curves import read_panels
 from calve_transducer.training.trainer import train
 
 KILLED_TRAINING = Path(hum_training.__file__).with_name("killed_training.py")
+
+
+def set_times_backwards(exp_dir: Path) -> None:
+    """Give the checkpoints modification times in the reverse of the order of training."""
+    order = ["checkpoint-6.pt", "epoch-1.pt", "checkpoint-12.pt", "epoch-2.pt"]
+    order += ["checkpoint-18.pt", "checkpoint-24.pt", "epoch-3.pt"]
+    for age, name in enumerate(order):
+        if (exp_dir / name).exists():
+            os.utime(exp_dir / name, (10**9 - age, 10**9 - age))
 
 
 def log_text(exp_dir: Path) -> str:
@@ -150,6 +161,26 @@ def test_resume_takes_the_newest_checkpoint_or_starts_anew(
     assert "nothing is left to train: epoch 3 has ended" in log_text(tmp_path)
 
 
+def test_resume_goes_by_the_counters_of_a_checkpoint_not_by_its_time(
+    finished: tuple[Path, Metrics], tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0], tmp_path / "exp")
+    set_times_backwards(tmp_path / "exp")
+    assert train_hums(tmp_path / "exp", num_epochs=3, save_every_n=6, resume=True) == {}
+
+
+def test_resume_finds_the_newest_of_epochs_and_batches(
+    finished: tuple[Path, Metrics], tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0], tmp_path / "exp")
+    for name in ("epoch-3.pt", "checkpoint-24.pt"):
+        (tmp_path / "exp" / name).unlink()
+    set_times_backwards(tmp_path / "exp")
+    resumed = train_hums(tmp_path / "exp", num_epochs=3, save_every_n=6, resume=True)
+    assert min(resumed) == 19
+    assert resumed == {step: metrics for step, metrics in finished[1].items() if step > 18}
+
+
 def test_who_looks_on_sees_how_each_epoch_ended_and_what_was_left_out(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +207,22 @@ def test_a_batch_with_nan_is_skipped_named_and_counted(tmp_path: Path) -> None:
     assert all(bool(value.isfinite().all()) for value in checkpoint["model"].values())
     assert "batch 4 skipped" in log_text(tmp_path)
     assert "hum-0-3-1" in log_text(tmp_path)
+
+
+def test_an_epoch_of_skipped_batches_is_never_the_best(tmp_path: Path) -> None:
+    def change(index: int, batch: Batch) -> Batch:
+        in_epoch_2 = batch.cut_ids[0].startswith("hum-1-")
+        return with_nan({index} if in_epoch_2 else set())(index, batch)
+
+    metrics = train_hums(tmp_path, num_epochs=3, change=change)
+    last = read_checkpoint(tmp_path / "epoch-3.pt")
+    assert last["skipped_batches"] == BATCHES_PER_EPOCH
+    assert last["best_train_epoch"] == 3
+    assert last["best_train_loss"] > 0
+    assert "epoch 2 ended: no batch was trained on" in log_text(tmp_path)
+    assert "loss" not in metrics[BATCHES_PER_EPOCH + 1]
+    assert "epoch_loss" not in metrics[2 * BATCHES_PER_EPOCH]
+    assert all(math.isfinite(value) for found in metrics.values() for value in found.values())
 
 
 def test_a_bad_batch_is_kept_for_inspection(tmp_path: Path) -> None:
