@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from calve.exporting.export import export
     from calve.exporting.quantization import quantize
     from calve.models.loading import load_model
+    from calve.training.preparation import prepare
     from calve.training.run import train
 
     __version__: str
@@ -23,6 +24,7 @@ __all__ = [
     "export",
     "load_model",
     "open_session",
+    "prepare",
     "quantize",
     "search",
     "train",
@@ -33,6 +35,7 @@ _MODULES = {
     "export": "calve.exporting.export",
     "load_model": "calve.models.loading",
     "open_session": "calve.bundles.bundle",
+    "prepare": "calve.training.preparation",
     "quantize": "calve.exporting.quantization",
     "search": "calve.decoding.search",
     "train": "calve.training.run",

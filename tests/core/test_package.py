@@ -19,10 +19,14 @@ def test_an_unknown_attribute_is_an_attribute_error():
 
 
 def test_every_public_name_is_listed():
-    assert {"load_model", "export", "open_session", "train", "transcribe"} <= set(dir(calve))
+    assert {"load_model", "export", "open_session", "prepare", "train", "transcribe"} <= set(
+        dir(calve)
+    )
 
 
-@pytest.mark.parametrize("name", ["load_model", "export", "open_session", "train", "transcribe"])
+@pytest.mark.parametrize(
+    "name", ["load_model", "export", "open_session", "prepare", "train", "transcribe"]
+)
 def test_public_functions_stay_functions_whatever_is_imported(run_python, name):
     """A submodule of the same name would take the function's place once it is imported."""
     script = (

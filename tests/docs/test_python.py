@@ -43,6 +43,7 @@ frames_of_one, frames_of_the_other = np.zeros((2, 5, model.encoder.output_dim), 
 NOT_RUN = {
     "docs/benchmarks.md": "tests/real/test_full_size.py makes a model of that size",
     "docs/conformance.md": "every plugin's tests have such a class",
+    "docs/data.md": "tests/core/training/test_preparation.py does it",
     "docs/graphs.md": "tests/plugins/calve_graphs/test_preparation.py does it",
     "docs/hooks.md": "tests/core/test_hooks_page.py does it",
     "docs/training.md": "tests/core/training/test_run.py does it",

@@ -1,23 +1,20 @@
-"""``calve prepare``."""
+"""``calve prepare``: options and reports only; `calve.training.preparation` does the work."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from calve.cli.options import SpecGroup, dataclass_options, json_option
 from calve.cli.output import print_json
-from calve.common.config import fields_help, option_name, resolve
-from calve.common.locking import locked
+from calve.common.config import fields_help, option_name
 from calve.common.progress import console_progress
-from calve.errors import ConfigError, DataError
 from calve.registry.catalog import registry
-from calve.registry.pipeline import StepResult, run_steps
-from calve.registry.specs import DatasetSpec, StageSpec
+from calve.registry.pipeline import StepResult
+from calve.registry.specs import DatasetSpec
+from calve.training.preparation import run_stages
 
 __all__ = ["prepare"]
 
@@ -32,17 +29,14 @@ def _corpus_command(corpus: DatasetSpec) -> click.Command:
     @json_option
     def command(stage: int, stop_stage: int | None, options: dict[str, Any], as_json: bool) -> None:
         _demand_required(options_class, options)
-        stages = _chosen_stages(corpus, stage, stop_stage)
-        resolved = resolve(options_class, options)
-        with _sole_preparation(getattr(resolved, "data_dir", None)):
-            results = run_steps(
-                stages,
-                resolved,
-                console_progress(),
-                kind="stage",
-                error=DataError,
-                on_result=None if as_json else _print_result,
-            )
+        results = run_stages(
+            corpus,
+            options,
+            stage=stage,
+            stop_stage=stop_stage,
+            progress=console_progress(),
+            on_result=None if as_json else _print_result,
+        )
         if as_json:
             print_json({result.name: dict(result.report) for result in results}, indent=2)
 
@@ -59,13 +53,6 @@ prepare = SpecGroup(
 )
 
 
-def _sole_preparation(data_dir: Path | None) -> AbstractContextManager[None]:
-    """Nobody else prepares there; a corpus of somebody's own need not have such a folder."""
-    if data_dir is None:
-        return nullcontext()
-    return locked(data_dir, doing="preparing", option="--data-dir")
-
-
 def _demand_required(options_class: type, given: Mapping[str, Any]) -> None:
     for field in fields_help(options_class):
         if field.required and field.name not in given:
@@ -73,29 +60,10 @@ def _demand_required(options_class: type, given: Mapping[str, Any]) -> None:
 
 
 def _stages_text(corpus: DatasetSpec) -> str:
-    stages = (f"{number} {stage.name}: {stage.summary}" for number, stage in _numbered(corpus))
+    stages = (
+        f"{number} {stage.name}: {stage.summary}" for number, stage in enumerate(corpus.stages)
+    )
     return "\b\nStages:\n" + "\n".join(f"  {stage}" for stage in stages)
-
-
-def _chosen_stages(corpus: DatasetSpec, first: int, last: int | None) -> list[StageSpec]:
-    chosen = [
-        stage
-        for number, stage in _numbered(corpus)
-        if first <= number and (last is None or number <= last)
-    ]
-    if not chosen or first < 0:
-        bounds = f"from --stage {first} on"
-        if last is not None:
-            bounds = f"between --stage {first} and --stop-stage {last}"
-        raise ConfigError(
-            f"there is no stage {bounds}",
-            fix=f"{corpus.name} has the stages 0 to {len(corpus.stages) - 1}",
-        )
-    return chosen
-
-
-def _numbered(corpus: DatasetSpec) -> Iterator[tuple[int, StageSpec]]:
-    return iter(enumerate(corpus.stages))
 
 
 def _print_result(result: StepResult) -> None:
