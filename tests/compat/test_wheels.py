@@ -14,12 +14,8 @@ from pathlib import Path
 
 import pytest
 
-WHEELS = [
-    ("20261020", "1.0.20261020"),
-    ("20260526", "1.0.20260526"),
-    ("20260112", "1.0.20260114"),
-    ("20251119", "1.0.20250916"),
-]
+from calve_ncnn.wheels import TESTED_PAIRS
+
 RECIPE = "lstm_transducer_stateless2"
 MODEL = "builtin:digits-lstm"
 FP32_LIMIT = 1e-4
@@ -29,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module", params=WHEELS, ids=lambda pair: f"pnnx-{pair[0]}")
+@pytest.fixture(scope="module", params=TESTED_PAIRS, ids=lambda pair: f"pnnx-{pair[0]}")
 def environment(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:

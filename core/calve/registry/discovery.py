@@ -33,6 +33,7 @@ __all__ = [
     "Discovery",
     "describe",
     "discover",
+    "driver_names",
     "load_driver",
     "outside_plugins",
 ]
@@ -99,6 +100,12 @@ def discover(fatal: Collection[Problem] = ()) -> Discovery:
         disabled=tuple(sorted(manager.disabled, key=lambda source: source.order)),
         problems=tuple(manager.problems),
     )
+
+
+def driver_names(namespace: str) -> list[str]:
+    """Names of the drivers of a namespace that are not disabled; none is imported."""
+    sources = map(_source_of, _entry_points(namespace)[0])
+    return sorted({source.name for source in sources if not _is_disabled(source)})
 
 
 def load_driver(namespace: str, name: str) -> Any:

@@ -175,6 +175,8 @@ class ExporterSpec:
         know the format; the capability matrix tests them too.
       offline: Whether the format also supports whole utterances; clients do not open such bundles.
       default: Whether this is the default format.
+      doctor: ``() -> Iterable[calve.common.diagnosis.Diagnosis]`` for ``calve doctor``: the state
+        of the packages that the format needs, determined without importing them.
     """
 
     format: str
@@ -193,6 +195,7 @@ class ExporterSpec:
     encoders: tuple[str, ...] = ()
     offline: bool = False
     default: bool = False
+    doctor: LazyRef | None = None
 
 
 @dataclass(frozen=True)
