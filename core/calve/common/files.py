@@ -57,14 +57,17 @@ def atomic_file(path: Path | str, *, overwrite: bool = True) -> Iterator[Path]:
       The path to write to; it does not exist yet, its parent does.
 
     Raises:
-      ConfigError: if ``path`` is a directory, or exists and ``overwrite`` is false.
+      ConfigError: if ``path`` is a directory, a pipe or a device, or exists and ``overwrite`` is
+        false.
       CalveError: if the disk is full or cannot be written.
     """
-    target = Path(path)
+    target = _with_name(Path(path))
     temporary = _hidden_sibling(target)
     with _explained(temporary, target):
         if target.is_dir():
             raise ConfigError("the output is a directory, not a file", where=target)
+        if target.exists() and not target.is_file():
+            raise ConfigError("the output is a pipe or a device, not a file", where=target)
         _refuse_existing(target, overwrite)
         with _removed_afterwards(temporary):
             yield temporary
@@ -84,10 +87,12 @@ def atomic_dir(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
       An empty directory to write into.
 
     Raises:
-      ConfigError: if ``path`` is a file, or exists and ``overwrite`` is false.
+      ConfigError: if ``path`` is a file, the current directory or one above it, or exists and
+        ``overwrite`` is false.
       CalveError: if the disk is full or cannot be written.
     """
-    target = Path(path)
+    target = _with_name(Path(path))
+    _refuse_current(target)
     temporary = _hidden_sibling(target)
     with _explained(temporary, target):
         if target.exists() and not target.is_dir():
@@ -97,6 +102,36 @@ def atomic_dir(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
             temporary.mkdir()
             yield temporary
             replace_dir(temporary, target)
+
+
+def _with_name(path: Path) -> Path:
+    """The same place by a path that ends in a name, not in "." or "..".
+
+    Raises:
+      ConfigError: if it is the root of the file system, which has no name.
+    """
+    if path.name not in ("", ".."):
+        return path
+    place = Path(os.path.realpath(path))
+    if not place.name:
+        raise ConfigError(
+            "the output is the root directory",
+            where=path,
+            fix="name a file or a directory in it",
+        )
+    return place
+
+
+def _refuse_current(target: Path) -> None:
+    """A directory in which somebody stands cannot be replaced under their feet."""
+    place = Path(os.path.realpath(target.parent)) / target.name
+    current = Path(os.path.realpath("."))
+    if place == current or place in current.parents:
+        raise ConfigError(
+            "the output is the current directory or one above it",
+            where=target,
+            fix="name a new directory, for example --output NAME",
+        )
 
 
 def _refuse_existing(target: Path, overwrite: bool) -> None:

@@ -319,3 +319,68 @@ def test_a_directory_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatc
         (temporary / "inner" / "file").write_text("x")
     assert calls[:3] == [("fsync", "inner"), ("fsync", "file"), ("fsync", temporary.name)]
     assert calls[-2:] == [("rename", "bundle"), ("fsync", tmp_path.name)]
+
+
+PATHS = [".", "", "./", "..", "../..", "/", "//", "sub/..", "./.", "new/.."]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("path", PATHS)
+def test_the_current_directory_and_those_above_it_are_no_output(
+    tmp_path, monkeypatch, path, overwrite
+):
+    inside = tmp_path / "a" / "b"
+    (inside / "sub").mkdir(parents=True)
+    monkeypatch.chdir(inside)
+    with pytest.raises(ConfigError, match=r"current directory or one above|root directory"):
+        _enter(atomic_dir(path, overwrite=overwrite))
+    with pytest.raises(ConfigError, match=r"a directory, not a file|root directory"):
+        _enter(atomic_file(path, overwrite=overwrite))
+    assert _names(inside) == ["sub"]
+    assert _names(tmp_path / "a") == ["b"]
+
+
+def test_a_link_to_the_current_directory_may_be_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(".")
+    with atomic_dir("link", overwrite=True) as temporary:
+        (temporary / "x").touch()
+    assert _names(tmp_path) == ["link"]
+    assert _names(tmp_path / "link") == ["x"]
+
+
+@pytest.mark.parametrize("path", ["new/", "./new", "sub/../new", "../b/new"])
+def test_other_forms_of_a_path_are_taken(tmp_path, monkeypatch, path):
+    inside = tmp_path / "b"
+    (inside / "sub").mkdir(parents=True)
+    monkeypatch.chdir(inside)
+    with atomic_dir(path) as temporary:
+        (temporary / "x").touch()
+    assert _names(inside) == ["new", "sub"]
+    assert _names(inside / "new") == ["x"]
+
+
+def test_a_directory_beside_those_above_is_taken(tmp_path, monkeypatch):
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "b")
+    with atomic_dir("../c/.") as temporary:
+        (temporary / "x").touch()
+    assert _names(tmp_path) == ["b", "c"]
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_and_a_device_are_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/null")
+    for name in ("pipe", "device"):
+        with pytest.raises(ConfigError, match="a pipe or a device"):
+            _enter(atomic_file(tmp_path / name))
+    assert _names(tmp_path) == ["device", "pipe"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" * 3000 + "b"])
+def test_a_name_that_is_too_long_is_an_error(tmp_path, name):
+    for writing in (atomic_file, atomic_dir):
+        with pytest.raises(CalveError, match="too long"):
+            _enter(writing(tmp_path / name))
+    assert _names(tmp_path) == []
