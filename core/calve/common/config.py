@@ -133,7 +133,7 @@ def load_toml(source: Resource | Path) -> dict[str, Any]:
         if isinstance(source, Resource):
             text = source.read_text()
         else:
-            text = source.read_text(encoding="utf-8")
+            text = source.read_text(encoding="utf-8-sig")
         table: dict[str, Any] = toml.loads(text)
     except toml.TOMLDecodeError as error:
         raise ConfigError(f"this is not valid TOML: {error}", where=where) from error

@@ -19,6 +19,7 @@ __all__ = [
     "InputProblem",
     "check_input",
     "check_not_placeholder",
+    "decoded_text",
     "input_problem",
     "is_git_lfs_pointer",
     "read_text",
@@ -137,7 +138,18 @@ def read_text(path: Path | str, kind: str, error: type[CalveError]) -> str:
     problem = input_problem(path, kind)
     if problem is not None and not _is_empty(path):
         raise error(problem.what, where=path, fix=problem.fix)
-    data = path.read_bytes()
+    return decoded_text(path.read_bytes(), path, kind, error)
+
+
+def decoded_text(data: bytes, path: Path | str, kind: str, error: type[CalveError]) -> str:
+    """As `read_text`, of bytes that were read (and perhaps decompressed) already.
+
+    Args:
+      data: The bytes.
+      path: Where they come from, for messages.
+      kind: What the file should be, in words.
+      error: The error to raise.
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as cause:

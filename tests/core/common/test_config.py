@@ -252,3 +252,8 @@ def test_a_bad_toml_file_is_an_error_naming_it(tmp_path, content, message):
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=message):
         load_toml(path)
+
+
+def test_a_toml_file_that_windows_saved_is_read(tmp_path):
+    (tmp_path / "own.toml").write_bytes('\ufeff[encoder]\r\nname = "lstm"\r\n'.encode())
+    assert load_toml(tmp_path / "own.toml") == {"encoder": {"name": "lstm"}}

@@ -10,6 +10,7 @@ import pytest
 from calve.common.inputs import (
     check_input,
     check_not_placeholder,
+    decoded_text,
     input_problem,
     is_git_lfs_pointer,
     read_text,
@@ -123,3 +124,10 @@ def test_text_in_another_encoding_is_named_with_its_line(tmp_path: Path) -> None
 def test_a_text_that_cannot_be_read_has_the_callers_error(tmp_path: Path) -> None:
     with pytest.raises(TokensError, match="there is no such list"):
         read_text(tmp_path / "a.txt", "list", TokensError)
+
+
+def test_bytes_that_were_decompressed_are_decoded_alike() -> None:
+    data = "\ufeffone\r\ntwo".encode()
+    assert decoded_text(data, "a.jsonl.gz", "manifest", CalveError) == "one\ntwo"
+    with pytest.raises(CalveError, match=r"a\.jsonl\.gz, line 2"):
+        decoded_text(b"one\n\xff", "a.jsonl.gz", "manifest", CalveError)
