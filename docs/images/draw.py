@@ -1,4 +1,4 @@
-"""Draws what the pictures can take from the code: ``make pictures``; ``flow.svg`` is hand-made."""
+"""Draw the pictures that follow from the code: ``make pictures``; ``flow.svg`` is hand-made."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from calve.common.config import load_toml
 from calve_lstm_transducer.encoder import LstmEncoder
@@ -48,6 +50,20 @@ _YOURS = "your package"
 NOTES = {
     _YOURS: "encoders, formats, corpora, …",
     "calve": "contracts, plugins, checkpoints, bundles, command line, conformance kit",
+    "cli": "the command: options, tables, exit codes",
+    "testing": "conformance kit, capability matrix, tiny models",
+    "exporting": "checkpoint to verified bundle; quantization",
+    "decoding": "session to text: offline, online, batches",
+    "training": "starting a training run",
+    "models": "checkpoint files to a module",
+    "bundles": "the directory on the device",
+    "scoring": "error rates, alignments",
+    "api": "what plugins register with",
+    "registry": "specs, hooks, finding and calling plugins",
+    "protocols": "interfaces of drivers and sessions",
+    "data": "audio, features, symbols, utterances",
+    "common": "files, child processes, progress, configuration, pages",
+    "errors": "errors for the person at the terminal",
     "calve_graphs": "lexicon, G, LG",
     "calve_transducer": "layers, losses, trainer, searches",
     "calve_lstm_transducer": "one recipe: the LSTM",
@@ -59,7 +75,10 @@ NOTES = {
     "calve_lhotse": "corpora, loaders",
     "calve_bench": "benchmarks",
 }
-"""What a package is for."""
+"""What a package or a room is for."""
+
+_MODULES = ("api", "errors")
+"""Modules beside the rooms."""
 
 HOOKS = ("core finds", "packages by", "entry points", "and calls", "their hooks")
 
@@ -73,16 +92,11 @@ def main() -> int:
 
 def packages() -> str:
     """Which package may import which, as import-linter checks it, and who calls whom."""
-    (contract,) = (
-        one
-        for one in load_toml(PROJECT)["tool"]["importlinter"]["contracts"]
-        if one["type"] == "layers" and "containers" not in one
-    )
     left, top, gap, wide, row = 118, 20, 10, 640, 60
     third = (wide - 2 * gap) / 3
-    layers = [layer.split(" | ") for layer in contract["layers"]]
+    layers = _layers("plugins import one another only downwards")
     layers[0].insert(0, _YOURS)
-    parts: list[str] = []
+    parts: list[Element] = []
     heights = []
     for names in layers:
         width = wide if names == ["calve"] else third
@@ -96,15 +110,36 @@ def packages() -> str:
             top += row
         top += 22
     parts += [
-        f'<path class="flow" d="M{left + wide + 22} 24V{top - 36}"/>',
+        _path("flow", f"M{left + wide + 22} 24V{top - 36}"),
         *_lines("side", left + wide + 30, 110, "imports", "go down", "only"),
-        *(
-            f'<path class="hook" d="M{left} {heights[-1] + 25}H94V{y + 25}H{left - 3}"/>'
-            for y in heights[:2]
-        ),
+        *(_path("hook", f"M{left} {heights[-1] + 25}H94V{y + 25}H{left - 3}") for y in heights[:2]),
         *_lines("hooks", 8, heights[-2] - 30, *HOOKS),
     ]
     return _picture(left + wide + 86, top - 14, "Which package may import which", parts)
+
+
+def rooms() -> str:
+    """Which room of the core may import which, as import-linter checks it."""
+    left, top, gap, wide, row = 20, 20, 10, 640, 60
+    parts: list[Element] = []
+    for names in _layers("the rooms of the core"):
+        width = (wide - (len(names) - 1) * gap) / len(names)
+        for column, name in enumerate(names):
+            kind = "yours" if name in _MODULES else "box"
+            parts += _box(left + column * (width + gap), top, width, kind, name)
+        top += row
+    parts += [
+        _path("flow", f"M{left + wide + 22} 24V{top - 14}"),
+        *_lines("side", left + wide + 30, 110, "imports", "go down", "only"),
+    ]
+    return _picture(left + wide + 86, top + 6, "Which room of the core may import which", parts)
+
+
+def _layers(name: str) -> list[list[str]]:
+    """The layers of the contract of import-linter whose name begins so, the top first."""
+    contracts = load_toml(PROJECT)["tool"]["importlinter"]["contracts"]
+    (contract,) = (one for one in contracts if one["name"].startswith(name))
+    return [layer.split(" | ") for layer in contract["layers"]]
 
 
 def steps() -> str:
@@ -112,38 +147,38 @@ def steps() -> str:
     geometry = LstmEncoder.geometry
     count, side, left = 4, 26, 96
     frames = geometry.overlap + count * geometry.shift
-    parts = [f'<text class="side" x="{left}" y="22">feature frames, one each 10 ms</text>']
+    parts = [_text("side", left, 22, "feature frames, one each 10 ms")]
     for frame in range(frames):
         x = left + frame * side
-        parts.append(f'<rect class="box" x="{x}" y="30" width="{side}" height="22"/>')
-        parts.append(f'<text class="note" x="{x + side / 2:g}" y="45">{frame}</text>')
+        parts.append(_rect("box", x, 30, side, 22))
+        parts.append(_text("note", x + side / 2, 45, str(frame)))
     out = left + frames * side + 46
-    parts.append(f'<text class="side" x="{out - 34}" y="22">encoder frames</text>')
+    parts.append(_text("side", out - 34, 22, "encoder frames"))
     for step in range(count):
         y = 72 + 46 * step
         x = left + step * geometry.shift * side
         ends = x + geometry.shift * side, x + geometry.segment * side
-        parts.append(f'<text class="side" x="20" y="{y + 18}">step {step + 1}</text>')
+        parts.append(_text("side", 20, y + 18, f"step {step + 1}"))
         parts.append(_rect("own", x, y, ends[0] - x, 26))
         parts.append(_rect("past", ends[0], y, ends[1] - ends[0], 26))
-        parts.append(f'<path class="flow" d="M{ends[1]} {y + 13}H{out - 4}"/>')
+        parts.append(_path("flow", f"M{ends[1]} {y + 13}H{out - 4}"))
         parts.append(_rect("ice", out, y, 40, 26))
-        parts.append(f'<text class="note" x="{out + 20}" y="{y + 17}">{step}</text>')
+        parts.append(_text("note", out + 20, y + 17, str(step)))
         if step == 0:
             for middle, text in (
                 ((x + ends[0]) / 2, f"shift {geometry.shift}"),
                 (sum(ends) / 2, f"overlap {geometry.overlap}"),
             ):
-                parts.append(f'<text class="word" x="{middle:g}" y="{y + 18}">{text}</text>')
+                parts.append(_text("word", middle, y + 18, text))
         if step:
-            parts.append(f'<path class="hook" d="M44 {y - 22}V{y + 2}"/>')
-    parts.append('<text class="hooks" x="52" y="112">states</text>')
+            parts.append(_path("hook", f"M44 {y - 22}V{y + 2}"))
+    parts.append(_text("hooks", 52, 112, "states"))
     y = 72 + 46 * count
     text = (
         f"A step reads a segment of {geometry.segment} frames and advances by {geometry.shift}; "
         f"{geometry.subsampling_factor} feature frames become one encoder frame."
     )
-    parts.append(f'<text class="side" x="{left}" y="{y + 10}">{text}</text>')
+    parts.append(_text("side", left, y + 10, text))
     return _picture(out + 60, y + 26, "How a streaming encoder steps over feature frames", parts)
 
 
@@ -155,14 +190,12 @@ def chunks() -> str:
     hidden = chunk_mask(size, chunk_size, left_context, torch.device("cpu")).tolist()
     left, top = 120, 48
     parts = [
-        f'<text class="side" x="{left}" y="18">frames that it sees</text>',
-        '<text class="side" x="20" y="62">frame</text>',
-        '<text class="side" x="20" y="78">that is</text>',
-        '<text class="side" x="20" y="94">encoded</text>',
+        _text("side", left, 18, "frames that it sees"),
+        *_lines("side", 20, 62, "frame", "that is", "encoded"),
     ]
     for query in range(size):
-        parts.append(_note(left + side * query + side / 2, top - 8, str(query)))
-        parts.append(_note(left - 14, top + side * query + 14, str(query)))
+        parts.append(_text("note", left + side * query + side / 2, top - 8, str(query)))
+        parts.append(_text("note", left - 14, top + side * query + 14, str(query)))
         for key in range(size):
             kind = "own" if key // chunk_size == query // chunk_size else "past"
             kind = "none" if hidden[query][key] else kind
@@ -176,7 +209,7 @@ def chunks() -> str:
         )
     ):
         parts.append(_rect(kind, x, top + 30 * row, 18, 18))
-        parts.append(f'<text class="side" x="{x + 28}" y="{top + 30 * row + 14}">{text}</text>')
+        parts.append(_text("side", x + 28, top + 30 * row + 14, text))
     return _picture(x + 290, top + side * size + 16, "What attention in chunks sees", parts)
 
 
@@ -185,65 +218,78 @@ def speed() -> str:
     lines = (HERE.parent / "benchmarks.md").read_text(encoding="utf-8").splitlines()
     start = lines.index("| what | compared with | time |") + 2
     rows = itertools.takewhile(lambda line: line.startswith("|"), lines[start:])
-    left, unit, row = 440, 260, 44
-    parts, y = [], 34.0
+    left, unit, row = 470, 260, 44
+    parts: list[Element] = []
+    y = 34.0
     for line in rows:
         what, beside, time = (cell.strip() for cell in line.strip("|").split("|"))
-        parts.append(f'<text class="side strong" x="20" y="{y + 12:g}">{what}</text>')
-        parts.append(f'<text class="side" x="20" y="{y + 27:g}">compared with {beside}</text>')
+        parts.append(_text("side strong", 20, y + 12, what))
+        parts.append(_text("side", 20, y + 27, f"compared with {beside}"))
         times = re.findall(r"\d\.\d+", time)
         for number, value in enumerate(times):
             height = 24 / len(times)
             top = y + 2 + number * height
             parts.append(_rect("own", left, top, float(value) * unit, height - 1))
             middle = top + height / 2 + 4
-            parts.append(f'<text class="value" x="{left - 8}" y="{middle:g}">{value}</text>')
+            parts.append(_text("value", left - 8, middle, value))
         y += row
-    parts.append(f'<path class="same" d="M{left + unit} 26V{y - 8:g}"/>')
-    parts.append(_note(left + unit, 18, "as long as the other"))
+    parts.append(_path("same", f"M{left + unit} 26V{y - 8:g}"))
+    parts.append(_text("note", left + unit, 18, "as long as the other"))
     return _picture(left + 1.6 * unit, y + 4, "Time relative to others; shorter is faster", parts)
 
 
-def _picture(width: float, height: float, title: str, parts: Sequence[str]) -> str:
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img" '
-        'aria-labelledby="t" font-family="Helvetica, Arial, sans-serif">'
+def _picture(width: float, height: float, title: str, parts: Sequence[Element]) -> str:
+    picture = Element(
+        "svg",
+        {
+            "xmlns": "http://www.w3.org/2000/svg",
+            "viewBox": f"0 0 {width:g} {height:g}",
+            "role": "img",
+            "aria-labelledby": "t",
+            "font-family": "Helvetica, Arial, sans-serif",
+        },
     )
-    page = _rect("page", 0, 0, width, height)
-    return "\n".join((head, f'<title id="t">{title}</title>', STYLE, page, *parts, "</svg>", ""))
+    name = Element("title", id="t")
+    name.text = title
+    picture.extend([name, ElementTree.fromstring(STYLE), _rect("page", 0, 0, width, height)])
+    picture.extend(parts)
+    ElementTree.indent(picture, "")
+    return ElementTree.tostring(picture, encoding="unicode") + "\n"
 
 
-def _box(x: float, y: float, width: float, kind: str, word: str) -> list[str]:
+def _box(x: float, y: float, width: float, kind: str, word: str) -> list[Element]:
     middle = x + width / 2
     return [
         _rect(kind, x, y, width, 50, rounded=True),
-        f'<text class="word" x="{middle:g}" y="{y + 21:g}">{word}</text>',
-        _note(middle, y + 38, NOTES[word]),
+        _text("word", middle, y + 21, word),
+        _text("note", middle, y + 38, NOTES[word]),
     ]
 
 
-def _lines(kind: str, x: float, y: float, *lines: str) -> list[str]:
-    return [
-        f'<text class="{kind}" x="{x:g}" y="{y + 16 * row:g}">{line}</text>'
-        for row, line in enumerate(lines)
-    ]
+def _lines(kind: str, x: float, y: float, *lines: str) -> list[Element]:
+    return [_text(kind, x, y + 16 * row, line) for row, line in enumerate(lines)]
 
 
 def _rect(
     kind: str, x: float, y: float, width: float, height: float, *, rounded: bool = False
-) -> str:
-    corner = ' rx="8"' if rounded else ""
-    return (
-        f'<rect class="{kind}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"{corner}/>'
-    )
+) -> Element:
+    numbers = {"x": x, "y": y, "width": width, "height": height} | ({"rx": 8} if rounded else {})
+    return Element("rect", {"class": kind} | {key: f"{one:g}" for key, one in numbers.items()})
 
 
-def _note(x: float, y: float, text: str) -> str:
-    return f'<text class="note" x="{x:g}" y="{y:g}">{text}</text>'
+def _text(kind: str, x: float, y: float, text: str) -> Element:
+    element = Element("text", {"class": kind, "x": f"{x:g}", "y": f"{y:g}"})
+    element.text = text
+    return element
+
+
+def _path(kind: str, line: str) -> Element:
+    return Element("path", {"class": kind, "d": line})
 
 
 PICTURES: dict[str, Callable[[], str]] = {
     "packages.svg": packages,
+    "rooms.svg": rooms,
     "steps.svg": steps,
     "chunks.svg": chunks,
     "speed.svg": speed,
