@@ -157,7 +157,7 @@ def _explained(temporary: Path, target: Path) -> Iterator[None]:
             what += ", or cannot read a file that it is made from"
             fix = "check the disks that hold them"
         raise CalveError(
-            f"{what}: {os.strerror(error.errno or errno.EIO)}",
+            f"{what}: {error.strerror or error}",
             where=target,
             fix=f"{fix}; nothing was left behind",
         ) from error
@@ -215,7 +215,7 @@ def writing_explained(what: str, where: Path, fix: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno or errno.EIO)
+        reason = error.strerror or error
         raise CalveError(f"cannot write {what}: {reason}", where=where, fix=fix) from error
 
 

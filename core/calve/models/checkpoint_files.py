@@ -231,7 +231,8 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CheckpointError(f"cannot read the file: {error.strerror}", where=path) from error
+        reason = error.strerror or error
+        raise CheckpointError(f"cannot read the file: {reason}", where=path) from error
 
 
 def _load_safely(path: Path) -> Any:

@@ -38,6 +38,7 @@ def read_safetensors(path: Path) -> dict[str, Any]:
 
     Raises:
       CheckpointError: if the file is damaged.
+      OSError: if the system cannot read it.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -45,7 +46,7 @@ def read_safetensors(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt", device="cpu") as file:
             model = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+    except (SafetensorError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             "this safetensors file is damaged or incomplete",
             where=path,

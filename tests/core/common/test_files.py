@@ -256,6 +256,14 @@ def test_an_input_output_error_of_no_known_file_is_blamed_on_no_single_one(tmp_p
         raise OSError(errno.EIO, "", str(unreadable), None, str(temporary))  # as shutil.copy
 
 
+def test_the_reason_is_kept_where_a_library_gives_no_number(tmp_path):
+    with (
+        pytest.raises(CalveError, match="cannot write the output: the library's reason"),
+        atomic_file(tmp_path / "out") as temporary,
+    ):
+        raise OSError(None, "the library's reason", str(temporary))
+
+
 def test_a_full_disk_elsewhere_is_not_blamed_on_the_output(tmp_path):
     with pytest.raises(OSError, match="elsewhere") as caught, atomic_dir(tmp_path / "out"):
         raise OSError(errno.ENOSPC, "No space left on device", "/elsewhere")

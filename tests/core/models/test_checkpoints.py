@@ -333,3 +333,17 @@ def test_a_checkpoint_that_fails_while_it_is_read_is_named(
         load(golden)
     assert caught.value.where == str(golden)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_reason_why_safetensors_cannot_be_read_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes((2).to_bytes(8, "little") + b"{}")
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError("No such device (os error 19)")  # as safetensors raises it, without a number
+
+    monkeypatch.setattr("safetensors.safe_open", fail)
+    with pytest.raises(CheckpointError, match="cannot read the file: No such device"):
+        load(path)
