@@ -1,4 +1,4 @@
-"""The bundle: a directory that a device runtime opens as it is, with all that calve knows of it."""
+"""The bundle: a directory that a client opens as it is, with a manifest for calve."""
 
 from __future__ import annotations
 

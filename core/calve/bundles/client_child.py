@@ -1,4 +1,4 @@
-"""The child process of `calve.bundles.clients`: read a task, drive a client, write the texts."""
+"""Child process of `calve.bundles.clients`: reads a task, runs a client, writes the texts."""
 
 from __future__ import annotations
 

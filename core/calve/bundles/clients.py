@@ -1,4 +1,4 @@
-"""Runs a runtime of another project in a child process, so that its crash becomes a message."""
+"""Runs clients in child processes, so that a crash becomes an error message."""
 
 from __future__ import annotations
 

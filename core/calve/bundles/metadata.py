@@ -1,4 +1,4 @@
-"""The metadata that a bundle carries for its format's real runtime."""
+"""The metadata of a bundle for the clients of its format."""
 
 from __future__ import annotations
 

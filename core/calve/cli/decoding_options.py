@@ -1,4 +1,4 @@
-"""What the commands that decode are told in the same words."""
+"""Options that the decoding commands share."""
 
 from __future__ import annotations
 

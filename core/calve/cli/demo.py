@@ -1,4 +1,4 @@
-"""``calve demo``: the main job from end to end, on a checkpoint that a recipe ships."""
+"""``calve demo``: export, verify and transcribe with a shipped checkpoint."""
 
 from __future__ import annotations
 

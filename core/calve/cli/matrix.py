@@ -1,4 +1,4 @@
-"""``calve plugins matrix``: what runs where, found out by running it."""
+"""``calve plugins matrix``: tests every combination of recipe, format, precision and runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that commands share, made from the dataclasses that hold their values."""
+"""Options that several commands share, made from dataclasses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands print: JSON for programs, tables and messages for people."""
+"""Output of the commands: JSON for programs, tables and messages for people."""
 
 from __future__ import annotations
 

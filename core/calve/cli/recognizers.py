@@ -1,4 +1,4 @@
-"""What ``calve transcribe`` recognizes with: a bundle or a checkpoint, streaming or not."""
+"""Opens the recognizer of ``calve transcribe`` for a bundle or a checkpoint."""
 
 from __future__ import annotations
 

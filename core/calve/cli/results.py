@@ -1,4 +1,4 @@
-"""What the decoding commands print: a table of error rates, or JSON."""
+"""Output of the decoding commands: a table of error rates, or JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hotwords: the file that names them, with their scores."""
+"""Hotword files with scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings that a person names: files, folders, lists of paths; and what is said in them."""
+"""Recordings that a user names: files, folders or lists of paths; and their references."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Symbol tables in icefall's ``tokens.txt`` format: one pair ``symbol id`` a line."""
+"""Symbol tables in icefall's ``tokens.txt`` format: one pair ``symbol id`` per line."""
 
 from __future__ import annotations
 

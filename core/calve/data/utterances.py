@@ -1,4 +1,4 @@
-"""The utterances of a prepared corpus, one by one and in batches of similar length."""
+"""Utterances of a prepared corpus, one by one and in batches of similar length."""
 
 from __future__ import annotations
 

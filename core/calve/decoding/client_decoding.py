@@ -1,4 +1,4 @@
-"""What the real clients of other projects make of a corpus."""
+"""Decodes a corpus with the clients of a bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decoding made of some utterances."""
+"""Results of decoding several utterances."""
 
 from __future__ import annotations
 

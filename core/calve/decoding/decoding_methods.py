@@ -1,4 +1,4 @@
-"""Decoding methods with their options, as a user chose them."""
+"""Decoding methods with the options that a user chose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an encoder sees whole utterances: all at once, or masked to what it sees as a stream."""
+"""Encodes whole utterances: with full context, or masked as in a stream."""
 
 from __future__ import annotations
 

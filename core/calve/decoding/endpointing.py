@@ -1,4 +1,4 @@
-"""Where one utterance of a stream ends and the next begins: the three rules that sherpa uses."""
+"""Endpoint detection in streams, by sherpa's three rules."""
 
 from __future__ import annotations
 

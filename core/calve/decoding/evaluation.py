@@ -1,4 +1,4 @@
-"""How well a bundle recognizes recordings, and how fast."""
+"""Accuracy and speed of a bundle on recordings."""
 
 from __future__ import annotations
 

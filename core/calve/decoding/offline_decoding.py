@@ -1,4 +1,4 @@
-"""Decoding a corpus in whole utterances: offline, or with streaming simulated by masks."""
+"""Decodes a corpus in whole utterances, offline or with simulated streaming."""
 
 from __future__ import annotations
 

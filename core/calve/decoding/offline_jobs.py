@@ -1,4 +1,4 @@
-"""Pieces of a decoding sweep: one model on one split each, kept on disk and not done twice."""
+"""Jobs of a decoding sweep: one model on one split each; finished jobs are kept on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transcribes recordings, each at once."""
+"""Transcribes recordings as whole utterances."""
 
 from __future__ import annotations
 

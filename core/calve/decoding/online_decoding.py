@@ -1,4 +1,4 @@
-"""Decoding many streams side by side, chunk by chunk, as a server does."""
+"""Decodes many streams in parallel, chunk by chunk, as a server does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model streaming through a split in groups of streams, and the same simulated."""
+"""Jobs of streaming decoding: one model on groups of streams, real or simulated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One stream of audio, recognized step by step while its audio comes in."""
+"""One stream of audio, recognized step by step as the audio arrives."""
 
 from __future__ import annotations
 

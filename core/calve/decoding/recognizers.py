@@ -1,4 +1,4 @@
-"""From a bundle to text: step by step, or in whole utterances, as the bundle is made for."""
+"""Opens the recognizer of a bundle: step by step, or for whole utterances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding methods by name, and on encoder output that is there already."""
+"""Makes searches by name, and runs them on existing encoder output."""
 
 from __future__ import annotations
 

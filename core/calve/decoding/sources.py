@@ -1,4 +1,4 @@
-"""What decoding works on: a part of a corpus, and a model as a checkpoint or as a bundle."""
+"""Inputs of decoding: a part of a corpus, and a model as a checkpoint or a bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of many streams, and how long it took."""
+"""Results and timing of a run with many streams."""
 
 from __future__ import annotations
 

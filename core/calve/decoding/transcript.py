@@ -1,4 +1,4 @@
-"""What was recognized, in words and seconds."""
+"""Transcripts: words with times in seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One measurement of a bundle in a process of its own.
+"""Child process that measures a bundle once.
 
 A `BundleTask` arrives as JSON on stdin; the `BundleMeasurement` goes to the file that the only
 argument names, because native code may write to stdout.

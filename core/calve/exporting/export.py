@@ -1,4 +1,4 @@
-"""From a checkpoint to a bundle."""
+"""Exports a checkpoint as a bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Golden input and output: what a bundle must answer, kept inside it.
+"""Golden data: an input and the expected output, stored in a bundle.
 
 With it, ``calve verify`` checks a bundle on any machine with the bundle's own runtime: it needs
 neither torch nor the checkpoint.

@@ -1,4 +1,4 @@
-"""One running export: what its steps share, the check against torch, and the manifest."""
+"""A running export: shared state of its steps, the parity check, and the manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Agreement of two runtimes on the same model, number by number.
+"""Parity: numerical agreement of two runtimes on the same model.
 
 Each session is *observed* on the same features: chained chunks with carried states, or whole
 utterances; some decoder contexts, some joiner inputs, a greedy search. Two observations are then

@@ -1,4 +1,4 @@
-"""From a bundle to a smaller and faster one, with a record of what that costs."""
+"""Quantizes a bundle and reports the loss of accuracy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of a finished bundle, with its own runtime and with the clients that are installed."""
+"""Verifies a finished bundle with its own runtime and the installed clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds the models of a recipe: its options, its networks, and what shapes and entries say."""
+"""Builds the model of a recipe from its options and the shapes of a checkpoint."""
 
 from __future__ import annotations
 

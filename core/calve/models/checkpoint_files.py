@@ -1,4 +1,4 @@
-"""Reads and writes single checkpoint files in icefall's format, without ever running their code.
+"""Reads and writes checkpoint files in icefall's format without executing their code.
 
 A checkpoint is a dictionary: ``model`` (a state_dict), ``model_avg`` (the running average of
 training, optional), ``optimizer``, ``scheduler``, ``grad_scaler``, ``sampler``, and the training

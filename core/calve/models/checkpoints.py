@@ -1,4 +1,4 @@
-"""Chooses, loads and averages checkpoints, the way icefall's options say it.
+"""Selects, loads and averages checkpoints by icefall's options.
 
 Nothing here needs icefall or k2, and nothing in a checkpoint is executed; see
 `calve.models.checkpoint_files` for the file format and `calve.models.averaging` for the arithmetic.

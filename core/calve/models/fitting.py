@@ -1,4 +1,4 @@
-"""Puts the weights of a checkpoint into the model of a recipe, and says where they do not fit."""
+"""Loads the weights of a checkpoint into the model of a recipe and reports mismatches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runtime of a model that lives in this process and is not exported."""
+"""The runtime of a torch model in memory."""
 
 from __future__ import annotations
 

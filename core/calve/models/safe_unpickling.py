@@ -1,4 +1,4 @@
-"""Reads the pickle inside a checkpoint without running any of its code.
+"""Reads the pickle in a checkpoint without executing its code.
 
 torch's own reader of tensors (``weights_only``) refuses whatever else is in a file. Many
 checkpoints hold harmless bystanders beside the weights: the version of torch, numbers of numpy, the

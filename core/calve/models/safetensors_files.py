@@ -1,4 +1,4 @@
-"""Reads and writes weights in the format safetensors: a header and tensors, no code at all."""
+"""Reads and writes weights in the format safetensors, which contains no code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says when a model is made to stream in a way that it was not trained for."""
+"""Warns about streaming options for which a model was not trained."""
 
 from __future__ import annotations
 

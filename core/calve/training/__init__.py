@@ -1,4 +1,4 @@
-"""One training run and one preparation of a corpus, whoever starts them.
+"""Training runs and the preparation of corpora.
 
 Losses, optimizers and trainers are plugins; corpora are plugins.
 `exporting`, `testing` and `cli` may import it.

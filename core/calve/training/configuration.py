@@ -1,4 +1,4 @@
-"""The options of a training run: the recipe's defaults, a file, and what was given."""
+"""The options of a training run: defaults of the recipe, a file, and given options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training in several processes: starting them on one machine, and which of them this one is.
+"""Training in several processes: starts them on one machine and identifies this process.
 
 The mechanics are torchrun's: it starts a command several times, on one machine or on many, and
 tells each process its number in environment variables.

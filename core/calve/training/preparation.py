@@ -1,4 +1,4 @@
-"""One preparation of a corpus, whoever starts it: the command line or Python."""
+"""Prepares a corpus, from the command line or Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training run, whoever starts it: the command line, Python, or torchrun."""
+"""Starts a training run from the command line, Python or torchrun."""
 
 from __future__ import annotations
 
