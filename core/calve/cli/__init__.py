@@ -25,6 +25,7 @@ from calve.registry.specs import CommandSpec
 __all__ = ["LazyCommand", "main", "report", "run"]
 
 _INTERRUPTED = 130
+_STDERR = 2
 
 
 class LazyCommand(click.Command):
@@ -229,7 +230,32 @@ def main() -> None:
     """Entry point of the ``calve`` script."""
     # For every Python process that a command starts: none imports from where the user stands.
     os.environ.setdefault("PYTHONSAFEPATH", "1")
+    # Looking for further devices, torch reads the entry points of all installed packages, and one
+    # malformed file keeps it from being imported. Set it to 1 for a device of another package.
+    os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Names and transcripts may have letters that the terminal's encoding lacks.
-        sys.stdout.reconfigure(errors="backslashreplace")
+        _keep_stdout_for_results(sys.stdout)
     sys.exit(run())
+
+
+def _keep_stdout_for_results(stdout: io.TextIOWrapper) -> None:
+    """Let only calve print on stdout; what else writes to file descriptor 1 reaches stderr.
+
+    Native code and child processes write to the descriptor, not to Python's ``sys.stdout``.
+    """
+    # Names and transcripts may have letters that the terminal's encoding lacks.
+    stdout.reconfigure(errors="backslashreplace")
+    try:
+        stdout.flush()
+        results = os.dup(stdout.fileno())
+    except OSError:  # it is closed
+        return
+    try:
+        os.dup2(_STDERR, stdout.fileno())
+    except OSError:  # stderr is closed
+        os.close(results)
+        return
+    buffering = 1 if os.isatty(results) else -1
+    sys.stdout = os.fdopen(
+        results, "w", buffering, encoding=stdout.encoding, errors="backslashreplace"
+    )

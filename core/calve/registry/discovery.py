@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import sys
 from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager, redirect_stdout, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,8 @@ from stevedore.extension import ExtensionManager
 
 from calve.common.suggest import did_you_mean
 from calve.errors import CalveError, PluginError
+from calve.registry.own_distribution import is_calve_itself
+from calve.registry.plugin_output import output_limited
 from calve.registry.plugin_sources import PluginSource, Problem
 from calve.registry.requirements import facts_of, unmet_requirement
 from calve.registry.waiting import driver_delays_explained, plugin_delays_explained
@@ -64,7 +65,14 @@ class Discovery:
 
 
 def describe(error: BaseException) -> str:
-    """Describe an exception in one line."""
+    """Describe an exception in one line; an exception that cannot say anything has its type."""
+    try:
+        return _description(error)
+    except Exception:
+        return type(error).__name__
+
+
+def _description(error: BaseException) -> str:
     if isinstance(error, CalveError):
         return error.what
     if isinstance(error, SystemExit):
@@ -178,8 +186,7 @@ class _Guarded(_AnyExtensionManager):
             unmet = None if source.is_builtin else unmet_requirement(facts_of(ep.dist))
             if unmet is not None:
                 raise _LoadError(Problem(source, "requirements", unmet))
-            # Results of commands belong on stdout, and nothing else.
-            with redirect_stdout(sys.stderr), self._delays_explained(source):
+            with output_limited(source), self._delays_explained(source):
                 return super()._load_one_plugin(ep, *args, **kwargs)
         except (KeyboardInterrupt, _LoadError):
             raise
@@ -237,7 +244,7 @@ def _entry_points(group: str) -> tuple[list[importlib.metadata.EntryPoint], list
     `importlib.metadata.entry_points` parses the files of all installed packages, and fails for all
     if one is malformed. This function parses only the files that name the group.
     """
-    found: dict[str, list[importlib.metadata.EntryPoint]] = {}
+    found: dict[tuple[str, bool], list[importlib.metadata.EntryPoint]] = {}
     problems = []
     for distribution in importlib.metadata.distributions():
         with suppress(OSError, UnicodeDecodeError):
@@ -245,7 +252,8 @@ def _entry_points(group: str) -> tuple[list[importlib.metadata.EntryPoint], list
                 continue
             name, version, _ = facts_of(distribution)
             try:
-                found.setdefault(name, list(distribution.entry_points.select(group=group)))
+                entry_points = list(distribution.entry_points.select(group=group))
+                found.setdefault((name, is_calve_itself(distribution)), entry_points)
             except Exception as error:
                 cause = f"its entry_points.txt cannot be read: {describe(error)}"
                 problems.append(
@@ -278,4 +286,10 @@ def _listed(variable: str) -> list[str]:
 
 def _source_of(entry_point: importlib.metadata.EntryPoint) -> PluginSource:
     facts = facts_of(entry_point.dist)
-    return PluginSource(entry_point.name, entry_point.value, facts.name, facts.version)
+    return PluginSource(
+        entry_point.name,
+        entry_point.value,
+        facts.name,
+        facts.version,
+        is_builtin=is_calve_itself(entry_point.dist),
+    )

@@ -15,7 +15,9 @@ import pluggy
 from calve.common.suggest import did_you_mean
 from calve.registry import hookspecs, specs
 from calve.registry.discovery import Discovery, describe
+from calve.registry.plugin_output import output_limited
 from calve.registry.plugin_sources import PluginSource, Problem
+from calve.registry.validation import complaint_about
 from calve.registry.waiting import plugin_delays_explained
 
 __all__ = ["REGISTRATION_HOOKS", "Host"]
@@ -31,6 +33,10 @@ REGISTRATION_HOOKS: dict[str, type] = {
     "calve_register_commands": specs.CommandSpec,
 }
 """The spec class that each registration hook returns."""
+
+
+_MOST_SPECS = 10_000
+"""A hook that yields more than these never ends."""
 
 
 class Host:
@@ -72,7 +78,7 @@ class Host:
         """Call a registration hook of each plugin and yield the returned specs."""
         for source, module in self._implementers(hook):
             try:
-                with plugin_delays_explained(f"calling {hook} of", source):
+                with output_limited(source), plugin_delays_explained(f"calling {hook} of", source):
                     registered = _checked(hook, self._call(hook, module))
             except KeyboardInterrupt:
                 raise
@@ -152,7 +158,7 @@ def _checked(hook: str, results: list[Any]) -> list[Any]:
       TypeError: if the hook returned anything else.
     """
     wanted = REGISTRATION_HOOKS[hook]
-    registered = []
+    registered: list[Any] = []
     for result in results:
         if not isinstance(result, Iterable) or isinstance(result, (str, bytes)):
             raise TypeError(
@@ -163,5 +169,9 @@ def _checked(hook: str, results: list[Any]) -> list[Any]:
                 raise TypeError(
                     f"{hook} must return or yield {wanted.__name__}s, found {type(spec).__name__}"
                 )
+            if complaint := complaint_about(spec, wanted):
+                raise TypeError(complaint)
             registered.append(spec)
+            if len(registered) > _MOST_SPECS:
+                raise TypeError(f"{hook} yields more than {_MOST_SPECS} specs")
     return registered

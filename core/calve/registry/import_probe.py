@@ -17,15 +17,29 @@ from calve.registry.plugin_sources import PluginSource, Problem
 
 __all__ = ["ImportProbe", "probe_imports"]
 
-# What an import raises is found again, with its traceback, by whoever imports it in earnest.
+# What the import or a hook raises is found again, with its traceback, when calve calls it.
+# The file says that the process came this far by itself.
 _SCRIPT = """
-import importlib, sys
+import importlib, itertools, sys
+target, done = sys.argv[1:]
+module, _, attributes = target.partition(":")
 try:
-    importlib.import_module(sys.argv[1])
+    plugin = importlib.import_module(module)
+    for name in filter(None, attributes.split(".")):
+        plugin = getattr(plugin, name)
+    for name in dir(plugin):
+        hook = getattr(plugin, name)
+        if name.startswith("calve_register_") and hasattr(hook, "calve_impl"):
+            try:
+                list(itertools.islice(hook(), 100_000))
+            except BaseException:
+                pass
 except BaseException:
     pass
+open(done, "w").close()
 """
 _SHOWN = 60
+_ENDED = "ended the process with exit code 0"
 
 
 @dataclass(frozen=True)
@@ -48,11 +62,13 @@ def probe_imports(sources: Sequence[PluginSource], time_limit: float) -> ImportP
       sources: The plugins.
       time_limit: Seconds that one import may take.
     """
+    # What cannot be an argument of a process is no name of a module either, and fails at import.
+    sources = [source for source in sources if "\0" not in source.target]
     with tempfile.TemporaryDirectory() as folder:
         children = [
             Child(
                 name=f"import-{index}",
-                command=(sys.executable, "-c", _SCRIPT, source.target.partition(":")[0].strip()),
+                command=(sys.executable, "-c", _SCRIPT, source.target.strip(), _done(index)),
                 folder=Path(folder),
                 time_limit=time_limit,
                 keep_stdout=True,
@@ -60,16 +76,28 @@ def probe_imports(sources: Sequence[PluginSource], time_limit: float) -> ImportP
             for index, source in enumerate(sources)
         ]
         outcomes = list(zip(sources, run_children(children), strict=True))
+        failures = [
+            outcome.failure or (None if Path(folder, _done(index)).exists() else _ENDED)
+            for index, (_, outcome) in enumerate(outcomes)
+        ]
     return ImportProbe(
-        fatal=tuple(_fatal(source, outcome) for source, outcome in outcomes if outcome.failure),
+        fatal=tuple(
+            _fatal(source, failure)
+            for source, failure in zip(sources, failures, strict=True)
+            if failure is not None
+        ),
         noisy=tuple(_noisy(source, outcome) for source, outcome in outcomes if outcome.stdout),
     )
 
 
-def _fatal(source: PluginSource, outcome: Outcome) -> Problem:
+def _done(index: int) -> str:
+    return f"import-{index}.done"
+
+
+def _fatal(source: PluginSource, failure: str) -> Problem:
     cause = (
-        f"importing {source.target} {outcome.failure}; uninstall {source.distribution}, "
-        f"or leave it out with CALVE_DISABLE_PLUGINS={source.name}"
+        f"importing {source.target} and calling its hooks {failure}; "
+        f"uninstall {source.distribution}, or leave it out with CALVE_DISABLE_PLUGINS={source.name}"
     )
     return Problem(source, "load", cause)
 

@@ -16,20 +16,18 @@ class PluginSource:
       target: Target of the entry point, for example "my_package.plugin".
       distribution: Name of the installed distribution.
       version: Version of the distribution.
+      is_builtin: Whether the plugin comes with calve itself. The name of a distribution does not
+        tell: any distribution may call itself calve.
     """
 
     name: str
     target: str
     distribution: str
     version: str
+    is_builtin: bool = False
 
     def __str__(self) -> str:
         return f"plugin {self.name!r} of {self.distribution} {self.version}"
-
-    @property
-    def is_builtin(self) -> bool:
-        """Whether the plugin comes with calve itself."""
-        return self.distribution == "calve"
 
     @property
     def order(self) -> tuple[bool, str, str, str]:

@@ -19,7 +19,7 @@ HERE = api.LazyRef("os:getcwd")
 
 
 def _source(name, distribution="acme"):
-    return PluginSource(name, name, distribution, "1.0")
+    return PluginSource(name, name, distribution, "1.0", is_builtin=distribution == "calve")
 
 
 def _module(hook, specs):
