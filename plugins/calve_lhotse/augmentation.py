@@ -1,4 +1,4 @@
-"""Changes to a waveform that another voice, room or microphone might have made.
+"""Waveform augmentation: other voices, rooms and microphones.
 
 All functions take (n,) float32 samples at 16 kHz, full scale [-1, 1], and return new ones. They
 draw everything random from the generator that they are given.

@@ -1,4 +1,4 @@
-"""A corpus of sentences as it lies on the disk, and its way into training and decoding.
+"""Corpora of sentences: files on disk, and access for training and decoding.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Recordings that a repository may carry: connected digits from speech synthesizers.
+"""Demo recordings: connected digits from speech synthesizers.
 
     python -m calve_lhotse.demo_audio FOLDER
 

@@ -1,4 +1,4 @@
-"""The same function on many items, in several processes, with a progress bar."""
+"""Parallel map over processes, with a progress bar."""
 
 from __future__ import annotations
 

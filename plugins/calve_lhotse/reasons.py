@@ -1,4 +1,4 @@
-"""Why lhotse could not read something."""
+"""Explanations of lhotse's read errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cuts from one place of an epoch on, without a look at those before it."""
+"""Cuts from a position within an epoch, without reading the earlier ones."""
 
 from __future__ import annotations
 

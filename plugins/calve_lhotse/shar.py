@@ -1,4 +1,4 @@
-"""Lhotse Shar by random access: cuts in sequence, the data of a cut when they are asked for.
+"""Random access to Lhotse Shar: reads cuts in sequence, and their data on demand.
 
 lhotse's own iterator reads the tar files from front to back, together with the cuts. A sampler's
 buffer then holds the data of thousands of cuts, and a run that continues in the middle of an epoch

@@ -1,4 +1,4 @@
-"""Outputs of preparation stages: skipped when up to date, replaced whole when not."""
+"""Outputs of preparation stages: skipped if up to date, otherwise replaced as a whole."""
 
 from __future__ import annotations
 

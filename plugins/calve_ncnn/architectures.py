@@ -1,4 +1,4 @@
-"""The architectures that sherpa-ncnn has a number for, and how it feeds an encoder of each.
+"""The architectures that sherpa-ncnn supports by number, and their inputs.
 
 sherpa-ncnn makes an encoder's states itself, from the sizes in SherpaMetaData, and feeds and reads
 blobs by number: it never asks the network, and crashes or prints nonsense where they disagree. The

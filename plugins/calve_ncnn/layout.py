@@ -1,4 +1,4 @@
-"""File names inside an ncnn bundle: icefall's, which sherpa-ncnn's users know."""
+"""File names in an ncnn bundle; they are icefall's, which sherpa-ncnn's users know."""
 
 from __future__ import annotations
 

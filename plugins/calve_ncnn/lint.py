@@ -1,4 +1,4 @@
-"""Finds, without running a model, what ncnn or sherpa-ncnn would crash on or misread silently."""
+"""Lint for ncnn bundles: finds what would crash ncnn or sherpa-ncnn or be misread silently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loads a bundle's networks and runs each once; started as a child, since ncnn may hang or crash.
+"""Child process that loads the networks of a bundle and runs each once; ncnn may hang or crash.
 
 Reads ``{"folder": str, "networks": {name: {"runs": [[[shape, dtype], ...], ...], "outputs":
 [blob, ...]}}}`` from stdin, feeds zeros, and exits with 0 if every run gave finite numbers.

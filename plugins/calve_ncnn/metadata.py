@@ -1,4 +1,4 @@
-"""A line in the encoder's ``.param`` that tells who loads it what it is: a layer without blobs.
+"""The metadata line in the encoder's ``.param``: a layer without blobs that identifies the model.
 
 SherpaMetaData is sherpa-ncnn's. Its parameter 0 is the number of an architecture that sherpa-ncnn
 knows, the others are sizes (`calve_ncnn.architectures`):

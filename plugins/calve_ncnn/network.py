@@ -1,4 +1,4 @@
-"""One loaded ncnn network: numpy arrays in, numpy arrays out."""
+"""A loaded ncnn network with numpy inputs and outputs."""
 
 from __future__ import annotations
 

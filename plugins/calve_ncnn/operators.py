@@ -1,4 +1,4 @@
-"""Which operators a runtime has."""
+"""The operators of each runtime."""
 
 from __future__ import annotations
 

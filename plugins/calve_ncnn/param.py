@@ -1,4 +1,4 @@
-"""ncnn's text ``.param`` format: the network's layers, one a line.
+"""ncnn's ``.param`` text format: one layer of the network per line.
 
 The format is documented at https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure:
 

@@ -1,4 +1,4 @@
-"""pnnx, ncnn's converter from TorchScript, as a child process that may fail in any way.
+"""pnnx, ncnn's converter from TorchScript, as a child process with error handling.
 
 pnnx can segfault, hang, or print that something is not supported and exit with 0; what comes out
 of here is either three files' worth of network that the installed ncnn knows, or an `ExportError`

@@ -1,4 +1,4 @@
-"""The real sherpa-ncnn, in a child process."""
+"""The client sherpa-ncnn, in a child process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The child that runs sherpa-ncnn; its task has the entry ``bundle``, a folder."""
+"""Child process that runs sherpa-ncnn; the task contains ``bundle``, a directory."""
 
 from __future__ import annotations
 

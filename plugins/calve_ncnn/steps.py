@@ -1,4 +1,4 @@
-"""The steps from a torch model to an ncnn bundle, each working in an `ExportWorkspace`."""
+"""Export steps from a torch model to an ncnn bundle; each works in an `ExportWorkspace`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where each tensor lies in an ncnn ``.bin`` file.
+"""The position of each tensor in an ncnn ``.bin`` file.
 
 The file has no index: each layer of the ``.param`` file reads what it needs, in order. Most
 weights begin with a 4-byte tag that says how they are stored and are padded to 4 bytes; biases,

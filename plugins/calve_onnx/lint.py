@@ -1,4 +1,4 @@
-"""Finds, without running a model, what ONNX Runtime or sherpa-onnx would refuse or misread."""
+"""Lint for ONNX bundles: finds what ONNX Runtime or sherpa-onnx would reject or misread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The key/value table in an ONNX file, by which sherpa-onnx knows what it loads."""
+"""The key/value table in an ONNX file, by which sherpa-onnx identifies the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Projected LSTMs in operators that ONNX has.
+"""Projected LSTMs as operators of ONNX.
 
 ONNX's LSTM knows no projection. Here one is a loop over frames, whose matrices are parameters
 laid out as they are multiplied: a transposition in the graph would hide them from quantization.

@@ -1,4 +1,4 @@
-"""The real sherpa-onnx, in a child process."""
+"""The client sherpa-onnx, in a child process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The child that runs sherpa-onnx; its task has the entries ``networks`` (by name), ``tokens``."""
+"""Child process that runs sherpa-onnx; the task contains ``networks`` (by name) and ``tokens``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model's three networks as flat modules, in the interface of sherpa-onnx.
+"""A model's three networks as flat modules with the interface of sherpa-onnx.
 
 The joiner's projections are applied by the encoder and the decoder. sherpa-onnx takes inputs and
 outputs by their position; the names are for people.

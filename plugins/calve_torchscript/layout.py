@@ -1,4 +1,4 @@
-"""File names, and how TorchScript networks are written and read."""
+"""File names, and reading and writing of TorchScript networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds what k2-fsa/sherpa would call and not find."""
+"""Lint for TorchScript: finds methods that k2-fsa/sherpa would call and not find."""
 
 from __future__ import annotations
 

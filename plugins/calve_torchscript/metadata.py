@@ -1,4 +1,4 @@
-"""The name of the encoder's class, by which k2-fsa/sherpa knows what it loads."""
+"""The class name of the encoder, by which k2-fsa/sherpa identifies it."""
 
 from __future__ import annotations
 

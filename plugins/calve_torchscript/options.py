@@ -1,4 +1,4 @@
-"""Options of the formats that torch itself loads."""
+"""Options of the formats that torch loads."""
 
 from __future__ import annotations
 

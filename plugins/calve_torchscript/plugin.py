@@ -1,4 +1,4 @@
-"""Registers the formats that torch itself loads: weights alone, and TorchScript."""
+"""Registers the formats that torch loads: weights alone, and TorchScript."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs what torch itself loads: TorchScript files, and weights alone."""
+"""Runtimes of the formats that torch loads: TorchScript files, and weights alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs TorchScript networks as k2-fsa/sherpa does, whose calls depend on the encoder."""
+"""Sessions on TorchScript networks, with the calls of k2-fsa/sherpa for each encoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps from a torch model to what torch loads, each working in an `ExportWorkspace`."""
+"""Export steps from a torch model to files that torch loads, in an `ExportWorkspace`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model's networks as k2-fsa/sherpa calls them.
+"""A model's networks with the interface that k2-fsa/sherpa calls.
 
 sherpa tells encoders that stream apart by the name of their class, and calls what it knows of that
 class; of an encoder of whole utterances it calls ``forward``, whatever its class. The classes here

@@ -1,4 +1,4 @@
-"""Commands that show how training went."""
+"""Commands that show the course of a training run."""
 
 from __future__ import annotations
 

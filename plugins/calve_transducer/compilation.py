@@ -1,4 +1,4 @@
-"""Functions on arrays that numba compiles."""
+"""Compilation of array functions with numba."""
 
 from __future__ import annotations
 

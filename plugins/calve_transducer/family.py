@@ -1,4 +1,4 @@
-"""The transducer as a model family: how calve builds, reads and converts it."""
+"""The transducer as a model family: builds, reads and converts models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registers decoding methods and commands; the rest of this package is what recipes build on."""
+"""Registers decoding methods and commands; recipes build on the rest of this package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a live torch model on the session interface, batched."""
+"""The torch runtime: batched sessions on a torch model in memory."""
 
 from __future__ import annotations
 

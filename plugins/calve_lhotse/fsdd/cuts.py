@@ -1,4 +1,4 @@
-"""Stage ``features``: filter banks of all utterances, and the cuts that tie all together."""
+"""Stage ``features``: filter banks of all utterances, and the cuts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which recordings are joined into which utterance: decided before anything is rendered.
+"""Plans of utterances: the recordings that are joined, selected before anything is rendered.
 
 A plan depends on the seed and the list of recordings alone, so the corpus is the same whatever
 the number of processes, and a stage can be repeated for a single utterance.

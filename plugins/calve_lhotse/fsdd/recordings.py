@@ -1,4 +1,4 @@
-"""Stage ``manifests``: the recordings of the data set and the split that each belongs to."""
+"""Stage ``manifests``: the recordings of the data set and their splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Utterances from their plans: joined digits, and for training another voice, room and level."""
+"""Renders utterances from plans: joined digits; in training with other voices and rooms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage ``validate``: what was prepared is whole, and no split knows another's recordings."""
+"""Stage ``validate``: checks that the data are complete and that no splits share recordings."""
 
 from __future__ import annotations
 

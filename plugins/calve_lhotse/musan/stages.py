@@ -1,4 +1,4 @@
-"""Stages of MUSAN: its recordings, and the features of pieces of them."""
+"""Stages of MUSAN: recordings, and features of their pieces."""
 
 from __future__ import annotations
 

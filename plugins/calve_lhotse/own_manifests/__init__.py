@@ -1,1 +1,1 @@
-"""A corpus that somebody has lhotse manifests of already."""
+"""Corpora with existing lhotse manifests."""

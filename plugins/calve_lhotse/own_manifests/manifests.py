@@ -1,4 +1,4 @@
-"""Stage ``manifests`` of a corpus that comes as manifests: what they list, checked and copied."""
+"""Stage ``manifests`` of corpora with existing manifests: checks and copies them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Manifests as all corpora of sentences write them, and what must be true of them."""
+"""Manifests of corpora of sentences, and their checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that the preparation of every corpus of sentences has."""
+"""Options of the preparation of all corpora of sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where stage ``features`` puts shards of cuts and what belongs to them.
+"""Storage of shards of cuts and their features for stage ``features``.
 
 A shard is written by one task, whole or not at all: first its data, then its cuts. So a shard whose
 cuts are there need not be written again, whoever was killed in the meantime.

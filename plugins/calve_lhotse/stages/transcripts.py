@@ -1,4 +1,4 @@
-"""What the training data say."""
+"""The transcripts of the training data."""
 
 from __future__ import annotations
 

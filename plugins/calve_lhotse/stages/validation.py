@@ -1,4 +1,4 @@
-"""Stage ``validate``: what was prepared is whole, and its symbols spell all that is said."""
+"""Stage ``validate``: checks that the data are complete and that the symbols cover them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""int8 for ncnn bundles, without ncnn's own tools: calibrate, quantize, judge, report."""
+"""int8 for ncnn bundles without ncnn's tools: calibration, quantization, gate, report."""

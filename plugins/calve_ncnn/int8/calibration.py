@@ -1,4 +1,4 @@
-"""Ranges of activations: recordings are decoded as always, and what goes into layers is noted.
+"""Activation ranges, measured while recordings are decoded.
 
 Each recording is streamed through encoder, search, decoder and joiner with carried states. The
 inputs of the layers in question are read out of the running networks. Two passes, as ncnn defines

@@ -1,4 +1,4 @@
-"""The accuracy gate: error rates before and after, and what to hold back if they differ too much.
+"""The accuracy gate: compares error rates and keeps sensitive layers in fp16.
 
 Layers are held back in the order of how much they cost alone. An empty answer to a recording that
 has words in it is a failure of its own, however good the average is.

@@ -1,4 +1,4 @@
-"""Which of a layer's weights ncnn can keep as int8, and how it is told.
+"""The weights that ncnn supports in int8, by layer type, and the layer's parameters for it.
 
 From ncnn's documentation of its operators (https://github.com/Tencent/ncnn/wiki/operators) and of
 post-training quantization; checked against files that its own tools wrote.

@@ -1,4 +1,4 @@
-"""Which layers become int8, with which scales, and why the others do not."""
+"""The quantization plan: int8 layers with their scales, and the reasons for the others."""
 
 from __future__ import annotations
 

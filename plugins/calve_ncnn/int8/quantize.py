@@ -1,4 +1,4 @@
-"""Quantization of a ``.param``/``.bin`` pair: NumPy on the files, no ncnn needed."""
+"""Quantizes a ``.param``/``.bin`` pair with NumPy, without ncnn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the ranges of activations come from: recordings, the bundle's own recording, a table."""
+"""Sources of activation ranges: recordings, the golden recording, or a table."""
 
 from __future__ import annotations
 

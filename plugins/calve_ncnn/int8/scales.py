@@ -1,4 +1,4 @@
-"""Scales: what a number is multiplied by to become an int8.
+"""Scales: the factors that convert numbers to int8.
 
 A scale is 127 divided by the largest absolute value that shall be kept. For weights that is the
 largest there is; for activations it is a choice, since rare large values may be clipped to make

@@ -1,4 +1,4 @@
-"""How much each layer alone costs when it is int8."""
+"""The error of each layer when only this layer is int8."""
 
 from __future__ import annotations
 

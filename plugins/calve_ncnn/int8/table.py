@@ -1,4 +1,4 @@
-"""ncnn's scale tables: text, one line per weight or input, its name and then its scales.
+"""ncnn's scale tables: text with one line per weight or input, a name followed by scales.
 
     lstm_16_param_0 397.861603 419.883850 ...      input weights, one scale per row
     lstm_16_param_1 518.943726 412.267487 ...      recurrent weights

@@ -1,4 +1,4 @@
-"""Random shortcuts through a stack of layers, so that lower layers are trained directly too."""
+"""Random shortcuts through a stack of layers, which also train lower layers directly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lattice recursion on CPU, compiled by numba; utterances are shared out among threads."""
+"""The lattice recursion on CPU, compiled by numba; threads share the utterances."""
 
 from __future__ import annotations
 

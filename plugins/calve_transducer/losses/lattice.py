@@ -1,4 +1,4 @@
-"""Sum over all paths through a transducer lattice, and how often each arc is used.
+"""Sum over all paths through a transducer lattice, and the occupation of each arc.
 
 A lattice of one utterance has nodes (s, t), 0 <= s <= S symbols emitted, 0 <= t <= T frames
 consumed. ``py[s, t]`` is the log probability of blank, the arc (s, t) -> (s, t + 1). ``px[s, t]``

@@ -1,4 +1,4 @@
-"""Log probabilities of the arcs of a transducer lattice, from what the networks put out.
+"""Log probabilities of the arcs of a transducer lattice, from network outputs.
 
 Shapes: B utterances, S symbols at most, T frames at most, V symbols in the vocabulary, r the width
 of the pruned range. All functions return ``px`` and ``py`` as `calve_transducer.losses.lattice`

@@ -1,4 +1,4 @@
-"""Which symbol positions each frame keeps, and the networks' outputs on them."""
+"""Pruning: the symbol positions that each frame keeps, and the network outputs there."""
 
 from __future__ import annotations
 

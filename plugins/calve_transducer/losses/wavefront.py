@@ -1,4 +1,4 @@
-"""The lattice recursion in whole-tensor operations, for devices that numba does not reach.
+"""The lattice recursion in whole-tensor operations, for devices without numba.
 
 All nodes on one wavefront are computed at once, for all utterances: T steps in a modified lattice.
 A regular lattice becomes one after skewing: in the coordinates (s, s + t) both kinds of arc advance

@@ -1,4 +1,4 @@
-"""The prediction network ("decoder"): it sees only the last few symbols."""
+"""The prediction network ("decoder"), which sees only the last few symbols."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Beam search with several symbols a frame, after Graves' first description of the transducer."""
+"""Beam search with several symbols per frame, after Graves' description of the transducer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes some sequences of symbols more probable than the networks do."""
+"""Biases that raise the scores of some symbol sequences: language models and hotwords."""
 
 from __future__ import annotations
 

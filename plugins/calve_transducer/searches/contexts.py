@@ -1,4 +1,4 @@
-"""What the prediction network answers, remembered: the same contexts come again and again."""
+"""Cache of prediction network outputs, because contexts recur."""
 
 from __future__ import annotations
 

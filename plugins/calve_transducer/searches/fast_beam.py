@@ -1,4 +1,4 @@
-"""Fast beam search: many alignments at once, frame by frame, along the paths of a graph."""
+"""Fast beam search: many alignments at once along the paths of a graph, frame by frame."""
 
 from __future__ import annotations
 

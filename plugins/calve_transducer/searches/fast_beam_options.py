@@ -1,4 +1,4 @@
-"""Options of the fast beam searches, apart from their compiled functions: help must not wait."""
+"""Options of the fast beam searches, importable without their compiled functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Greedy search: at every frame, the best symbol wins."""
+"""Greedy search: selects the best symbol of every frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hotwords: phrases that are more probable than the networks believe."""
+"""Hotwords: phrases with a bonus."""
 
 from __future__ import annotations
 

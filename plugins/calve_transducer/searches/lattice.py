@@ -1,4 +1,4 @@
-"""What a frame-synchronous search on a graph has kept of the paths through it."""
+"""The lattice of a frame-synchronous search on a graph: the paths that survived."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Modified beam search: at most one symbol a frame, a fixed number of hypotheses."""
+"""Modified beam search: at most one symbol per frame, a fixed number of hypotheses."""
 
 from __future__ import annotations
 

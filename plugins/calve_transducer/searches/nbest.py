@@ -1,4 +1,4 @@
-"""The n-best list of a lattice: paths drawn from it, and the one that is best by some measure.
+"""The n-best list of a lattice: sampled paths, and the best one by some measure.
 
 The paths are those that k2 draws: "random" numbers at even distances, so that the same lattice
 always gives the same paths.

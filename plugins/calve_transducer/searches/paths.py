@@ -1,4 +1,4 @@
-"""Sequences of symbols that grow at their end and share what they have in common."""
+"""Symbol sequences that grow at the end and share their prefixes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From logits to log probabilities, and to the best of them."""
+"""Conversion of logits to log probabilities, and selection of the best."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Walk streams through a decoding graph, frame by frame: calve's own FSA backend.
+"""calve's own FSA backend: walks streams through a decoding graph, frame by frame.
 
 This is written by hand since k2, whose results it has, cannot be required: the last wheel on PyPI
 wants Python 3.9, where calve does not run. Where k2 is installed, `calve_k2` is another backend.

@@ -1,4 +1,4 @@
-"""What Eve and ScaledAdam share: the walk through the parameter groups, and Adam's means."""
+"""Shared parts of Eve and ScaledAdam: the loop over parameter groups, and Adam's means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The curves of a training run: losses from its TensorBoard files, error rates from decoding."""
+"""Training curves: losses from TensorBoard files, error rates from decoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of a training run: checkpoints, configuration, logs."""
+"""The experiment directory: checkpoints, configuration, logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request to stop, answered when it suits."""
+"""Deferred interruption: a stop request is handled at the next safe point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds out before the first epoch whether the largest batches fit into the device's memory."""
+"""Tries the largest batches before the first epoch, to see whether they fit into memory."""
 
 from __future__ import annotations
 

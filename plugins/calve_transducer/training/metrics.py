@@ -1,4 +1,4 @@
-"""Losses added up, and where they are shown: log file, TensorBoard, progress, events."""
+"""Training metrics: sums of losses, and their output to log, TensorBoard, progress and events."""
 
 from __future__ import annotations
 

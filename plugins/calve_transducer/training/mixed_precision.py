@@ -1,4 +1,4 @@
-"""Training in half precision: autocast, and for float16 the scale that keeps gradients in range."""
+"""Mixed precision: autocast, and the gradient scale for float16."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes that train one model together, and what they tell one another.
+"""The processes of distributed training, and their communication.
 
 Every process has a copy of the model and its own utterances; gradients are summed over all of them
 (`torch.nn.parallel.DistributedDataParallel`). Whatever decides what happens next -- is the batch

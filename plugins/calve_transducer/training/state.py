@@ -1,4 +1,4 @@
-"""Everything that changes while a model trains, as one thing that is saved and restored."""
+"""The state of a training run, which is saved and restored as a whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One batch: its loss, and the step of the optimizer that follows from it."""
+"""One training step: the loss of a batch and the step of the optimizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains a transducer, on any device and in any number of processes; resumable at any moment."""
+"""Trains a transducer on any device, in any number of processes; resumable at any moment."""
 
 from __future__ import annotations
 

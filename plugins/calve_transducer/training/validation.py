@@ -1,4 +1,4 @@
-"""Losses on data that is not trained on."""
+"""Validation losses."""
 
 from __future__ import annotations
 
