@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import tempfile
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -14,6 +13,7 @@ import kaldifst
 
 from calve.api import DataError
 from calve.common.children import Child, Outcome, run_children
+from calve.common.files import scratch_folder
 from calve.common.inputs import check_not_placeholder
 from calve.data.tokens import SymbolTable
 from calve_graphs.lexicon import BACKOFF_SYMBOL, WORDS_NOT_SPOKEN
@@ -42,8 +42,7 @@ def grammar_text(arpa: str | PathLike[str], words: SymbolTable, *, max_order: in
     path = Path(arpa).resolve()
     if not path.is_file():
         raise DataError("the ARPA file does not exist", where=path)
-    with tempfile.TemporaryDirectory(prefix="calve-grammar-") as name:
-        folder = Path(name)
+    with scratch_folder("calve-grammar-") as folder:
         words.write(folder / "words.txt")
         _copy_with_unix_line_ends(path, folder / _ARPA_COPY)
         # kaldilm ends the process at the first mistake in a file.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from calve.common.children import Child, run_children
+from calve.common.files import scratch_folder
 from calve.data.audio import read_audio
 from calve.errors import BundleError, PluginError
 from calve.protocols import ClientResult
@@ -83,11 +83,11 @@ class Client:
             "num_threads": num_threads,
             "tail_seconds": tail_seconds,
         }
-        with tempfile.TemporaryDirectory(prefix="calve-client-") as folder:
+        with scratch_folder("calve-client-") as folder:
             child = Child(
                 name=self.name,
                 command=[sys.executable, "-m", self.child],
-                folder=Path(folder),
+                folder=folder,
                 time_limit=_BASE_TIME_LIMIT + _MAX_RTF * seconds,
                 input=json.dumps(task),
                 keep_stdout=True,

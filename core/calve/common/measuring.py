@@ -8,7 +8,6 @@ in a process of its own, so that no contender profits from another's warm caches
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from statistics import median
 from typing import Any, Generic, TypeVar
 
 from calve.common.children import Child, run_children
+from calve.common.files import scratch_folder
 from calve.common.progress import NO_PROGRESS, Progress
 
 __all__ = ["Contender", "MeasuringError", "in_turns", "median_ratio", "run_measurement"]
@@ -94,12 +94,12 @@ def run_measurement(
       MeasuringError: if the child crashes, fails, hangs or writes no result.
       OSError: if the command cannot be started.
     """
-    with tempfile.TemporaryDirectory(prefix="calve-bench-") as folder:
-        result = Path(folder) / "result.json"
+    with scratch_folder("calve-bench-") as folder:
+        result = folder / "result.json"
         child = Child(
             name="measurement",
             command=[*command, str(result)],
-            folder=Path(folder),
+            folder=folder,
             time_limit=time_limit,
             input=json.dumps(task),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import soundfile
 
 from calve.bundles.bundle import Bundle
+from calve.common.files import scratch_folder
 from calve.data.utterances import Utterance, load_each
 from calve.decoding.decoded import Decoded
 from calve.registry.specs import ClientSpec
@@ -27,11 +27,11 @@ def transcribe_with_client(
       BundleError: if the client fails on the bundle.
     """
     sample_rate = bundle.manifest.features.sample_rate
-    with tempfile.TemporaryDirectory(prefix="calve-decode-") as folder:
+    with scratch_folder("calve-decode-") as folder:
         numbers = count()
 
         def write(utterance: Utterance) -> Path:
-            path = Path(folder) / f"{next(numbers)}.wav"
+            path = folder / f"{next(numbers)}.wav"
             audio = utterance.audio(sample_rate)
             soundfile.write(path, audio.samples, audio.sample_rate, subtype="PCM_16")
             return path

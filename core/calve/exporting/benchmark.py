@@ -7,7 +7,6 @@ runtime's memory changes the figures. `calve.common.measuring` says how contende
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from calve.bundles.bundle import GOLDEN_FILE, Bundle
+from calve.common.files import scratch_folder
 from calve.common.measuring import (
     Contender,
     MeasuringError,
@@ -110,8 +110,8 @@ def benchmark(
     if against is not None:
         theirs = bundle if client_bundle is None else _opened(client_bundle)
         tasks.append(_opponent(theirs, against, num_threads))
-    with tempfile.TemporaryDirectory(prefix="calve-bench-") as folder:
-        paths = [Path(path).resolve() for path in recordings] or [_golden_wav(bundle, Path(folder))]
+    with scratch_folder("calve-bench-") as folder:
+        paths = [Path(path).resolve() for path in recordings] or [_golden_wav(bundle, folder)]
         seconds = _audio_seconds(paths) + len(paths) * bundle.tail_seconds
         tasks = [replace(task, paths=tuple(map(str, paths))) for task in tasks]
         contenders = [_contender(task, seconds) for task in tasks]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 
 from calve.bundles.bundle import GOLDEN_FILE, Bundle
+from calve.common.files import scratch_folder
 from calve.data.features import compute_fbank
 from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.errors import CalveError
@@ -139,8 +138,8 @@ def _golden(bundle: Bundle, num_threads: int) -> str:
 def _client(bundle: Bundle, client: ClientSpec, num_threads: int) -> str:
     golden = _read_golden(bundle)
     bundle = _ending_in_whole_steps(bundle, len(golden.features))
-    with tempfile.TemporaryDirectory(prefix="calve-verify-") as folder:
-        wav = Path(folder) / "golden.wav"
+    with scratch_folder("calve-verify-") as folder:
+        wav = folder / "golden.wav"
         golden.write_wav(wav)
         theirs = client.transcribe.load()(
             bundle.path, [wav], num_threads=num_threads, tail_seconds=bundle.tail_seconds
