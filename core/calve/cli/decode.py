@@ -21,13 +21,14 @@ from calve.cli.results import Row, print_results
 from calve.common.files import check_writable
 from calve.common.parallel import ordered_map
 from calve.common.progress import console_progress, tracked
+from calve.decoding.bundle_model import BundleModel
+from calve.decoding.checkpoint_model import CheckpointModel
 from calve.decoding.client_decoding import transcribe_with_client
 from calve.decoding.decoding_methods import DecodingMethod, with_and_without_hotwords
 from calve.decoding.encoder_views import WHOLE_UTTERANCES
 from calve.decoding.offline_decoding import MAX_DURATION, decode_offline
 from calve.decoding.offline_jobs import OfflineJob, OfflineResult, run_job
 from calve.decoding.online_jobs import StreamingJob, StreamingMethod, run_streaming
-from calve.decoding.sources import BundleModel, CheckpointModel
 from calve.decoding.splits import Split
 from calve.errors import ConfigError
 from calve.models.checkpoints import no_checkpoint

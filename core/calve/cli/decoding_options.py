@@ -24,10 +24,11 @@ from calve.cli.options import (
     strict_option,
 )
 from calve.cli.output import warn
-from calve.common.config import fields_help
 from calve.data.hotwords import hotwords_in_words
+from calve.decoding.bundle_model import BundleModel
+from calve.decoding.checkpoint_model import CheckpointModel, has_chunk_size
 from calve.decoding.decoding_methods import DecodingMethod, choose_decoding_methods
-from calve.decoding.sources import BundleModel, CheckpointModel, StreamingSetup
+from calve.decoding.opened_model import StreamingSetup
 from calve.decoding.splits import Split
 from calve.errors import ConfigError
 from calve.models.checkpoints import BUILTIN_PREFIX, CheckpointChoice
@@ -39,7 +40,6 @@ from calve.scoring.error_rates import UNITS
 __all__ = [
     "check_steps",
     "decoding_options",
-    "has_chunk_size",
     "hotwords_to_report",
     "method_option",
     "simulate_streaming_option",
@@ -148,12 +148,6 @@ def _tokens(checkpoint: CheckpointChoice, of_corpus: Path) -> Path | None:
     """A builtin checkpoint has symbols of its own."""
     is_builtin = (checkpoint.checkpoint or "").startswith(BUILTIN_PREFIX)
     return None if is_builtin else of_corpus
-
-
-def has_chunk_size(recipe: RecipeSpec) -> bool:
-    """Whether the encoder itself is made for one chunk, and has the option already."""
-    config = registry().encoders.get(recipe.encoder).config.load()
-    return "decode_chunk_size" in {field.name for field in fields_help(config)}
 
 
 def _methods_option(function: Function) -> Function:

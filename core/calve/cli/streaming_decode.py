@@ -16,6 +16,8 @@ from calve.cli.results import Row, print_results
 from calve.common.config import option_name, resolve, value_text
 from calve.common.files import check_writable
 from calve.common.progress import console_progress
+from calve.decoding.bundle_model import BundleModel
+from calve.decoding.checkpoint_model import CheckpointModel
 from calve.decoding.decoded import Decoded
 from calve.decoding.decoding_methods import DecodingMethod, with_and_without_hotwords
 from calve.decoding.endpointing import EndpointRules
@@ -30,7 +32,6 @@ from calve.decoding.online_jobs import (
     simulate,
     write_streaming_results,
 )
-from calve.decoding.sources import BundleModel, CheckpointModel
 from calve.decoding.splits import Split
 from calve.decoding.streaming_run import StreamingRun
 from calve.errors import ConfigError

@@ -17,16 +17,16 @@ from calve.cli.decoding_options import (
     unit_option,
 )
 from calve.cli.options import encoder_options, json_option, num_threads_option, strict_option
-from calve.cli.output import hotwords_text, print_error, print_json, score_text
-from calve.cli.recognizers import bundle_recognizer, checkpoint_recognizer
+from calve.cli.output import hotwords_text, print_error, print_json, score_text, warn
 from calve.common.config import option_name
 from calve.common.files import check_writable
 from calve.data.recordings import match_transcripts, read_transcripts
+from calve.decoding.bundle_model import BundleModel
+from calve.decoding.checkpoint_model import CheckpointModel
 from calve.decoding.decoding_methods import DecodingMethod
-from calve.decoding.recognizers import AnyRecognizer
-from calve.decoding.sources import BundleModel, CheckpointModel
+from calve.decoding.recognizers import AnyRecognizer, Mode, load_recognizer, transcribe_each
 from calve.decoding.transcript import Transcript
-from calve.errors import AudioError, ConfigError, DataError
+from calve.errors import CalveError, ConfigError
 from calve.models.checkpoints import CheckpointChoice
 from calve.scoring.error_rates import DecodedUtterance, score
 from calve.scoring.result_files import ResultFiles, write_results
@@ -103,8 +103,9 @@ def transcribe(
     if res_dir is not None and reference is None:
         raise ConfigError("--res-dir needs --reference", fix="say what is said in the recordings")
     spoken = None if reference is None else read_transcripts(reference)
-    source: BundleModel | CheckpointModel
-    recognizer: AnyRecognizer
+    model: BundleModel | CheckpointModel
+    mode: Mode | None = None
+    chunk_size: int | None = None
     if checkpoint is None:
         of_checkpoints = {
             "recipe": recipe,
@@ -115,31 +116,29 @@ def transcribe(
         }
         bundle, *recordings = paths
         _check_bundle(bundle, recordings, [name for name, given in of_checkpoints.items() if given])
-        source = BundleModel(Path(bundle), num_threads)
-        recognizer = bundle_recognizer(source, method, chunk_ms, strict=strict)
+        model = BundleModel(Path(bundle), num_threads)
     else:
         recordings = list(paths)
         _check_recordings(recordings)
-        source, recognizer = checkpoint_recognizer(
-            checkpoint,
-            method,
-            recipe=recipe,
-            tokens=tokens,
-            encoder=encoder,
-            num_threads=num_threads,
-            chunk_ms=chunk_ms,
-            offline=offline,
-            simulate_streaming=simulate_streaming,
-            strict=strict,
+        chunk_size = encoder.get("decode_chunk_size")
+        mode = _mode(chunk_size, chunk_ms, offline=offline, simulate_streaming=simulate_streaming)
+        model = CheckpointModel.read(
+            checkpoint, recipe=recipe, encoder=encoder, tokens=tokens, num_threads=num_threads
         )
-    hotwords = hotwords_to_report([method], source)
+    loaded = load_recognizer(
+        model, method, mode=mode, chunk_ms=chunk_ms, chunk_size=chunk_size, strict=strict
+    )
+    warn(loaded.warnings)
+    for note in loaded.notes:
+        click.echo(note, err=True)
+    hotwords = hotwords_to_report([method], model)
     references = None
     if reference is not None and spoken is not None:
         references = match_transcripts(spoken, map(Path, recordings), reference)
     if res_dir is not None:
         check_writable(res_dir)
     transcripts = []
-    for transcript in _readable(recognizer, recordings):
+    for transcript in _readable(loaded.recognizer, recordings):
         _print(transcript, as_json)
         transcripts.append(transcript)
     complete = len(transcripts) == len(recordings)
@@ -152,8 +151,8 @@ def transcribe(
         if hotwords:
             click.echo(hotwords_text(decoded, hotwords), err=as_json)
         if res_dir is not None:
-            files = ResultFiles.named(res_dir, source.name, method.name)
-            write_results(files, f"{source.name} {method.name}", decoded, found, hotwords)
+            files = ResultFiles.named(res_dir, model.name, method.name)
+            write_results(files, f"{model.name} {method.name}", decoded, found, hotwords)
             click.echo(f"{files.page} shows every error", err=True)
     if not complete:
         ctx.exit(1)
@@ -177,6 +176,20 @@ def _check_bundle(bundle: str, recordings: list[str], of_checkpoints: list[str])
         )
 
 
+def _mode(
+    chunk_size: int | None, chunk_ms: int | None, *, offline: bool, simulate_streaming: bool
+) -> Mode | None:
+    if offline and simulate_streaming:
+        raise click.UsageError("--offline and --simulate-streaming exclude one another")
+    if chunk_size is not None and chunk_ms is not None:
+        raise click.UsageError("--decode-chunk-size and --chunk-ms exclude one another")
+    if offline and (chunk_size is not None or chunk_ms is not None):
+        raise click.UsageError("--offline has no chunks: leave their length out")
+    if offline:
+        return "offline"
+    return "simulated streaming" if simulate_streaming else None
+
+
 def _check_recordings(recordings: Iterable[str]) -> None:
     for recording in recordings:
         if Path(recording).is_dir():
@@ -188,19 +201,13 @@ def _check_recordings(recordings: Iterable[str]) -> None:
 
 
 def _readable(recognizer: AnyRecognizer, recordings: Iterable[str]) -> Iterator[Transcript]:
-    for recording in recordings:
-        try:
-            transcript = recognizer.transcribe(recording)
-        except AudioError as error:
-            print_error(error)
+    for outcome in transcribe_each(recognizer, recordings):
+        if isinstance(outcome, CalveError):
+            print_error(outcome)
             continue
-        except DataError as error:  # The networks answer with NaN.
-            where = ", ".join(filter(None, (recording, error.where)))
-            print_error(DataError(error.what, where=where, fix=error.fix))
-            continue
-        for note in transcript.notes:
-            click.echo(f"{recording}: {note}", err=True)
-        yield transcript
+        for note in outcome.notes:
+            click.echo(f"{outcome.path}: {note}", err=True)
+        yield outcome
 
 
 def _with_references(

@@ -62,13 +62,22 @@ class SimulatedStreaming:
     Args:
       session: The networks.
       features: As in `WholeUtterances`.
+      tail_padding_frames: Silent frames behind each utterance; derived from the geometry by
+        default. Streaming derives them from the model's own geometry, whatever its chunks.
     """
 
-    def __init__(self, session: OfflineSession, features: FeatureConfig | None = None) -> None:
+    def __init__(
+        self,
+        session: OfflineSession,
+        features: FeatureConfig | None = None,
+        tail_padding_frames: int | None = None,
+    ) -> None:
         self.initial_symbol = session.initial_symbol
         self._session = session
         self._config = features or FeatureConfig(num_mel_bins=session.feature_dim)
-        self._tail = silent_tail(tail_padding(session.geometry), self._config)
+        if tail_padding_frames is None:
+            tail_padding_frames = tail_padding(session.geometry)
+        self._tail = silent_tail(tail_padding_frames, self._config)
         self._silence = silent_frame(self._config)
 
     def features(self, utterance: Utterance) -> Float32Array:

@@ -35,6 +35,7 @@ def decode_offline(
     *,
     features: FeatureConfig | None = None,
     simulate_streaming: bool = False,
+    tail_padding_frames: int | None = None,
     max_duration: float = MAX_DURATION,
     progress: Progress = NO_PROGRESS,
 ) -> dict[str, Decoded]:
@@ -54,6 +55,8 @@ def decode_offline(
       features: What the networks were trained on; by default sherpa-ncnn's features, of the
         session's dimension.
       simulate_streaming: Whether attention is masked to the chunks of ``session.geometry``.
+      tail_padding_frames: Silent frames behind each utterance in simulated streaming; derived from
+        the geometry by default.
       max_duration: Seconds in a batch, padding included.
       progress: Is advanced by one for each utterance.
 
@@ -63,7 +66,11 @@ def decode_offline(
     Raises:
       ConfigError, PluginError: if a method cannot be used.
     """
-    view = (SimulatedStreaming if simulate_streaming else WholeUtterances)(session, features)
+    view = (
+        SimulatedStreaming(session, features, tail_padding_frames)
+        if simulate_streaming
+        else WholeUtterances(session, features)
+    )
     searches = [method.search(session, symbols, view.initial_symbol) for method in methods]
     results = [Decoded() for _ in methods]
     for batch in batches_by_duration(utterances, max_duration):

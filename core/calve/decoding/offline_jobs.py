@@ -13,11 +13,12 @@ from calve.common.files import atomic_file
 from calve.common.progress import NO_PROGRESS, Progress, tracked
 from calve.data.geometry import StreamingGeometry
 from calve.data.utterances import Failure, Utterance
+from calve.decoding.checkpoint_model import CheckpointModel
 from calve.decoding.decoded import Decoded
 from calve.decoding.decoding_methods import DecodingMethod
 from calve.decoding.encoder_views import WHOLE_UTTERANCES
 from calve.decoding.offline_decoding import MAX_DURATION, decode_offline
-from calve.decoding.sources import CheckpointModel, OpenedModel
+from calve.decoding.opened_model import OpenedModel
 from calve.decoding.splits import Split, file_stamp
 from calve.errors import DataError
 from calve.protocols import LiveSession
@@ -101,6 +102,7 @@ def run_job(job: OfflineJob, progress: Progress = NO_PROGRESS) -> list[OfflineRe
                     missing,
                     features=opened.features,
                     simulate_streaming=job.simulate_streaming,
+                    tail_padding_frames=opened.tail_padding_frames,
                     max_duration=job.max_duration,
                     progress=progress,
                 )

@@ -30,6 +30,8 @@ class OfflineRecognizer:
       features: What the networks were trained on; by default sherpa-ncnn's features, of the
         session's dimension.
       simulate_streaming: Whether attention is masked to the chunks of ``session.geometry``.
+      tail_padding_frames: Silent frames behind each recording in simulated streaming; derived from
+        the geometry by default.
 
     Raises:
       ConfigError, PluginError: if the method cannot be used.
@@ -43,10 +45,14 @@ class OfflineRecognizer:
         *,
         features: FeatureConfig | None = None,
         simulate_streaming: bool = False,
+        tail_padding_frames: int | None = None,
     ) -> None:
         self.features = features or FeatureConfig(num_mel_bins=session.feature_dim)
-        view = SimulatedStreaming if simulate_streaming else WholeUtterances
-        self._view = view(session, self.features)
+        self._view = (
+            SimulatedStreaming(session, self.features, tail_padding_frames)
+            if simulate_streaming
+            else WholeUtterances(session, self.features)
+        )
         chosen = method or DecodingMethod.default()
         self._search = chosen.search(session, symbols, self._view.initial_symbol)
         self._symbols = symbols

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from calve.common.parallel import ordered_map
 from calve.common.progress import NO_PROGRESS, Progress, tracked
 from calve.data.geometry import StreamingGeometry
+from calve.decoding.bundle_model import BundleModel
+from calve.decoding.checkpoint_model import CheckpointModel
 from calve.decoding.decoded import Decoded
 from calve.decoding.decoding_methods import DecodingMethod
 from calve.decoding.endpointing import EndpointRules
 from calve.decoding.offline_decoding import decode_offline
 from calve.decoding.online_decoding import StreamDecoder, StreamSearch
-from calve.decoding.sources import BundleModel, CheckpointModel
 from calve.decoding.splits import Split
 from calve.decoding.streaming_run import StreamingRun
 from calve.scoring.result_files import ResultFiles, write_results
@@ -183,6 +184,7 @@ def simulate(
             methods,
             features=opened.features,
             simulate_streaming=True,
+            tail_padding_frames=opened.tail_padding_frames,
             max_duration=max_duration,
             progress=progress,
         )

@@ -1,55 +1,87 @@
-"""Opens the recognizer of a bundle: step by step, or for whole utterances."""
+"""From a bundle or a checkpoint to text: step by step, or in whole utterances."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from os import PathLike
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 from calve.bundles.bundle import Bundle
+from calve.data.geometry import StreamingGeometry
+from calve.decoding.bundle_model import BundleModel
+from calve.decoding.checkpoint_model import CheckpointModel
 from calve.decoding.decoding_methods import DecodingMethod
 from calve.decoding.offline_recognizer import OfflineRecognizer
 from calve.decoding.online_recognizer import OnlineRecognizer
+from calve.decoding.opened_model import OpenedModel, StreamingSetup
 from calve.decoding.transcript import Transcript
-from calve.errors import ConfigError
+from calve.errors import AudioError, CalveError, ConfigError, DataError
+from calve.models.training_range import check_trained_for, untrained
+from calve.protocols import LiveSession
+from calve.protocols.states import streaming_obstacle
 from calve.registry.catalog import default_decoding_method
 
-__all__ = ["AnyRecognizer", "open_recognizer", "transcribe"]
+__all__ = [
+    "AnyRecognizer",
+    "LoadedRecognizer",
+    "Mode",
+    "load_recognizer",
+    "transcribe",
+    "transcribe_each",
+]
 
 AnyRecognizer: TypeAlias = OnlineRecognizer | OfflineRecognizer
 
+Mode: TypeAlias = Literal["streaming", "offline", "simulated streaming"]
+"""How the encoder sees a recording: step by step, as a whole, or masked to what it streams."""
 
-def open_recognizer(
-    bundle: Bundle,
+
+@dataclass(frozen=True)
+class LoadedRecognizer:
+    """A recognizer, and what the user should know of it.
+
+    Attributes:
+      recognizer: Ready to transcribe.
+      warnings: In what it differs from what the model was trained for.
+      notes: What was chosen because something else is impossible.
+    """
+
+    recognizer: AnyRecognizer
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def load_recognizer(
+    model: BundleModel | CheckpointModel,
     method: DecodingMethod | None = None,
     *,
+    mode: Mode | None = None,
     chunk_ms: int | None = None,
-    num_threads: int = 1,
-) -> AnyRecognizer:
-    """Load a bundle to recognize what it is made for.
+    chunk_size: int | None = None,
+    strict: bool = False,
+) -> LoadedRecognizer:
+    """Load a model to recognize recordings.
 
     Args:
-      bundle: The bundle.
+      model: A bundle on the runtime of its format, or a checkpoint on the runtime of its family.
       method: The decoding method; the default one of the installation by default.
-      chunk_ms: Milliseconds of audio per encoder step; the bundle's own by default.
-      num_threads: CPU threads that the runtime may use.
+      mode: How the encoder sees a recording. By default, a bundle does what it is made for, and a
+        checkpoint streams if its encoder can.
+      chunk_ms: Milliseconds of audio per encoder step; the model's own by default.
+      chunk_size: The same in encoder frames; give one of them.
+      strict: Whether to refuse chunks that the model was not trained for, instead of warning.
 
     Raises:
-      BundleError: if the networks cannot be loaded.
-      ConfigError: if the bundle has no such chunk, or an option of the method is wrong.
+      BundleError, CheckpointError, TokensError: if the model cannot be loaded.
+      ConfigError: if it cannot recognize so, or an option of the method is wrong.
       PluginError: if the runtime or the method is missing.
     """
-    if bundle.manifest.streaming:
-        return OnlineRecognizer.from_bundle(
-            bundle, method, chunk_ms=chunk_ms, num_threads=num_threads
-        )
-    if chunk_ms is not None:
-        raise ConfigError(
-            "the bundle is for whole utterances and has no chunks",
-            where=bundle.path,
-            fix="leave the chunk length out",
-        )
-    return OfflineRecognizer.from_bundle(bundle, method, num_threads=num_threads)
+    chunk = _Chunk(chunk_ms, chunk_size)
+    if isinstance(model, BundleModel):
+        return _of_bundle(model, method, mode, chunk, strict=strict)
+    return _of_checkpoint(model, method, mode, chunk, strict=strict)
 
 
 def transcribe(
@@ -80,7 +112,144 @@ def transcribe(
       AudioError: if a recording cannot be read, when its turn comes.
       DataError: if the networks answer with NaN, when its turn comes.
     """
-    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    model = BundleModel(Path(bundle.path if isinstance(bundle, Bundle) else bundle), num_threads)
     method = DecodingMethod(decoding_method or default_decoding_method(), decoding_options or {})
-    recognizer = open_recognizer(opened, method, chunk_ms=chunk_ms, num_threads=num_threads)
+    recognizer = load_recognizer(model, method, chunk_ms=chunk_ms).recognizer
     return map(recognizer.transcribe, paths)
+
+
+def transcribe_each(
+    recognizer: AnyRecognizer, paths: Iterable[str | PathLike[str]]
+) -> Iterator[Transcript | CalveError]:
+    """Transcribe recordings in order; one that fails does not end the others.
+
+    Yields:
+      The transcript of each recording, or the error that there is instead, which names it.
+    """
+    for path in paths:
+        try:
+            yield recognizer.transcribe(path)
+        except AudioError as error:
+            yield error
+        except DataError as error:  # The networks answer with NaN.
+            where = ", ".join(filter(None, (fspath(path), error.where)))
+            yield DataError(error.what, where=where, fix=error.fix)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """The length of a step that was asked for, in one of two units; the model's own if in none."""
+
+    milliseconds: int | None
+    frames: int | None
+
+    def __post_init__(self) -> None:
+        if self.milliseconds is not None and self.frames is not None:
+            raise ConfigError("chunk_ms and chunk_size exclude one another")
+
+    @property
+    def given(self) -> bool:
+        return self.milliseconds is not None or self.frames is not None
+
+    def of(self, geometry: StreamingGeometry) -> StreamingGeometry:
+        """The geometry with steps of this length.
+
+        Raises:
+          ConfigError: if the encoder cannot step so.
+        """
+        if self.milliseconds is not None:
+            return geometry.with_chunk_ms(self.milliseconds)
+        return geometry.with_chunk_size(self.frames)
+
+
+def _of_bundle(
+    model: BundleModel,
+    method: DecodingMethod | None,
+    mode: Mode | None,
+    chunk: _Chunk,
+    *,
+    strict: bool,
+) -> LoadedRecognizer:
+    own: Mode = "streaming" if model.streaming else "offline"
+    if mode not in (None, own):
+        raise ConfigError(
+            f"a bundle is what it was exported as, and this one is for {own} recognition",
+            where=model.path,
+            fix="leave the mode out, or export the checkpoint again",
+        )
+    if own == "streaming":
+        return _streaming(model.open(), method, chunk, strict=strict)
+    if chunk.given:
+        raise ConfigError(
+            "the bundle is for whole utterances and has no chunks",
+            where=model.path,
+            fix="leave the chunk length out",
+        )
+    opened = model.open_offline()
+    return LoadedRecognizer(
+        OfflineRecognizer(opened.session, opened.symbols, method, features=opened.features)
+    )
+
+
+def _of_checkpoint(
+    model: CheckpointModel,
+    method: DecodingMethod | None,
+    mode: Mode | None,
+    chunk: _Chunk,
+    *,
+    strict: bool,
+) -> LoadedRecognizer:
+    if mode == "offline" and chunk.given:
+        raise ConfigError("whole utterances have no chunks", fix="leave the chunk length out")
+    opened = model.open()
+    model.release()  # The session has a copy of its own.
+    if mode == "offline":
+        return LoadedRecognizer(_offline(opened, method))
+    if mode == "simulated streaming":
+        opened.session.geometry = chunk.of(opened.session.geometry)
+        warnings = _check(opened.setup(opened.session.geometry), strict=strict)
+        return LoadedRecognizer(_offline(opened, method, simulate_streaming=True), warnings)
+    obstacle = streaming_obstacle(opened.session)
+    if obstacle is None:
+        return _streaming(opened, method, chunk, strict=strict)
+    if mode == "streaming" or chunk.given:
+        raise obstacle
+    note = f"whole utterances, not streaming: {obstacle}"
+    return LoadedRecognizer(_offline(opened, method), notes=(note,))
+
+
+def _streaming(
+    opened: OpenedModel[Any], method: DecodingMethod | None, chunk: _Chunk, *, strict: bool
+) -> LoadedRecognizer:
+    recognizer = OnlineRecognizer(
+        opened.session,
+        opened.symbols,
+        method,
+        features=opened.features,
+        tail_padding_frames=opened.tail_padding_frames,
+        chunk_ms=chunk.of(opened.session.geometry).chunk_ms,
+    )
+    return LoadedRecognizer(recognizer, _check(opened.setup(recognizer.geometry), strict=strict))
+
+
+def _offline(
+    opened: OpenedModel[LiveSession],
+    method: DecodingMethod | None,
+    *,
+    simulate_streaming: bool = False,
+) -> OfflineRecognizer:
+    return OfflineRecognizer(
+        opened.session,
+        opened.symbols,
+        method,
+        features=opened.features,
+        simulate_streaming=simulate_streaming,
+        tail_padding_frames=opened.tail_padding_frames,
+    )
+
+
+def _check(setup: StreamingSetup, *, strict: bool) -> tuple[str, ...]:
+    """Warnings of what the model was not trained for; errors if ``strict``."""
+    if strict:
+        check_trained_for(*setup)
+    return tuple(untrained(*setup))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from calve.decoding.bundle_model import BundleModel
 from calve.decoding.online_jobs import StreamingJob
-from calve.decoding.sources import BundleModel
 from calve.decoding.splits import Split
 
 

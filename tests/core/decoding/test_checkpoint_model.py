@@ -1,11 +1,11 @@
-"""What decoding works on."""
+"""A checkpoint as a model that recognizes."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from calve.decoding.sources import CheckpointModel
+from calve.decoding.checkpoint_model import CheckpointModel
 from calve.models.checkpoints import CheckpointChoice
 
 

@@ -1,4 +1,4 @@
-"""Inputs of decoding: a part of a corpus, and a model as a checkpoint or a bundle."""
+"""A checkpoint as a model that recognizes."""
 
 from __future__ import annotations
 
@@ -7,60 +7,28 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any
 
-from calve.bundles.bundle import Bundle, read_manifest
-from calve.common.config import value_text
+from calve.common.config import fields_help, value_text
 from calve.data.features import FeatureConfig
 from calve.data.geometry import StreamingGeometry, tail_padding
 from calve.data.tokens import SymbolTable
+from calve.decoding.opened_model import OpenedModel, StreamingSetup
 from calve.decoding.splits import file_stamp
-from calve.models.checkpoints import CheckpointChoice, LoadedCheckpoint, checkpoint_files
+from calve.models.checkpoints import (
+    CheckpointChoice,
+    LoadedCheckpoint,
+    checkpoint_files,
+    load_state_dict,
+)
 from calve.models.live import live_runtime
-from calve.models.loading import LoadedModel, ModelBuilder, load
+from calve.models.loading import LoadedModel, ModelBuilder, load, recipe_of
 from calve.models.symbols import builtin_symbols, model_symbols
-from calve.protocols import LiveSession, OfflineSession, Session, StreamingSession
+from calve.protocols import LiveSession
+from calve.registry.catalog import registry
+from calve.registry.specs import RecipeSpec
 
-__all__ = ["BundleModel", "CheckpointModel", "OpenedModel", "StreamingSetup"]
-
-AnySession = TypeVar("AnySession", bound=Session)
-
-
-class StreamingSetup(NamedTuple):
-    """How a model is made to stream, as `calve.models.training_range` asks it.
-
-    Attributes:
-      encoder: Name of the encoder.
-      config: Its options by name.
-      geometry: How it steps.
-    """
-
-    encoder: str
-    config: Mapping[str, Any]
-    geometry: StreamingGeometry
-
-
-@dataclass(frozen=True)
-class OpenedModel(Generic[AnySession]):
-    """A loaded model and what belongs to it.
-
-    Attributes:
-      session: The networks.
-      symbols: Their symbol table.
-      features: What they were trained on.
-      tail_padding_frames: Silent frames that bring out the last words of a stream.
-      runtime: What runs the networks.
-      encoder: Name of the encoder.
-      config: The encoder's options.
-    """
-
-    session: AnySession
-    symbols: SymbolTable
-    features: FeatureConfig
-    tail_padding_frames: int
-    runtime: str
-    encoder: str
-    config: Mapping[str, Any]
+__all__ = ["CheckpointModel", "has_chunk_size"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +51,42 @@ class CheckpointModel:
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tokens: Path | None = None
     num_threads: int = 1
+
+    @classmethod
+    def read(
+        cls,
+        checkpoint: CheckpointChoice,
+        *,
+        recipe: str | None = None,
+        encoder: Mapping[str, Any] | None = None,
+        tokens: Path | None = None,
+        num_threads: int = 1,
+    ) -> CheckpointModel:
+        """Read a checkpoint; it is not read again when the model is opened.
+
+        Args:
+          checkpoint: Which checkpoint, or average of checkpoints.
+          recipe: By default what the checkpoint itself says.
+          encoder: Options of the encoder; ``decode_chunk_size`` is ignored where the encoder is not
+            made for one chunk.
+          tokens: The symbol table; a builtin checkpoint brings its own.
+          num_threads: Threads of torch.
+
+        Raises:
+          CheckpointError, ConfigError, PluginError: if it cannot be loaded.
+        """
+        weights = load_state_dict(checkpoint)
+        name = recipe or recipe_of(weights)
+        own_chunk = has_chunk_size(registry().recipes.get(name))
+        options = {
+            option: value
+            for option, value in (encoder or {}).items()
+            if own_chunk or option != "decode_chunk_size"
+        }
+        overrides = ModelBuilder(name).by_table(options)
+        model = cls(name, checkpoint, overrides, tokens, num_threads)
+        model.adopt(weights)
+        return model
 
     @cached_property
     def loaded(self) -> LoadedModel:
@@ -187,77 +191,7 @@ class CheckpointModel:
         }
 
 
-@dataclass(frozen=True)
-class BundleModel:
-    """A bundle, on the runtime of its format.
-
-    Attributes:
-      path: Its directory.
-      num_threads: Threads of the runtime.
-    """
-
-    path: Path
-    num_threads: int = 1
-
-    @property
-    def name(self) -> str:
-        """What file names and tables call it: the directory's name."""
-        return self.path.resolve().name
-
-    def symbols(self) -> SymbolTable:
-        """The symbol table; the networks are not loaded.
-
-        Raises:
-          BundleError, TokensError: if it cannot be read.
-        """
-        return Bundle.open(self.path).symbols
-
-    def steps(self, chunk_size: int | None = None) -> StreamingSetup:
-        """How it streams, in steps of ``chunk_size`` encoder frames; its own by default.
-
-        Raises:
-          BundleError, ConfigError: if it cannot be read, does not stream, or cannot step so.
-        """
-        bundle = Bundle.open(self.path)
-        bundle.check_streaming()
-        geometry = bundle.manifest.geometry.with_chunk_size(chunk_size)
-        return StreamingSetup(bundle.manifest.encoder, bundle.manifest.config["encoder"], geometry)
-
-    @property
-    def streaming(self) -> bool:
-        """Whether it streams; otherwise it is for whole utterances.
-
-        Raises:
-          BundleError: if it cannot be read.
-        """
-        return read_manifest(self.path).streaming
-
-    def open(self) -> OpenedModel[StreamingSession]:
-        """Load it to stream.
-
-        Raises:
-          BundleError, PluginError: if it cannot be loaded, or does not stream.
-        """
-        bundle = Bundle.open(self.path)
-        return self._opened(bundle, bundle.open_streaming_session(num_threads=self.num_threads))
-
-    def open_offline(self) -> OpenedModel[OfflineSession]:
-        """Load it to see whole utterances.
-
-        Raises:
-          BundleError, PluginError: if it cannot be loaded, or streams.
-        """
-        bundle = Bundle.open(self.path)
-        return self._opened(bundle, bundle.open_offline_session(num_threads=self.num_threads))
-
-    def _opened(self, bundle: Bundle, session: AnySession) -> OpenedModel[AnySession]:
-        manifest = bundle.manifest
-        return OpenedModel(
-            session=session,
-            symbols=bundle.symbols,
-            features=manifest.features,
-            tail_padding_frames=manifest.tail_padding_frames,
-            runtime=manifest.runtime,
-            encoder=manifest.encoder,
-            config=manifest.config["encoder"],
-        )
+def has_chunk_size(recipe: RecipeSpec) -> bool:
+    """Whether the encoder itself is made for one chunk, and has ``decode_chunk_size``."""
+    config = registry().encoders.get(recipe.encoder).config.load()
+    return "decode_chunk_size" in {field.name for field in fields_help(config)}

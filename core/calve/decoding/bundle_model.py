@@ -1,0 +1,89 @@
+"""A bundle as a model that recognizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from calve.bundles.bundle import Bundle, read_manifest
+from calve.data.tokens import SymbolTable
+from calve.decoding.opened_model import AnySession, OpenedModel, StreamingSetup
+from calve.protocols import OfflineSession, StreamingSession
+
+__all__ = ["BundleModel"]
+
+
+@dataclass(frozen=True)
+class BundleModel:
+    """A bundle, on the runtime of its format.
+
+    Attributes:
+      path: Its directory.
+      num_threads: Threads of the runtime.
+    """
+
+    path: Path
+    num_threads: int = 1
+
+    @property
+    def name(self) -> str:
+        """What file names and tables call it: the directory's name."""
+        return self.path.resolve().name
+
+    def symbols(self) -> SymbolTable:
+        """The symbol table; the networks are not loaded.
+
+        Raises:
+          BundleError, TokensError: if it cannot be read.
+        """
+        return Bundle.open(self.path).symbols
+
+    def steps(self, chunk_size: int | None = None) -> StreamingSetup:
+        """How it streams, in steps of ``chunk_size`` encoder frames; its own by default.
+
+        Raises:
+          BundleError, ConfigError: if it cannot be read, does not stream, or cannot step so.
+        """
+        bundle = Bundle.open(self.path)
+        bundle.check_streaming()
+        geometry = bundle.manifest.geometry.with_chunk_size(chunk_size)
+        return StreamingSetup(bundle.manifest.encoder, bundle.manifest.config["encoder"], geometry)
+
+    @property
+    def streaming(self) -> bool:
+        """Whether it streams; otherwise it is for whole utterances.
+
+        Raises:
+          BundleError: if it cannot be read.
+        """
+        return read_manifest(self.path).streaming
+
+    def open(self) -> OpenedModel[StreamingSession]:
+        """Load it to stream.
+
+        Raises:
+          BundleError, PluginError: if it cannot be loaded, or does not stream.
+        """
+        bundle = Bundle.open(self.path)
+        return self._opened(bundle, bundle.open_streaming_session(num_threads=self.num_threads))
+
+    def open_offline(self) -> OpenedModel[OfflineSession]:
+        """Load it to see whole utterances.
+
+        Raises:
+          BundleError, PluginError: if it cannot be loaded, or streams.
+        """
+        bundle = Bundle.open(self.path)
+        return self._opened(bundle, bundle.open_offline_session(num_threads=self.num_threads))
+
+    def _opened(self, bundle: Bundle, session: AnySession) -> OpenedModel[AnySession]:
+        manifest = bundle.manifest
+        return OpenedModel(
+            session=session,
+            symbols=bundle.symbols,
+            features=manifest.features,
+            tail_padding_frames=manifest.tail_padding_frames,
+            runtime=manifest.runtime,
+            encoder=manifest.encoder,
+            config=manifest.config["encoder"],
+        )
