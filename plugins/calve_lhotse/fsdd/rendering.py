@@ -1,4 +1,4 @@
-"""Renders utterances from plans: joined digits; in training with other voices and rooms."""
+"""Renders planned utterances: joined digits, for training with other voices, rooms and levels."""
 
 from __future__ import annotations
 
