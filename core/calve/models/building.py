@@ -58,7 +58,21 @@ class ModelBuilder:
         }
 
     def build(self, config: Mapping[str, Any]) -> torch.nn.Module:
-        """A freshly initialized model."""
+        """A freshly initialized model.
+
+        Raises:
+          ConfigError: if the options make no model.
+        """
+        try:
+            return self.construct(config)
+        except (ValueError, ArithmeticError, RuntimeError) as error:
+            raise ConfigError(
+                f"the options of recipe {self.recipe.name} make no model: {error}",
+                fix="correct the option; `calve train RECIPE --help` explains each",
+            ) from error
+
+    def construct(self, config: Mapping[str, Any]) -> torch.nn.Module:
+        """As `build`, with the encoder's own exceptions."""
         return self.family.build(self.encoder.build.load()(config["encoder"]), config["model"])
 
     def infer(self, shapes: Shapes) -> dict[str, dict[str, Any]]:

@@ -49,9 +49,11 @@ def _build_without_storage(
 
     try:
         with torch.device("meta"):
-            return builder.build(config)
+            return builder.construct(config)
     except (NotImplementedError, RuntimeError):
         return None
+    except (ValueError, ArithmeticError):
+        return builder.build(config)  # fails again, with a message
 
 
 def _has_empty_tensors(model: torch.nn.Module) -> bool:
@@ -74,6 +76,7 @@ def _check_fit(
 ) -> None:
     expected, found = shapes_of(model.state_dict()), shapes_of(state)
     if expected == found:
+        _check_kinds(model.state_dict(), state, source)
         return
     missing = [key for key in expected if key not in found]
     unexpected = [key for key in found if key not in expected]
@@ -94,6 +97,17 @@ def _check_fit(
         where=source,
         fix=_explanation(builder, config, found),
     )
+
+
+def _check_kinds(
+    expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor], source: str
+) -> None:
+    """Whole numbers and fractions do not stand for one another; precisions do."""
+    for key, tensor in expected.items():
+        if tensor.is_floating_point() != found[key].is_floating_point():
+            raise CheckpointError(
+                f"entry {key} holds {found[key].dtype}, the model has {tensor.dtype}", where=source
+            )
 
 
 def _explanation(builder: ModelBuilder, config: Mapping[str, Any], found: Shapes) -> str:

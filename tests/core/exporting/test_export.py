@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from calve.bundles.bundle import Bundle
+from calve.bundles.bundle import Bundle, read_manifest
 from calve.data.tokens import SymbolTable
 from calve.errors import (
     BundleError,
@@ -201,6 +201,17 @@ def test_weights_that_are_not_numbers_do_not_become_a_bundle(job: dict[str, Any]
     with pytest.raises(CheckpointError, match=r"joiner\.output_linear\.bias holds NaN"):
         export(**job | {"checkpoint": tmp_path / "nan.pt"})
     assert nothing_is_left_of(job)
+
+
+def test_what_was_left_out_of_the_checkpoint_is_in_the_provenance(
+    job: dict[str, Any], tmp_path: Path
+):
+    content = torch.load(job["checkpoint"], weights_only=True)
+    content["model"]["decoder_giga.embedding.weight"] = torch.ones(30, 32)
+    torch.save({"model": content["model"]}, tmp_path / "epoch-1.pt")
+    request = job | {"checkpoint": tmp_path / "epoch-1.pt", "format": "state-dict"}
+    bundle = export(**request)
+    assert read_manifest(bundle.path).provenance["left_out"] == {"decoder_giga": 1}
 
 
 def test_disagreement_with_torch_stops_the_export(

@@ -176,6 +176,18 @@ def test_what_does_not_fit_is_named(
         load_model(RECIPE, changed(checkpoint, tmp_path / "a.pt", **changes))
 
 
+def test_weights_of_another_kind_of_number_are_named(checkpoint: Path, tmp_path: Path) -> None:
+    bias = torch.ones(30, dtype=torch.int64)
+    path = changed(checkpoint, tmp_path / "a.pt", **{"joiner.output_linear.bias": bias})
+    with pytest.raises(CheckpointError, match=r"joiner\.output_linear\.bias holds torch\.int64"):
+        load_model(RECIPE, path)
+
+
+def test_options_that_make_no_model_are_an_error(checkpoint: Path) -> None:
+    with pytest.raises(ConfigError, match=r"make no model: dropout probability.* got -2\.0"):
+        load_model(RECIPE, checkpoint, dropout=-2.0)
+
+
 def with_giga(checkpoint: Path, path: Path) -> Path:
     """As icefall's recipe writes it by default: a second decoder and joiner, and a CTC head."""
     state = torch.load(checkpoint, weights_only=True)["model"]

@@ -107,6 +107,13 @@ def test_weights_of_a_diverged_training_are_named(tmp_path: Path, number: float)
         read(tmp_path / "a.pt")
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_large_weights_are_no_infinity(tmp_path: Path, dtype: torch.dtype) -> None:
+    state = {"w": torch.full((4,), torch.finfo(dtype).max, dtype=dtype)}
+    torch.save({"model": state}, tmp_path / "a.pt")
+    assert torch.equal(read(tmp_path / "a.pt")["w"], state["w"])
+
+
 def test_one_bad_checkpoint_of_an_average_is_named(tmp_path: Path) -> None:
     for epoch in (1, 2):
         state = {"w": torch.tensor([1.0 if epoch == 1 else math.nan])}
