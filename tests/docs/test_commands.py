@@ -61,6 +61,7 @@ IN_PLACE_OF = {
     "my_speech_transducer": "lstm_transducer_stateless2",
     "conv_emformer_transducer": "lstm_transducer_stateless2",
     "gru_transducer": "lstm_transducer_stateless2",
+    "wav-folder": "fsdd",
     "--format torch-export": "--format onnx",
 }
 SMALL = {

@@ -15,8 +15,10 @@ MODULES = sorted(EXAMPLES.glob("*/src/*/*.py"))
 TESTS = sorted(EXAMPLES.glob("*/tests/*.py"))
 OWN = {path.name for path in EXAMPLES.glob("*/src/*")}
 PUBLIC = {"calve.api", "calve.protocols", "calve.protocols.states", "calve.testing"}
+PUBLIC_ROOMS = ("calve.common.", "calve.data.", "calve.bundles.")
 GRU = EXAMPLES / "calve-gru-transducer"
 TORCH_EXPORT = EXAMPLES / "calve-torch-export"
+WAV_FOLDER = EXAMPLES / "calve-wav-folder"
 CONV_EMFORMER = EXAMPLES / "calve-conv-emformer-transducer"
 RECORDING = REPOSITORY / "plugins/calve_transducer/digits/recordings/espeak-american-man.wav"
 
@@ -46,7 +48,14 @@ def _imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", [*MODULES, *TESTS], ids=lambda path: path.name)
 def test_they_import_only_the_public_api(path: Path) -> None:
     of_calve = {name for name in _imported(path) if name.startswith(("calve", "."))}
-    assert {name for name in of_calve if name.split(".")[0] not in OWN} <= PUBLIC
+    of_others = {name for name in of_calve if name.split(".")[0] not in OWN}
+    assert {name for name in of_others if not name.startswith(PUBLIC_ROOMS)} <= PUBLIC
+
+
+def test_the_corpus_needs_no_lhotse() -> None:
+    imported = set().union(*map(_imported, WAV_FOLDER.glob("*/**/*.py")))
+    assert imported
+    assert not any(name.split(".")[0] in ("lhotse", "calve_lhotse") for name in imported)
 
 
 def test_the_page_on_encoders_shows_the_gru_encoder_as_it_is() -> None:
@@ -97,6 +106,34 @@ def test_the_installed_conv_emformer_passes_its_own_tests(environment: Environme
     assert "ok" in environment.calve("plugins", "check", "conv_emformer_transducer")
     tests = CONV_EMFORMER / "tests"
     environment.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", tests)
+
+
+@pytest.mark.slow
+def test_the_installed_corpus_passes_its_own_tests(environment: Environment) -> None:
+    assert "ok" in environment.calve("plugins", "check", "wav_folder")
+    tests = WAV_FOLDER / "tests"
+    environment.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", tests)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_folder_of_wavs_is_prepared_trained_on_and_decoded(
+    environment: Environment, tmp_path: Path
+) -> None:
+    calve = environment.calve
+    lines = ["file,words,split"]
+    for number, path in enumerate(sorted(RECORDING.parent.glob("*.wav"))):
+        split = ("train", "train", "valid", "test")[number % 4]
+        lines.append(f"{path},one two,{split}")
+    (tmp_path / "utterances.csv").write_text("\n".join(lines), encoding="utf-8")
+    calve("prepare", "wav-folder", "--root", tmp_path, "--data-dir", "wavs")
+    corpus = ("--corpus", "wav-folder", "--data-dir", "wavs")
+    sizes = ("--num-encoder-layers", 1, "--encoder-dim", 16, "--rnn-hidden-size", 24)
+    training = ("--exp-dir", "exp-wavs", "--num-epochs", 1, "--num-workers", 1)
+    recipe = "lstm_transducer_stateless2"
+    calve("train", recipe, *corpus, *training, *sizes)
+    checkpoint = ("--exp-dir", "exp-wavs", "--epoch", 1, "--avg", 1, "--use-averaged-model", 0)
+    assert "WER" in calve("decode", recipe, *checkpoint, *corpus, "--split", "test")
 
 
 @pytest.mark.slow

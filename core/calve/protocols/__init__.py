@@ -16,7 +16,7 @@ from calve.protocols.exporting import (
     MetadataStore,
 )
 from calve.protocols.fsas import FsaBackend, FsaWalk, LatticeColumns
-from calve.protocols.loading import LoaderOptions, Shard, loader_option, with_default
+from calve.protocols.loading import WHOLE, LoaderOptions, Shard, loader_option, with_default
 from calve.protocols.models import ModelFamily, StreamingEncoder
 from calve.protocols.quantization import (
     ActivationReport,
@@ -46,6 +46,7 @@ from calve.protocols.training import (
 )
 
 __all__ = [
+    "WHOLE",
     "ActivationReport",
     "Batch",
     "BatchLoader",

@@ -1,0 +1,1 @@
+"""A folder of WAV files and a CSV file with their words, as a corpus for calve."""
