@@ -44,6 +44,7 @@ def calve_register_exporters() -> Iterator[ExporterSpec]:
         precisions={"fp32": {"fp16": False}, "fp16": {"fp16": True}},
         default=True,
         doctor=LazyRef("calve_ncnn.wheels:diagnose"),
+        inspect=LazyRef("calve_ncnn.inspection:inspect"),
     )
 
 

@@ -36,6 +36,7 @@ def calve_register_exporters() -> Iterator[ExporterSpec]:
         extra="onnx",
         conventions=Conventions(projected=True, initial_symbol=-1),
         precisions={name: {"precision": name} for name in ("fp32", "fp16", "int8")},
+        inspect=LazyRef("calve_onnx.inspection:inspect"),
     )
 
 

@@ -36,6 +36,7 @@ def calve_register_exporters() -> Iterator[ExporterSpec]:
         lint=LazyRef("calve_torchscript.lint:lint"),
         metadata=LazyRef("calve_torchscript.metadata:store"),
         conventions=Conventions(projected=True),
+        inspect=LazyRef("calve_torchscript.inspection:inspect"),
     )
     yield ExporterSpec(
         format="jit-script",
@@ -51,6 +52,7 @@ def calve_register_exporters() -> Iterator[ExporterSpec]:
         metadata=LazyRef("calve_torchscript.metadata:store"),
         conventions=Conventions(projected=True),
         offline=True,
+        inspect=LazyRef("calve_torchscript.inspection:inspect"),
     )
 
 

@@ -123,3 +123,17 @@ def test_the_example_of_an_fsa_backend_runs():
     exec(example, names)
     assert names["num_states"] > 10
     assert graph.label[names["graph_arc"][-1]] == FINAL_LABEL
+
+
+def test_the_examples_of_inspect_and_doctor_run(tmp_path):
+    (example,) = re.findall(
+        r"```python\n(.*?)```", PAGE.split("## The functions `inspect` and `doctor`")[1], re.DOTALL
+    )[:1]
+    names = {}
+    exec(example, names)
+    mine, other = tmp_path / "a.my_format", tmp_path / "a.txt"
+    for file in (mine, other):
+        file.write_text("one\ntwo\n")
+    assert names["inspect"](mine) == {"kind": "my network", "layers": 2}
+    assert names["inspect"](other) is None
+    assert [one.outcome for one in names["doctor"]()] == ["ok"]

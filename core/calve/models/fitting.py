@@ -15,7 +15,7 @@ from calve.registry.catalog import registry
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["fit_weights"]
+__all__ = ["fit_weights", "fitting_recipes"]
 
 _LAYER_NUMBER = re.compile(r"\.\d+(?=\.)")
 _LISTED = 4
@@ -118,8 +118,7 @@ def _explanation(builder: ModelBuilder, config: Mapping[str, Any], found: Shapes
             "its weights were already converted for export; "
             "give the checkpoint that training wrote, or icefall's pretrained.pt"
         )
-    others = [name for name in registry().recipes.names() if name != builder.recipe.name]
-    fitting = [name for name in others if _fits(name, found)]
+    fitting = [name for name in fitting_recipes(found) if name != builder.recipe.name]
     if fitting:
         return f"it fits the recipe {' or '.join(fitting)}"
     return (
@@ -127,11 +126,19 @@ def _explanation(builder: ModelBuilder, config: Mapping[str, Any], found: Shapes
     )
 
 
+def fitting_recipes(found: Shapes) -> list[str]:
+    """Names of the registered recipes whose model has exactly these entries."""
+    return [name for name in registry().recipes.names() if _fits(name, found)]
+
+
 def _fits(recipe: str, found: Shapes) -> bool:
     try:
         builder = ModelBuilder(recipe)
         found, _ = without_modules(found, builder.recipe.training_only)
-        model = builder.build(builder.resolve(builder.infer(found)))
+        config = builder.resolve(builder.infer(found))
+        model = _build_without_storage(builder, config)
+        if model is None:
+            model = builder.build(config)
     # Another recipe may fail in any way on weights that are not its own.
     except Exception:
         return False

@@ -21,6 +21,7 @@ _SHORT_HELP = {
     "transcribe": "Transcribe recordings with a bundle.",
     "verify": "Re-run the golden inputs and outputs kept in a bundle.",
     "bench": "Measure the speed and memory of a bundle.",
+    "inspect": "Show what is in a checkpoint, bundle, network or symbol table.",
     "doctor": "Check this environment: versions, clients, drivers, the machine.",
     "plugins": "List, check and describe plugins.",
 }

@@ -177,6 +177,9 @@ class ExporterSpec:
       default: Whether this is the default format.
       doctor: ``() -> Iterable[calve.common.diagnosis.Diagnosis]`` for ``calve doctor``: the state
         of the packages that the format needs, determined without importing them.
+      inspect: ``(path: Path) -> Mapping[str, Any] | None`` for ``calve inspect``: a description of
+        a network file of this format, determined without running code of the file; None for any
+        other file. The first key is "kind"; the values are those that JSON has.
     """
 
     format: str
@@ -196,6 +199,7 @@ class ExporterSpec:
     offline: bool = False
     default: bool = False
     doctor: LazyRef | None = None
+    inspect: LazyRef | None = None
 
 
 @dataclass(frozen=True)

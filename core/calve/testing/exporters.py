@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from unittest import SkipTest, mock
 
-from calve.bundles.bundle import GOLDEN_FILE, MANIFEST_FILE, Bundle
+from calve.bundles.bundle import GOLDEN_FILE, MANIFEST_FILE, TOKENS_FILE, Bundle
 from calve.common.config import resolve
+from calve.common.diagnosis import Diagnosis
 from calve.common.references import LazyRef
 from calve.errors import CalveError, ConfigError, ExportError
 from calve.exporting.golden import Golden
@@ -227,6 +230,35 @@ class ExporterConformance:
             )
             self._check_rewriting(store, bundle)
 
+    def test_inspect_describes_its_networks_and_no_other_file(self) -> None:
+        reference = self._spec().inspect
+        if reference is None:
+            raise SkipTest(f"the format {self.format} describes no files")
+        inspect = reference.load()
+        with working_copy(self._bundle()) as bundle:
+            found = [inspect(bundle.path / name) for name in weight_files(bundle)]
+            described = [one for one in found if one is not None]
+            require(bool(described), "inspect knows no file of a new bundle")
+            for one in described:
+                require(next(iter(one), None) == "kind", f"the first key is not kind: {one}")
+                _check_json(one)
+            for name in (MANIFEST_FILE, TOKENS_FILE):
+                require(inspect(bundle.path / name) is None, f"inspect takes {name} for a network")
+            left = {path.name for path in bundle.path.iterdir()}
+            require(left == {MANIFEST_FILE, *bundle.manifest.files}, "inspect writes a file")
+
+    def test_doctor_names_a_fix_for_each_problem(self) -> None:
+        reference = self._spec().doctor
+        if reference is None:
+            raise SkipTest(f"the format {self.format} has nothing to diagnose")
+        for one in reference.load()():
+            require(isinstance(one, Diagnosis), f"doctor gives {one!r}, not a Diagnosis")
+            require(
+                one.outcome in ("ok", "warn", "missing") and bool(one.subject and one.detail),
+                f"a diagnosis needs a subject, an outcome and a detail: {one}",
+            )
+            require(one.outcome == "ok" or bool(one.fix), f"a diagnosis has no fix: {one}")
+
     def test_its_clients_hear_what_calve_hears(self) -> None:
         encoder = registry().recipes.get(self._recipe()).encoder
         checks = [
@@ -298,6 +330,13 @@ def _empty(path: Path) -> None:
     # What a link names is not ours to empty.
     path.unlink()
     path.touch()
+
+
+def _check_json(value: Mapping[str, Any]) -> None:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        fail(f"inspect gives a value that JSON does not have: {error}")
 
 
 def _texts(findings: list[Finding]) -> str:

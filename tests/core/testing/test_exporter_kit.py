@@ -14,6 +14,7 @@ import torch
 
 from calve.api import ConfigError, ExportStepSpec, LazyRef
 from calve.bundles.bundle import MANIFEST_FILE
+from calve.common.diagnosis import Diagnosis
 from calve.protocols import ExportWorkspace, Finding
 from calve.registry.catalog import registry
 from calve.testing import ExporterConformance
@@ -43,6 +44,8 @@ NEW = "lint_has_nothing_against_a_new_bundle"
 DAMAGE = "lint_finds_a_file_that_is_missing_or_damaged"
 UNKNOWN = "lint_refuses_a_runtime_that_it_does_not_know"
 METADATA = "its_metadata_are_read_as_they_were_written"
+INSPECT = "inspect_describes_its_networks_and_no_other_file"
+DOCTOR = "doctor_names_a_fix_for_each_problem"
 CLIENTS = "its_clients_hear_what_calve_hears"
 
 
@@ -198,6 +201,93 @@ def test_a_broken_lint_fails_its_check_alone(
     found = failures(QuickConformance, "lint") | failures(QuickConformance, PRECISION)
     assert set(found) == expected
     assert any(says in message for message in found.values()), found
+
+
+# What the descriptions for `calve inspect` and `calve doctor` may do wrong.
+
+
+def describes_its_weights(path: Path) -> dict[str, Any] | None:
+    return {"kind": "weights", "bytes": 12} if path.suffix == ".pt" else None
+
+
+def knows_no_file(path: Path) -> None:
+    return None
+
+
+def knows_every_file(path: Path) -> dict[str, Any]:
+    return {"kind": "weights"}
+
+
+def does_not_say_what_it_is(path: Path) -> dict[str, Any] | None:
+    return {"bytes": 12, "kind": "weights"} if path.suffix == ".pt" else None
+
+
+def gives_a_path(path: Path) -> dict[str, Any] | None:
+    return {"kind": "weights", "file": path} if path.suffix == ".pt" else None
+
+
+def gives_nan(path: Path) -> dict[str, Any] | None:
+    return {"kind": "weights", "mean": float("nan")} if path.suffix == ".pt" else None
+
+
+def writes_its_notes(path: Path) -> dict[str, Any] | None:
+    path.with_suffix(".notes").write_text("seen")
+    return describes_its_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("describes_its_weights", None),
+        ("knows_no_file", "knows no file of a new bundle"),
+        ("knows_every_file", "takes bundle.json for a network"),
+        ("does_not_say_what_it_is", "the first key is not kind"),
+        ("gives_a_path", "a value that JSON does not have"),
+        ("gives_nan", "a value that JSON does not have"),
+        ("writes_its_notes", "inspect writes a file"),
+    ],
+)
+def test_a_broken_description_fails_its_check(
+    replaced: Replaced, failures: Failures, name: str, says: str | None
+) -> None:
+    replaced(registry().exporters, "state-dict", inspect=LazyRef(f"{__name__}:{name}"))
+    found = failures(QuickConformance, INSPECT)
+    assert set(found) == (set() if says is None else {INSPECT})
+    assert says is None or says in found[INSPECT]
+
+
+def finds_all_well() -> list[Diagnosis]:
+    return [Diagnosis("weights", "ok", "1.0")]
+
+
+def names_no_fix() -> list[Diagnosis]:
+    return [Diagnosis("weights", "warn", "too old")]
+
+
+def says_nothing() -> list[Diagnosis]:
+    return [Diagnosis("weights", "ok", "")]
+
+
+def returns_text() -> list[str]:
+    return ["all is well"]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("finds_all_well", None),
+        ("names_no_fix", "a diagnosis has no fix"),
+        ("says_nothing", "needs a subject, an outcome and a detail"),
+        ("returns_text", "not a Diagnosis"),
+    ],
+)
+def test_a_broken_doctor_fails_its_check(
+    replaced: Replaced, failures: Failures, name: str, says: str | None
+) -> None:
+    replaced(registry().exporters, "state-dict", doctor=LazyRef(f"{__name__}:{name}"))
+    found = failures(QuickConformance, DOCTOR)
+    assert set(found) == (set() if says is None else {DOCTOR})
+    assert says is None or says in found[DOCTOR]
 
 
 # What the spec itself may say wrong.
