@@ -234,8 +234,8 @@ def bench_search(
         progress=console_progress(),
     )
     if as_json:
-        found = {"rows": rows, "fsa_rows": fsa_rows}
-        print_json({**how, **{key: list(map(asdict, value)) for key, value in found.items()}})
+        found = {"rows": [asdict(row) for row in rows]}
+        print_json({**how, **found, "fsa_rows": [asdict(row) for row in fsa_rows]})
         return
     _print_rows(rows, _SEARCH_COLUMNS)
     if fsa_rows:

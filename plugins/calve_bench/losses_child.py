@@ -102,7 +102,7 @@ class LossStep:
         )
         loss = _SIMPLE_LOSS_SCALE * simple_loss + pruned_loss
         loss.backward()
-        return loss.item()
+        return float(loss.item())
 
 
 def measure(task: LossTask) -> LossMeasurement:

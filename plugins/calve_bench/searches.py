@@ -86,8 +86,8 @@ def make_problem(utterances: int, frames: int = 250, seed: int = 0) -> SearchPro
       seed: Of all random numbers.
     """
     generator = torch.Generator().manual_seed(seed)
-    decoder = to_plain(StatelessDecoder(_VOCAB_SIZE, _DIM, blank_id=0, context_size=2))
-    joiner = to_plain(Joiner(_DIM, _DIM, _DIM, _VOCAB_SIZE))
+    decoder: Any = to_plain(StatelessDecoder(_VOCAB_SIZE, _DIM, blank_id=0, context_size=2))
+    joiner: Any = to_plain(Joiner(_DIM, _DIM, _DIM, _VOCAB_SIZE))
     with torch.no_grad():
         decoder.embedding.weight.normal_(generator=generator)
         decoder.conv.weight.normal_(0.0, 2**-0.5, generator=generator)

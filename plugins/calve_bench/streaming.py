@@ -21,7 +21,7 @@ from calve.decoding.online_decoding import StreamDecoder, StreamSearch
 from calve.decoding.search import make_search
 from calve.decoding.streaming_run import StreamingRun
 from calve.models.loading import ModelBuilder
-from calve.protocols import Search, Session
+from calve.protocols import Search, StreamingSession
 from calve.registry.catalog import registry
 from calve_bench.harness import Clock, TimedSession, measure, torch_threads
 from calve_bench.searches import EMITTING
@@ -129,7 +129,7 @@ def _let_blanks_win(session: TorchSession) -> None:
     session.model.joiner.output_linear.bias[session.blank_id] -= penalty
 
 
-def _encode(session: Session, features: Sequence[Float32Array]) -> list[Float32Array]:
+def _encode(session: StreamingSession, features: Sequence[Float32Array]) -> list[Float32Array]:
     """The encoder's frames of recordings of equal length."""
     segment, shift = session.geometry.segment, session.geometry.shift
     stacked, states = np.stack(features), session.init_states(len(features))
@@ -153,7 +153,9 @@ class _StreamingMeasurement:
 class _Streams:
     """Recordings that are streamed side by side."""
 
-    def __init__(self, session: Session, method: str, streams: int, seconds: float) -> None:
+    def __init__(
+        self, session: StreamingSession, method: str, streams: int, seconds: float
+    ) -> None:
         self._session = session
         self._method = method
         self.count = streams

@@ -207,7 +207,7 @@ class _Stopwatch:
     def _leave_encoder(self, module: nn.Module, inputs: Any, outputs: tuple[Tensor, ...]) -> None:
         self.mark("encoder")
         # The gradient comes here when everything behind the encoder has had its turn.
-        outputs[0].register_hook(lambda grad: self.mark("loss"))
+        outputs[0].register_hook(lambda grad: self.mark("loss"))  # type: ignore[no-untyped-call]
 
     def _whole_backward(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
         self._backward(loss, optimizer)

@@ -197,7 +197,7 @@ def _connected(arcs: _Arcs, start: int, final: int) -> _Arcs:
     if not useful[final]:
         raise DataError("no path leads through the graph")
     useful[start] = False
-    numbers = np.cumsum(useful)
+    numbers = np.cumsum(useful, dtype=np.int64)
     numbers[start] = 0
     useful[start] = True
     kept = arcs[useful[arcs.source] & useful[arcs.destination]]
@@ -224,4 +224,5 @@ def _reachable(
 def _ranges(begin: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.int64]:
     """``begin[0], begin[0] + 1, ...`` (``count[0]`` numbers), then from ``begin[1]``, and so on."""
     before = np.cumsum(count) - count
-    return np.arange(int(count.sum())) + np.repeat(begin - before, count)
+    numbers: NDArray[np.int64] = np.arange(int(count.sum())) + np.repeat(begin - before, count)
+    return numbers

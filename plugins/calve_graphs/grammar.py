@@ -38,7 +38,7 @@ def grammar_text(arpa: str | PathLike[str], words: SymbolTable, *, max_order: in
     Raises:
       DataError: if the file cannot be read, is not an ARPA file, or shares no word with ``words``.
     """
-    check_not_placeholder(arpa, "ARPA file", DataError)
+    check_not_placeholder(Path(arpa), "ARPA file", DataError)
     path = Path(arpa).resolve()
     if not path.is_file():
         raise DataError("the ARPA file does not exist", where=path)

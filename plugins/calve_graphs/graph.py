@@ -188,14 +188,14 @@ class DecodingGraph:
             graph._check()
             return graph
         except FileNotFoundError as error:
-            check_not_placeholder(path, "decoding graph", DataError)
+            check_not_placeholder(Path(path), "decoding graph", DataError)
             raise DataError(
                 "the graph does not exist",
                 where=path,
                 fix="compile it: `calve prepare` writes LG.npz beside the corpus's tokens.txt",
             ) from error
         except (OSError, ValueError, TokensError) as error:
-            check_not_placeholder(path, "decoding graph", DataError)
+            check_not_placeholder(Path(path), "decoding graph", DataError)
             raise DataError(
                 f"this is no decoding graph, or it is damaged: {error}",
                 where=path,

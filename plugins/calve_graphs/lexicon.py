@@ -64,7 +64,7 @@ class Lexicon:
           DataError: if the file cannot be read, a word has no pieces or there is none; it names
             the line.
         """
-        lines = read_text(path, "lexicon", DataError).split("\n")
+        lines = read_text(Path(path), "lexicon", DataError).split("\n")
         entries = []
         for number, line in enumerate(lines, start=1):
             word, *pieces = _SEPARATOR.split(line.strip(" \t\r"))

@@ -116,11 +116,13 @@ class K2Walk:
                     stream.is_under_way = True
             self._active = active
             self._group = Group(self._config, [self._streams[index] for index in active.tolist()])
+        assert self._group is not None
         shape, contexts = self._group.decoding.get_contexts()
         return active[shape.row_ids(1).long().numpy()], contexts.long().numpy()
 
     def advance(self, log_probs: Any) -> None:
         """Take the streams one frame on, with the log probabilities (R, vocab_size)."""
+        assert self._group is not None, "`contexts` comes first"
         self._group.advance(torch.from_numpy(log_probs))
 
     def finish(self) -> None:

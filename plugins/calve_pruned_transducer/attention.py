@@ -42,6 +42,11 @@ class RelativePositionAttention(nn.Module):
       blocks: Its building blocks.
     """
 
+    pos_bias_u: nn.Parameter
+    pos_bias_v: nn.Parameter
+    pos_bias_u_scale: nn.Parameter | None
+    pos_bias_v_scale: nn.Parameter | None
+
     def __init__(self, dim: int, nhead: int, blocks: Blocks) -> None:
         super().__init__()
         self.nhead = nhead

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -26,6 +26,8 @@ from calve_transducer.layers.scaling import (
 from calve_transducer.layers.subsampling import SUBSAMPLING_FACTOR, ConvSubsampling
 
 __all__ = ["PLAIN_BLOCKS", "REWORKED_BLOCKS", "Blocks"]
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 _CHANNELS = (8, 32, 128)
 """Channels of the reworked front end; fixed in icefall."""
@@ -54,7 +56,7 @@ class Blocks:
         its output.
     """
 
-    linear: Callable[..., nn.Module]
+    linear: Callable[..., nn.Linear]
     convolution: Callable[..., nn.Module]
     activation: Callable[[], nn.Module]
     balancer: Callable[..., nn.Module]
@@ -88,8 +90,8 @@ class PlainSubsampling(nn.Module):
         return y
 
 
-def _without_initial_scale(layer: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    def build(*args: Any, initial_scale: float = 1.0, **kwargs: Any) -> nn.Module:
+def _without_initial_scale(layer: Callable[..., Layer]) -> Callable[..., Layer]:
+    def build(*args: Any, initial_scale: float = 1.0, **kwargs: Any) -> Layer:
         return layer(*args, **kwargs)
 
     return build

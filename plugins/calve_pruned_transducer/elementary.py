@@ -180,8 +180,9 @@ class ElementaryConformer(nn.Module):
 
     def position_keys(self, frames: int, left_context: int) -> list[Tensor]:
         """What `step` takes as ``positions``: (1, H, D / H, K + S - 1) for each layer."""
-        positions = relative_positions(frames, left_context, self.layers[0].self_attn.content_bias)
-        return [layer.self_attn.position_keys(positions) for layer in self.layers]
+        attentions: list[Any] = [layer.self_attn for layer in self.layers]
+        positions = relative_positions(frames, left_context, attentions[0].content_bias)
+        return [attention.position_keys(positions) for attention in attentions]
 
     def step(
         self,

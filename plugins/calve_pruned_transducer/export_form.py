@@ -113,7 +113,8 @@ class ConformerExportForm(nn.Module):
 
     def output_lens(self, x_lens: Tensor) -> Tensor:
         """Output frames that segments of ``x_lens`` frames give, in the same dtype."""
-        return output_lens(x_lens) - (2 + self.frames - self.counted)
+        lens: Tensor = output_lens(x_lens) - (2 + self.frames - self.counted)
+        return lens
 
     def step(
         self, x: Tensor, filled: Tensor, attention: Sequence[Tensor], convolution: Sequence[Tensor]

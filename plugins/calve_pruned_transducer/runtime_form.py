@@ -133,7 +133,7 @@ class RuntimeConformer(nn.Module):
 
     def _embed(self, x: Tensor) -> Tensor:
         """(N, T, C) -> (N, S, D)."""
-        parts = [self.encoder_embed(part) for part in x.split(_STREAMS_AT_ONCE)]
+        parts = [self.encoder_embed(part) for part in torch.split(x, _STREAMS_AT_ONCE)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _position_keys(self, embedded: Tensor, left_context: int) -> list[Tensor]:
@@ -177,7 +177,7 @@ class RuntimeAttention(nn.Module):
 
     def position_keys(self, positions: Tensor) -> Tensor:
         """(1, K + S - 1, D) from `relative_positions` -> (H, D / H, K + S - 1)."""
-        keys = self.linear_pos(positions[0])
+        keys: Tensor = self.linear_pos(positions[0])
         return keys.reshape(len(keys), self.nhead, -1).permute(1, 2, 0).contiguous()
 
     def forward(
@@ -301,7 +301,7 @@ class RuntimeBasicNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         return x * norm.square_().div_(x.size(-1)).add_(self.eps).rsqrt_()
 
 
@@ -315,7 +315,7 @@ def _states(
     }
 
 
-def _runtime_module(module: nn.Module) -> nn.Module:
+def _runtime_module(module: nn.Module) -> Any:
     return convert_modules(module, _RUNTIME_MODULES)
 
 

@@ -373,6 +373,7 @@ class _DoubleSwish(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
+        slope: Tensor
         (slope,) = ctx.saved_tensors
         return grad * slope
 

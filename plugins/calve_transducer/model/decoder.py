@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -89,8 +90,10 @@ class SingleContextDecoder(nn.Module):
         super().__init__()
         self.embedding = decoder.embedding
         self.output_linear = decoder.output_linear
-        weight = decoder.conv.weight if decoder.context_size > 1 else None
-        self.weight = None if weight is None else weight.detach().squeeze(1).t().contiguous()
+        self.weight: Tensor | None = None
+        if decoder.context_size > 1:
+            convolution: Any = decoder.conv
+            self.weight = convolution.weight.detach().squeeze(1).t().contiguous()
 
     def forward(self, y: Tensor) -> Tensor:
         """Contexts (N, context_size) int64, negative for "no symbol" -> (N, D')."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,15 +148,16 @@ class BeamSearch:
             self._walk(stream, range(start, start + length), stream.frames)
             for stream, start, length in zip(streams, starts, lengths.tolist(), strict=True)
         ]
-        answers: dict[int, list[_Answer] | None] = dict.fromkeys(range(len(walks)))
-        while answers:
+        # A walk is started by sending it None.
+        replies: Mapping[int, Any] = dict.fromkeys(range(len(walks)))
+        while replies:
             questions = {}
-            for number, answer in answers.items():
+            for number, reply in replies.items():
                 try:
-                    questions[number] = walks[number].send(answer)
+                    questions[number] = walks[number].send(reply)
                 except StopIteration as finished:
                     kept[number] = finished.value
-            answers = dict(self._answer(rows, questions))
+            replies = answers = dict(self._answer(rows, questions))
             for number, answer in answers.items():
                 if any(math.isnan(one.blank) for one in answer):
                     frame = questions[number].row - starts[number] + streams[number].frames

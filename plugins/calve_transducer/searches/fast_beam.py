@@ -167,7 +167,7 @@ class FastBeamSearch:
         """Log probabilities (R, vocab_size) of the symbols after R contexts, each at its frame."""
         options = self._options
         decoder_out = self._decode(list(map(tuple, contexts.tolist())))
-        scaled = {
+        scaled: dict[str, Any] = {
             "blank_id": self._session.blank_id,
             "blank_penalty": options.blank_penalty,
             "temperature": options.temperature,

@@ -299,7 +299,7 @@ def _table(keys: Int64Array, most: int) -> Any:
 @compiled
 def _slot(table: NDArray[np.int32], keys: Int64Array, key: int) -> int:
     """Where in a table a key is, or would be."""
-    slot = np.int64(np.uint64(key) * np.uint64(_SPREAD) >> np.uint64(32)) & (len(table) - 1)
+    slot: int = np.int64(np.uint64(key) * np.uint64(_SPREAD) >> np.uint64(32)) & (len(table) - 1)
     while table[slot] >= 0 and keys[table[slot]] != key:
         slot = (slot + 1) & (len(table) - 1)
     return slot

@@ -27,7 +27,7 @@ class Path:
         self.symbol = symbol
         self.frame = frame
         self.length: int = 0 if rest is None else rest.length + 1
-        self._hash = hash((None if rest is None else rest._hash, symbol))
+        self._hash: int = hash((None if rest is None else rest._hash, symbol))
 
     def __hash__(self) -> int:
         return self._hash

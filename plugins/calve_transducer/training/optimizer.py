@@ -31,7 +31,7 @@ def make_optimizer(name: str, model: nn.Module, lr: float) -> torch.optim.Optimi
         return ScaledAdam(model.parameters(), lr=lr)
     matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    groups = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=lr, betas=_BETAS)
 
 

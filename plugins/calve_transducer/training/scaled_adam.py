@@ -122,7 +122,7 @@ def _clipped(
     group["recent_norms"] = [*recent, norm][-group["clipping_period"] :]
     if len(recent) < _NORMS_BEFORE_CLIPPING or not 0.0 < limit < norm:
         return grads
-    return torch._foreach_mul(grads, limit / norm)
+    return list(torch._foreach_mul(grads, limit / norm))
 
 
 def _directions(

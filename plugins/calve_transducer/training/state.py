@@ -83,7 +83,9 @@ class TrainingState:
     ) -> None:
         # On a CPU, convolutions are faster where the channels of a place lie side by side.
         on_cpu = processes.device.type == "cpu"
-        self.model = model.to(memory_format=torch.channels_last) if on_cpu else model
+        self.model = model
+        if on_cpu:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loader = loader
         self.processes = processes
         self.precision = MixedPrecision(config, processes.device)
