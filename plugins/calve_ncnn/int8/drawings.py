@@ -81,6 +81,7 @@ def _draw_scatter(
         text = f"{chart_text(name)}: {x:.3g}, {y:.2f}"
         axes.annotate(text, (x, y), (0, 9), textcoords="offset points", ha="center")
     axes.margins(0.15, 0.25)
+    axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
     axes.set(xlabel=x_label, ylabel=y_label)
 
 
