@@ -9,16 +9,17 @@ from typing import Any
 
 import click
 
-from calve.cli.options import (
+from calve.api import RecipeSpec
+from calve.common.progress import console_progress
+from calve.services import (
     RecipeGroup,
     json_option,
     num_threads_option,
+    print_json,
+    print_table,
     recipe_options,
     runs_option,
 )
-from calve.cli.output import print_json, print_table
-from calve.common.progress import console_progress
-from calve.registry.specs import RecipeSpec
 
 __all__ = ["bench_loss", "bench_search", "bench_streaming", "bench_training"]
 

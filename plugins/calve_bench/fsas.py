@@ -11,8 +11,8 @@ from typing import Any
 from calve.api import CalveError
 from calve.common.measuring import Contender, median_ratio
 from calve.common.progress import NO_PROGRESS, Progress
-from calve.decoding.search import make_search
 from calve.protocols import FsaBackend, FsaWalk, Hypothesis
+from calve.services import make_search
 from calve_bench.harness import Clock, TimedSession, measure
 from calve_bench.searches import SearchProblem, make_problem
 

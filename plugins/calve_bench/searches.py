@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from calve.common.measuring import Contender
 from calve.common.progress import NO_PROGRESS, Progress
-from calve.decoding.search import make_search
 from calve.protocols import Search
-from calve.registry.catalog import registry
+from calve.services import make_search, registry
 from calve_bench.harness import Clock, TimedSession, measure
 from calve_transducer.layers.conversion import to_plain
 from calve_transducer.model.decoder import StatelessDecoder

@@ -17,12 +17,15 @@ from calve.data.audio import Audio
 from calve.data.features import FeatureConfig, compute_fbank
 from calve.data.tokens import SymbolTable
 from calve.data.utterances import Utterance
-from calve.decoding.online_decoding import StreamDecoder, StreamSearch
-from calve.decoding.search import make_search
-from calve.decoding.streaming_run import StreamingRun
-from calve.models.loading import ModelBuilder
 from calve.protocols import Search, StreamingSession
-from calve.registry.catalog import registry
+from calve.services import (
+    ModelBuilder,
+    StreamDecoder,
+    StreamingRun,
+    StreamSearch,
+    make_search,
+    registry,
+)
 from calve_bench.harness import Clock, TimedSession, measure, torch_threads
 from calve_bench.searches import EMITTING
 from calve_transducer.runtime import TorchRuntime, TorchSession

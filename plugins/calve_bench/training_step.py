@@ -15,10 +15,9 @@ from calve.api import ConfigError
 from calve.common.measuring import Contender, in_turns
 from calve.common.progress import NO_PROGRESS, Progress
 from calve.data.features import compute_fbank
-from calve.models.loading import ModelBuilder
 from calve.protocols import Batch
 from calve.protocols.loading import WHOLE
-from calve.registry.discovery import load_driver
+from calve.services import ModelBuilder, load_driver
 from calve_bench.harness import torch_threads
 from calve_transducer.training.config import TrainingConfig
 from calve_transducer.training.processes import Processes

@@ -9,8 +9,8 @@ from typing import Any
 from calve.api import BundleError, CheckpointError, ConfigError, TokensError
 from calve.bundles.bundle import TOKENS_FILE
 from calve.data.tokens import SymbolTable
-from calve.models.checkpoints import read_checkpoint
 from calve.protocols import Finding
+from calve.services import read_checkpoint
 from calve_torchscript.layout import MODEL_FILE, WEIGHTS_FILE, load_networks
 
 __all__ = ["lint", "lint_weights"]

@@ -9,10 +9,8 @@ import numpy as np
 
 from calve.api import BundleError, CheckpointError
 from calve.bundles.bundle import Bundle
-from calve.models.checkpoints import CheckpointChoice
-from calve.models.loading import load
 from calve.protocols import LiveSession, OfflineSession, StreamingSession
-from calve.registry.discovery import load_driver
+from calve.services import CheckpointChoice, load, load_driver
 from calve_torchscript.layout import WEIGHTS_FILE, load_networks, present
 from calve_torchscript.sessions import (
     INTERFACES,

@@ -24,10 +24,9 @@ from calve.bundles.bundle import Bundle
 from calve.common.parallel import ordered_map
 from calve.common.progress import Progress, tracked
 from calve.data.audio import read_audio
-from calve.decoding.evaluation import SILENCE
-from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.protocols import CalibrationReport
 from calve.protocols.bundles import OpenedBundle
+from calve.services import SILENCE, OnlineRecognizer
 from calve_ncnn.int8.scales import BINS
 from calve_ncnn.network import Network
 from calve_ncnn.runtime import NcnnSession

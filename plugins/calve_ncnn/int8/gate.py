@@ -14,10 +14,9 @@ from pathlib import Path
 from calve.api import DataError, ExportError
 from calve.common.progress import Progress
 from calve.data.recordings import Recording
-from calve.decoding.evaluation import Evaluation, evaluate
 from calve.protocols import VariantReport
 from calve.protocols.bundles import OpenedBundle
-from calve.scoring.error_rates import total_errors
+from calve.services import Evaluation, evaluate, total_errors
 from calve_ncnn.int8.plan import NetworkPlan
 from calve_ncnn.int8.variants import weights_size, write_variant
 

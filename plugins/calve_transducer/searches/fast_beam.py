@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from calve.api import ConfigError
 from calve.data.tokens import SymbolTable
 from calve.protocols import FsaBackend, Hypothesis, Session
-from calve.registry.discovery import load_driver
+from calve.services import load_driver
 from calve_graphs.graph import DecodingGraph, trivial_graph
 from calve_transducer.searches.contexts import ContextCache
 from calve_transducer.searches.fast_beam_options import (

@@ -18,10 +18,8 @@ import torch
 from calve.api import CheckpointError, ConfigError
 from calve.common.files import atomic_file, writing_explained
 from calve.common.locking import locked
-from calve.models.averaging import find_checkpoints
-from calve.models.checkpoint_files import read_checkpoint
-from calve.models.checkpoints import checkpoints_there
 from calve.protocols import Batch, TrainingRun
+from calve.services import checkpoints_there, find_checkpoints, read_checkpoint
 from calve_transducer.training.config import TrainingConfig
 from calve_transducer.training.metrics import SPACE_FIX
 from calve_transducer.training.processes import Processes

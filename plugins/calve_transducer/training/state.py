@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from calve.api import CheckpointError
-from calve.models.checkpoint_files import model_state, read_checkpoint, save_checkpoint
 from calve.protocols import BatchLoader
+from calve.services import model_state, read_checkpoint, save_checkpoint
 from calve_transducer.training.config import TrainingConfig
 from calve_transducer.training.metrics import LossTotals
 from calve_transducer.training.mixed_precision import MixedPrecision

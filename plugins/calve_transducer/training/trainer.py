@@ -14,8 +14,7 @@ import torch
 from calve.api import CalveError, ConfigError
 from calve.common.torch_threads import torch_threads
 from calve.protocols import Batch, LossBackend, TrainingRun
-from calve.registry.discovery import load_driver
-from calve.training.launching import own_shard
+from calve.services import load_driver, own_shard
 from calve_transducer.training.config import TrainingConfig
 from calve_transducer.training.experiment import LOGGER, Experiment, announce
 from calve_transducer.training.interruption import stop_request
