@@ -23,22 +23,18 @@ from calve.cli.options import (
     recipe_options,
     strict_option,
 )
-from calve.cli.output import warn
 from calve.data.hotwords import hotwords_in_words
 from calve.decoding.bundle_model import BundleModel
 from calve.decoding.checkpoint_model import CheckpointModel, has_chunk_size
 from calve.decoding.decoding_methods import DecodingMethod, choose_decoding_methods
-from calve.decoding.opened_model import StreamingSetup
 from calve.decoding.splits import Split
 from calve.errors import ConfigError
 from calve.models.checkpoints import BUILTIN_PREFIX, CheckpointChoice
-from calve.models.training_range import check_trained_for, untrained
 from calve.registry.catalog import default_decoding_method, registry
 from calve.registry.specs import RecipeSpec
 from calve.scoring.error_rates import UNITS
 
 __all__ = [
-    "check_steps",
     "decoding_options",
     "hotwords_to_report",
     "method_option",
@@ -53,7 +49,7 @@ def decoding_options(recipe: RecipeSpec, *own: Decorator) -> Decorator:
     The command gets ``models`` (none if no checkpoint was chosen), ``overrides`` (the options of
     the recipe that were given, by table), ``chunk_size`` (None if it was not given), ``splits``,
     ``methods``, ``unit``, ``num_threads``, ``res_dir`` (by default the experiment folder; None if
-    there is none), ``strict`` (for `check_steps`) and ``as_json``.
+    there is none), ``strict`` (refuse what a model was not trained for) and ``as_json``.
 
     Args:
       recipe: Whose models.
@@ -79,17 +75,6 @@ def decoding_options(recipe: RecipeSpec, *own: Decorator) -> Decorator:
         return decorated(_collected(recipe, function), options)
 
     return decorate
-
-
-def check_steps(steps: StreamingSetup, *, strict: bool) -> None:
-    """Warn if a model is to stream in a way that it was not trained for.
-
-    Raises:
-      ConfigError: instead, if ``strict``.
-    """
-    if strict:
-        check_trained_for(*steps)
-    warn(untrained(*steps))
 
 
 def hotwords_to_report(

@@ -13,6 +13,7 @@ import click
 from calve.cli.output import print_json, print_table, score_json
 from calve.common.files import atomic_file
 from calve.decoding.decoded import Decoded
+from calve.decoding.results import DecodingResult
 from calve.scoring.error_rates import UNITS
 from calve.scoring.hotwords import HotwordCounts, count_hotwords
 from calve.scoring.ranking import Ranked, drawing, rank
@@ -50,6 +51,28 @@ class Row:
     hotwords: tuple[str, ...] = ()
     figures: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        result: DecodingResult,
+        hotwords: tuple[str, ...] = (),
+        figures: dict[str, Any] | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> Row:
+        """The row of a result."""
+        return cls(
+            split=result.split,
+            runtime=result.runtime,
+            mode=result.mode,
+            model=result.model,
+            method=result.method,
+            decoded=result.decoded,
+            resumed=result.resumed,
+            hotwords=hotwords,
+            figures=figures or {},
+            details=details or {},
+        )
 
     @cached_property
     def hotword_counts(self) -> dict[str, HotwordCounts]:

@@ -9,28 +9,24 @@ from typing import Any
 
 import click
 
-from calve.bundles.bundle import Bundle
-from calve.cli.decoding_options import check_steps, decoding_options, hotwords_to_report
+from calve.cli.decoding_options import decoding_options, hotwords_to_report
 from calve.cli.options import RecipeGroup, dataclass_options
+from calve.cli.output import warn
 from calve.cli.results import Row, print_results
-from calve.common.config import option_name, resolve, value_text
+from calve.common.config import resolve
 from calve.common.files import check_writable
 from calve.common.progress import console_progress
 from calve.decoding.bundle_model import BundleModel
 from calve.decoding.checkpoint_model import CheckpointModel
+from calve.decoding.corpus_streaming import stream_corpus, with_and_without_endpoints
 from calve.decoding.decoded import Decoded
 from calve.decoding.decoding_methods import DecodingMethod, with_and_without_hotwords
 from calve.decoding.endpointing import EndpointRules
-from calve.decoding.offline_decoding import MAX_DURATION
 from calve.decoding.online_jobs import (
     Difference,
     StreamingJob,
-    StreamingMethod,
     StreamingResult,
     first_difference,
-    run_streaming,
-    simulate,
-    write_streaming_results,
 )
 from calve.decoding.splits import Split
 from calve.decoding.streaming_run import StreamingRun
@@ -104,32 +100,29 @@ def _streaming_decode_command(recipe: RecipeSpec) -> click.Command:
             [BundleModel(bundle_dir, num_threads)] if bundle_dir is not None else models
         )
         # The checkpoints of one experiment were trained alike.
-        check_steps(streaming[0].steps(chunk_size), strict=strict)
+        warn(streaming[0].steps(chunk_size).warnings(strict=strict))
         if res_dir is not None:
             check_writable(res_dir)
         endpoints = resolve(EndpointRules, rules) if endpointing or rules else None
         hotwords = hotwords_to_report(methods, streaming[0])
         methods = with_and_without_hotwords(methods)
-        variants = tuple(_variants(methods, endpoints))
-        found: dict[tuple[str, str], list[Row]] = {}
-        for model in streaming:
-            for split in splits:
-                job = StreamingJob(
-                    model, split, variants, num_decode_streams, chunk_size, jobs, hotwords
-                )
-                result = run_streaming(job, console_progress())
-                if res_dir is not None:
-                    write_streaming_results(res_dir, job, result, unit)
-                simulated: Mapping[str, Decoded] = {}
-                if compare:
-                    checkpoint = model if isinstance(model, CheckpointModel) else models[0]
-                    simulated = _simulate(checkpoint, split, methods, result)
-                found[split.name, model.name] = list(_rows(job, result, simulated))
-            if isinstance(model, CheckpointModel):
-                model.release()
-        rows = [
-            row for split in splits for model in streaming for row in found[split.name, model.name]
+        variants = tuple(with_and_without_endpoints(methods, endpoints))
+        plan = [
+            StreamingJob(model, split, variants, num_decode_streams, chunk_size, jobs, hotwords)
+            for model in streaming
+            for split in splits
         ]
+        streamed = stream_corpus(
+            plan,
+            compare=compare,
+            checkpoint=models[0] if models else None,
+            res_dir=res_dir,
+            unit=unit,
+            progress=console_progress(),
+        )
+        order = {split.name: number for number, split in enumerate(splits)}
+        found = sorted(streamed, key=lambda one: order[one.job.split.name])
+        rows = [row for one in found for row in _rows(one.job, one.result, one.simulated)]
         complete = print_results(rows, unit, res_dir, as_json=as_json)
         if compare:
             _print_differences(rows, as_json)
@@ -173,67 +166,11 @@ def _check(
     for model in models:
         model.fingerprint()
     if bundle_dir is not None:
-        _check_bundle(bundle_dir, recipe, models, overrides)
+        BundleModel(bundle_dir).check_exported_as(recipe.name, overrides)
+        if len(models) > 1:
+            raise ConfigError("--bundle is an export of one checkpoint", fix="choose one of them")
     for split in splits:
         split.utterances()
-
-
-def _check_bundle(
-    bundle_dir: Path,
-    recipe: RecipeSpec,
-    models: Sequence[CheckpointModel],
-    overrides: Mapping[str, Mapping[str, Any]],
-) -> None:
-    bundle = Bundle.open(bundle_dir)
-    bundle.check_streaming()
-    manifest = bundle.manifest
-    if manifest.recipe != recipe.name:
-        raise ConfigError(
-            f"the bundle is of recipe {manifest.recipe}, not of {recipe.name}",
-            where=bundle_dir,
-            fix=f"calve streaming-decode {manifest.recipe} --bundle {bundle_dir}",
-        )
-    if len(models) > 1:
-        raise ConfigError("--bundle is an export of one checkpoint", fix="choose one of them")
-    for table, options in overrides.items():
-        for name, value in options.items():
-            exported, flag = manifest.config[table].get(name), option_name(name)
-            if value_text(value) != value_text(exported):
-                raise ConfigError(
-                    f"the bundle was exported with {flag} {value_text(exported)}, "
-                    f"not {value_text(value)}",
-                    where=bundle_dir,
-                    fix=f"leave {flag} out, or export the checkpoint with it",
-                )
-
-
-def _variants(
-    methods: Sequence[DecodingMethod], endpoints: EndpointRules | None
-) -> Iterator[StreamingMethod]:
-    for method in methods:
-        yield StreamingMethod(method)
-        if endpoints is None:
-            continue
-        if method.needs_reference:
-            raise ConfigError(
-                f"{method.name} must be told what was said, and nobody knows it of the utterances "
-                "into which --endpointing cuts a stream",
-                fix="leave one of them out",
-            )
-        yield StreamingMethod(method, endpoints)
-
-
-def _simulate(
-    model: CheckpointModel, split: Split, methods: Sequence[DecodingMethod], result: StreamingResult
-) -> dict[str, Decoded]:
-    return simulate(
-        model,
-        split,
-        methods,
-        chunk_size=result.geometry.output_frames,
-        max_duration=MAX_DURATION,
-        progress=console_progress(),
-    )
 
 
 def _rows(

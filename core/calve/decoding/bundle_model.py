@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from calve.bundles.bundle import Bundle, read_manifest
+from calve.common.config import option_name, value_text
 from calve.data.tokens import SymbolTable
 from calve.decoding.opened_model import AnySession, OpenedModel, StreamingSetup
+from calve.errors import ConfigError
 from calve.protocols import OfflineSession, StreamingSession
 
 __all__ = ["BundleModel"]
@@ -48,6 +52,37 @@ class BundleModel:
         bundle.check_streaming()
         geometry = bundle.manifest.geometry.with_chunk_size(chunk_size)
         return StreamingSetup(bundle.manifest.encoder, bundle.manifest.config["encoder"], geometry)
+
+    def check_exported_as(self, recipe: str, overrides: Mapping[str, Mapping[str, Any]]) -> None:
+        """See that it streams and was exported as a user says.
+
+        Args:
+          recipe: Name of the recipe.
+          overrides: Options by table, as a user gave them.
+
+        Raises:
+          BundleError: if it cannot be read, or does not stream.
+          ConfigError: if it is of another recipe, or was exported with other options.
+        """
+        bundle = Bundle.open(self.path)
+        bundle.check_streaming()
+        manifest = bundle.manifest
+        if manifest.recipe != recipe:
+            raise ConfigError(
+                f"the bundle is of recipe {manifest.recipe}, not of {recipe}",
+                where=self.path,
+                fix=f"calve streaming-decode {manifest.recipe} --bundle {self.path}",
+            )
+        for table, options in overrides.items():
+            for name, value in options.items():
+                exported, flag = manifest.config[table].get(name), option_name(name)
+                if value_text(value) != value_text(exported):
+                    raise ConfigError(
+                        f"the bundle was exported with {flag} {value_text(exported)}, "
+                        f"not {value_text(value)}",
+                        where=self.path,
+                        fix=f"leave {flag} out, or export the checkpoint with it",
+                    )
 
     @property
     def streaming(self) -> bool:

@@ -19,12 +19,13 @@ from calve.decoding.decoding_methods import DecodingMethod
 from calve.decoding.encoder_views import WHOLE_UTTERANCES
 from calve.decoding.offline_decoding import MAX_DURATION, decode_offline
 from calve.decoding.opened_model import OpenedModel
+from calve.decoding.results import DecodingResult
 from calve.decoding.splits import Split, file_stamp
 from calve.errors import DataError
 from calve.protocols import LiveSession
 from calve.scoring.result_files import ResultFiles, read_recogs, write_results
 
-__all__ = ["OfflineJob", "OfflineResult", "run_job"]
+__all__ = ["OfflineJob", "run_job"]
 
 
 @dataclass(frozen=True)
@@ -53,30 +54,7 @@ class OfflineJob:
     redo: bool = False
 
 
-@dataclass(frozen=True)
-class OfflineResult:
-    """What one method made of a split.
-
-    Attributes:
-      split: Name of the split.
-      model: `CheckpointModel.name`.
-      mode: How the encoder saw the utterances.
-      method: `DecodingMethod.key`.
-      decoded: The texts.
-      files: Where they were written; None if they were not.
-      resumed: Whether they were there already.
-    """
-
-    split: str
-    model: str
-    mode: str
-    method: str
-    decoded: Decoded
-    files: ResultFiles | None = None
-    resumed: bool = False
-
-
-def run_job(job: OfflineJob, progress: Progress = NO_PROGRESS) -> list[OfflineResult]:
+def run_job(job: OfflineJob, progress: Progress = NO_PROGRESS) -> list[DecodingResult]:
     """Decode with the methods whose results are not there yet, and read the others.
 
     A result counts as there if nothing that decides it has changed: checkpoint files, options,
@@ -86,7 +64,7 @@ def run_job(job: OfflineJob, progress: Progress = NO_PROGRESS) -> list[OfflineRe
       CalveError: if the model or a split cannot be used; what was finished before is kept.
     """
     opened: OpenedModel[LiveSession] | None = None
-    results: list[OfflineResult] = []
+    results: list[DecodingResult] = []
     for split in job.splits:
         utterances = split.utterances()
         store = _Store(job, split, utterances)
@@ -138,12 +116,12 @@ class _Store:
             "utterances": hashlib.sha256(json.dumps(said).encode()).hexdigest(),
         }
 
-    def read_all(self) -> dict[str, OfflineResult]:
+    def read_all(self) -> dict[str, DecodingResult]:
         """Results that are there, by the method's key."""
         found = ((method.key, self._read(method)) for method in self._job.methods)
         return {key: result for key, result in found if result is not None}
 
-    def write(self, method: DecodingMethod, mode: str, decoded: Decoded) -> OfflineResult:
+    def write(self, method: DecodingMethod, mode: str, decoded: Decoded) -> DecodingResult:
         """Keep a result."""
         result = self._score(method, mode, decoded, resumed=False)
         if result.files is not None:
@@ -156,7 +134,7 @@ class _Store:
                 temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         return result
 
-    def _read(self, method: DecodingMethod) -> OfflineResult | None:
+    def _read(self, method: DecodingMethod) -> DecodingResult | None:
         files = self._files(method)
         if files is None or not _record(files).is_file():
             return None
@@ -174,7 +152,7 @@ class _Store:
 
     def _score(
         self, method: DecodingMethod, mode: str, decoded: Decoded, *, resumed: bool
-    ) -> OfflineResult:
+    ) -> DecodingResult:
         """Write the files; also for results that were there, since the unit may be another."""
         files = self._files(method)
         split, model = self._split.name, self._job.model.name
@@ -182,7 +160,8 @@ class _Store:
             title = f"{split}, {method.key}, {model}, {mode}"
             score = decoded.score(self._job.unit)
             write_results(files, title, decoded.utterances, score, self._job.hotwords)
-        return OfflineResult(split, model, mode, method.key, decoded, files, resumed)
+        runtime = self._job.model.runtime
+        return DecodingResult(split, runtime, mode, model, method.key, decoded, files, resumed)
 
     def _decided_by(self, method: DecodingMethod) -> dict[str, Any]:
         options = {

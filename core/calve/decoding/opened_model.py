@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from calve.data.features import FeatureConfig
 from calve.data.geometry import StreamingGeometry
 from calve.data.tokens import SymbolTable
+from calve.models.training_range import check_trained_for, untrained
 from calve.protocols import Session
 
 __all__ = ["AnySession", "OpenedModel", "StreamingSetup"]
@@ -28,6 +29,16 @@ class StreamingSetup(NamedTuple):
     encoder: str
     config: Mapping[str, Any]
     geometry: StreamingGeometry
+
+    def warnings(self, *, strict: bool = False) -> tuple[str, ...]:
+        """In what it differs from what the model was trained for.
+
+        Raises:
+          ConfigError: instead, if ``strict``.
+        """
+        if strict:
+            check_trained_for(*self)
+        return tuple(untrained(*self))
 
 
 @dataclass(frozen=True)

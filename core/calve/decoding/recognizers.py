@@ -15,10 +15,9 @@ from calve.decoding.checkpoint_model import CheckpointModel
 from calve.decoding.decoding_methods import DecodingMethod
 from calve.decoding.offline_recognizer import OfflineRecognizer
 from calve.decoding.online_recognizer import OnlineRecognizer
-from calve.decoding.opened_model import OpenedModel, StreamingSetup
+from calve.decoding.opened_model import OpenedModel
 from calve.decoding.transcript import Transcript
 from calve.errors import AudioError, CalveError, ConfigError, DataError
-from calve.models.training_range import check_trained_for, untrained
 from calve.protocols import LiveSession
 from calve.protocols.states import streaming_obstacle
 from calve.registry.catalog import default_decoding_method
@@ -207,7 +206,7 @@ def _of_checkpoint(
         return LoadedRecognizer(_offline(opened, method))
     if mode == "simulated streaming":
         opened.session.geometry = chunk.of(opened.session.geometry)
-        warnings = _check(opened.setup(opened.session.geometry), strict=strict)
+        warnings = opened.setup(opened.session.geometry).warnings(strict=strict)
         return LoadedRecognizer(_offline(opened, method, simulate_streaming=True), warnings)
     obstacle = streaming_obstacle(opened.session)
     if obstacle is None:
@@ -229,7 +228,8 @@ def _streaming(
         tail_padding_frames=opened.tail_padding_frames,
         chunk_ms=chunk.of(opened.session.geometry).chunk_ms,
     )
-    return LoadedRecognizer(recognizer, _check(opened.setup(recognizer.geometry), strict=strict))
+    warnings = opened.setup(recognizer.geometry).warnings(strict=strict)
+    return LoadedRecognizer(recognizer, warnings)
 
 
 def _offline(
@@ -246,10 +246,3 @@ def _offline(
         simulate_streaming=simulate_streaming,
         tail_padding_frames=opened.tail_padding_frames,
     )
-
-
-def _check(setup: StreamingSetup, *, strict: bool) -> tuple[str, ...]:
-    """Warnings of what the model was not trained for; errors if ``strict``."""
-    if strict:
-        check_trained_for(*setup)
-    return tuple(untrained(*setup))

@@ -12,9 +12,8 @@ import pytest
 
 from calve.bundles.bundle import Bundle, write_manifest
 from calve.cli import run
-from calve.cli.streaming_decode import _check_bundle
+from calve.decoding.bundle_model import BundleModel
 from calve.errors import ConfigError
-from calve.registry.catalog import registry
 
 RECIPE = "lstm_transducer_stateless2"
 _ORACLE = "fast_beam_search_nbest_oracle"
@@ -203,7 +202,7 @@ def test_an_option_that_is_a_list_is_compared_with_what_the_bundle_says(
     config = {"encoder": {"channels": (4, 16)}, "model": {}}
     # Without its files, which the check does not read.
     write_manifest(tmp_path, replace(golden_bundle.manifest, config=config, files={}))
-    recipe = registry().recipes.get(RECIPE)
-    _check_bundle(tmp_path, recipe, [], {"encoder": {"channels": (4, 16)}})
+    model = BundleModel(tmp_path)
+    model.check_exported_as(RECIPE, {"encoder": {"channels": (4, 16)}})
     with pytest.raises(ConfigError, match="exported with --channels 4,16, not 4,8"):
-        _check_bundle(tmp_path, recipe, [], {"encoder": {"channels": (4, 8)}})
+        model.check_exported_as(RECIPE, {"encoder": {"channels": (4, 8)}})

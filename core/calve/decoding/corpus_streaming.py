@@ -1,0 +1,119 @@
+"""Decodes a corpus in many streams with checkpoints or a bundle, and with simulated streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from calve.common.progress import NO_PROGRESS, Progress
+from calve.decoding.checkpoint_model import CheckpointModel
+from calve.decoding.decoded import Decoded
+from calve.decoding.decoding_methods import DecodingMethod
+from calve.decoding.endpointing import EndpointRules
+from calve.decoding.offline_decoding import MAX_DURATION
+from calve.decoding.online_jobs import (
+    StreamingJob,
+    StreamingMethod,
+    StreamingResult,
+    run_streaming,
+    simulate,
+    write_streaming_results,
+)
+from calve.errors import ConfigError
+
+__all__ = ["StreamedSplit", "stream_corpus", "with_and_without_endpoints"]
+
+
+@dataclass(frozen=True)
+class StreamedSplit:
+    """What became of one split.
+
+    Attributes:
+      job: What was done.
+      result: The results of real streaming.
+      simulated: Those of simulated streaming by `StreamingMethod.key`, without endpoints; empty if
+        it was not asked for.
+    """
+
+    job: StreamingJob
+    result: StreamingResult
+    simulated: Mapping[str, Decoded] = field(default_factory=dict)
+
+
+def stream_corpus(
+    jobs: Sequence[StreamingJob],
+    *,
+    compare: bool = False,
+    checkpoint: CheckpointModel | None = None,
+    res_dir: Path | None = None,
+    unit: str = "word",
+    progress: Progress = NO_PROGRESS,
+) -> Iterator[StreamedSplit]:
+    """Stream through the split of each job.
+
+    Jobs of one model follow one another, since a checkpoint's memory is released after the last.
+
+    Args:
+      jobs: Models, splits and methods.
+      compare: Whether to simulate streaming with the checkpoint as well.
+      checkpoint: Whose streaming is simulated where a job streams through a bundle of it.
+      res_dir: Where error files go; None for none.
+      unit: What errors are counted in, for these files.
+      progress: Is advanced by utterance, or by process where there are several.
+
+    Raises:
+      CalveError: if a model, a split or a method cannot be used.
+    """
+    for job, following in zip(jobs, [*jobs[1:], None], strict=True):
+        result = run_streaming(job, progress)
+        if res_dir is not None:
+            write_streaming_results(res_dir, job, result, unit)
+        simulated = _simulated(job, result, checkpoint, progress) if compare else {}
+        is_last = following is None or following.model is not job.model
+        if is_last and isinstance(job.model, CheckpointModel):
+            job.model.release()
+        yield StreamedSplit(job, result, simulated)
+
+
+def with_and_without_endpoints(
+    methods: Sequence[DecodingMethod], endpoints: EndpointRules | None
+) -> Iterator[StreamingMethod]:
+    """The methods and, if there are rules, after each the same with endpoints.
+
+    Raises:
+      ConfigError: if a method must be told what is said in a stream that is cut.
+    """
+    for method in methods:
+        yield StreamingMethod(method)
+        if endpoints is None:
+            continue
+        if method.needs_reference:
+            raise ConfigError(
+                f"{method.name} must be told what was said, and nobody knows it of the utterances "
+                "into which --endpointing cuts a stream",
+                fix="leave one of them out",
+            )
+        yield StreamingMethod(method, endpoints)
+
+
+def _simulated(
+    job: StreamingJob,
+    result: StreamingResult,
+    checkpoint: CheckpointModel | None,
+    progress: Progress,
+) -> dict[str, Decoded]:
+    model = job.model if isinstance(job.model, CheckpointModel) else checkpoint
+    if model is None:
+        raise ConfigError(
+            "streaming is simulated with a checkpoint, and there is only a bundle",
+            fix="name the checkpoint as well",
+        )
+    return simulate(
+        model,
+        job.split,
+        [one.method for one in job.methods if one.endpoints is None],
+        chunk_size=result.geometry.output_frames,
+        max_duration=MAX_DURATION,
+        progress=progress,
+    )
