@@ -131,3 +131,59 @@ def test_what_was_read_is_saved_and_read_again(tmp_path: Path) -> None:
     save_model(tmp_path / "b.pt", {"w": torch.ones(1)}, read)
     again = read_checkpoint(tmp_path / "b.pt")
     assert {name: again[name] for name in read} == read
+
+
+class AttributeDict(dict[str, Any]):
+    """As icefall's: a dictionary whose keys are also attributes."""
+
+    __getattr__ = dict.__getitem__
+
+
+@pytest.mark.parametrize(
+    ("value", "saved_as", "written_as", "read"),
+    [
+        (np.int64(7), "numpy._core.multiarray", "numpy.core.multiarray", 7),
+        (Path("exp"), "pathlib\nPosixPath", "pathlib._local\nPosixPath", PurePosixPath("exp")),
+        (Path("exp"), "pathlib\nPosixPath", "pathlib\nWindowsPath", PureWindowsPath("exp")),
+        (
+            AttributeDict(lr=np.float64(0.5), dirs={"exp": Path("exp")}),
+            f"{__name__}\nAttributeDict",
+            "icefall.utils\nAttributeDict",
+            {"lr": 0.5, "dirs": {"exp": PurePosixPath("exp")}},
+        ),
+    ],
+    ids=["older numpy", "newer Python", "Windows", "icefall"],
+)
+def test_the_names_of_other_versions_and_systems_are_known(
+    tmp_path: Path, value: Any, saved_as: str, written_as: str, read: Any
+) -> None:
+    content = {"model": {"w": torch.ones(1)}, "entry": value}
+    torch.save(content, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    written = (tmp_path / "a.pt").read_bytes()
+    assert saved_as.encode() in written
+    (tmp_path / "a.pt").write_bytes(written.replace(saved_as.encode(), written_as.encode()))
+    found = read_checkpoint(tmp_path / "a.pt")["entry"]
+    assert found == read
+    assert type(found) is type(read)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("seen", "hostile"),
+    [
+        (b"numpy\ndtype", b"builtins\neval"),
+        (b"numpy\ndtype", b"os\nsystem"),
+        (b"numpy\ndtype", b"builtins\nint"),
+        (b"numpy\ndtype", b"argparse\nNamespace"),
+        (b"f8", b"O8"),
+        (b"f8", b"V8"),
+    ],
+)
+def test_a_manipulated_scalar_is_refused(tmp_path: Path, seen: bytes, hostile: bytes) -> None:
+    content = {"model": {"w": torch.ones(1)}, "entry": np.float64(1)}
+    torch.save(content, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    written = (tmp_path / "a.pt").read_bytes()
+    assert seen in written
+    (tmp_path / "a.pt").write_bytes(written.replace(seen, hostile))
+    with pytest.raises(CheckpointError):
+        read_checkpoint(tmp_path / "a.pt")
