@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,9 @@ __all__ = [
 ]
 
 BUILTIN_PREFIX = "builtin:"
+
+_LISTED = 10
+"""How many missing files a message names."""
 
 
 @dataclass(frozen=True)
@@ -283,23 +287,26 @@ def _files_by_epoch(choice: CheckpointChoice, exp_dir: Path, last: int) -> list[
                 if last > first
                 else "use --use-averaged-model 0",
             )
-        epochs = [last - avg, last]
+        epochs: Sequence[int] = (last - avg, last)
     else:
-        epochs = [epoch for epoch in range(last - avg + 1, last + 1) if epoch >= first]
+        epochs = range(max(first, last - avg + 1), last + 1) or (last,)
+    _check_there(epochs, exp_dir)
     files = [exp_dir / f"epoch-{epoch}.pt" for epoch in epochs]
-    _check_there(files or [exp_dir / f"epoch-{last}.pt"], exp_dir)
+    _check_links(files)
     return files
 
 
-def _check_there(files: Sequence[Path], exp_dir: Path) -> None:
-    missing = [path for path in files if not _is_there(path)]
+def _check_there(epochs: Sequence[int], exp_dir: Path) -> None:
+    """Name the missing files, the first ones if they are many: a number may be a slip."""
+    names = (f"epoch-{epoch}.pt" for epoch in epochs)
+    missing = list(islice((name for name in names if not _is_there(exp_dir / name)), _LISTED + 1))
     if missing:
+        more = ", ..." if len(missing) > _LISTED else ""
         raise CheckpointError(
-            f"missing: {', '.join(path.name for path in missing)}",
+            f"missing: {', '.join(missing[:_LISTED])}{more}",
             where=exp_dir,
             fix=checkpoints_there(exp_dir),
         )
-    _check_links(files)
 
 
 def _check_links(files: Sequence[Path]) -> None:
@@ -310,7 +317,10 @@ def _check_links(files: Sequence[Path]) -> None:
 
 def _is_there(path: Path) -> bool:
     """Whether there is something of that name, be it a link that leads nowhere."""
-    return path.exists() or path.is_symlink()
+    try:
+        return path.exists() or path.is_symlink()
+    except OSError:  # a number of hundreds of digits makes no file name
+        return False
 
 
 def checkpoints_there(exp_dir: Path) -> str:

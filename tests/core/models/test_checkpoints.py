@@ -211,6 +211,16 @@ def test_epochs_may_count_from_0(tmp_path: Path) -> None:
         load_state_dict(CheckpointChoice(exp_dir=tmp_path, epoch=2, avg=3, use_averaged_model=True))
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("epoch", "avg"), [(10**12, 10**12), (10**18, 1), (10**300, 10**300), (-5, 3), (2, 10**15)]
+)
+def test_numbers_without_a_file_are_an_error_at_once(tmp_path: Path, epoch: int, avg: int) -> None:
+    saved_epochs(tmp_path, 2)
+    with pytest.raises(CheckpointError, match=r"missing: epoch-"):
+        load_state_dict(CheckpointChoice(exp_dir=tmp_path, epoch=epoch, avg=avg))
+
+
 def test_epochs_count_from_1_where_there_is_no_epoch_0(tmp_path: Path) -> None:
     saved_epochs(tmp_path, 1, 2)
     choice = CheckpointChoice(exp_dir=tmp_path, epoch=2, avg=5)
