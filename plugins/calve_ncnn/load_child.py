@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from calve.api import CalveError
-from calve_ncnn.network import Network
+from calve_ncnn.network import NcnnNetwork
 
 __all__ = ["main"]
 
@@ -24,7 +24,7 @@ def main() -> int:
     try:
         for name, network in task["networks"].items():
             runs, outputs = network["runs"], network["outputs"]
-            loaded = Network(Path(task["folder"]), name, inputs=len(runs[0]), outputs=outputs)
+            loaded = NcnnNetwork(Path(task["folder"]), name, inputs=len(runs[0]), outputs=outputs)
             for run in runs:
                 results = loaded.run(*(np.zeros(shape, dtype) for shape, dtype in run))
                 if not all(np.isfinite(result).all() for result in results):

@@ -16,12 +16,12 @@ from calve_ncnn.metadata import without_metadata
 from calve_ncnn.param import ParamFile
 from calve_ncnn.weights import read_tensors, read_weights
 
-__all__ = ["Network"]
+__all__ = ["NcnnNetwork"]
 
 Array = NDArray[np.generic]
 
 
-class Network:
+class NcnnNetwork:
     """A network of a bundle, loaded.
 
     Args:

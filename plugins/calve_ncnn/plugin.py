@@ -24,7 +24,7 @@ def calve_register_exporters() -> Iterator[ExporterSpec]:
         summary="ncnn networks that calve and sherpa-ncnn run on phones and small boards",
         options=LazyRef("calve_ncnn.options:NcnnOptions"),
         steps=(
-            _step("trace", "trace flat views of the networks", "trace_networks"),
+            _step("trace", "trace each network with flat inputs", "trace_networks"),
             _step("pnnx", "convert them with pnnx", "convert_networks"),
             _step("metadata", "stamp SherpaMetaData into the encoder", "stamp_metadata"),
             _step("lint", "look for what a runtime would crash on", "check_lint"),

@@ -14,7 +14,7 @@ from calve.bundles.bundle import Bundle
 from calve.protocols import States
 from calve.protocols.states import join_states, select_states
 from calve_ncnn.architectures import encoder_outputs, first_state, has_frame_count
-from calve_ncnn.network import Network
+from calve_ncnn.network import NcnnNetwork
 
 __all__ = ["STATES_REPORT", "NcnnRuntime", "NcnnSession"]
 
@@ -42,7 +42,7 @@ class NcnnSession:
         self.vocab_size = manifest.vocab_size
         self._state_shapes = _state_shapes(bundle)
 
-        def load(name: str, inputs: int, *outputs: str) -> Network:
+        def load(name: str, inputs: int, *outputs: str) -> NcnnNetwork:
             return self._load_network(
                 bundle.path, name, inputs, outputs, num_threads=num_threads, fp16=fp16
             )
@@ -56,9 +56,9 @@ class NcnnSession:
 
     def _load_network(
         self, bundle_dir: Path, name: str, inputs: int, outputs: Sequence[str], **options: Any
-    ) -> Network:
+    ) -> NcnnNetwork:
         """Load one network; what runs in its place must take and return the same."""
-        return Network(bundle_dir, name, inputs=inputs, outputs=outputs, **options)
+        return NcnnNetwork(bundle_dir, name, inputs=inputs, outputs=outputs, **options)
 
     def init_states(self, batch_size: int = 1) -> States:
         """Zero states for ``batch_size`` streams."""

@@ -18,12 +18,12 @@ from calve.common.children import Child, run_children
 from calve.protocols import ExportWorkspace
 from calve.protocols.states import stream_axis
 from calve_ncnn.architectures import architecture_of
+from calve_ncnn.interface import NetworkToTrace, networks_to_trace
 from calve_ncnn.layout import bin_path, param_path
 from calve_ncnn.lint import lint
 from calve_ncnn.metadata import store
 from calve_ncnn.pnnx import Traced, convert, pnnx_version
 from calve_ncnn.runtime import STATES_REPORT
-from calve_ncnn.views import NetworkView, network_views
 
 __all__ = ["check_lint", "check_loading", "convert_networks", "stamp_metadata", "trace_networks"]
 
@@ -34,25 +34,25 @@ _NCNN_DTYPES = {torch.float32: "float32", torch.int64: "int32"}
 
 
 def trace_networks(workspace: ExportWorkspace) -> None:
-    """Trace the flat views of encoder, decoder and joiner into TorchScript files."""
+    """Trace encoder, decoder and joiner into TorchScript files."""
     states = _state_shapes(workspace.export_form)
     _check_architecture(workspace, states)
-    for view in _views(workspace):
+    for network in _networks(workspace):
         try:
             with torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about LSTM in oneDNN, shapes, TorchScript's age
                 traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
-                    view.module, view.inputs, check_trace=False
+                    network.module, network.inputs, check_trace=False
                 )
                 # Into memory first: torch's file writer aborts the process on a full disk.
                 content = io.BytesIO()
                 torch.jit.save(traced, content)
         except RuntimeError as error:
             raise ExportError(
-                f"torch cannot trace the {view.name}: {str(error).splitlines()[0]}",
-                fix="the export view calls `stream` on plain tensors: see the encoder's code",
+                f"torch cannot trace the {network.name}: {str(error).splitlines()[0]}",
+                fix="the export form's `stream` is called on plain tensors: see the encoder's code",
             ) from error
-        (workspace.scratch / f"{view.name}.pt").write_bytes(content.getbuffer())
+        (workspace.scratch / f"{network.name}.pt").write_bytes(content.getbuffer())
     workspace.report[STATES_REPORT] = {name: list(shape) for name, shape in states.items()}
 
 
@@ -60,12 +60,12 @@ def convert_networks(workspace: ExportWorkspace) -> None:
     """Convert the traced networks side by side and put them under icefall's names."""
     traced = [
         Traced(
-            view.name,
-            workspace.scratch / f"{view.name}.pt",
-            _pnnx_shapes(view.inputs),
-            _pnnx_shapes(view.other_inputs),
+            network.name,
+            workspace.scratch / f"{network.name}.pt",
+            _pnnx_shapes(network.inputs),
+            _pnnx_shapes(network.other_inputs),
         )
-        for view in _views(workspace)
+        for network in _networks(workspace)
     ]
     options = workspace.options
     converted = convert(
@@ -97,7 +97,7 @@ def check_lint(workspace: ExportWorkspace) -> None:
 
 def check_loading(workspace: ExportWorkspace) -> None:
     """Load the networks in a child process and run each once; ncnn may crash or hang on them."""
-    networks = {view.name: _load_task(view) for view in _views(workspace)}
+    networks = {network.name: _load_task(network) for network in _networks(workspace)}
     task = {"folder": str(workspace.folder.resolve()), "networks": networks}
     child = Child(
         name="load",
@@ -138,8 +138,8 @@ def _check_architecture(workspace: ExportWorkspace, states: dict[str, tuple[int,
         )
 
 
-def _views(workspace: ExportWorkspace) -> Sequence[NetworkView]:
-    return network_views(workspace.export_form, workspace.model, workspace.metadata)
+def _networks(workspace: ExportWorkspace) -> Sequence[NetworkToTrace]:
+    return networks_to_trace(workspace.export_form, workspace.model, workspace.metadata)
 
 
 def _pnnx_shapes(inputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
@@ -148,18 +148,18 @@ def _pnnx_shapes(inputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
     )
 
 
-def _load_task(view: NetworkView) -> dict[str, Any]:
+def _load_task(network: NetworkToTrace) -> dict[str, Any]:
     """What the loading child shall feed: shapes as ncnn has them, without the stream axis."""
-    segments = [view.inputs, view.other_inputs] if view.other_inputs else [view.inputs]
+    segments = [network.inputs, network.other_inputs] if network.other_inputs else [network.inputs]
     return {
         "runs": [
             [
                 _ncnn_input(tensor, axis)
-                for tensor, axis in zip(inputs, view.stream_axes, strict=True)
+                for tensor, axis in zip(inputs, network.stream_axes, strict=True)
             ]
             for inputs in segments
         ],
-        "outputs": view.outputs,
+        "outputs": network.outputs,
     }
 
 

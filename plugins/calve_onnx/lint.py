@@ -10,7 +10,7 @@ from calve.bundles.bundle import TOKENS_FILE
 from calve.data.tokens import SymbolTable
 from calve.protocols import Finding
 from calve_onnx.layout import NETWORKS, find_network
-from calve_onnx.network import Network, Port
+from calve_onnx.network import OnnxNetwork, OnnxPort
 
 __all__ = ["lint"]
 
@@ -55,11 +55,11 @@ def lint(bundle_dir: Path, runtime: str | None = None) -> list[Finding]:
         raise ConfigError(
             f"ONNX bundles have no runtime {runtime!r}", fix=f"give one of {', '.join(_RUNTIMES)}"
         )
-    networks: dict[str, Network] = {}
+    networks: dict[str, OnnxNetwork] = {}
     findings: list[Finding] = []
     for name in NETWORKS:
         try:
-            networks[name] = Network(find_network(bundle_dir, name))
+            networks[name] = OnnxNetwork(find_network(bundle_dir, name))
         except BundleError as error:
             findings.append(_error("file", error.where or "", error.what, error.fix))
     for name, network in networks.items():
@@ -72,7 +72,7 @@ def lint(bundle_dir: Path, runtime: str | None = None) -> list[Finding]:
     return findings
 
 
-def _interface(name: str, network: Network) -> Iterator[Finding]:
+def _interface(name: str, network: OnnxNetwork) -> Iterator[Finding]:
     inputs, outputs = len(network.inputs), len(network.outputs)
     expected = _INTERFACES.get(name, (max(2, inputs), max(2, inputs)))
     if (inputs, outputs) != expected:
@@ -88,7 +88,7 @@ def _interface(name: str, network: Network) -> Iterator[Finding]:
             yield _error("type", str(network.path), what, "keep float32 at inputs and outputs")
 
 
-def _sizes(networks: Mapping[str, Network], tokens: Path) -> Iterator[Finding]:
+def _sizes(networks: Mapping[str, OnnxNetwork], tokens: Path) -> Iterator[Finding]:
     joiner = networks["joiner"]
     encoder_dim, decoder_dim = (_width(networks[one].outputs[0]) for one in ("encoder", "decoder"))
     for name, given, port in zip(
@@ -107,7 +107,7 @@ def _sizes(networks: Mapping[str, Network], tokens: Path) -> Iterator[Finding]:
         yield _error("tokens", error.where or str(tokens), error.what, fix)
 
 
-def _metadata(networks: Mapping[str, Network], *, asked: bool) -> Iterator[Finding]:
+def _metadata(networks: Mapping[str, OnnxNetwork], *, asked: bool) -> Iterator[Finding]:
     encoder = networks["encoder"]
     model_type = encoder.metadata.get("model_type")
     if model_type is None:
@@ -132,7 +132,7 @@ def _metadata(networks: Mapping[str, Network], *, asked: bool) -> Iterator[Findi
     yield from _contradictions(networks)
 
 
-def _contradictions(networks: Mapping[str, Network]) -> Iterator[Finding]:
+def _contradictions(networks: Mapping[str, OnnxNetwork]) -> Iterator[Finding]:
     """Where the metadata say one size and the network has another."""
     encoder, decoder, joiner = (networks[name] for name in NETWORKS)
     for network, key, actual in (
@@ -147,11 +147,11 @@ def _contradictions(networks: Mapping[str, Network]) -> Iterator[Finding]:
             yield _error("metadata-mismatch", str(network.path), what, _STAMP_AGAIN)
 
 
-def _width(port: Port) -> int | str | None:
+def _width(port: OnnxPort) -> int | str | None:
     return _length(port, len(port.shape) - 1)
 
 
-def _length(port: Port, axis: int) -> int | str | None:
+def _length(port: OnnxPort, axis: int) -> int | str | None:
     """Of one axis; None if the network does not say how many there are."""
     return port.shape[axis] if 0 <= axis < len(port.shape) else None
 

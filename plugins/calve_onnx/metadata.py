@@ -9,7 +9,7 @@ from calve.api import BundleError, PluginError
 from calve.common.files import atomic_file
 from calve.common.inputs import check_input
 from calve_onnx.layout import find_network
-from calve_onnx.network import Network
+from calve_onnx.network import OnnxNetwork
 
 __all__ = ["stamp", "store"]
 
@@ -23,7 +23,7 @@ class OnnxMetadataStore:
 
     def read(self, bundle_dir: Path) -> dict[str, int | str] | None:
         """The encoder's table, or None if it has none."""
-        stored = Network(find_network(bundle_dir, "encoder")).metadata
+        stored = OnnxNetwork(find_network(bundle_dir, "encoder")).metadata
         return {key: _value(text) for key, text in stored.items()} or None
 
     def write(self, bundle_dir: Path, table: Mapping[str, int | str]) -> None:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from calve.api import BundleError, PluginError
 from calve.common.inputs import check_input
 
-__all__ = ["Network", "Port"]
+__all__ = ["OnnxNetwork", "OnnxPort"]
 
 _FATAL_ONLY = 4
 _DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
 
 
-class Port:
+class OnnxPort:
     """An input or output.
 
     Attributes:
@@ -42,7 +42,7 @@ class Port:
         return np.zeros(shape, self.dtype)
 
 
-class Network:
+class OnnxNetwork:
     """A loaded network.
 
     Raises:
@@ -75,8 +75,8 @@ class Network:
                 where=path,
                 fix="copy or export the bundle again",
             ) from error
-        self.inputs = tuple(map(Port, self._session.get_inputs()))
-        self.outputs = tuple(map(Port, self._session.get_outputs()))
+        self.inputs = tuple(map(OnnxPort, self._session.get_inputs()))
+        self.outputs = tuple(map(OnnxPort, self._session.get_outputs()))
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
 
     def run(self, *arrays: NDArray[Any]) -> list[NDArray[Any]]:

@@ -17,7 +17,7 @@ def calve_register_exporters() -> Iterator[ExporterSpec]:
         summary="ONNX networks that calve and sherpa-onnx run with ONNX Runtime",
         options=LazyRef("calve_onnx.options:OnnxOptions"),
         steps=(
-            _step("networks", "export flat views of the networks", "export_networks"),
+            _step("networks", "export each network with flat inputs", "export_networks"),
             _step("precision", "store the weights as wanted", "convert_precision"),
             _step("metadata", "stamp what sherpa-onnx reads", "stamp_metadata"),
             _step("lint", "look for what a runtime would refuse or misread", "check_lint"),

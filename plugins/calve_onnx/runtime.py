@@ -12,7 +12,7 @@ from calve.bundles.bundle import Bundle
 from calve.protocols import States
 from calve.protocols.states import join_states, select_states
 from calve_onnx.layout import find_network
-from calve_onnx.network import Network
+from calve_onnx.network import OnnxNetwork
 
 __all__ = ["STATES_REPORT", "OnnxRuntime", "OnnxSession"]
 
@@ -41,7 +41,7 @@ class OnnxSession:
         self.context_size = manifest.context_size
         self.vocab_size = manifest.vocab_size
         self._encoder, self._decoder, self._joiner = (
-            Network(find_network(bundle.path, name), num_threads=num_threads)
+            OnnxNetwork(find_network(bundle.path, name), num_threads=num_threads)
             for name in ("encoder", "decoder", "joiner")
         )
         self._state_names = _state_names(bundle, self._encoder)
@@ -102,7 +102,7 @@ class OnnxRuntime:
         return OnnxSession(bundle, num_threads=num_threads)
 
 
-def _state_names(bundle: Bundle, encoder: Network) -> Sequence[str]:
+def _state_names(bundle: Bundle, encoder: OnnxNetwork) -> Sequence[str]:
     recorded = bundle.manifest.steps.get(STATES_REPORT)
     if not isinstance(recorded, Sequence) or len(recorded) != len(encoder.inputs) - 1:
         raise BundleError(

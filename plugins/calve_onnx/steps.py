@@ -12,22 +12,24 @@ import torch
 
 from calve.api import ExportError
 from calve.protocols import ExportWorkspace
+from calve_onnx.interface import NetworkToExport, networks_to_export
 from calve_onnx.layout import NETWORKS, new_network_path
 from calve_onnx.lint import lint
 from calve_onnx.metadata import stamp, store
 from calve_onnx.precision import CONVERTERS
 from calve_onnx.runtime import STATES_REPORT
-from calve_onnx.views import NetworkView, network_views
 
 __all__ = ["check_lint", "convert_precision", "export_networks", "stamp_metadata"]
 
 
 def export_networks(workspace: ExportWorkspace) -> None:
-    """Export the flat views of encoder, decoder and joiner in float32."""
-    for view in network_views(workspace.export_form, workspace.model, workspace.state_names):
-        content = _export(view, workspace.options.opset)
+    """Export encoder, decoder and joiner in float32."""
+    for network in networks_to_export(
+        workspace.export_form, workspace.model, workspace.state_names
+    ):
+        content = _export(network, workspace.options.opset)
         onnx.checker.check_model(content, full_check=True)
-        _scratch(workspace, view.name).write_bytes(content)
+        _scratch(workspace, network.name).write_bytes(content)
     workspace.report[STATES_REPORT] = list(workspace.export_form.init_states(1))
     workspace.report["tools"] = {name: version(name) for name in ("onnx", "onnxruntime")}
 
@@ -62,25 +64,25 @@ def check_lint(workspace: ExportWorkspace) -> None:
     workspace.report_findings(lint(workspace.folder))
 
 
-def _export(view: NetworkView, opset: int) -> bytes:
+def _export(network: NetworkToExport, opset: int) -> bytes:
     content = io.BytesIO()
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about TorchScript's age, constants, shapes
             torch.onnx.export(
-                view.module.eval(),
-                tuple(view.inputs.values()),
+                network.module.eval(),
+                tuple(network.inputs.values()),
                 content,  # type: ignore[arg-type]  # it may well be a file object here
-                input_names=list(view.inputs),
-                output_names=list(view.outputs),
-                dynamic_axes=view.axes,
+                input_names=list(network.inputs),
+                output_names=list(network.outputs),
+                dynamic_axes=network.axes,
                 opset_version=opset,
                 dynamo=False,
             )
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         raise ExportError(
-            f"torch cannot export the {view.name} to ONNX: {str(error).splitlines()[0]}",
-            fix="the export view calls `stream` on plain tensors: see the encoder's code",
+            f"torch cannot export the {network.name} to ONNX: {str(error).splitlines()[0]}",
+            fix="the export form's `stream` is called on plain tensors: see the encoder's code",
         ) from error
     return content.getvalue()
 

@@ -11,6 +11,7 @@ from calve.api import BundleError, CheckpointError
 from calve.bundles.bundle import Bundle
 from calve.protocols import LiveSession, OfflineSession, StreamingSession
 from calve.services import CheckpointChoice, load, load_driver
+from calve_torchscript.interface import OfflineEncoder
 from calve_torchscript.layout import WEIGHTS_FILE, load_networks, present
 from calve_torchscript.sessions import (
     INTERFACES,
@@ -18,7 +19,6 @@ from calve_torchscript.sessions import (
     OfflineTorchscriptSession,
     TorchscriptSession,
 )
-from calve_torchscript.views import OfflineEncoder
 
 __all__ = ["StateDictRuntime", "TorchscriptRuntime"]
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from calve.api import ExportError
 from calve.protocols import ExportWorkspace
+from calve_torchscript.interface import compile_encoder, compile_offline_encoder, compile_plain
 from calve_torchscript.layout import (
     MODEL_FILE,
     NETWORKS,
@@ -22,7 +23,6 @@ from calve_torchscript.layout import (
 from calve_torchscript.lint import lint
 from calve_torchscript.metadata import CLASS_NAME
 from calve_torchscript.sessions import STATES_REPORT
-from calve_torchscript.views import compile_encoder, compile_offline_encoder, compile_plain
 
 __all__ = ["check_lint", "compile_networks", "write_model", "write_networks", "write_weights"]
 

@@ -65,7 +65,7 @@ class ExportWorkspace:
 
     @cached_property
     def export_form(self) -> Any:
-        """A `StreamingEncoder` for whole segments, with the state layout of the format's runtime.
+        """The export form of ``model.encoder``, with the state layout of the format's runtime.
 
         Formats that write a graph compile it instead of ``model.encoder``.
 

@@ -22,7 +22,7 @@ class StreamingEncoder(Protocol):
     steps and computes in one call what `stream` computes step by step, with the additional context
     masked. Simulated streaming calls it, and takes real steps if there is none. If another layout
     is faster, the encoder has ``runtime_form()``: an encoder for whole segments with its own
-    states. The torch runtime calls it on a plain encoder.
+    states. The live runtime calls it on a plain encoder.
 
     N is the batch size, T the number of feature frames, C the feature dimension, T' the number
     of output frames, D the output dimension.

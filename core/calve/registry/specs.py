@@ -208,8 +208,8 @@ class MetadataWriterSpec:
 
     Attributes:
       table: ``(config, geometry) -> dict[str, int | str]``, a pure function.
-      arrange: ``(export form) -> StreamingEncoder`` with the state layout of the client; None to
-        keep the layout.
+      arrange: ``(export form) -> export form`` with the state layout of the client; None to keep
+        the layout.
       state_names: The client's names for the states, in order; empty to keep the encoder's names.
       clients: Clients of the format that open bundles of this encoder; None for all.
     """

@@ -28,7 +28,7 @@ from calve.protocols import CalibrationReport
 from calve.protocols.bundles import OpenedBundle
 from calve.services import SILENCE, OnlineRecognizer
 from calve_ncnn.int8.scales import BINS
-from calve_ncnn.network import Network
+from calve_ncnn.network import NcnnNetwork
 from calve_ncnn.runtime import NcnnSession
 
 __all__ = ["Calibration", "Histogram", "Taps", "calibrate"]
@@ -162,7 +162,7 @@ def _stream(
     return _Seen(audio.duration, watcher.values)
 
 
-class _Watcher:
+class _ActivationWatcher:
     """Gathers, for one recording, either absolute maxima or histograms of the watched blobs."""
 
     def __init__(self, taps: Taps) -> None:
@@ -199,7 +199,9 @@ def _histogram(array: Float32Array, absmax: float) -> NDArray[np.int64]:
 class _TappedNetwork:
     """A network that also shows the watcher some of its blobs."""
 
-    def __init__(self, network: Network, name: str, outputs: int, watcher: _Watcher) -> None:
+    def __init__(
+        self, network: NcnnNetwork, name: str, outputs: int, watcher: _ActivationWatcher
+    ) -> None:
         self._network, self._name, self._outputs = network, name, outputs
         self._watcher = watcher
 
@@ -212,7 +214,7 @@ class _TappedNetwork:
 class _TappedSession(NcnnSession):
     """The usual session on networks that are watched."""
 
-    def __init__(self, bundle: Bundle, taps: Taps, watcher: _Watcher) -> None:
+    def __init__(self, bundle: Bundle, taps: Taps, watcher: _ActivationWatcher) -> None:
         self._taps: Mapping[str, tuple[str, ...]] = dict(taps)
         self._watcher = watcher
         super().__init__(bundle, num_threads=1, fp16=False)
@@ -224,17 +226,17 @@ class _TappedSession(NcnnSession):
         if blobs is None:
             return super()._load_network(bundle_dir, name, inputs, outputs, **options)
         wanted = (*outputs, *blobs)
-        network = Network(
+        network = NcnnNetwork(
             bundle_dir, name, inputs=inputs, outputs=wanted, keep_blobs=True, **options
         )
         return _TappedNetwork(network, name, len(outputs), self._watcher)
 
 
 @lru_cache(maxsize=1)
-def _session(bundle_dir: Path, taps: Taps) -> tuple[OnlineRecognizer, _Watcher]:
+def _session(bundle_dir: Path, taps: Taps) -> tuple[OnlineRecognizer, _ActivationWatcher]:
     """One loaded model per process."""
     bundle = Bundle.open(bundle_dir)
-    watcher = _Watcher(taps)
+    watcher = _ActivationWatcher(taps)
     manifest = bundle.manifest
     recognizer = OnlineRecognizer(
         _TappedSession(bundle, taps, watcher),

@@ -45,7 +45,7 @@ def quantize(workspace: QuantizationWorkspace) -> QuantizationReport:
     Writes the networks, a scale table for each network that has int8 layers, and the report's
     page into the workspace's folder.
     """
-    job = _Job(workspace)
+    job = _QuantizationJob(workspace)
     ranges = job.ranges()
     planned = [ranges.complete(plan) for plan in job.plans]
     judgement = job.judge(planned)
@@ -89,7 +89,7 @@ class _Judgement:
     layer_errors: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
-class _Job:
+class _QuantizationJob:
     """One run: the source, what shall become of it, and how well that does."""
 
     def __init__(self, workspace: QuantizationWorkspace) -> None:

@@ -11,7 +11,7 @@ from calve.bundles.bundle import Bundle
 from calve.bundles.metadata import bundle_exporter, read_metadata, write_metadata
 from calve_onnx.layout import find_network
 from calve_onnx.metadata import stamp, store
-from calve_onnx.network import Network
+from calve_onnx.network import OnnxNetwork
 
 
 def test_what_is_written_is_read_with_numbers_as_numbers(broken_dir: Path) -> None:
@@ -23,9 +23,9 @@ def test_what_is_written_is_read_with_numbers_as_numbers(broken_dir: Path) -> No
 def test_stamping_keeps_the_network(broken_dir: Path) -> None:
     path = find_network(broken_dir, "decoder")
     contexts = np.array([[3, 4]])
-    (before,) = Network(path).run(contexts)
+    (before,) = OnnxNetwork(path).run(contexts)
     stamp(path, {"anything": "at all"})
-    (after,) = Network(path).run(contexts)
+    (after,) = OnnxNetwork(path).run(contexts)
     np.testing.assert_array_equal(before, after)
 
 

@@ -16,10 +16,10 @@ from calve.exporting.export import export
 from calve.exporting.verification import PASSED, verify
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
+from calve_torchscript.interface import compile_encoder
 from calve_torchscript.layout import MODEL_FILE, NETWORKS, network_path, save_module
 from calve_torchscript.lint import lint
 from calve_torchscript.runtime import TorchscriptRuntime
-from calve_torchscript.views import compile_encoder
 from calve_transducer.model.config import TransducerConfig
 from calve_transducer.model.transducer import Transducer
 

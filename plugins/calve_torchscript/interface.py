@@ -175,10 +175,10 @@ def compile_encoder(class_name: str, encoder: Any, geometry: StreamingGeometry) 
     Raises:
       ConfigError: if calve does not know the class, or the encoder does not fit it.
     """
-    interface, compile_view = _compiled_by(class_name)
+    interface, compile_module = _compiled_by(class_name)
     states = tuple(encoder.init_states(_STREAMS).values())
     inputs = (*_features(encoder, geometry), states)
-    return _quietly(compile_view, interface(encoder), inputs)
+    return _quietly(compile_module, interface(encoder), inputs)
 
 
 def compile_offline_encoder(class_name: str, encoder: Any, geometry: StreamingGeometry) -> Any:
@@ -187,8 +187,8 @@ def compile_offline_encoder(class_name: str, encoder: Any, geometry: StreamingGe
     Raises:
       ConfigError: if calve does not know the class.
     """
-    _, compile_view = _compiled_by(class_name)
-    return _quietly(compile_view, OfflineEncoder(encoder), _features(encoder, geometry))
+    _, compile_module = _compiled_by(class_name)
+    return _quietly(compile_module, OfflineEncoder(encoder), _features(encoder, geometry))
 
 
 def _compiled_by(class_name: str) -> tuple[type[nn.Module], Compile]:
@@ -206,10 +206,10 @@ def _features(encoder: Any, geometry: StreamingGeometry) -> tuple[Tensor, Tensor
     return x, torch.full((_STREAMS,), geometry.segment)
 
 
-def _quietly(compile_view: Compile, view: nn.Module, inputs: tuple[Any, ...]) -> Any:
+def _quietly(compile_module: Compile, module: nn.Module, inputs: tuple[Any, ...]) -> Any:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about TorchScript's age
-        return compile_view(view.eval(), inputs)
+        return compile_module(module.eval(), inputs)
 
 
 def compile_plain(module: nn.Module) -> Any:

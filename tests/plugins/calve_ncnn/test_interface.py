@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from calve.api import StreamingGeometry
-from calve_ncnn.views import network_views
+from calve_ncnn.interface import networks_to_trace
 
 CONV_EMFORMER = {"arch": 1}
 
@@ -31,13 +31,13 @@ class Summing(nn.Module):
         return y, (x_lens - 2) / 2, after
 
 
-def encoder_view(table: Mapping[str, int | str]) -> Any:
+def encoder_to_trace(table: Mapping[str, int | str]) -> Any:
     decoder = nn.Module()
     decoder.context_size = 2
     decoder.embedding = nn.Embedding(5, 3)
     decoder.combine = nn.Identity()
     model = SimpleNamespace(decoder=decoder, joiner=_Joiner())
-    return network_views(Summing(), model, table)[0]
+    return networks_to_trace(Summing(), model, table)[0]
 
 
 class _Joiner(nn.Module):
@@ -46,21 +46,21 @@ class _Joiner(nn.Module):
 
 
 def test_an_encoder_is_fed_a_frame_count_before_its_states() -> None:
-    view = encoder_view({"arch": "summing"})
-    assert [tuple(one.shape) for one in view.inputs] == [(1, 6, 3), (1,), (1, 1, 3), (2, 1, 3)]
-    assert view.inputs[1].tolist() == [6.0]
-    assert view.stream_axes == (0, None, 0, 1)
-    assert view.outputs == ("out0", "out2", "out3")
-    assert view.module(*view.inputs)[1].tolist() == [2.0]
+    network = encoder_to_trace({"arch": "summing"})
+    assert [tuple(one.shape) for one in network.inputs] == [(1, 6, 3), (1,), (1, 1, 3), (2, 1, 3)]
+    assert network.inputs[1].tolist() == [6.0]
+    assert network.stream_axes == (0, None, 0, 1)
+    assert network.outputs == ("out0", "out2", "out3")
+    assert network.module(*network.inputs)[1].tolist() == [2.0]
 
 
 def test_an_encoder_that_sherpa_ncnn_feeds_no_frame_count_computes_the_same_without() -> None:
-    view, counted = encoder_view(CONV_EMFORMER), encoder_view({"arch": "summing"})
-    assert view.stream_axes == (0, 0, 1)
-    assert view.outputs == ("out0", "out1", "out2")
-    x, total, last = (torch.randn_like(one) for one in view.inputs)
+    network, counted = encoder_to_trace(CONV_EMFORMER), encoder_to_trace({"arch": "summing"})
+    assert network.stream_axes == (0, 0, 1)
+    assert network.outputs == ("out0", "out1", "out2")
+    x, total, last = (torch.randn_like(one) for one in network.inputs)
     expected = counted.module(x, counted.inputs[1], total, last)
-    actual = view.module(x, total, last)
+    actual = network.module(x, total, last)
     assert len(actual) == 3
     for one, other in zip(actual, (expected[0], *expected[2:]), strict=True):
         assert torch.equal(one, other)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from calve.protocols.states import stream_axis
 from calve_onnx.recurrence import with_unrolled_lstms
 
-__all__ = ["DecoderView", "EncoderView", "JoinerView", "NetworkView", "network_views"]
+__all__ = ["NetworkToExport", "OnnxDecoder", "OnnxEncoder", "OnnxJoiner", "networks_to_export"]
 
 _STREAMS = 2
 """An example of one stream would make every exporter take the axis for a constant."""
@@ -24,8 +24,8 @@ _STREAMS = 2
 Axes = dict[int, str]
 
 
-class EncoderView(nn.Module):
-    """``encoder.stream`` on full segments: x (N, T, C), states -> (N, T', J), next states."""
+class OnnxEncoder(nn.Module):
+    """An export form on whole segments: x (N, T, C), states -> (N, T', J), next states."""
 
     def __init__(self, encoder: Any, projection: nn.Module) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class EncoderView(nn.Module):
         return (self.projection(y), *(next_states[name] for name in self.state_names))
 
 
-class DecoderView(nn.Module):
+class OnnxDecoder(nn.Module):
     """The decoder on whole contexts: (N, context_size) int64, -1 = no symbol -> (N, J)."""
 
     def __init__(self, decoder: nn.Module, projection: nn.Module) -> None:
@@ -52,7 +52,7 @@ class DecoderView(nn.Module):
         return self.projection(self.decoder(y, need_pad=False)[:, 0])  # type: ignore[no-any-return]
 
 
-class JoinerView(nn.Module):
+class OnnxJoiner(nn.Module):
     """The joiner without its projections: (N, J), (N, J) -> (N, vocab_size) logits."""
 
     def __init__(self, joiner: nn.Module) -> None:
@@ -64,7 +64,7 @@ class JoinerView(nn.Module):
 
 
 @dataclass(frozen=True)
-class NetworkView:
+class NetworkToExport:
     """One network ready to export.
 
     Attributes:
@@ -81,31 +81,33 @@ class NetworkView:
     axes: dict[str, Axes]
 
 
-def network_views(encoder: Any, model: Any, state_names: Sequence[str]) -> tuple[NetworkView, ...]:
-    """The three views of a plain model in eval mode.
+def networks_to_export(
+    encoder: Any, model: Any, state_names: Sequence[str]
+) -> tuple[NetworkToExport, ...]:
+    """Encoder, decoder and joiner of a plain model in eval mode.
 
     Args:
       encoder: The model's encoder in its export form.
       model: With ``.decoder`` and ``.joiner`` in icefall's layout.
       state_names: What sherpa-onnx calls the encoder's states; empty for their own names.
     """
-    decoder = DecoderView(model.decoder, model.joiner.decoder_proj)
+    decoder = OnnxDecoder(model.decoder, model.joiner.decoder_proj)
     contexts = torch.zeros(_STREAMS, model.decoder.context_size, dtype=torch.int64)
     with torch.no_grad():
         decoder_out = decoder(contexts)
     streams = {0: "N"}
     return (
-        _encoder_view(encoder, model.joiner.encoder_proj, state_names),
-        NetworkView(
+        _encoder(encoder, model.joiner.encoder_proj, state_names),
+        NetworkToExport(
             "decoder",
             decoder,
             {"y": contexts},
             ("decoder_out",),
             dict.fromkeys(("y", "decoder_out"), streams),
         ),
-        NetworkView(
+        NetworkToExport(
             "joiner",
-            JoinerView(model.joiner),
+            OnnxJoiner(model.joiner),
             {"encoder_out": torch.zeros_like(decoder_out), "decoder_out": decoder_out},
             ("logit",),
             dict.fromkeys(("encoder_out", "decoder_out", "logit"), streams),
@@ -113,9 +115,9 @@ def network_views(encoder: Any, model: Any, state_names: Sequence[str]) -> tuple
     )
 
 
-def _encoder_view(encoder: Any, projection: nn.Module, state_names: Sequence[str]) -> NetworkView:
+def _encoder(encoder: Any, projection: nn.Module, state_names: Sequence[str]) -> NetworkToExport:
     geometry = encoder.geometry
-    view = EncoderView(encoder, projection)
+    module = OnnxEncoder(encoder, projection)
     examples = encoder.init_states(_STREAMS)
     names = dict(zip(state_names or examples, examples, strict=True))
     states = {name: examples[own] for name, own in names.items()}
@@ -127,6 +129,6 @@ def _encoder_view(encoder: Any, projection: nn.Module, state_names: Sequence[str
         streams = {stream_axis(encoder.state_batch_axis, own): "N"}
         axes[name] = axes[f"new_{name}"] = streams
     features = torch.zeros(_STREAMS, geometry.segment, encoder.feature_dim)
-    return NetworkView(
-        "encoder", view, {"x": features, **states}, ("encoder_out", *next_states), axes
+    return NetworkToExport(
+        "encoder", module, {"x": features, **states}, ("encoder_out", *next_states), axes
     )

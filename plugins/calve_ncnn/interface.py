@@ -1,7 +1,7 @@
-"""A model's three networks as flat modules that pnnx can trace.
+"""The interface of sherpa-ncnn: a model's three networks with flat inputs and outputs.
 
-pnnx crashes on tuples and dictionaries and leaves integer arithmetic in the graph, so an export
-view takes and returns plain float tensors, one per blob, and counts frames in float.
+pnnx crashes on tuples and dictionaries and leaves integer arithmetic in the graph. The modules here
+therefore take and return plain float tensors, one per blob, and count frames in float.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from calve.protocols.states import stream_axis
 from calve_ncnn.architectures import Table, encoder_outputs, has_frame_count
 
 __all__ = [
-    "CountlessEncoderView",
-    "DecoderView",
-    "EncoderView",
-    "JoinerView",
-    "NetworkView",
-    "network_views",
+    "NcnnDecoder",
+    "NcnnEncoder",
+    "NcnnEncoderWithoutCount",
+    "NcnnJoiner",
+    "NetworkToTrace",
+    "networks_to_trace",
 ]
 
 # A second segment length, so that pnnx sees which axes are free.
 _OTHER_STEPS = 8
 
 
-class EncoderView(nn.Module):
-    """``encoder.stream`` with flat tensors.
+class NcnnEncoder(nn.Module):
+    """An export form with flat tensors.
 
     in0 features (1, T, C), in1 frame count (1,), in2... states; out0 (1, T', D), out1 the output
     frame count, out2... next states.
@@ -47,7 +47,7 @@ class EncoderView(nn.Module):
         return (y, y_lens, *(next_states[name] for name in self.state_names))
 
 
-class CountlessEncoderView(EncoderView):
+class NcnnEncoderWithoutCount(NcnnEncoder):
     """The same for segments of one length, without frame counts: states begin at in1 and out1."""
 
     segment: Tensor
@@ -61,7 +61,7 @@ class CountlessEncoderView(EncoderView):
         return (y, *next_states)
 
 
-class DecoderView(nn.Module):
+class NcnnDecoder(nn.Module):
     """The decoder on one context: in0 (1, context_size) symbols, out0 (1, 1, D).
 
     ncnn embeds symbols from 0 on, so the "no symbol" that training knows has no place here.
@@ -75,7 +75,7 @@ class DecoderView(nn.Module):
         return self.decoder.combine(self.decoder.embedding(context))  # type: ignore[no-any-return]
 
 
-class JoinerView(nn.Module):
+class NcnnJoiner(nn.Module):
     """The joiner with its projections: in0 (1, D), in1 (1, D'), out0 (1, vocab_size) logits."""
 
     def __init__(self, joiner: Any) -> None:
@@ -87,7 +87,7 @@ class JoinerView(nn.Module):
 
 
 @dataclass(frozen=True)
-class NetworkView:
+class NetworkToTrace:
     """One network ready to trace.
 
     Attributes:
@@ -107,8 +107,8 @@ class NetworkView:
     outputs: tuple[str, ...] = ("out0",)
 
 
-def network_views(encoder: Any, model: Any, table: Table) -> Sequence[NetworkView]:
-    """The three views of a plain model in eval mode.
+def networks_to_trace(encoder: Any, model: Any, table: Table) -> Sequence[NetworkToTrace]:
+    """Encoder, decoder and joiner of a plain model in eval mode.
 
     Args:
       encoder: The model's encoder in its export form.
@@ -116,12 +116,12 @@ def network_views(encoder: Any, model: Any, table: Table) -> Sequence[NetworkVie
       table: The encoder's metadata, which say whether it takes a frame count.
     """
     return (
-        _encoder_view(encoder, table),
-        *_symbol_views(encoder.output_dim, model.decoder, model.joiner),
+        _encoder(encoder, table),
+        *_decoder_and_joiner(encoder.output_dim, model.decoder, model.joiner),
     )
 
 
-def _encoder_view(encoder: Any, table: Table) -> NetworkView:
+def _encoder(encoder: Any, table: Table) -> NetworkToTrace:
     geometry = encoder.geometry
     counted = has_frame_count(table)
 
@@ -130,29 +130,31 @@ def _encoder_view(encoder: Any, table: Table) -> NetworkView:
         count = (torch.tensor([float(frames)]),) if counted else ()
         return (features, *count, *encoder.init_states(1).values())
 
-    view = EncoderView(encoder) if counted else CountlessEncoderView(encoder)
-    axes = (stream_axis(encoder.state_batch_axis, name) for name in view.state_names)
+    module = NcnnEncoder(encoder) if counted else NcnnEncoderWithoutCount(encoder)
+    axes = (stream_axis(encoder.state_batch_axis, name) for name in module.state_names)
     other = geometry.segment + _OTHER_STEPS * geometry.subsampling_factor
-    return NetworkView(
+    return NetworkToTrace(
         "encoder",
-        view,
+        module,
         inputs(geometry.segment),
         stream_axes=(0, *((None,) if counted else ()), *axes),
         other_inputs=inputs(other) if geometry.dynamic else (),
-        outputs=encoder_outputs(table, len(view.state_names)),
+        outputs=encoder_outputs(table, len(module.state_names)),
     )
 
 
-def _symbol_views(encoder_dim: int, decoder: Any, joiner: Any) -> tuple[NetworkView, NetworkView]:
+def _decoder_and_joiner(
+    encoder_dim: int, decoder: Any, joiner: Any
+) -> tuple[NetworkToTrace, NetworkToTrace]:
     context = torch.zeros(1, decoder.context_size, dtype=torch.int64)
-    view = DecoderView(decoder)
+    module = NcnnDecoder(decoder)
     with torch.no_grad():
-        decoder_out = view(context)[:, 0]
+        decoder_out = module(context)[:, 0]
     return (
-        NetworkView("decoder", view, (context,), stream_axes=(0,)),
-        NetworkView(
+        NetworkToTrace("decoder", module, (context,), stream_axes=(0,)),
+        NetworkToTrace(
             "joiner",
-            JoinerView(joiner),
+            NcnnJoiner(joiner),
             (torch.zeros(1, encoder_dim), torch.zeros_like(decoder_out)),
             stream_axes=(0, 0),
         ),
