@@ -7,7 +7,7 @@ compared; one of them may have been stored (`calve.exporting.golden`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from calve.data.geometry import StreamingGeometry
 from calve.decoding.encoder_views import WHOLE_UTTERANCES, WholeUtterances
-from calve.decoding.search import make_search
-from calve.errors import ExportError
+from calve.errors import DataError, ExportError
 from calve.protocols import OfflineSession, Session, States, StreamingSession
 
 __all__ = [
@@ -306,8 +305,33 @@ def _contexts(session: Session, initial_symbol: int) -> NDArray[np.int64]:
 def _greedy_tokens(
     session: Session, encoder_out: Sequence[Float32Array], initial_symbol: int
 ) -> tuple[int, ...]:
-    """The symbols of all streams, one stream after another."""
-    search = make_search("greedy_search", session, initial_symbol=initial_symbol)
-    streams = [search.start() for _ in encoder_out]
-    search.advance(streams, encoder_out)
-    return tuple(token for stream in streams for token in search.result(stream).tokens)
+    """The best symbol of each frame that is no blank, one stream after another.
+
+    Golden tokens must not depend on which decoding methods are installed.
+
+    Raises:
+      DataError: if the best logit of a frame is NaN or infinite.
+    """
+    return tuple(
+        symbol
+        for frames in encoder_out
+        for symbol in _greedy_symbols(session, frames, initial_symbol)
+    )
+
+
+def _greedy_symbols(
+    session: Session, encoder_out: Float32Array, initial_symbol: int
+) -> Iterator[int]:
+    context = [initial_symbol] * (session.context_size - 1) + [session.blank_id]
+    decoder_out = session.decode_context(np.array([context], np.int64))
+    for number, frame in enumerate(encoder_out):
+        (logits,) = session.join(np.ascontiguousarray(frame[np.newaxis]), decoder_out)
+        symbol = int(logits.argmax())  # the first NaN, if there is one
+        if not np.isfinite(logits[symbol]):
+            raise DataError(
+                "the networks answer with NaN or infinity", where=f"encoder frame {number}"
+            )
+        if symbol != session.blank_id:
+            yield symbol
+            context = [*context[1:], symbol]
+            decoder_out = session.decode_context(np.array([context], np.int64))
