@@ -20,7 +20,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # How long an example takes says more about the machine than about what is tested.
 settings.register_profile("calve", deadline=None)
-settings.load_profile("calve")
+if "CALVE_TESTS_WITHOUT_PLUGINS" not in os.environ:
+    settings.load_profile("calve")
 
 _SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
@@ -31,6 +32,17 @@ def _shared_folder(name: str) -> Path:
         absent = pytest.fail if os.environ.get("CALVE_REQUIRE_SHARED") else pytest.skip
         absent(f"../shared/{name} is not beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def bundled_plugins() -> None:
+    """The recipes, formats, decoding methods and corpora that come with calve as plugins.
+
+    A test of the core that uses one of them requests this fixture. The others also pass where
+    every bundled plugin is hidden: ``pytest -p hidden_plugins``.
+    """
+    if "CALVE_TESTS_WITHOUT_PLUGINS" in os.environ:
+        pytest.skip("it uses something that a bundled plugin registers")
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +99,10 @@ def golden_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def golden_bundle(
-    golden_checkpoint: Path, golden_tokens: Path, tmp_path_factory: pytest.TempPathFactory
+    bundled_plugins: None,
+    golden_checkpoint: Path,
+    golden_tokens: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Bundle:
     """`golden_checkpoint` exported to ncnn in float32; not to be written to."""
     from calve.exporting.export import export

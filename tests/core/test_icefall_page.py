@@ -14,6 +14,7 @@ from calve.registry.catalog import registry
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "icefall-users.md").read_text("utf-8")
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_every_renamed_option_exists_in_the_commands_that_the_page_names():
     table = PAGE.split("### Options with another name")[1].split("\n## ")[0]
     renamed = [row.strip("|").split("|") for row in table.splitlines() if row.startswith("| ")][1:]
@@ -26,6 +27,7 @@ def test_every_renamed_option_exists_in_the_commands_that_the_page_names():
     assert checked > len(renamed)
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_every_recipe_that_the_page_says_comes_with_calve_does():
     sentence = PAGE.split("## If your recipe is one of icefall's")[1].split("come with calve")[0]
     names = re.findall(r"`(\w+)`", sentence)

@@ -66,6 +66,7 @@ def test_write_leaves_alone_what_else_the_manifest_says_of_files(bundle_dir: Pat
         bundle.verify_files()
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_foreign_bundle_is_stamped_with_what_its_layers_tell(foreign_dir: Path) -> None:
     assert read_metadata(foreign_dir) is None
     found = json.loads(run(lint, foreign_dir, "--runtime", "sherpa-ncnn", "--json").stdout)
@@ -77,11 +78,13 @@ def test_a_foreign_bundle_is_stamped_with_what_its_layers_tell(foreign_dir: Path
     assert not (foreign_dir / "bundle.json").exists()
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_values_given_by_hand_win(foreign_dir: Path) -> None:
     run(metadata, "write", foreign_dir, "--set", "rnn_hidden_size=99")
     assert read_metadata(foreign_dir) == {**TABLE, "rnn_hidden_size": 99}
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 @pytest.mark.parametrize("assignment", ["encoder_dim", "encoder_dim=", "=5"])
 def test_a_malformed_assignment_is_refused(foreign_dir: Path, assignment: str) -> None:
     result = run(metadata, "write", foreign_dir, "--set", assignment)
@@ -90,12 +93,14 @@ def test_a_malformed_assignment_is_refused(foreign_dir: Path, assignment: str) -
     assert read_metadata(foreign_dir) is None
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_an_unknown_key_is_refused_and_nothing_is_written(foreign_dir: Path) -> None:
     with pytest.raises(ConfigError, match="cannot hold d_model=5"):
         write_metadata(foreign_dir, {"d_model": 5})
     assert read_metadata(foreign_dir) is None
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_show_of_an_unstamped_model_says_how_to_stamp_it(foreign_dir: Path) -> None:
     result = run(metadata, "show", foreign_dir)
     assert result.exit_code == 1

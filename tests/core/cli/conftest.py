@@ -13,7 +13,9 @@ SPEAKERS = ("george", "theo")
 
 
 @pytest.fixture(scope="session")
-def data_dir(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data_dir(
+    bundled_plugins: None, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A small prepared corpus of real digits."""
     root = tmp_path_factory.mktemp("fsdd")
     for speaker in SPEAKERS:

@@ -127,6 +127,7 @@ def test_what_hotwords_change_is_reported_and_kept(
     assert header.endswith("best better hotwords recall % false alarms")
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -11,6 +11,8 @@ from invoking import invoke
 from calve.cli.demo import demo
 from calve.errors import ExportError
 
+pytestmark = pytest.mark.usefixtures("bundled_plugins")
+
 
 @pytest.mark.parametrize("name", ["digits-lstm", "builtin:digits-lstm"])
 def test_a_model_may_be_called_as_in_other_commands(

@@ -11,6 +11,8 @@ from calve.bundles.bundle import Bundle
 from calve.cli import run
 from calve.testing.tiny import make_tiny_model
 
+pytestmark = pytest.mark.usefixtures("bundled_plugins")
+
 RECIPE = "lstm_transducer_stateless2"
 
 

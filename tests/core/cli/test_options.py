@@ -160,6 +160,7 @@ def test_a_field_that_two_classes_share_is_one_option(seen):
     assert _invoke(run, "--help").output.count("--num-layers") == 1
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_format_whose_options_cannot_be_imported_costs_a_line(capsys):
     good = registry().exporters.get("ncnn").options
     options = {"odd": LazyRef("no_such_module_for_calve:X"), "none": None, "ncnn": good}
@@ -169,6 +170,7 @@ def test_a_format_whose_options_cannot_be_imported_costs_a_line(capsys):
     assert "no_such_module_for_calve" in line
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 class TestRecipes:
     recipe = "lstm_transducer_stateless2"
 

@@ -12,6 +12,8 @@ import soundfile
 from calve.cli import run
 from calve.common.locking import locked
 
+pytestmark = pytest.mark.usefixtures("bundled_plugins")
+
 
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:

@@ -14,6 +14,8 @@ from calve.protocols.loading import WHOLE, LoaderOptions, Shard
 from calve.protocols.training import TrainingData
 from calve.registry.catalog import registry
 
+pytestmark = pytest.mark.usefixtures("bundled_plugins")
+
 RECIPE = "lstm_transducer_stateless2"
 
 

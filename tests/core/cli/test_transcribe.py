@@ -100,6 +100,7 @@ def test_an_unreadable_recording_does_not_stop_the_others(
     assert "nowhere.wav" in captured.err
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 @pytest.mark.parametrize("how", [(), ("--offline",)])
 def test_recordings_that_the_networks_answer_with_nan_are_named(
     bare_checkpoint: Path,
@@ -192,6 +193,7 @@ def test_a_method_or_an_option_that_cannot_be_right_is_refused(
     assert "Traceback" not in captured.err
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_something_that_is_no_bundle_is_refused(
     tmp_path: Path, recordings: list[str], capsys: pytest.CaptureFixture[str]
 ):
@@ -331,6 +333,7 @@ def test_a_checkpoint_says_what_its_bundle_says(
         assert of(capfd) == of_bundle
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 @pytest.mark.parametrize(
     "mode",
     [
@@ -353,6 +356,7 @@ def test_a_builtin_checkpoint_needs_nothing_else_and_hears_what_is_said(
     assert (tmp_path / "recogs-digits-conformer-greedy_search.txt").is_file()
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_simulated_streaming_says_what_streaming_says_and_whole_utterances_do_not(
     goldens: Path, golden_tokens: Path, recordings: list[str], capfd: pytest.CaptureFixture[str]
 ):
@@ -372,6 +376,7 @@ def test_simulated_streaming_says_what_streaming_says_and_whole_utterances_do_no
     assert whole != streamed
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_an_encoder_that_cannot_stream_sees_whole_utterances(
     digits: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
@@ -391,6 +396,7 @@ def test_an_encoder_that_cannot_stream_sees_whole_utterances(
         assert "cannot stream" in capfd.readouterr().err
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_bundle_for_whole_utterances_hears_what_its_checkpoint_hears(
     offline_checkpoint: Path,
     offline_bundle: Bundle,
@@ -409,6 +415,7 @@ def test_a_bundle_for_whole_utterances_hears_what_its_checkpoint_hears(
     assert any(tokens for tokens, _ in expected)
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_bundle_for_whole_utterances_has_no_chunks(
     offline_bundle: Bundle, recordings: list[str], capfd: pytest.CaptureFixture[str]
 ):
@@ -418,6 +425,7 @@ def test_a_bundle_for_whole_utterances_has_no_chunks(
     assert "for whole utterances and has no chunks" in captured.err
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 @pytest.mark.parametrize("mode", [(), ("--simulate-streaming", 1)])
 def test_chunks_that_a_checkpoint_was_not_trained_for_are_named_or_refused(
     digits: Path, mode: tuple[object, ...], capfd: pytest.CaptureFixture[str]
@@ -433,6 +441,7 @@ def test_chunks_that_a_checkpoint_was_not_trained_for_are_named_or_refused(
     assert transcribe(*model, "--strict") == 0
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_the_recipe_is_what_training_noted_in_the_checkpoint(
     bare_checkpoint: Path,
     golden_tokens: Path,
@@ -449,6 +458,7 @@ def test_the_recipe_is_what_training_noted_in_the_checkpoint(
     assert found[0] == found[1]
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 @pytest.mark.parametrize("mode", [(), ("--simulate-streaming", 1), ("--offline",)])
 def test_unreadable_and_empty_recordings_do_not_stop_the_others_of_a_checkpoint(
     digits: Path, mode: tuple[object, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]

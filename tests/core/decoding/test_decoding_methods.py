@@ -10,6 +10,8 @@ import pytest
 from calve.decoding.decoding_methods import DecodingMethod, choose_decoding_methods
 from calve.errors import ConfigError, PluginError
 
+pytestmark = pytest.mark.usefixtures("bundled_plugins")
+
 
 def test_a_method_is_called_by_its_name_and_what_is_not_default():
     assert DecodingMethod.default().key == "greedy_search"

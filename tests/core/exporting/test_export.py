@@ -61,6 +61,7 @@ def test_fp16_halves_the_files_and_stays_close(job: dict[str, Any], golden_bundl
     assert 1e-4 < report.max_abs_error < 5e-3
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_the_bundle_holds_the_tokens_that_the_networks_score(job: dict[str, Any], tmp_path: Path):
     with_disambiguation = tmp_path / "with_disambiguation.txt"
     symbols = SymbolTable.read(job["tokens"]).symbols
@@ -69,6 +70,7 @@ def test_the_bundle_holds_the_tokens_that_the_networks_score(job: dict[str, Any]
     assert SymbolTable.read(bundle.path / "tokens.txt").symbols == symbols
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_an_averaged_checkpoint_leaves_its_provenance(
     goldens: Path, job: dict[str, Any], tmp_path: Path
 ):
@@ -81,6 +83,7 @@ def test_an_averaged_checkpoint_leaves_its_provenance(
     assert "2" in provenance["averaging"]
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_format_that_the_encoder_does_not_claim_is_refused(
     job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
@@ -93,6 +96,7 @@ def test_a_format_that_the_encoder_does_not_claim_is_refused(
     assert nothing_is_left_of(job)
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_format_whose_packages_are_missing_says_what_to_install(
     job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
@@ -104,6 +108,7 @@ def test_a_format_whose_packages_are_missing_says_what_to_install(
     assert nothing_is_left_of(job)
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 @pytest.mark.parametrize("reported", [None, {}, "fp32", {"encoder": "fp64"}])
 def test_an_exporter_that_does_not_report_the_precision_is_told_so(
     job: dict[str, Any], monkeypatch: pytest.MonkeyPatch, reported: object
@@ -122,6 +127,7 @@ def test_an_exporter_that_does_not_report_the_precision_is_told_so(
     assert nothing_is_left_of(job)
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_what_a_step_reports_is_something_that_can_be_read_again(
     job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
@@ -138,6 +144,7 @@ def test_what_a_step_reports_is_something_that_can_be_read_again(
     assert nothing_is_left_of(job)
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_an_existing_output_is_kept_unless_told_otherwise(job: dict[str, Any]):
     job["output"].mkdir(parents=True)
     (job["output"] / "precious").write_text("mine")
@@ -149,6 +156,7 @@ def test_an_existing_output_is_kept_unless_told_otherwise(job: dict[str, Any]):
     assert Bundle.open(job["output"])
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_failed_overwrite_leaves_the_old_bundle(job: dict[str, Any], tmp_path: Path):
     old = export(**job)
     with pytest.raises(CheckpointError):
@@ -157,6 +165,7 @@ def test_a_failed_overwrite_leaves_the_old_bundle(job: dict[str, Any], tmp_path:
     assert list(job["output"].parent.iterdir()) == [job["output"]]
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 @pytest.mark.parametrize(
     ("wrong", "error", "complaint"),
     [
@@ -179,6 +188,7 @@ def test_a_wrong_argument_is_named_and_nothing_is_written(
     assert nothing_is_left_of(job)
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_tokens_of_another_model_are_refused(job: dict[str, Any], tmp_path: Path):
     SymbolTable(("<blk>", "a", "b")).write(tmp_path / "tokens.txt")
     with pytest.raises(TokensError, match="3 symbols, but the model scores 30"):
@@ -186,6 +196,7 @@ def test_tokens_of_another_model_are_refused(job: dict[str, Any], tmp_path: Path
     assert nothing_is_left_of(job)
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_truncated_checkpoint_is_refused(job: dict[str, Any], tmp_path: Path):
     truncated = tmp_path / "truncated.pt"
     truncated.write_bytes(Path(job["checkpoint"]).read_bytes()[:100_000])
@@ -194,6 +205,7 @@ def test_a_truncated_checkpoint_is_refused(job: dict[str, Any], tmp_path: Path):
     assert nothing_is_left_of(job)
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_weights_that_are_not_numbers_do_not_become_a_bundle(job: dict[str, Any], tmp_path: Path):
     content = torch.load(job["checkpoint"], weights_only=True)
     content["model"]["joiner.output_linear.bias"][3] = float("nan")
@@ -203,6 +215,7 @@ def test_weights_that_are_not_numbers_do_not_become_a_bundle(job: dict[str, Any]
     assert nothing_is_left_of(job)
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_what_was_left_out_of_the_checkpoint_is_in_the_provenance(
     job: dict[str, Any], tmp_path: Path
 ):
@@ -214,6 +227,7 @@ def test_what_was_left_out_of_the_checkpoint_is_in_the_provenance(
     assert read_manifest(bundle.path).provenance["left_out"] == {"decoder_giga": 1}
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_disagreement_with_torch_stops_the_export(
     job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
@@ -249,6 +263,7 @@ class Recorded:
         self.running = None
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_failed_parity_check_ends_its_progress(
     job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
@@ -260,6 +275,7 @@ def test_a_failed_parity_check_ends_its_progress(
     assert progress.ended[-1] == ("check parity with torch", "abandoned")
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_without_a_default_format_one_must_be_named(
     job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
@@ -290,6 +306,7 @@ def scratch_env(tmp_path: Path) -> dict[str, str]:
     return os.environ | {"TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 @pytest.mark.parametrize("step", ["pnnx", "parity"])
 def test_ctrl_c_leaves_nothing(job: dict[str, Any], scratch_env: dict[str, str], step: str):
     with subprocess.Popen(

@@ -25,6 +25,8 @@ from calve.models.loading import (
     recipe_of,
 )
 
+pytestmark = pytest.mark.usefixtures("bundled_plugins")
+
 RECIPE = "lstm_transducer_stateless2"
 
 

@@ -22,6 +22,7 @@ def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     return state
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 @pytest.mark.parametrize("name", ["model.safetensors", "model.pt"])
 def test_it_is_known_by_its_content(golden_checkpoint: Path, tmp_path: Path, name: str) -> None:
     save_file(weights(golden_checkpoint), tmp_path / name)
@@ -32,6 +33,7 @@ def test_it_is_known_by_its_content(golden_checkpoint: Path, tmp_path: Path, nam
         assert torch.equal(loaded.model.state_dict()[key], tensor), key
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_half_precision_is_read(golden_checkpoint: Path, tmp_path: Path) -> None:
     state = {key: value.bfloat16() for key, value in weights(golden_checkpoint).items()}
     save_file(state, tmp_path / "model.safetensors")
@@ -60,6 +62,7 @@ def test_the_recipe_in_its_metadata_is_found(golden_checkpoint: Path, tmp_path: 
     assert recipe_of(load_state_dict(CheckpointChoice(checkpoint=str(path)))) == RECIPE
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_damaged_file_is_called_so(golden_checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_file(weights(golden_checkpoint), path)

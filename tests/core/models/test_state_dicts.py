@@ -25,6 +25,7 @@ def state(golden_checkpoint: Path) -> dict[str, torch.Tensor]:
     return dict(torch.load(golden_checkpoint, weights_only=True)["model"])
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 @pytest.mark.parametrize("entry", ["model", "state_dict", None])
 @pytest.mark.parametrize(
     "prefix",

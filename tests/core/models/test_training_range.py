@@ -36,12 +36,14 @@ def test_an_encoder_that_any_geometry_suits_says_nothing() -> None:
     check_trained_for("lstm", {}, FAR)
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_what_is_found_is_an_error_when_asked_for() -> None:
     assert len(untrained("conformer", CONFIG, FAR)) == 1
     with pytest.raises(ConfigError, match="a chunk of 500 frames"):
         check_trained_for("conformer", CONFIG, FAR)
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_strict_export_leaves_nothing_behind(
     export: Callable[..., tuple[int, Path]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -51,6 +53,7 @@ def test_a_strict_export_leaves_nothing_behind(
     assert list(output.parent.iterdir()) == []
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_transcribing_warns_with_the_range_and_refuses_under_strict(
     export: Callable[..., tuple[int, Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

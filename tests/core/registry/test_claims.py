@@ -26,6 +26,7 @@ def writer_that_names_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writers, "get", lambda name: shy)
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_format_is_claimed_or_refused_with_the_claimed_ones():
     check_format_is_claimed(RECIPE, "ncnn")
     with pytest.raises(ConfigError, match="cannot be exported to abacus") as caught:
@@ -33,6 +34,7 @@ def test_a_format_is_claimed_or_refused_with_the_claimed_ones():
     assert "ncnn" in str(caught.value.fix)
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_an_exporter_can_claim_an_encoder_that_does_not_know_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ):
@@ -46,12 +48,14 @@ def test_an_exporter_can_claim_an_encoder_that_does_not_know_of_it(
         check_format_is_claimed("pruned_transducer_stateless5", "abacus")
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_all_clients_of_a_format_open_a_bundle_unless_the_metadata_writer_names_some():
     assert names("lstm", "ncnn") == ["sherpa-ncnn"]
     assert names("an encoder without a metadata writer", "ncnn") == ["sherpa-ncnn"]
     assert names("lstm", "state-dict") == []
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 @pytest.mark.usefixtures("writer_that_names_no_client")
 def test_a_metadata_writer_can_exclude_a_client():
     assert names("lstm", "ncnn") == []

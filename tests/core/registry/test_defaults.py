@@ -9,6 +9,8 @@ import pytest
 from calve.registry.catalog import registry
 from calve.registry.defaults import default_checkpoint, default_format
 
+pytestmark = pytest.mark.usefixtures("bundled_plugins")
+
 
 def test_the_default_is_what_a_plugin_flags():
     assert registry().exporters.get(default_format() or "").default

@@ -44,6 +44,7 @@ def test_it_is_formatted_and_lints(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 @pytest.mark.parametrize(
     ("name", "says"),
     [

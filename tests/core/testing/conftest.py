@@ -27,7 +27,7 @@ def _forget() -> None:
 
 
 @pytest.fixture(scope="module")
-def sound_plugin() -> Iterator[None]:
+def sound_plugin(bundled_plugins: None) -> Iterator[None]:
     """A distribution with one encoder that keeps every promise, as if it were installed."""
     sys.path.insert(0, str(_FAKE))
     _forget()

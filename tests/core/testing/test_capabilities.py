@@ -65,6 +65,7 @@ def test_every_claim_is_true_and_everything_that_works_is_claimed(recipe: str):
     assert keys == [key for key in planned() if key[0] == recipe]
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_all_precisions_quantizers_and_clients_of_a_format_are_tried():
     found = {key[2:] for key in planned() if key[:2] == (RECIPE, "ncnn")}
     assert found == {
@@ -74,6 +75,7 @@ def test_all_precisions_quantizers_and_clients_of_a_format_are_tried():
     }
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_claimed_format_that_works_agrees_with_its_claim():
     streaming, offline = capabilities([RECIPE], ["state-dict"])
     assert [streaming.mode, offline.mode] == ["streaming", "offline"]
@@ -82,6 +84,7 @@ def test_a_claimed_format_that_works_agrees_with_its_claim():
         assert (cell.max_abs_error, cell.tokens_equal) == (0.0, True)
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_an_offline_cell_is_of_a_model_that_cannot_stream_where_the_encoder_has_such():
     (cell,) = (
         cell
@@ -95,6 +98,7 @@ def test_an_offline_cell_is_of_a_model_that_cannot_stream_where_the_encoder_has_
         tiny.model.encoder.init_states(1)
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_format_that_works_but_is_not_claimed_is_found(replaced: Callable[..., None]):
     replaced(registry().encoders, "lstm", formats=("ncnn",))
     cell, _ = capabilities([RECIPE], ["state-dict"])
@@ -106,6 +110,7 @@ def test_a_format_that_works_but_is_not_claimed_is_found(replaced: Callable[...,
     )
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_claimed_format_that_fails_is_found(replaced: Callable[..., None]):
     step = ExportStepSpec("break", "break", LazyRef(f"{__name__}:break_the_export"))
     replaced(registry().exporters, "state-dict", steps=(step,))
@@ -115,6 +120,7 @@ def test_a_claimed_format_that_fails_is_found(replaced: Callable[..., None]):
     assert "the step broke" in cell.detail
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_precision_that_the_options_do_not_give_is_a_failure(replaced: Callable[..., None]):
     replaced(registry().exporters, "state-dict", precisions={"fp16": {}})
     cell, _ = capabilities([RECIPE], ["state-dict"])
@@ -122,6 +128,7 @@ def test_a_precision_that_the_options_do_not_give_is_a_failure(replaced: Callabl
     assert cell.detail == "the weights are fp32, not fp16"
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_client_is_tried_though_the_metadata_writer_does_not_name_it(
     replaced: Callable[..., None],
 ):
@@ -133,6 +140,7 @@ def test_a_client_is_tried_though_the_metadata_writer_does_not_name_it(
     assert not client.agrees
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_missing_package_is_no_verdict(
     replaced: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ):
@@ -144,12 +152,14 @@ def test_a_missing_package_is_no_verdict(
     }
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 @pytest.mark.parametrize("names", [(["no_such_recipe"], None), (None, ["no_such_format"])])
 def test_an_unknown_name_is_an_error(names: Any):
     with pytest.raises(PluginError, match="no_such"):
         list(capabilities(*names))
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_tiny_model_is_the_same_in_every_run_and_leaves_the_random_state_alone():
     import torch
 
@@ -161,6 +171,7 @@ def test_a_tiny_model_is_the_same_in_every_run_and_leaves_the_random_state_alone
     assert sum(value.numel() for value in weights.values()) < 50_000
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_models_that_stay_silent_are_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("calve.testing.tiny._MIN_WORDS", 31)
     monkeypatch.setattr("calve.testing.tiny._SEEDS", 2)
@@ -215,12 +226,14 @@ def rows_of(page: str) -> Iterator[tuple[Key, str]]:
             yield (recipe, *key), verdict.strip()
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_the_page_in_the_documentation_shows_what_is_registered_and_claimed():
     """If it fails: ``calve plugins matrix --page docs/capabilities.md``."""
     shown = dict(rows_of(PAGE.read_text(encoding="utf-8")))
     assert shown == {key: "passes" if claimed else "no" for key, claimed in planned().items()}
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_the_command_prints_the_cells_and_exits_with_1_if_a_claim_is_wrong(
     replaced: Callable[..., None], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):

@@ -14,6 +14,8 @@ from calve.errors import ConfigError, DataError
 from calve.protocols import Shard, TrainingRun
 from calve.registry.catalog import registry
 
+pytestmark = pytest.mark.usefixtures("bundled_plugins")
+
 RECIPE = "lstm_transducer_stateless2"
 SMALL = {"num_encoder_layers": 1, "encoder_dim": 8, "rnn_hidden_size": 12}
 
