@@ -72,7 +72,10 @@ def offline_checkpoint(goldens: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def offline_bundle(
-    offline_checkpoint: Path, golden_tokens: Path, tmp_path_factory: pytest.TempPathFactory
+    bundled_plugins: None,
+    offline_checkpoint: Path,
+    golden_tokens: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Bundle:
     """`offline_checkpoint` exported for whole utterances; not to be written to."""
     from calve.exporting.export import export
