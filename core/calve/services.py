@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from calve.decoding.online_recognizer import OnlineRecognizer
     from calve.decoding.search import make_search
     from calve.decoding.streaming_run import StreamingRun
-    from calve.exporting.golden import Golden
-    from calve.exporting.parity import observe
     from calve.models.averaging import find_checkpoints
     from calve.models.building import ModelBuilder
     from calve.models.checkpoint_files import model_state, read_checkpoint, save_checkpoint
@@ -39,7 +37,6 @@ __all__ = [
     "SILENCE",
     "CheckpointChoice",
     "Evaluation",
-    "Golden",
     "ModelBuilder",
     "OnlineRecognizer",
     "RecipeGroup",
@@ -56,7 +53,6 @@ __all__ = [
     "make_search",
     "model_state",
     "num_threads_option",
-    "observe",
     "own_shard",
     "print_json",
     "print_table",
@@ -71,7 +67,6 @@ __all__ = [
 _MODULES = {
     "CheckpointChoice": "calve.models.checkpoints",
     "Evaluation": "calve.decoding.evaluation",
-    "Golden": "calve.exporting.golden",
     "ModelBuilder": "calve.models.building",
     "OnlineRecognizer": "calve.decoding.online_recognizer",
     "RecipeGroup": "calve.cli.options",
@@ -89,7 +84,6 @@ _MODULES = {
     "make_search": "calve.decoding.search",
     "model_state": "calve.models.checkpoint_files",
     "num_threads_option": "calve.cli.options",
-    "observe": "calve.exporting.parity",
     "own_shard": "calve.training.launching",
     "print_json": "calve.cli.output",
     "print_table": "calve.cli.output",

@@ -9,11 +9,12 @@ import torch
 
 from calve.api import Conventions
 from calve.bundles.bundle import Bundle
+from calve.bundles.observation import observe
 from calve.data.audio import read_audio
 from calve.data.features import compute_fbank
 from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.exporting.export import export
-from calve.exporting.parity import compare, observe
+from calve.exporting.parity import compare
 from calve.models.loading import load_model
 from calve_transducer.runtime import TorchRuntime
 

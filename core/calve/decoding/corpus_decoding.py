@@ -9,13 +9,13 @@ from calve.common.parallel import ordered_map
 from calve.common.progress import NO_PROGRESS, Progress, tracked
 from calve.decoding.bundle_model import BundleModel
 from calve.decoding.client_decoding import transcribe_with_client
-from calve.decoding.encoder_views import WHOLE_UTTERANCES
 from calve.decoding.offline_decoding import decode_offline
 from calve.decoding.offline_jobs import OfflineJob, run_job
 from calve.decoding.online_jobs import StreamingJob, StreamingMethod, run_streaming
 from calve.decoding.results import DecodingResult
 from calve.decoding.splits import Split
 from calve.errors import ConfigError
+from calve.protocols.sessions import WHOLE_UTTERANCES
 from calve.registry.catalog import default_decoding_method
 from calve.registry.claims import claimed_clients
 

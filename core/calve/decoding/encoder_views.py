@@ -18,12 +18,9 @@ from calve.data.geometry import FLUSH_FRAMES, tail_padding
 from calve.data.utterances import Utterance
 from calve.protocols import OfflineSession
 
-__all__ = ["WHOLE_UTTERANCES", "SimulatedStreaming", "WholeUtterances", "stack_features"]
+__all__ = ["SimulatedStreaming", "WholeUtterances", "stack_features"]
 
 Float32Array = NDArray[np.float32]
-
-WHOLE_UTTERANCES = "whole utterances"
-"""How an encoder sees the audio that does not stream, in tables and messages."""
 
 
 class WholeUtterances:

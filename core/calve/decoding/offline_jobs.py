@@ -16,13 +16,13 @@ from calve.data.utterances import Failure, Utterance
 from calve.decoding.checkpoint_model import CheckpointModel
 from calve.decoding.decoded import Decoded
 from calve.decoding.decoding_methods import DecodingMethod
-from calve.decoding.encoder_views import WHOLE_UTTERANCES
 from calve.decoding.offline_decoding import MAX_DURATION, decode_offline
 from calve.decoding.opened_model import OpenedModel
 from calve.decoding.results import DecodingResult
 from calve.decoding.splits import Split, file_stamp
 from calve.errors import DataError
 from calve.protocols import LiveSession
+from calve.protocols.sessions import WHOLE_UTTERANCES
 from calve.scoring.result_files import ResultFiles, read_recogs, write_results
 
 __all__ = ["OfflineJob", "run_job"]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from calve.bundles.bundle import GOLDEN_FILE, Bundle
+from calve.bundles.golden import Golden
 from calve.common.files import scratch_folder
 from calve.common.measuring import (
     Contender,
@@ -30,7 +31,6 @@ from calve.common.suggest import did_you_mean
 from calve.data.audio import read_audio
 from calve.errors import BundleError, PluginError
 from calve.exporting.benchmark_child import BundleMeasurement, BundleTask
-from calve.exporting.golden import Golden
 from calve.registry.catalog import registry
 from calve.registry.claims import claimed_clients
 from calve.registry.specs import ClientSpec

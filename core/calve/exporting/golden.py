@@ -1,119 +1,62 @@
-"""Golden data: an input and the expected output, stored in a bundle.
-
-With it, ``calve verify`` checks a bundle on any machine with the bundle's own runtime: it needs
-neither torch nor the checkpoint.
-"""
+"""Making golden data: the recording, and what sessions answer to it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from calve.common.files import atomic_file
+from calve.bundles.golden import FULL_SCALE, Golden
+from calve.bundles.observation import Observation, decoder_and_joiner, greedy_tokens, observe
 from calve.data.audio import read_audio
 from calve.data.geometry import StreamingGeometry
-from calve.errors import BundleError
-from calve.exporting.parity import Observation, observe, observe_offline
+from calve.decoding.encoder_views import WholeUtterances
+from calve.protocols import OfflineSession
 from calve.registry.specs import RecipeSpec
 
-__all__ = ["Golden", "golden_pcm", "pcm_samples"]
+__all__ = ["golden_pcm", "observe_again", "observe_offline"]
 
 Float32Array = NDArray[np.float32]
 
 _SECONDS = 3.0
-_FULL_SCALE = 32768
-_OUTPUT = "output:"
-_NO_CHUNKS = 0
-"""In place of milliseconds per chunk."""
+
+_UTTERANCES = 4
+"""Whole utterances of as many lengths are encoded side by side."""
 
 
-@dataclass(frozen=True)
-class Golden:
-    """A short recording and what the model makes of it.
+def observe_again(golden: Golden, session: Any, geometry: StreamingGeometry) -> Observation:
+    """Observe a session in the same way as the golden one was observed.
 
-    Attributes:
-      sample_rate: Samples per second.
-      pcm: (n,) int16, the recording.
-      features: (T, C) float32, its features.
-      observation: What torch answered; its tokens are those of the bundle's own runtime.
+    Args:
+      golden: The golden data.
+      session: A `calve.protocols.StreamingSession` or, if whole utterances were observed, an
+        `OfflineSession`.
+      geometry: How the encoder steps; only its chunk may be another one than it was.
     """
+    chunk_ms = golden.observation.chunk_ms
+    if chunk_ms is None:
+        return observe_offline(session, golden.features)
+    return observe(session, golden.features, geometry.with_chunk_ms(chunk_ms))
 
-    sample_rate: int
-    pcm: NDArray[np.int16]
-    features: Float32Array
-    observation: Observation
 
-    def observe_again(self, session: Any, geometry: StreamingGeometry) -> Observation:
-        """What a session answers when it is observed as in ``observation``.
+def observe_offline(session: OfflineSession, features: Float32Array) -> Observation:
+    """Run a session over whole utterances of several lengths, the shorter ones padded.
 
-        Args:
-          session: A `calve.protocols.StreamingSession` or, if whole utterances were observed, an
-            `OfflineSession`.
-          geometry: How the encoder steps; only its chunk may be another one than it was.
-        """
-        chunk_ms = self.observation.chunk_ms
-        if chunk_ms is None:
-            return observe_offline(session, self.features)
-        return observe(session, self.features, geometry.with_chunk_ms(chunk_ms))
-
-    def write_wav(self, path: Path) -> None:
-        """The recording as a file, for clients that read files."""
-        soundfile.write(path, self.pcm, self.sample_rate, subtype="PCM_16")
-
-    def write(self, path: Path) -> None:
-        """Store everything in one compressed ``.npz``."""
-        arrays: dict[str, Any] = {
-            "sample_rate": self.sample_rate,
-            "pcm": self.pcm,
-            "features": self.features,
-            "chunk_ms": self.observation.chunk_ms or _NO_CHUNKS,
-            "chunks": self.observation.chunks,
-            "tokens": np.array(self.observation.tokens, dtype=np.int64),
-        }
-        for name, output in self.observation.outputs.items():
-            arrays[_OUTPUT + name] = output
-        with atomic_file(path) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(stream, **arrays)
-
-    @classmethod
-    def read(cls, path: str | PathLike[str]) -> Golden:
-        """Inverse of `write`.
-
-        Raises:
-          BundleError: if the file is missing, truncated or no golden file.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                arrays = dict(stored)
-            observation = Observation(
-                chunk_ms=int(arrays["chunk_ms"]) or None,
-                chunks=int(arrays["chunks"]),
-                outputs={
-                    name.removeprefix(_OUTPUT): array
-                    for name, array in arrays.items()
-                    if name.startswith(_OUTPUT)
-                },
-                tokens=tuple(arrays["tokens"].tolist()),
-            )
-            return cls(
-                sample_rate=int(arrays["sample_rate"]),
-                pcm=arrays["pcm"],
-                features=arrays["features"],
-                observation=observation,
-            )
-        # Whatever a damaged archive makes its readers raise, the person needs one message.
-        except Exception as error:
-            raise BundleError(
-                f"cannot read the golden input and output: {type(error).__name__}: {error}",
-                where=path,
-                fix="copy or export the bundle again",
-            ) from error
+    Args:
+      session: The networks.
+      features: (T, C), the longest utterance; the others begin later in it.
+    """
+    view = WholeUtterances(session)
+    starts = range(0, len(features), -(-len(features) // _UTTERANCES))
+    utterances = view.encode([features[start:] for start in starts])
+    tokens = greedy_tokens(session, utterances, view.initial_symbol)
+    encoder_out = np.concatenate(utterances)
+    outputs = {
+        "encoder_out": encoder_out,
+        **decoder_and_joiner(session, encoder_out, view.initial_symbol),
+    }
+    return Observation(None, len(utterances), outputs, tokens)
 
 
 def golden_pcm(recipe: RecipeSpec, sample_rate: int) -> NDArray[np.int16]:
@@ -129,13 +72,8 @@ def golden_pcm(recipe: RecipeSpec, sample_rate: int) -> NDArray[np.int16]:
         samples = _vowels(longest, sample_rate)
     tenth = sample_rate // 10
     count = min(len(samples), longest) // tenth * tenth
-    scaled = (samples[:count] * _FULL_SCALE).round().clip(-_FULL_SCALE, _FULL_SCALE - 1)
+    scaled = (samples[:count] * FULL_SCALE).round().clip(-FULL_SCALE, FULL_SCALE - 1)
     return np.asarray(scaled, dtype=np.int16)
-
-
-def pcm_samples(pcm: NDArray[np.int16]) -> Float32Array:
-    """The same audio as float32 at full scale [-1, 1]."""
-    return np.asarray(pcm / _FULL_SCALE, dtype=np.float32)
 
 
 def _demo_recording(recipe: RecipeSpec, sample_rate: int) -> Float32Array | None:

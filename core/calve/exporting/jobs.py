@@ -16,19 +16,18 @@ from calve.bundles.bundle import (
     record_files,
     write_manifest,
 )
+from calve.bundles.golden import Golden, pcm_samples
+from calve.bundles.observation import Observation, observe
 from calve.common.references import LazyRef
 from calve.data.features import FeatureConfig, compute_fbank
 from calve.data.geometry import tail_padding
 from calve.data.tokens import SymbolTable
 from calve.errors import ExportError
-from calve.exporting.golden import Golden, golden_pcm, pcm_samples
+from calve.exporting.golden import golden_pcm, observe_offline
 from calve.exporting.parity import (
     LIMITS,
-    Observation,
     ParityReport,
     compare,
-    observe,
-    observe_offline,
 )
 from calve.models.live import live_runtime
 from calve.protocols import ExportWorkspace

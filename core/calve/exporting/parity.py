@@ -2,32 +2,27 @@
 
 Each session is *observed* on the same features: chained chunks with carried states, or whole
 utterances; some decoder contexts, some joiner inputs, a greedy search. Two observations are then
-compared; one of them may have been stored (`calve.exporting.golden`).
+compared; one of them may have been stored (`calve.bundles.golden`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calve.data.geometry import StreamingGeometry
-from calve.decoding.encoder_views import WHOLE_UTTERANCES, WholeUtterances
-from calve.errors import DataError, ExportError
-from calve.protocols import OfflineSession, Session, States, StreamingSession
+from calve.bundles.observation import Observation
+from calve.errors import ExportError
+from calve.protocols.sessions import WHOLE_UTTERANCES
 
 __all__ = [
     "LIMITS",
-    "MIN_CHUNKS",
-    "Observation",
     "OutputParity",
     "ParityReport",
     "compare",
-    "observe",
-    "observe_offline",
 ]
 
 Float32Array = NDArray[np.float32]
@@ -41,38 +36,7 @@ another processor an activation may round to the neighboring step. So is every o
 quantizer may have.
 """
 
-MIN_CHUNKS = 20
-"""Fewer chained chunks would not show an error that builds up in the states."""
-
-_UTTERANCES = 4
-"""Whole utterances of as many lengths are encoded side by side."""
-
-_CONTEXTS = 32
-
 _READ_BY_SEARCHES = frozenset(("encoder_out", "decoder_out", "logits"))
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What a session answered.
-
-    Attributes:
-      chunk_ms: Milliseconds per chunk; None if whole utterances were encoded.
-      chunks: Chained chunks, or whole utterances, that were encoded.
-      outputs: Arrays by name: "encoder_out" (frames, D), the final states as the session names
-        them (flattened), "decoder_out" (K, D') and "logits" (K, vocab_size).
-      tokens: Symbols that greedy search found in all frames.
-    """
-
-    chunk_ms: int | None
-    chunks: int
-    outputs: dict[str, Float32Array]
-    tokens: tuple[int, ...]
-
-    @property
-    def unit(self) -> str:
-        """What ``chunks`` counts, in words."""
-        return WHOLE_UTTERANCES if self.chunk_ms is None else "chained chunks"
 
 
 @dataclass(frozen=True)
@@ -193,48 +157,6 @@ class ParityReport:
         )
 
 
-def observe(
-    session: StreamingSession, features: Float32Array, geometry: StreamingGeometry
-) -> Observation:
-    """Run a session over features, step by step.
-
-    Args:
-      session: The networks.
-      features: (T, C); repeated until there are at least `MIN_CHUNKS` chunks, and cut where they
-        fill no whole segment.
-      geometry: How to step.
-    """
-    needed = MIN_CHUNKS * geometry.shift + geometry.overlap
-    repeated = np.tile(features, (-(-needed // len(features)), 1))
-    encoder_out, states, chunks = _encode(session, repeated, geometry)
-    tokens = _greedy_tokens(session, [encoder_out], session.initial_symbol)
-    outputs = {
-        "encoder_out": encoder_out,
-        **{name: np.asarray(state).reshape(-1) for name, state in states.items()},
-        **_decoder_and_joiner(session, encoder_out, session.initial_symbol),
-    }
-    return Observation(geometry.chunk_ms, chunks, outputs, tokens)
-
-
-def observe_offline(session: OfflineSession, features: Float32Array) -> Observation:
-    """Run a session over whole utterances of several lengths, the shorter ones padded.
-
-    Args:
-      session: The networks.
-      features: (T, C), the longest utterance; the others begin later in it.
-    """
-    view = WholeUtterances(session)
-    starts = range(0, len(features), -(-len(features) // _UTTERANCES))
-    utterances = view.encode([features[start:] for start in starts])
-    tokens = _greedy_tokens(session, utterances, view.initial_symbol)
-    encoder_out = np.concatenate(utterances)
-    outputs = {
-        "encoder_out": encoder_out,
-        **_decoder_and_joiner(session, encoder_out, view.initial_symbol),
-    }
-    return Observation(None, len(utterances), outputs, tokens)
-
-
 def compare(reference: Observation, candidate: Observation, *, precision: str) -> ParityReport:
     """Compare two observations of the same features, made in the same way.
 
@@ -269,69 +191,3 @@ def _limit(output: str, precision: str, peak: float) -> float:
     absolute = precision == "fp32" and output in _READ_BY_SEARCHES
     limit = LIMITS.get(precision, LIMITS["int8"])
     return limit * (1.0 if absolute else max(1.0, peak))
-
-
-def _encode(
-    session: StreamingSession, features: Float32Array, geometry: StreamingGeometry
-) -> tuple[Float32Array, States, int]:
-    states = session.init_states()
-    chunks = []
-    for start in range(0, len(features) - geometry.segment + 1, geometry.shift):
-        segment = np.ascontiguousarray(features[None, start : start + geometry.segment])
-        encoder_out, states = session.encode_chunk(segment, states)
-        chunks.append(encoder_out[0])
-    return np.concatenate(chunks), states, len(chunks)
-
-
-def _decoder_and_joiner(
-    session: Session, encoder_out: Float32Array, initial_symbol: int
-) -> dict[str, Float32Array]:
-    """Some decoder outputs, each joined with a frame of encoder_out (frames, D)."""
-    decoder_out = session.decode_context(_contexts(session, initial_symbol))
-    frames = np.linspace(0, len(encoder_out) - 1, num=len(decoder_out)).round().astype(np.intp)
-    logits = session.join(np.ascontiguousarray(encoder_out[frames]), decoder_out)
-    return {"decoder_out": decoder_out, "logits": logits}
-
-
-def _contexts(session: Session, initial_symbol: int) -> NDArray[np.int64]:
-    """A fixed choice of decoder contexts, the starting one among them."""
-    numbers = np.arange(_CONTEXTS * session.context_size) * 7919 % session.vocab_size
-    contexts = numbers.reshape(_CONTEXTS, session.context_size).astype(np.int64)
-    contexts[0] = initial_symbol
-    contexts[0, -1] = session.blank_id
-    return contexts
-
-
-def _greedy_tokens(
-    session: Session, encoder_out: Sequence[Float32Array], initial_symbol: int
-) -> tuple[int, ...]:
-    """The best symbol of each frame that is no blank, one stream after another.
-
-    Golden tokens must not depend on which decoding methods are installed.
-
-    Raises:
-      DataError: if the best logit of a frame is NaN or infinite.
-    """
-    return tuple(
-        symbol
-        for frames in encoder_out
-        for symbol in _greedy_symbols(session, frames, initial_symbol)
-    )
-
-
-def _greedy_symbols(
-    session: Session, encoder_out: Float32Array, initial_symbol: int
-) -> Iterator[int]:
-    context = [initial_symbol] * (session.context_size - 1) + [session.blank_id]
-    decoder_out = session.decode_context(np.array([context], np.int64))
-    for number, frame in enumerate(encoder_out):
-        (logits,) = session.join(np.ascontiguousarray(frame[np.newaxis]), decoder_out)
-        symbol = int(logits.argmax())  # the first NaN, if there is one
-        if not np.isfinite(logits[symbol]):
-            raise DataError(
-                "the networks answer with NaN or infinity", where=f"encoder frame {number}"
-            )
-        if symbol != session.blank_id:
-            yield symbol
-            context = [*context[1:], symbol]
-            decoder_out = session.decode_context(np.array([context], np.int64))

@@ -19,11 +19,12 @@ from calve.bundles.bundle import (
     record_files,
     write_manifest,
 )
+from calve.bundles.golden import Golden
 from calve.common.config import resolve
 from calve.common.files import atomic_dir, atomic_file, file_sha256, scratch_folder
 from calve.common.progress import NO_PROGRESS, Progress
 from calve.errors import BundleError, ConfigError, PluginError
-from calve.exporting.golden import Golden
+from calve.exporting.golden import observe_again
 from calve.exporting.parity import compare
 from calve.protocols import QuantizationReport, QuantizationWorkspace, Quantizer
 from calve.protocols.bundles import BundleManifest
@@ -112,7 +113,7 @@ def _finish(source: Bundle, report: QuantizationReport, folder: Path) -> Quantiz
     """Check the result on the golden recording, keep new golden numbers, write the manifest."""
     manifest = _manifest(source, report)
     golden = Golden.read(source.path / GOLDEN_FILE)
-    observation = golden.observe_again(Bundle(folder, manifest).open_session(), manifest.geometry)
+    observation = observe_again(golden, Bundle(folder, manifest).open_session(), manifest.geometry)
     parity = compare(golden.observation, observation, precision=report.scheme)
     parity.check_quantized()
     replace(golden, observation=observation).write(folder / GOLDEN_FILE)

@@ -11,11 +11,12 @@ from os import PathLike
 import numpy as np
 
 from calve.bundles.bundle import GOLDEN_FILE, Bundle
+from calve.bundles.golden import Golden, pcm_samples
 from calve.common.files import scratch_folder
 from calve.data.features import compute_fbank
 from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.errors import CalveError
-from calve.exporting.golden import Golden, pcm_samples
+from calve.exporting.golden import observe_again
 from calve.exporting.parity import compare
 from calve.registry.catalog import registry
 from calve.registry.claims import claimed_clients
@@ -120,7 +121,7 @@ def _features(bundle: Bundle) -> str:
 def _golden(bundle: Bundle, num_threads: int) -> str:
     golden = _read_golden(bundle)
     session = bundle.open_session(num_threads=num_threads)
-    observed = golden.observe_again(session, bundle.manifest.geometry)
+    observed = observe_again(golden, session, bundle.manifest.geometry)
     precision = str(bundle.manifest.parity["precision"])
     report = compare(golden.observation, observed, precision=precision)
     report.check()

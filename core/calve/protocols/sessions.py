@@ -11,11 +11,22 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["LiveSession", "OfflineSession", "Runtime", "Session", "States", "StreamingSession"]
+__all__ = [
+    "WHOLE_UTTERANCES",
+    "LiveSession",
+    "OfflineSession",
+    "Runtime",
+    "Session",
+    "States",
+    "StreamingSession",
+]
 
 Float32Array: TypeAlias = "NDArray[np.float32]"
 States: TypeAlias = "Mapping[str, NDArray[np.float32]]"
 """Named encoder states in the layout of one runtime; opaque to all other code."""
+
+WHOLE_UTTERANCES = "whole utterances"
+"""The mode of an `OfflineSession`, in tables and messages."""
 
 
 @runtime_checkable

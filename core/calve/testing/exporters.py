@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 from unittest import SkipTest, mock
 
 from calve.bundles.bundle import GOLDEN_FILE, MANIFEST_FILE, TOKENS_FILE, Bundle
+from calve.bundles.golden import Golden
+from calve.bundles.observation import observe
 from calve.common.config import resolve
 from calve.common.diagnosis import Diagnosis
 from calve.common.references import LazyRef
 from calve.errors import CalveError, ConfigError, ExportError
-from calve.exporting.golden import Golden
-from calve.exporting.parity import LIMITS, compare, observe
+from calve.exporting.parity import LIMITS, compare
 from calve.exporting.verification import FAILED, PASSED, check_bundle, check_client
 from calve.models.live import live_runtime
 from calve.protocols import ExportWorkspace, Finding, MetadataStore

@@ -12,9 +12,9 @@ from unittest import SkipTest, mock
 import numpy as np
 
 from calve.bundles.bundle import GOLDEN_FILE, Bundle, record_files
+from calve.bundles.golden import Golden
 from calve.common.references import LazyRef
 from calve.errors import CalveError, ExportError
-from calve.exporting.golden import Golden
 from calve.exporting.quantization import quantize
 from calve.exporting.verification import FAILED, check_bundle, check_client
 from calve.protocols import QuantizationReport, QuantizationWorkspace, Quantizer

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calve.bundles.golden import pcm_samples
+from calve.bundles.observation import observe
 from calve.data.features import FeatureConfig, compute_fbank
 from calve.data.tokens import SymbolTable
 from calve.errors import PluginError
-from calve.exporting.golden import golden_pcm, pcm_samples
-from calve.exporting.parity import observe, observe_offline
+from calve.exporting.golden import golden_pcm, observe_offline
 from calve.models.live import live_runtime
 from calve.models.loading import ModelBuilder
 from calve.protocols.states import streaming_obstacle

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from calve.bundles.bundle import GOLDEN_FILE
+from calve.bundles.golden import Golden
 from calve.common.progress import Progress
 from calve.protocols import ActivationReport, CalibrationReport
 from calve.protocols.bundles import OpenedBundle
-from calve.services import Golden
 from calve_ncnn.int8.calibration import Calibration, Taps, calibrate
 from calve_ncnn.int8.layers import takes_fixed_range
 from calve_ncnn.int8.plan import NetworkPlan

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.bundles.bundle import GOLDEN_FILE, Bundle
+from calve.bundles.golden import Golden
+from calve.bundles.observation import observe
 from calve.common.progress import Progress, tracked
 from calve.protocols.bundles import OpenedBundle
-from calve.services import Golden, observe
 from calve_ncnn.int8.plan import NetworkPlan
 from calve_ncnn.int8.variants import write_variant
 from calve_ncnn.layout import NETWORKS

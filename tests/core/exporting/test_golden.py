@@ -11,10 +11,11 @@ import pytest
 import soundfile
 
 from calve.bundles.bundle import Bundle
+from calve.bundles.golden import Golden, pcm_samples
 from calve.common.references import LazyRef, Resource
 from calve.data.features import FeatureConfig, compute_fbank
 from calve.errors import BundleError
-from calve.exporting.golden import Golden, golden_pcm, pcm_samples
+from calve.exporting.golden import golden_pcm
 from calve.registry.catalog import registry
 from calve.registry.specs import RecipeSpec
 

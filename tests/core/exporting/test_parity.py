@@ -10,15 +10,10 @@ import pytest
 import torch
 
 from calve.bundles.bundle import Bundle
+from calve.bundles.observation import MIN_CHUNKS, Observation, observe
 from calve.errors import ExportError
-from calve.exporting.parity import (
-    MIN_CHUNKS,
-    Observation,
-    ParityReport,
-    compare,
-    observe,
-    observe_offline,
-)
+from calve.exporting.golden import observe_offline
+from calve.exporting.parity import ParityReport, compare
 from calve_lstm_transducer.config import LstmEncoderConfig
 from calve_lstm_transducer.encoder import LstmEncoder
 from calve_transducer.model.config import TransducerConfig

@@ -10,8 +10,8 @@ import pytest
 
 from calve.api import BundleError, ConfigError, DataError, PluginError
 from calve.bundles.bundle import Bundle
+from calve.bundles.golden import Golden
 from calve.common.files import file_sha256
-from calve.exporting.golden import Golden
 from calve.exporting.quantization import REPORT_FILE, quantize
 from calve.exporting.verification import verify
 

@@ -14,6 +14,7 @@ import torch
 from torch.testing import assert_close
 
 from calve.bundles.bundle import Bundle, open_session
+from calve.bundles.golden import Golden
 from calve.bundles.metadata import read_metadata
 from calve.data.tokens import SymbolTable
 from calve.decoding.offline_recognizer import OfflineRecognizer
@@ -21,7 +22,6 @@ from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.decoding.recognizers import transcribe
 from calve.errors import BundleError, ConfigError, PluginError
 from calve.exporting.export import export
-from calve.exporting.golden import Golden
 from calve.exporting.quantization import quantize
 from calve.exporting.verification import FAILED, PASSED, verify
 from calve.models.checkpoints import CheckpointChoice
