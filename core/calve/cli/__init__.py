@@ -25,6 +25,8 @@ from calve.registry.specs import CommandSpec
 __all__ = ["LazyCommand", "main", "report", "run"]
 
 _INTERRUPTED = 130
+_FOR_BROKEN_PLUGINS = ("plugins", "doctor")
+"""Commands that describe broken plugins, and therefore never refuse to run because of them."""
 _STDERR = 2
 
 
@@ -144,9 +146,9 @@ def _disable_plugins(ctx: click.Context, param: click.Parameter, value: bool) ->
 )
 @click.pass_context
 def calve_command(ctx: click.Context, debug: bool) -> None:
-    """Streaming transducer speech recognizers: train, export, quantize, run on a device."""
+    """Train, export, quantize and run streaming speech recognizers."""
     ctx.obj.debug = debug
-    if ctx.invoked_subcommand != "plugins":
+    if ctx.invoked_subcommand not in _FOR_BROKEN_PLUGINS:
         _refuse_broken_plugins_if_strict()
 
 

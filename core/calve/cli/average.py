@@ -1,4 +1,4 @@
-"""``calve average``."""
+"""``calve average``: writes the averaged model to one file."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["average"]
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 @json_option
 def average(checkpoint: CheckpointChoice, output: Path, overwrite: bool, as_json: bool) -> None:
-    """Write the model that the options choose, averaged as they say, to one small file.
+    """Average the chosen checkpoints and write the model to one small file.
 
-    The file holds the weights, the training parameters and where it comes from; optimizer and
-    running average are left out. calve and icefall load it like any checkpoint. An --output that
-    ends in .safetensors is written in that format.
+    The file contains the weights, the training parameters and the names and hashes of the
+    checkpoints. It does not contain the optimizer and the running average. calve and icefall load
+    it like any checkpoint. If --output ends in .safetensors, the file has that format.
     """
     loaded = load_state_dict(checkpoint)
     params = loaded.entries | {"provenance": loaded.provenance}

@@ -36,20 +36,20 @@ __all__ = ["demo"]
     required=default_checkpoint() is None,
     show_default=True,
     metavar="NAME",
-    help="A checkpoint that comes with a recipe.",
+    help="Name of a checkpoint that comes with a recipe.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     default=Path("demo"),
     show_default=True,
-    help="Folder for the bundle.",
+    help="Directory for the bundle.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the bundle if it exists.")
 def demo(recordings: tuple[Path, ...], model: str, output: Path, overwrite: bool) -> None:
     """Export a shipped checkpoint, check the bundle, and transcribe RECORDINGS.
 
-    Without RECORDINGS, those that come with the checkpoint are transcribed.
+    Without RECORDINGS, the demo transcribes those that come with the checkpoint.
     """
     with ExitStack() as stack:
         pretrained, _ = stack.enter_context(builtin_checkpoint(model))

@@ -41,7 +41,7 @@ Decorator = Callable[[Function], Function]
 
 
 class FieldType(click.ParamType):  # type: ignore[type-arg]  # not generic in older click
-    """The click type of what a configuration dataclass holds in a field."""
+    """The click type of a field of a configuration dataclass."""
 
     def __init__(self, name: str, annotation: Any) -> None:
         self.name = name
@@ -60,7 +60,7 @@ class FieldType(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
 
 
 BOOLEAN = FieldType("boolean", bool)
-"""For options that are not a field's: they take, and say, the same as those that are."""
+"""The type of boolean options that are not fields; it accepts the same values as fields do."""
 
 
 def _metavar(annotation: Any) -> str:
@@ -139,7 +139,7 @@ def _options_of(field: ConfigField, key: str) -> list[Decorator]:
 
 
 def _merged(fields: Sequence[ConfigField]) -> ConfigField:
-    """One field for all of a name; its default is text for people."""
+    """One field for all fields of a name; its default is text for people."""
     annotations = dict.fromkeys(field.annotation for field in fields)
     helps = dict.fromkeys(field.help for field in fields)
     defaults = dict.fromkeys(value_text(field.default) or "none" for field in fields)
@@ -161,7 +161,7 @@ def _parameter(key: str, name: str) -> str:
 
 
 def _given(kwargs: dict[str, Any], key: str, fields: Mapping[str, ConfigField]) -> dict[str, Any]:
-    """Take the values of ``fields`` out of ``kwargs`` and keep those that somebody wrote."""
+    """Remove the values of ``fields`` from ``kwargs``; return those that the user gave."""
     context = click.get_current_context()
     given: dict[str, Any] = {}
     for name, field in fields.items():
@@ -173,12 +173,12 @@ def _given(kwargs: dict[str, Any], key: str, fields: Mapping[str, ConfigField]) 
             given[name] = value
         if off and given.setdefault(name, False):
             flag = name.replace("_", "-")
-            raise click.UsageError(f"--{flag} and --no-{flag} contradict one another")
+            raise click.UsageError(f"--{flag} and --no-{flag} contradict each other")
     return given
 
 
 def loadable_options(kind: str, options: Mapping[str, LazyRef | None]) -> list[type]:
-    """The options dataclasses of all that is registered of a kind.
+    """The options dataclasses of everything registered of a kind.
 
     One that cannot be imported costs a line: a command that offers the options of all must not
     fail for one that nobody asked for.
@@ -232,7 +232,7 @@ def encoder_options(function: Function) -> Function:
 
 
 class SpecGroup(click.Group):
-    """A command whose subcommands are all that is registered of a kind, each with its own options.
+    """A command with a subcommand for everything registered of a kind, each with its own options.
 
     Args:
       kind: What a subcommand is called in ``--help``: "RECIPE".
@@ -314,13 +314,13 @@ def _corpus_options(function: Function, names: Iterable[str]) -> Function:
     data_dir = click.option(
         "--data-dir",
         type=click.Path(path_type=Path, file_okay=False),
-        help="Where `calve prepare` put the corpus.  [default: data/CORPUS]",
+        help="Directory in which `calve prepare` prepared the corpus.  [default: data/CORPUS]",
     )
     corpus = click.option(
         "--corpus",
         type=click.Choice(sorted(names)),
         required=True,
-        help="A corpus that was prepared with `calve prepare`.",
+        help="Name of a corpus that `calve prepare` has prepared.",
     )
     return corpus(data_dir(collect))
 
@@ -331,11 +331,11 @@ def json_option(function: Function) -> Function:
 
 
 def strict_option(function: Function) -> Function:
-    """``--strict``: refuse to stream in a way that the model was not trained for."""
+    """``--strict``: reject a chunk or a context that the model was not trained for."""
     return click.option(
         "--strict",
         is_flag=True,
-        help="Refuse a chunk or a context that the model was not trained for, instead of warning.",
+        help="Reject a chunk or a context that the model was not trained for, instead of warning.",
     )(function)
 
 
@@ -346,16 +346,16 @@ def num_threads_option(function: Function) -> Function:
         type=click.IntRange(min=1),
         default=1,
         show_default=True,
-        help="Threads of each process.",
+        help="Number of threads of each process.",
     )(function)
 
 
 def runs_option(default: int) -> Decorator:
-    """``--runs``, at least 1, for a command that measures something several times."""
+    """``--runs``, at least 1, for commands that repeat a measurement."""
     return click.option(
         "--runs",
         type=click.IntRange(min=1),
         default=default,
         show_default=True,
-        help="Times that everything is measured, in turns.",
+        help="Number of measurements of each kind, taken in turn.",
     )

@@ -48,12 +48,12 @@ plugins.add_command(
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="Folder to create; by default NAME in the current folder.",
+    help="Directory to create.  [default: NAME]",
 )
 def new(name: str, output: Path | None) -> None:
     """Write a complete distribution with an encoder called NAME.
 
-    It works as it is: install it, and its recipe trains, decodes and exports to every format.
+    After `pip install`, its recipe trains, decodes and exports to every format.
     """
     from calve.registry.new_plugin import write_plugin
 
@@ -63,10 +63,10 @@ def new(name: str, output: Path | None) -> None:
     click.echo(f"\nNext: pip install -e '{folder}[test]' && pytest {folder}")
 
 
-@plugins.command("list", short_help="List all plugins, broken and disabled ones included.")
+@plugins.command("list", short_help="List all plugins, including broken and disabled ones.")
 @json_option
 def list_plugins(as_json: bool) -> None:
-    """List all plugins, broken and disabled ones included.
+    """List all plugins, including broken and disabled ones.
 
     `calve plugins info NAME` shows what a plugin registers and what is wrong with it.
     """
@@ -88,25 +88,25 @@ def list_plugins(as_json: bool) -> None:
         click.echo("`calve plugins info NAME` shows what is wrong with a plugin.", err=True)
 
 
-@plugins.command(short_help="Import all that plugins refer to; exit 1 on any problem.")
+@plugins.command(short_help="Import everything that plugins refer to; exit with 1 on any problem.")
 @click.argument("name", required=False)
 @click.option(
     "--time-limit",
     type=click.FloatRange(min=0, min_open=True),
     default=30.0,
     show_default=True,
-    help="Seconds that importing one plugin may take.",
+    help="Time limit in seconds for importing one plugin.",
 )
 @json_option
 @click.pass_obj
 def check(settings: Any, name: str | None, time_limit: float, as_json: bool) -> None:
     """Check the plugin NAME, or all of them, by importing everything that they refer to.
 
-    Plugins that do not come with calve are first imported in processes of their own, so that one
-    which hangs or crashes is found and left out.
+    Third-party plugins are first imported in separate processes, which detects plugins that hang
+    or crash.
 
-    Exits with 1 if anything is wrong. `calve --debug plugins check NAME` shows the original
-    traceback of each problem.
+    The exit code is 1 if anything is wrong. `calve --debug plugins check NAME` shows the traceback
+    of each problem.
     """
     probe = probe_imports(outside_plugins(), time_limit)
     registry = Registry(Host(discover(probe.fatal)))

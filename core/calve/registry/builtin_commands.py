@@ -8,21 +8,21 @@ from calve.registry.specs import CommandSpec
 __all__ = ["BUILTIN_COMMANDS"]
 
 _SHORT_HELP = {
-    "demo": "Show the main job on the shipped model: checkpoint to bundle to text.",
+    "demo": "Export, verify and run a shipped checkpoint.",
     "prepare": "Prepare a corpus: manifests, features, tokens.",
     "train": "Train a recipe on a prepared corpus.",
-    "average": "Average checkpoints into one file that holds the model alone.",
-    "decode": "Decode a corpus with a checkpoint, and with a bundle of it; print the WER.",
-    "streaming-decode": "Decode a corpus chunk by chunk in many streams; print WER and latency.",
-    "export": "Turn a checkpoint into a bundle for a device.",
-    "metadata": "Show or write the metadata that a runtime needs.",
-    "lint": "Find what a runtime would choke on, without running the model.",
-    "quantize": "Make a bundle smaller and faster, and measure what that costs.",
-    "transcribe": "Transcribe recordings with a bundle.",
-    "verify": "Re-run the golden inputs and outputs kept in a bundle.",
+    "average": "Average checkpoints into one small file.",
+    "decode": "Decode a corpus and print the word error rate.",
+    "streaming-decode": "Decode a corpus in parallel streams; print the WER.",
+    "export": "Export a checkpoint as a bundle for a device.",
+    "metadata": "Show or write the metadata that a client needs.",
+    "lint": "Find errors in a bundle without running the model.",
+    "quantize": "Quantize a bundle and measure the loss of accuracy.",
+    "transcribe": "Transcribe recordings with a bundle or a checkpoint.",
+    "verify": "Check that a bundle still gives the results of its export.",
     "bench": "Measure the speed and memory of a bundle.",
-    "inspect": "Show what is in a checkpoint, bundle, network or symbol table.",
-    "doctor": "Check this environment: versions, clients, drivers, the machine.",
+    "inspect": "Show what is in a checkpoint, bundle or network.",
+    "doctor": "Check the installation and the machine.",
     "plugins": "List, check and describe plugins.",
 }
 

@@ -19,25 +19,25 @@ __all__ = ["is_launched", "launch", "must_launch", "own_shard"]
 _SECONDS_TO_STOP = 300
 
 _SEPARATE_STORES = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
-""""1" makes torchrun open a new place to meet for each start of the processes."""
+"""With "1", torchrun opens a new store for each start of the processes."""
 
 
 def is_launched() -> bool:
-    """Whether torchrun, or something that sets the same variables, started this process."""
+    """Whether torchrun, or a launcher that sets the same variables, started this process."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 def must_launch(world_size: int) -> bool:
-    """Whether the processes of a run have still to be started."""
+    """Whether `launch` must start the processes of a run, because no launcher has."""
     return world_size > 1 and not is_launched()
 
 
 def own_shard() -> Shard:
-    """This process among those that train together.
+    """The shard of this process.
 
     Raises:
-      ConfigError: if the environment does not make sense, or processes that are started anew would
-        not find one another.
+      ConfigError: if the environment variables are invalid, or restarted processes would not find
+        each other.
     """
     if not is_launched():
         return WHOLE
@@ -53,27 +53,28 @@ def own_shard() -> Shard:
 
 
 def _check_restarts() -> None:
-    """Refuse restarts in which processes meet where those that died have met.
+    """Reject restarts that reuse the store of the processes that died.
 
-    torchrun (2.13) keeps that store by default; a new process may then find a dead one's address.
+    torchrun (2.13) keeps that store by default. A new process may then find the address of a dead
+    one.
     """
     restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")
     if restarts != "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         raise ConfigError(
-            "processes that torchrun starts anew would look for those that died",
+            "processes that torchrun restarts would connect to the processes that died",
             where=f"--max-restarts {restarts}",
             fix=f"set {_SEPARATE_STORES}=1 for torchrun, on every machine",
         )
 
 
 def launch(arguments: Sequence[str], world_size: int) -> None:
-    """Run ``calve`` with ``arguments`` in ``world_size`` processes, and wait for them.
+    """Run ``calve`` with ``arguments`` in ``world_size`` processes and wait for them.
 
     Raises:
-      CalveError: if one fails; the others are stopped. A `ConfigError` if the first to fail ended
-        with the exit code of one.
-      KeyboardInterrupt: on Ctrl-C or SIGTERM, which the processes are told of; they have time to
-        finish what they do.
+      CalveError: if a process fails; the others are stopped. It is a `ConfigError` if the first
+        failed process ended with the exit code of one.
+      KeyboardInterrupt: on Ctrl-C or SIGTERM. The processes receive the signal and have time to
+        complete their batch.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -102,5 +103,5 @@ def launch(arguments: Sequence[str], world_size: int) -> None:
         kind = ConfigError if failure.exitcode == ConfigError.exit_code else CalveError
         raise kind(
             f"process {number} of {world_size} ended {died}; the others were stopped",
-            fix="see what it said above",
+            fix="its error message is above",
         ) from error

@@ -25,7 +25,8 @@ def test_every_line_is_an_outcome_and_json_has_the_same_lines(run_calve):
 
 
 def test_a_broken_plugin_is_a_warning_and_nothing_else(run_calve):
-    result = run_calve("doctor", "--json", fakes=("import_error",))
+    strict = {"CALVE_STRICT_PLUGINS": "1"}
+    result = run_calve("doctor", "--json", fakes=("import_error",), env=strict)
     assert result.returncode == 0
     (found,) = [
         one

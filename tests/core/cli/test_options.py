@@ -86,7 +86,7 @@ def test_a_command_receives_only_what_was_given(command, seen, arguments, given)
         (["--causal", "maybe"], "'--causal': 'maybe' is not 0 or 1"),
         (["--mode", "medium"], "'--mode': 'medium' is not one of fast, slow"),
         (["--channels", "1,x"], "'--channels': 'x' is not an integer"),
-        (["--causal", "--no-causal"], "--causal and --no-causal contradict one another"),
+        (["--causal", "--no-causal"], "--causal and --no-causal contradict each other"),
         (["--num-layer-s", "4"], "No such option"),
     ],
 )

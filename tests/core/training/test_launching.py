@@ -39,7 +39,7 @@ def test_restarts_are_refused_where_new_processes_could_meet_dead_ones(
     if not is_refused:
         assert own_shard() == Shard(1, 4)
         return
-    with pytest.raises(ConfigError, match="those that died") as refused:
+    with pytest.raises(ConfigError, match="processes that died") as refused:
         own_shard()
     assert refused.value.fix is not None
     assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in refused.value.fix
