@@ -30,11 +30,11 @@ Columns = dict[str, Callable[[Any], object]]
 
 @click.command("bench-loss")
 @click.option("--backend", default="torch", show_default=True, help="A loss backend.")
-@click.option("--against", metavar="BACKEND", help="Compare with this one, e.g. k2.")
+@click.option("--against", metavar="BACKEND", help="Compare with this backend, for example k2.")
 @click.option(
     "--python",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Interpreter of the environment that has the other backend.  [default: this one]",
+    help="Python interpreter of an environment with the other backend.  [default: this one]",
 )
 @click.option(
     "--vocab-size",
@@ -43,7 +43,7 @@ Columns = dict[str, Callable[[Any], object]]
     multiple=True,
     default=(500, 5000),
     show_default=True,
-    help="May be given several times.",
+    help="May be repeated.",
 )
 @num_threads_option
 @runs_option(3)
@@ -109,18 +109,18 @@ def _bench_training_command(recipe: RecipeSpec) -> click.Command:
         type=click.IntRange(min=1),
         default=12,
         show_default=True,
-        help="Symbols of an utterance.",
+        help="Symbols per utterance.",
     )
     @click.option(
         "--steps",
         type=click.IntRange(min=1),
         default=5,
         show_default=True,
-        help="Steps that are measured.",
+        help="Number of measured steps.",
     )
     @num_threads_option
     @click.option("--loss-backend", default="torch", show_default=True, help="A loss backend.")
-    @click.option("--use-bf16", is_flag=True, help="Multiply matrices in bfloat16.")
+    @click.option("--use-bf16", is_flag=True, help="Run matrix multiplications in bfloat16.")
     @recipe_options(recipe)
     @json_option
     def command(
@@ -172,7 +172,7 @@ def _bench_training_command(recipe: RecipeSpec) -> click.Command:
 bench_training = RecipeGroup(
     "bench-training",
     make_command=_bench_training_command,
-    help="Measure where the time of a training step goes, on noise and on the CPU.",
+    help="Profile a training step on noise, on the CPU.",
 )
 
 
@@ -184,7 +184,7 @@ bench_training = RecipeGroup(
     multiple=True,
     default=("greedy_search", "modified_beam_search", "fast_beam_search"),
     show_default=True,
-    help="May be given several times.",
+    help="May be repeated.",
 )
 @click.option(
     "--utterances",
@@ -192,12 +192,13 @@ bench_training = RecipeGroup(
     multiple=True,
     default=(16, 100),
     show_default=True,
-    help="How many are searched at once; may be given several times.",
+    help="Number of utterances searched at once; may be repeated.",
 )
 @click.option(
     "--against",
     metavar="BACKEND",
-    help="Compare fast_beam_search on calve's own FSA backend with this one, e.g. k2-elsewhere.",
+    help="Compare calve's own FSA backend with this one in fast_beam_search; for example "
+    "k2-elsewhere.",
 )
 @num_threads_option
 @runs_option(5)
@@ -275,7 +276,7 @@ def _bench_streaming_command(recipe: RecipeSpec) -> click.Command:
         multiple=True,
         default=(1, 50),
         show_default=True,
-        help="Streams side by side; may be given several times.",
+        help="Number of parallel streams; may be repeated.",
     )
     @click.option(
         "--seconds",
@@ -290,7 +291,7 @@ def _bench_streaming_command(recipe: RecipeSpec) -> click.Command:
         metavar="NAME",
         default="greedy_search",
         show_default=True,
-        help="How what the encoder gives is searched.",
+        help="Decoding method.",
     )
     @num_threads_option
     @runs_option(3)
@@ -348,7 +349,7 @@ in encoder, decoder and joiner.
 bench_streaming = RecipeGroup(
     "bench-streaming",
     make_command=_bench_streaming_command,
-    help="Measure how fast a recipe's model streams on the torch runtime, on noise.",
+    help="Measure the streaming speed of a recipe's model on the torch runtime, on noise.",
 )
 
 

@@ -17,7 +17,7 @@ def calve_register_commands() -> Iterator[CommandSpec]:
     yield CommandSpec(
         name="bench-training",
         command=LazyRef("calve_bench.commands:bench_training"),
-        short_help="Measure where the time of a training step goes.",
+        short_help="Profile a training step.",
     )
     yield CommandSpec(
         name="bench-search",
@@ -27,5 +27,5 @@ def calve_register_commands() -> Iterator[CommandSpec]:
     yield CommandSpec(
         name="bench-streaming",
         command=LazyRef("calve_bench.commands:bench_streaming"),
-        short_help="Measure how fast a model streams on the torch runtime.",
+        short_help="Measure the streaming speed of a model on the torch runtime.",
     )

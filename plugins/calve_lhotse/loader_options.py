@@ -25,20 +25,20 @@ class LhotseLoaderOptions(LoaderOptions):
     """
 
     bucketing_sampler: bool = loader_option(
-        True, "Put utterances of similar length into a batch; otherwise any that come together."
+        True, "Batch utterances of similar length; otherwise utterances in their order."
     )
-    num_buckets: int = loader_option(30, "Classes of length that --bucketing-sampler keeps apart.")
+    num_buckets: int = loader_option(30, "Number of length classes of --bucketing-sampler.")
     enable_spec_aug: bool = loader_option(True, "Mask features of the training data (SpecAugment).")
     spec_aug_time_warp_factor: int = loader_option(
-        80, "Frames that SpecAugment moves in time at most; less than 1 moves none."
+        80, "Largest time warp of SpecAugment in frames; less than 1 for none."
     )
     on_the_fly_feats: bool = loader_option(
-        False, "Compute features while training, from audio; none need to be stored."
+        False, "Compute features from audio during training; no stored features are needed."
     )
     lang_dir: Path | None = loader_option(
         None,
-        "Folder of bpe.model and tokens.txt, relative to --data-dir; by default that of the first "
-        "--vocab-size prepared.",
+        "Directory of bpe.model and tokens.txt, relative to --data-dir; by default that of "
+        "the first prepared --vocab-size.",
         fixed=False,
     )
 
@@ -61,13 +61,13 @@ class SentenceLoaderOptions(LhotseLoaderOptions):
     )
     musan_dir: Path | None = loader_option(
         None,
-        "Where `calve prepare musan` put it; by default `musan` beside the corpus.",
+        "Data directory of `calve prepare musan`; by default `musan` beside the corpus.",
         fixed=False,
     )
     full_libri: bool | None = loader_option(
         None,
-        "LibriSpeech: train on all its training parts (1) or on train-clean-100 alone (0); "
-        "by default on what was prepared.",
+        "LibriSpeech: train on all training parts (1) or only on train-clean-100 (0); by "
+        "default on the prepared parts.",
     )
 
 

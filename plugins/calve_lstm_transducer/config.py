@@ -21,7 +21,9 @@ class LstmEncoderConfig:
     )
     rnn_hidden_size: int = field(
         default=1024,
-        metadata={"help": "Dimension of the LSTM cells, projected to --encoder-dim where larger."},
+        metadata={
+            "help": "Dimension of the LSTM cells; larger ones are projected to --encoder-dim."
+        },
     )
     dim_feedforward: int = field(
         default=2048, metadata={"help": "Inner dimension of the feed-forward modules."}
@@ -39,8 +41,8 @@ class LstmEncoderConfig:
     aux_layer_period: int = field(
         default=0,
         metadata={
-            "help": "While training, mix the outputs of every this many layers of the upper two "
-            "thirds at random into the last one's; 0 turns it off."
+            "help": "In training, combine the outputs of every N-th layer of the upper two "
+            "thirds with the last one at random; 0 for off."
         },
     )
     dropout: float = field(default=0.1, metadata={"help": "Dropout of each layer's two modules."})

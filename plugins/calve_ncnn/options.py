@@ -17,7 +17,7 @@ class NcnnOptions:
         default=True, metadata={"help": "Store weights as float16, which halves the files."}
     )
     pnnx_time_limit: int = field(
-        default=300, metadata={"help": "Seconds that pnnx may take for one network."}
+        default=300, metadata={"help": "Time limit of pnnx for one network, in seconds."}
     )
 
     def __post_init__(self) -> None:

@@ -56,7 +56,7 @@ def calve_register_quantizers() -> Iterator[QuantizerSpec]:
         scheme="int8",
         quantize=LazyRef("calve_ncnn.int8.quantizer:quantize"),
         needs_calibration=False,
-        summary="LSTM, linear, embedding and, if wanted, convolution layers as 8-bit integers",
+        summary="8-bit integers for LSTM, linear, embedding and, on request, convolution layers",
         options=LazyRef("calve_ncnn.int8.options:Int8Options"),
     )
 

@@ -20,8 +20,8 @@ class OnnxOptions:
     precision: Literal["fp32", "fp16", "int8"] = field(
         default="fp32",
         metadata={
-            "help": "How weights are stored: fp16 halves the files, int8 quarters them and "
-            "calculates with integers, their ranges taken from each input."
+            "help": "Precision of the weights. fp16 halves the files. int8 quarters them and "
+            "computes with integers whose ranges are measured at run time."
         },
     )
     opset: int = field(default=17, metadata={"help": "Version of the ONNX operator set."})

@@ -28,8 +28,8 @@ class ConformerConfig:
     aux_layer_period: int = field(
         default=0,
         metadata={
-            "help": "While training, mix the outputs of every this many layers of the upper two "
-            "thirds at random into the last one's; 0 turns it off."
+            "help": "In training, combine the outputs of every N-th layer of the upper two "
+            "thirds with the last one at random; 0 for off."
         },
     )
     dropout: float = field(default=0.1, metadata={"help": "Dropout of each layer's modules."})
@@ -49,26 +49,28 @@ class ConformerConfig:
     )
     short_chunk_size: int = field(
         default=25,
-        metadata={"help": "Largest random chunk, in frames after subsampling, full length aside."},
+        metadata={
+            "help": "Largest random chunk in frames after subsampling, apart from the full length."
+        },
     )
     num_left_chunks: int = field(
         default=4,
-        metadata={"help": "Chunks to the left that training's attention sees; -1 for all."},
+        metadata={"help": "Chunks of left context for attention in training; -1 for all."},
     )
     causal_convolution: bool = field(
         default=False,
-        metadata={"help": "Convolve past frames only; a streaming model must.", "fixed": True},
+        metadata={"help": "Use causal convolutions; required for streaming.", "fixed": True},
     )
     decode_chunk_size: int = field(
-        default=16, metadata={"help": "Frames after subsampling that a streaming step advances."}
+        default=16, metadata={"help": "Frames after subsampling that a streaming step advances by."}
     )
     left_context: int = field(
         default=64,
-        metadata={"help": "Frames after subsampling to the left of a chunk that attention sees."},
+        metadata={"help": "Left context of attention in frames after subsampling."},
     )
     right_context: int = field(
         default=0,
-        metadata={"help": "Frames after subsampling to the right of a chunk that attention sees."},
+        metadata={"help": "Right context of attention in frames after subsampling."},
     )
 
     def __post_init__(self) -> None:

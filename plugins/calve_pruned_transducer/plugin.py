@@ -41,7 +41,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         build=LazyRef("calve_pruned_transducer.builders:reworked_conformer"),
         infer_config=INFER_CONFIG,
         formats=FORMATS,
-        summary="reworked conformer of scaled layers; streams in chunks with cached attention",
+        summary="reworked conformer with scaled layers; streams in chunks with cached attention",
         export_form=EXPORT_FORM,
         untrained=UNTRAINED,
         tiny=TINY,
@@ -53,7 +53,7 @@ def calve_register_encoders() -> Iterator[EncoderSpec]:
         build=LazyRef("calve_pruned_transducer.builders:plain_conformer"),
         infer_config=INFER_CONFIG,
         formats=FORMATS,
-        summary="conformer of plain layers; streams in chunks with cached attention",
+        summary="conformer with plain layers; streams in chunks with cached attention",
         export_form=EXPORT_FORM,
         untrained=UNTRAINED,
         tiny=TINY,
@@ -94,15 +94,16 @@ def calve_register_recipes() -> Iterator[RecipeSpec]:
         "",
         "plain_conformer",
         LazyRef("calve_pruned_transducer.family:PlainTransducerFamily"),
-        "conformer transducer of plain layers, joined in the vocabulary's dimension",
+        "conformer transducer with plain layers; encoder and decoder outputs have the size "
+        "of the vocabulary",
     )
     yield _recipe("2", "conformer", FAMILY, "reworked conformer transducer")
-    yield _recipe("4", "conformer", FAMILY, "the same model, trained to be averaged while it runs")
+    yield _recipe("4", "conformer", FAMILY, "the same model, with a running average in training")
     yield _recipe(
         "5",
         "conformer",
         FAMILY,
-        "deeper and narrower, mixes its layers in training",
+        "deeper and narrower; combines layers at random in training",
         pretrained=(DIGITS,),
     )
 

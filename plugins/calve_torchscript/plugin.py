@@ -14,7 +14,7 @@ def calve_register_exporters() -> Iterator[ExporterSpec]:
     """The formats ``state-dict``, ``jit-trace`` and ``jit-script``."""
     yield ExporterSpec(
         format="state-dict",
-        summary="pretrained.pt, the weights alone, as icefall publishes them",
+        summary="pretrained.pt with only the weights, as icefall publishes models",
         options=LazyRef("calve_torchscript.options:NoOptions"),
         steps=(_step("write", "write the weights", "write_weights"),),
         runtime="state-dict",

@@ -13,7 +13,7 @@ def calve_register_decoders() -> Iterator[DecodingMethodSpec]:
         name="greedy_search",
         search=LazyRef("calve_transducer.searches.greedy:GreedySearch"),
         options=LazyRef("calve_transducer.searches.greedy:GreedySearchOptions"),
-        summary="at every frame, the best symbol wins",
+        summary="selects the best symbol of every frame",
         stream_options=("context",),
         default=True,
     )
@@ -21,47 +21,47 @@ def calve_register_decoders() -> Iterator[DecodingMethodSpec]:
         name="modified_beam_search",
         search=LazyRef("calve_transducer.searches.modified_beam:ModifiedBeamSearch"),
         options=LazyRef("calve_transducer.searches.modified_beam:ModifiedBeamSearchOptions"),
-        summary="at most one symbol a frame, a fixed number of hypotheses",
+        summary="at most one symbol per frame, a fixed number of hypotheses",
         stream_options=("hotwords", "context"),
     )
     yield DecodingMethodSpec(
         name="beam_search",
         search=LazyRef("calve_transducer.searches.beam:BeamSearch"),
         options=LazyRef("calve_transducer.searches.beam:BeamSearchOptions"),
-        summary="several symbols a frame, hypothesis by hypothesis, the most probable first",
+        summary="several symbols per frame, the most probable hypothesis first",
         stream_options=("context",),
     )
     yield DecodingMethodSpec(
         name="fast_beam_search",
         search=LazyRef("calve_transducer.searches.fast_beam:fast_beam_search"),
         options=LazyRef("calve_transducer.searches.fast_beam_options:FastBeamSearchOptions"),
-        summary="the best of many alignments",
+        summary="the best of many alignments, frame by frame",
     )
     yield DecodingMethodSpec(
         name="fast_beam_search_LG",
         search=LazyRef("calve_transducer.searches.fast_beam:fast_beam_search_LG"),
         options=LazyRef("calve_transducer.searches.fast_beam_options:FastBeamSearchLGOptions"),
-        summary="the same among the sentences of a graph LG",
+        summary="fast_beam_search limited to the sentences of a graph LG",
         needs=("graph",),
     )
     yield DecodingMethodSpec(
         name="fast_beam_search_nbest",
         search=LazyRef("calve_transducer.searches.fast_beam:fast_beam_search_nbest"),
         options=LazyRef("calve_transducer.searches.fast_beam_options:NbestOptions"),
-        summary="of paths drawn from the lattice, the one with the best alignment",
+        summary="the sampled path of the lattice with the best alignment",
     )
     yield DecodingMethodSpec(
         name="fast_beam_search_nbest_LG",
         search=LazyRef("calve_transducer.searches.fast_beam:fast_beam_search_nbest_LG"),
         options=LazyRef("calve_transducer.searches.fast_beam_options:NbestLGOptions"),
-        summary="of sentences of a graph LG drawn from the lattice, the most probable",
+        summary="the most probable of the sentences sampled from the lattice of a graph LG",
         needs=("graph",),
     )
     yield DecodingMethodSpec(
         name="fast_beam_search_nbest_oracle",
         search=LazyRef("calve_transducer.searches.fast_beam:fast_beam_search_nbest_oracle"),
         options=LazyRef("calve_transducer.searches.fast_beam_options:NbestOptions"),
-        summary="of paths drawn from the lattice, the one with the fewest errors",
+        summary="the sampled path of the lattice with the fewest errors",
         stream_options=("ref_text",),
     )
 

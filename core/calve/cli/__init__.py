@@ -134,7 +134,7 @@ def _disable_plugins(ctx: click.Context, param: click.Parameter, value: bool) ->
     is_eager=True,
     expose_value=False,
     callback=_disable_plugins,
-    help="Load no plugin that does not come with calve.",
+    help="Load only the plugins that come with calve.",
 )
 @click.option(
     "--version",

@@ -21,19 +21,19 @@ __all__ = ["bench"]
 @click.option(
     "--against",
     metavar="CLIENT",
-    help="Compare with this client, e.g. sherpa-ncnn; or with `calve` on another bundle.",
+    help="Compare with this client, for example sherpa-ncnn, or with `calve` on another bundle.",
 )
 @click.option(
     "--client-bundle",
     type=click.Path(path_type=Path),
-    help="What the client runs, if not BUNDLE: its fp16 form, say, to see what int8 gains.",
+    help="Bundle for the client instead of BUNDLE; for example the fp16 form, to see the "
+    "gain of int8.",
 )
 @click.option(
     "--chunk-ms",
     type=int,
     multiple=True,
-    help="Chunk length to measure; may be given several times.  "
-    "[default: the bundle's own, and 640]",
+    help="Chunk length to measure; may be repeated.  [default: the bundle's own, and 640]",
 )
 @num_threads_option
 @runs_option(3)

@@ -34,27 +34,30 @@ def _checkpoint_options(number: Any) -> tuple[Decorator, ...]:
         click.option(
             "--checkpoint",
             metavar="FILE",
-            help="One checkpoint file, or builtin:NAME for one that comes with a recipe.",
+            help="A checkpoint file, or builtin:NAME for a checkpoint that comes with a recipe.",
         ),
         click.option(
             "--exp-dir",
             type=click.Path(file_okay=False),
-            help="Experiment folder with epoch-N.pt and checkpoint-N.pt; instead of --checkpoint.",
+            help="Experiment directory with epoch-N.pt and checkpoint-N.pt; instead of "
+            "--checkpoint.",
         ),
         click.option("--epoch", type=number, help="Use epoch-N.pt of --exp-dir."),
         click.option(
             "--iter",
             type=number,
-            help="Use checkpoint-N.pt of --exp-dir, and nothing newer than it.",
+            help="Use checkpoint-N.pt of --exp-dir and none that is newer.",
         ),
         click.option(
-            "--avg", type=number, help="Average this many checkpoints, ending with the chosen."
+            "--avg",
+            type=number,
+            help="Average this many checkpoints, ending with the selected one.",
         ),
         click.option(
             "--use-averaged-model",
             type=BOOLEAN,
-            help="Average through the model_avg that training kept in the checkpoints, over every "
-            "batch, rather than over the checkpoints.  [default: 0]",
+            help="Use training's running average (model_avg) over every batch instead of the "
+            "average over checkpoints.  [default: 0]",
         ),
     )
 

@@ -36,27 +36,28 @@ _OWN_OPTIONS = (
         type=click.FloatRange(min=0, min_open=True),
         default=MAX_DURATION,
         show_default=True,
-        help="Seconds of audio in a batch, padding included.",
+        help="Seconds of audio in a batch, including padding.",
     ),
     click.option(
         "--bundle",
         "bundle_dir",
         type=click.Path(path_type=Path),
-        help="An export of the same checkpoint: stream through torch, the bundle's runtime and "
-        "its clients as well; one for whole utterances is decoded in them.",
+        help="A bundle of the same checkpoint. Also stream through torch, the bundle's "
+        "runtime and its clients; a bundle for whole utterances is decoded in whole "
+        "utterances.",
     ),
-    click.option("--redo", is_flag=True, help="Decode what has been decoded once more."),
+    click.option("--redo", is_flag=True, help="Decode again what has been decoded."),
     click.option(
         "--jobs",
         type=click.IntRange(min=1),
         default=1,
         show_default=True,
-        help="Processes, each with a checkpoint of its own.",
+        help="Number of processes, each with its own checkpoint.",
     ),
     click.option(
         "--dask",
         metavar="SCHEDULER",
-        help="Let the workers of an existing Dask cluster do it: the address of its scheduler.",
+        help="Address of the scheduler of a Dask cluster, whose workers then decode.",
     ),
 )
 
@@ -132,5 +133,5 @@ before is not decoded again.
 decode = RecipeGroup(
     "decode",
     make_command=_decode_command,
-    help="Decode a corpus with a checkpoint, and with a bundle of it; print the WER.",
+    help="Decode a corpus with a checkpoint and optionally its bundle; print the WER.",
 )

@@ -182,13 +182,14 @@ def _search_options(metavar: str, help_text: str) -> tuple[Decorator, ...]:
 _TOKENS = click.option(
     "--tokens",
     type=click.Path(path_type=Path),
-    help="The model's tokens.txt.  [default: a builtin checkpoint's own, else the corpus']",
+    help="The model's tokens.txt.  [default: that of a builtin checkpoint, otherwise that of "
+    "the corpus]",
 )
 
 _CHUNK_SIZE = click.option(
     "--decode-chunk-size",
     type=click.IntRange(min=1),
-    help="Frames after subsampling that a streaming step advances.  [default: the model's own]",
+    help="Frames after subsampling that a streaming step advances by.  [default: the model's own]",
 )
 
 _SPLIT = click.option(
@@ -196,14 +197,14 @@ _SPLIT = click.option(
     multiple=True,
     default=("test",),
     show_default=True,
-    help="Part of the corpus; may be given several times.",
+    help="Part of the corpus; may be repeated.",
 )
 
 _RES_DIR = click.option(
     "--res-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where results go, in a folder for each method.  [default: --exp-dir; without it "
-    "nothing is kept]",
+    help="Directory for results, with a subdirectory for each method.  [default: --exp-dir; "
+    "without it nothing is kept]",
 )
 
 unit_option = click.option(
@@ -211,7 +212,7 @@ unit_option = click.option(
     type=click.Choice(list(UNITS)),
     default="word",
     show_default=True,
-    help="What errors are counted in.",
+    help="Unit of the error counts.",
 )
 
 simulate_streaming_option = click.option(
@@ -220,5 +221,5 @@ simulate_streaming_option = click.option(
     is_flag=False,
     flag_value="1",
     default=False,
-    help="Mask attention to what a streaming encoder sees.  [default: 0]",
+    help="Mask attention as in a streaming encoder.  [default: 0]",
 )

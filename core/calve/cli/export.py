@@ -83,7 +83,7 @@ def _export_command(recipe: RecipeSpec) -> click.Command:
 export = RecipeGroup(
     "export",
     make_command=_export_command,
-    help="Turn a checkpoint into a bundle for a device, checked against torch step by step.",
+    help="Export a checkpoint as a bundle for a device, compared with torch step by step.",
 )
 
 
@@ -96,7 +96,7 @@ def _export_options(recipe: RecipeSpec) -> Decorator:
         click.option(
             "--tokens",
             type=click.Path(path_type=Path),
-            help="The model's tokens.txt; a builtin checkpoint brings its own.",
+            help="The model's tokens.txt; not needed for a builtin checkpoint.",
         ),
         click.option(
             "--format",
@@ -105,7 +105,7 @@ def _export_options(recipe: RecipeSpec) -> Decorator:
             default=default,
             required=default is None,
             show_default=True,
-            help="What the device runs.",
+            help="Export format.",
         ),
         click.option(
             "--output", type=click.Path(path_type=Path), required=True, help="Directory to create."
@@ -114,8 +114,8 @@ def _export_options(recipe: RecipeSpec) -> Decorator:
         click.option(
             "--streaming-model",
             type=BOOLEAN,
-            help="Whether the bundle streams; with 0 it is for whole utterances.  [default: 1 if "
-            "the encoder can]",
+            help="1 for a bundle that streams, 0 for whole utterances.  [default: 1 if the "
+            "encoder can stream]",
         ),
         strict_option,
         dataclass_options(*of_formats, key="format_options"),

@@ -21,7 +21,7 @@ __all__ = ["lint"]
 @click.option(
     "--runtime",
     metavar="NAME",
-    help="Look only for what this runtime would choke on, for example sherpa-ncnn.",
+    help="Check only for this runtime, for example sherpa-ncnn.",
 )
 @json_option
 @click.pass_context

@@ -41,7 +41,7 @@ def show(bundle: Path, as_json: bool) -> None:
     "assignments",
     multiple=True,
     metavar="KEY=VALUE",
-    help="A value that replaces or completes the known ones; may be repeated.",
+    help="A value that replaces or extends the inferred ones; may be repeated.",
 )
 @json_option
 def write(bundle: Path, assignments: tuple[str, ...], as_json: bool) -> None:

@@ -43,7 +43,7 @@ plugins.add_command(
 )
 
 
-@plugins.command("new", short_help="Write the distribution of a new encoder.")
+@plugins.command("new", short_help="Generate a distribution with a new encoder.")
 @click.argument("name")
 @click.option(
     "--output",

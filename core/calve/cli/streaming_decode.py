@@ -41,32 +41,32 @@ _OWN_OPTIONS = (
         "--bundle",
         "bundle_dir",
         type=click.Path(path_type=Path),
-        help="Stream through this export on the runtime of its format, instead of a checkpoint.",
+        help="Decode with this bundle on the runtime of its format, instead of a checkpoint.",
     ),
     click.option(
         "--num-decode-streams",
         type=click.IntRange(min=1),
         default=50,
         show_default=True,
-        help="Streams side by side; as one ends, the next enters.",
+        help="Number of parallel streams; when one ends, the next starts.",
     ),
     click.option(
         "--jobs",
         type=click.IntRange(min=1),
         default=1,
         show_default=True,
-        help="Processes, each with a model of its own and its share of the streams.",
+        help="Number of processes, each with its own model and its share of the streams.",
     ),
     click.option(
         "--compare",
         is_flag=True,
-        help="Simulate streaming with the checkpoint as well, and show the first utterance in "
-        "which the two differ.",
+        help="Also simulate streaming with the checkpoint, and show the first utterance with "
+        "a different result.",
     ),
     click.option(
         "--endpointing",
         is_flag=True,
-        help="Also cut streams into utterances, and report what that changes.",
+        help="Also split streams into utterances at endpoints, and report the differences.",
     ),
     dataclass_options(EndpointRules, key="rules"),
 )

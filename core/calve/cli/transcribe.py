@@ -42,19 +42,19 @@ __all__ = ["transcribe"]
 @click.option(
     "--recipe",
     metavar="NAME",
-    help="Recipe of the checkpoint.  [default: what the checkpoint itself says]",
+    help="Recipe of the checkpoint.  [default: as stored in the checkpoint]",
 )
 @click.option(
     "--tokens",
     type=click.Path(path_type=Path),
-    help="The checkpoint's tokens.txt; a builtin checkpoint brings its own.",
+    help="The checkpoint's tokens.txt; not needed for a builtin checkpoint.",
 )
-@click.option("--offline", is_flag=True, help="Show a checkpoint's encoder whole utterances.")
+@click.option("--offline", is_flag=True, help="Decode whole utterances with a checkpoint.")
 @simulate_streaming_option
 @click.option(
     "--chunk-ms",
     type=int,
-    help="Milliseconds of audio per encoder step; 40 is what sherpa-ncnn does, longer chunks are "
+    help="Milliseconds of audio per encoder step. sherpa-ncnn uses 40; longer chunks are "
     "faster.  [default: the model's own]",
 )
 @num_threads_option
@@ -62,13 +62,13 @@ __all__ = ["transcribe"]
 @click.option(
     "--reference",
     type=click.Path(path_type=Path),
-    help="What is said: lines 'file-name<TAB>words', or a lhotse manifest. Prints the error rate.",
+    help="References: lines 'file-name<TAB>words', or a lhotse manifest. Prints the error rate.",
 )
 @unit_option
 @click.option(
     "--res-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Also write recogs-*.txt, errs-*.txt, errs-*.html and wer-summary-*.txt here; needs "
+    help="Directory for recogs-*.txt, errs-*.txt, errs-*.html and wer-summary-*.txt; needs "
     "--reference.",
 )
 @strict_option

@@ -45,10 +45,10 @@ class LoaderOptions:
     max_duration: float = loader_option(200.0, "Seconds of audio in a batch, before padding.")
     seed: int = loader_option(42, "Seed of initialization, data order, augmentation and dropout.")
     shortest_utterance: float = loader_option(
-        0.0, "Seconds; shorter utterances are not trained on. icefall takes 1 for LibriSpeech."
+        0.0, "Minimum length of training utterances in seconds. icefall uses 1 for LibriSpeech."
     )
     longest_utterance: float = loader_option(
-        0.0, "Seconds; longer utterances are not trained on. 0 for no limit; icefall takes 20."
+        0.0, "Maximum length of training utterances in seconds; 0 for no limit. icefall uses 20."
     )
     num_workers: int = loader_option(
         2, "Processes that make batches; 0 makes them in the training process.", fixed=False

@@ -15,22 +15,24 @@ class FsddOptions(ExtractionOptions):
     """What to prepare, from where, and how much of it."""
 
     root: Path = field(
-        metadata={"help": "The data set: the folder of the recordings, or its parent."}
+        metadata={"help": "The data set: the directory of the recordings, or its parent."}
     )
-    data_dir: Path = field(default=Path("data/fsdd"), metadata={"help": "Where to write."})
-    seed: int = field(default=0, metadata={"help": "Everything random follows from it."})
-    held_out_speaker: str = field(default="theo", metadata={"help": "Never heard in training."})
+    data_dir: Path = field(default=Path("data/fsdd"), metadata={"help": "Output directory."})
+    seed: int = field(default=0, metadata={"help": "Seed of all random numbers."})
+    held_out_speaker: str = field(
+        default="theo", metadata={"help": "Speaker that is excluded from training."}
+    )
     train_variants: int = field(
-        default=16, metadata={"help": "Utterances that each training recording occurs in."}
+        default=16, metadata={"help": "Number of utterances with each training recording."}
     )
     test_variants: int = field(
         default=4, metadata={"help": "The same for the valid, test and heldout splits."}
     )
     synthetic_fraction: float = field(
         default=0.3,
-        metadata={"help": "Share of training utterances that espeak-ng and flite speak."},
+        metadata={"help": "Share of training utterances spoken by espeak-ng and flite."},
     )
     vocab_size: int = field(
         default=56,
-        metadata={"help": "Symbols; with 54 or more each digit is a single one."},
+        metadata={"help": "Number of symbols; with 54 or more, each digit is one symbol."},
     )

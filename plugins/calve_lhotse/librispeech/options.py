@@ -14,11 +14,9 @@ __all__ = ["LibriSpeechOptions"]
 class LibriSpeechOptions(PreparationOptions):
     """Where LibriSpeech lies, and how much of it to prepare."""
 
-    dl_dir: Path = field(
-        metadata={"help": "Folder that holds `LibriSpeech`, as its archives unpack."}
-    )
-    data_dir: Path = field(default=Path("data/librispeech"), metadata={"help": "Where to write."})
+    dl_dir: Path = field(metadata={"help": "Directory with the unpacked `LibriSpeech`."})
+    data_dir: Path = field(default=Path("data/librispeech"), metadata={"help": "Output directory."})
     full_libri: bool = field(
         default=True,
-        metadata={"help": "Train on all 960 hours rather than on train-clean-100 alone."},
+        metadata={"help": "Train on all 960 hours instead of only train-clean-100."},
     )

@@ -14,8 +14,10 @@ __all__ = ["MusanOptions"]
 class MusanOptions(ExtractionOptions):
     """Where MUSAN lies, and where its noise goes."""
 
-    dl_dir: Path = field(metadata={"help": "Folder that holds `musan`, as its archive unpacks."})
+    dl_dir: Path = field(metadata={"help": "Directory with the unpacked `musan`."})
     data_dir: Path = field(
         default=Path("data/musan"),
-        metadata={"help": "Where to write; training looks beside the corpus' data directory."},
+        metadata={
+            "help": "Output directory; training looks beside the data directory of the corpus."
+        },
     )

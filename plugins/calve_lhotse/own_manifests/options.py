@@ -18,8 +18,9 @@ class ManifestsOptions(PreparationOptions):
 
     manifest_dir: Path = field(
         metadata={
-            "help": "Folder of NAME_recordings_PART.jsonl.gz and NAME_supervisions_PART.jsonl.gz, "
-            "as lhotse's recipes write them, or of NAME_cuts_PART.jsonl.gz."
+            "help": "Directory with NAME_recordings_PART.jsonl.gz and "
+            "NAME_supervisions_PART.jsonl.gz from lhotse's recipes, or with "
+            "NAME_cuts_PART.jsonl.gz."
         }
     )
     train: tuple[str, ...] = field(metadata={"help": "Parts to train on."})
@@ -27,10 +28,10 @@ class ManifestsOptions(PreparationOptions):
     test: tuple[str, ...] = field(default=(), metadata={"help": "Further parts to prepare."})
     prefix: str | None = field(
         default=None,
-        metadata={"help": "NAME of the manifests; needed if the folder holds several."},
+        metadata={"help": "NAME of the manifests; required if the directory contains several."},
     )
     data_dir: Path = field(
-        default=Path("data/from-manifests"), metadata={"help": "Where to write."}
+        default=Path("data/from-manifests"), metadata={"help": "Output directory."}
     )
 
     def __post_init__(self) -> None:

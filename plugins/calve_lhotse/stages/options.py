@@ -24,7 +24,7 @@ class ExtractionOptions:
     """
 
     data_dir: Path
-    jobs: int = _option(2, "Processes that work side by side.")
+    jobs: int = _option(2, "Number of parallel processes.")
     dask: str | None = _option(
         None, "Address of a Dask scheduler; features are computed on its cluster instead."
     )
@@ -35,23 +35,24 @@ class PreparationOptions(ExtractionOptions):
     """What is made of recordings and transcripts, whatever corpus they are of."""
 
     speed_factors: tuple[float, ...] = _option(
-        (0.9, 1.1), "Speeds at which the training data are heard as well."
+        (0.9, 1.1), "Additional speeds of the training data."
     )
     store_features: bool = _option(
-        True, "Compute features now; without, train with --on-the-fly-feats 1."
+        True, "Compute and store features; otherwise train with --on-the-fly-feats 1."
     )
     shar_dir: tuple[Path, ...] = _option(
         (),
-        "Folders to write Lhotse Shar into, in turn: features, or audio with --store-features 0.",
+        "Directories for Lhotse Shar, used in turn: features, or audio with --store-features 0.",
     )
-    vocab_size: tuple[int, ...] = _option((500,), "Symbols of each BPE model to train.")
+    vocab_size: tuple[int, ...] = _option((500,), "Number of symbols of each BPE model.")
     lm: Path | None = field(
         default=None,
         metadata={
-            "help": "ARPA language model, .gz or not; by default one is trained on the transcripts."
+            "help": "ARPA language model, plain or .gz; by default a model is trained on the "
+            "transcripts."
         },
     )
-    ngram_order: int = _option(3, "Words that an n-gram of the grammar G has at most.")
+    ngram_order: int = _option(3, "Largest n-gram order of the grammar G.")
 
     def __post_init__(self) -> None:
         if not self.vocab_size:

@@ -22,17 +22,17 @@ class Int8Options:
     )
     method: Literal["minmax", "kl", "percentile", "mse"] = field(
         default="minmax",
-        metadata={"help": "How a range is chosen from the values seen; kl is ncnn's own."},
+        metadata={"help": "Method that selects a range from the measured values; kl is ncnn's."},
     )
     table: tuple[Path, ...] = field(
         default=(),
-        metadata={"help": "Scale tables to use instead of calibrating, one per network."},
+        metadata={"help": "Scale tables instead of calibration, one per network."},
     )
     layer_types: tuple[str, ...] = field(
         default=("LSTM", "Gemm", "InnerProduct", "Embed"),
         metadata={
-            "help": "Types of layers to quantize; Convolution and ConvolutionDepthWise can be too. "
-            "A table quantizes what it names, whatever the type."
+            "help": "Layer types to quantize; Convolution and ConvolutionDepthWise are also "
+            "supported. A table quantizes all layers that it names."
         },
     )
     keep_fp16: tuple[str, ...] = field(
@@ -45,20 +45,20 @@ class Int8Options:
     reference: Path | None = field(
         default=None,
         metadata={
-            "help": "What is said in them: lines of 'name<TAB>words', or a lhotse manifest. A "
-            "folder's own transcripts.txt is found; without any, the source bundle's tokens are "
-            "the reference."
+            "help": "References: lines of 'name<TAB>words', or a lhotse manifest. By default "
+            "transcripts.txt beside the recordings; without any, the tokens of the "
+            "source bundle are the reference."
         },
     )
     max_wer_increase: float | None = field(
         default=None,
         metadata={
-            "help": "Percent (absolute) by which the error rate may grow; the most sensitive "
-            "layers stay in fp16 until it does not grow more."
+            "help": "Largest increase of the error rate in percent (absolute); sensitive "
+            "layers stay in fp16 until it is met."
         },
     )
     num_workers: int = field(
-        default=0, metadata={"help": "Worker processes; 0 is one per processor core."}
+        default=0, metadata={"help": "Number of worker processes; 0 for one per processor core."}
     )
 
     def __post_init__(self) -> None:

@@ -20,14 +20,18 @@ class TransducerConfig:
     """Sizes of the decoder (prediction network) and the joiner."""
 
     vocab_size: int = field(
-        default=500, metadata={"help": "Number of symbols, blank included (lines of tokens.txt)."}
+        default=500, metadata={"help": "Number of symbols, including blank (lines of tokens.txt)."}
     )
     context_size: int = field(
-        default=2, metadata={"help": "Symbols that the decoder sees: 1 is a bigram, 2 a trigram."}
+        default=2,
+        metadata={
+            "help": "Number of symbols in the context of the decoder: 1 for "
+            "a bigram, 2 for a trigram."
+        },
     )
     decoder_dim: int = field(default=512, metadata={"help": "Dimension of the decoder."})
     joiner_dim: int = field(
-        default=512, metadata={"help": "Dimension in which encoder and decoder output are added."}
+        default=512, metadata={"help": "Dimension of the sum of encoder and decoder outputs."}
     )
     blank_id: int = field(default=0, metadata={"help": "Id of the blank symbol."})
 

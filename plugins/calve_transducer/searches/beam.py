@@ -28,13 +28,13 @@ Float32Array = NDArray[np.float32]
 class BeamSearchOptions:
     """Options of `BeamSearch`."""
 
-    beam: int = field(default=4, metadata={"help": "Hypotheses that are kept at every frame."})
+    beam: int = field(default=4, metadata={"help": "Number of hypotheses per frame."})
     temperature: float = field(
         default=1.0,
-        metadata={"help": "Divides the logits: above 1, the search is less sure of itself."},
+        metadata={"help": "Divides the logits; values above 1 flatten the distribution."},
     )
     max_sym_per_frame: int = field(
-        default=10, metadata={"help": "Symbols that one encoder frame may emit at most."}
+        default=10, metadata={"help": "Largest number of symbols per encoder frame."}
     )
 
     def __post_init__(self) -> None:

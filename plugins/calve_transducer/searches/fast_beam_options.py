@@ -21,33 +21,33 @@ class FastBeamSearchOptions:
 
     beam: float = field(
         default=20.0,
-        metadata={"help": "How far below the best a log probability may be to be followed."},
+        metadata={"help": "Largest difference from the best log probability."},
     )
     max_contexts: int = field(
-        default=8, metadata={"help": "Contexts of the decoder that one stream has at most."}
+        default=8, metadata={"help": "Largest number of decoder contexts of one stream."}
     )
     max_states: int = field(
-        default=64, metadata={"help": "Pairs of a context and a graph state, at most."}
+        default=64, metadata={"help": "Largest number of pairs of a context and a graph state."}
     )
     temperature: float = field(
         default=1.0,
-        metadata={"help": "Divides the logits: above 1, the search is less sure of itself."},
+        metadata={"help": "Divides the logits; values above 1 flatten the distribution."},
     )
     blank_penalty: float = field(
         default=0.0,
-        metadata={"help": "Subtracted from the blank's logit: the higher, the fewer deletions."},
+        metadata={"help": "Subtracted from the blank's logit; higher values give fewer deletions."},
     )
     ilme_scale: float = field(
         default=0.0,
-        metadata={"help": "How much of the model's own language model to subtract."},
+        metadata={"help": "Scale of the model's internal language model, which is subtracted."},
     )
     allow_partial: bool = field(
         default=False,
-        metadata={"help": "Also take a sentence that the graph does not end after the last frame."},
+        metadata={"help": "Accept a sentence that does not end in the graph after the last frame."},
     )
     fsa_backend: str = field(
         default="calve",
-        metadata={"help": "What walks through the graph: calve, k2, or k2-elsewhere."},
+        metadata={"help": "FSA backend: calve, k2, or k2-elsewhere."},
     )
 
     def __post_init__(self) -> None:
@@ -63,20 +63,20 @@ class FastBeamSearchOptions:
 class FastBeamSearchLGOptions(FastBeamSearchOptions):
     """Options of `fast_beam_search_LG`."""
 
-    LG: Path | DecodingGraph = field(metadata={"help": "The graph: an LG.npz."})
-    ngram_lm_scale: float = field(
-        default=0.01, metadata={"help": "Multiplies the scores of the graph."}
-    )
+    LG: Path | DecodingGraph = field(metadata={"help": "The graph, an LG.npz file."})
+    ngram_lm_scale: float = field(default=0.01, metadata={"help": "Scale of the graph scores."})
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Drawing(FastBeamSearchOptions):
     """How paths are drawn from a lattice."""
 
-    num_paths: int = field(default=200, metadata={"help": "Paths that are drawn."})
+    num_paths: int = field(default=200, metadata={"help": "Number of sampled paths."})
     nbest_scale: float = field(
         default=0.5,
-        metadata={"help": "Multiplies the scores for drawing: the lower, the more diverse."},
+        metadata={
+            "help": "Scale of the scores for sampling; lower values give more diverse paths."
+        },
     )
 
     def __post_init__(self) -> None:
@@ -94,7 +94,7 @@ class NbestOptions(_Drawing):
     # icefall leaves this at 0.1 in these two methods, and at 0 in the others.
     ilme_scale: float = field(
         default=0.1,
-        metadata={"help": "How much of the model's own language model to subtract."},
+        metadata={"help": "Scale of the model's internal language model, which is subtracted."},
     )
 
 

@@ -31,11 +31,11 @@ class GreedySearchOptions:
     """Options of `GreedySearch`."""
 
     max_sym_per_frame: int = field(
-        default=1, metadata={"help": "Symbols that one encoder frame may emit at most."}
+        default=1, metadata={"help": "Largest number of symbols per encoder frame."}
     )
     blank_penalty: float = field(
         default=0.0,
-        metadata={"help": "Subtracted from the blank's logit: the higher, the fewer deletions."},
+        metadata={"help": "Subtracted from the blank's logit; higher values give fewer deletions."},
     )
 
     def __post_init__(self) -> None:

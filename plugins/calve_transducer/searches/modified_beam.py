@@ -31,33 +31,36 @@ Float32Array = NDArray[np.float32]
 class ModifiedBeamSearchOptions:
     """Options of `ModifiedBeamSearch`."""
 
-    beam: int = field(default=4, metadata={"help": "Hypotheses that are kept at every frame."})
+    beam: int = field(default=4, metadata={"help": "Number of hypotheses per frame."})
     temperature: float = field(
         default=1.0,
-        metadata={"help": "Divides the logits: above 1, the search is less sure of itself."},
+        metadata={"help": "Divides the logits; values above 1 flatten the distribution."},
     )
     blank_penalty: float = field(
         default=0.0,
-        metadata={"help": "Subtracted from the blank's logit: the higher, the fewer deletions."},
+        metadata={"help": "Subtracted from the blank's logit; higher values give fewer deletions."},
     )
 
     ngram_lm: Path | None = field(
         default=None,
-        metadata={"help": "An ARPA file over the model's symbols, for shallow fusion."},
+        metadata={"help": "ARPA file over the model's symbols, for shallow fusion."},
     )
     ngram_lm_scale: float = field(
-        default=0.3, metadata={"help": "Multiplies the language model's log probabilities."}
+        default=0.3, metadata={"help": "Scale of the language model's log probabilities."}
     )
     hotwords_file: Path | None = field(
         default=None,
-        metadata={"help": "Phrases to favour, one a line, with ' :SCORE' after it if need be."},
+        metadata={
+            "help": "File of phrases to prefer, one per line, optionally followed by ' :SCORE'."
+        },
     )
     hotwords_score: float = field(
-        default=1.5, metadata={"help": "What each symbol of a hotword adds to the log probability."}
+        default=1.5,
+        metadata={"help": "Bonus of each symbol of a hotword, added to the log probability."},
     )
     bpe_model: Path | None = field(
         default=None,
-        metadata={"help": "Spells hotwords that are written as words, not as symbols."},
+        metadata={"help": "BPE model for hotwords that are written as words instead of symbols."},
     )
 
     def __post_init__(self) -> None:

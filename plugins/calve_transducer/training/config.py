@@ -21,14 +21,14 @@ class TrainingConfig:
 
     num_epochs: int = _option(30, "Train until this epoch has ended.", fixed=False)
     start_epoch: int = _option(
-        1, "Continue after epoch-{N-1}.pt of --exp-dir; 1 starts anew.", fixed=False
+        1, "Continue after epoch-{N-1}.pt of --exp-dir; 1 starts a new run.", fixed=False
     )
     start_batch: int = _option(
-        0, "Continue after checkpoint-N.pt of --exp-dir; wins over --start-epoch.", fixed=False
+        0, "Continue after checkpoint-N.pt of --exp-dir; overrides --start-epoch.", fixed=False
     )
     resume: bool = _option(
         False,
-        "Continue after the checkpoint of --exp-dir with the most batches, or start anew.",
+        "Continue after the checkpoint of --exp-dir with the most batches, or start a new run.",
         fixed=False,
     )
     world_size: int = _option(
@@ -36,56 +36,60 @@ class TrainingConfig:
     )
     find_unused_parameters: bool = _option(
         False,
-        "With several processes: the encoder leaves out some of its layers now and then.",
+        "For several processes and an encoder that skips layers at random.",
         fixed=False,
     )
     seed: int = _option(42, "Seed of initialization, data order, augmentation and dropout.")
     optimizer_type: Literal["eve", "scaled_adam", "adamw"] = _option(
         "eve",
-        "eve is icefall's, for scaled layers; scaled_adam (Zipformer's) and adamw (torch's) are "
-        "for any encoder.",
+        "eve is icefall's, for scaled layers. scaled_adam (Zipformer's) and adamw (torch's) "
+        "suit any encoder.",
     )
     initial_lr: float = _option(0.003, "Learning rate at the start.")
     lr_batches: float = _option(5000.0, "Batches until the learning rate falls noticeably.")
     lr_epochs: float = _option(10.0, "Epochs until the learning rate falls noticeably.")
     lr_warmup_batches: int = _option(
-        0, "Batches over which the learning rate rises from half to all of what it would be."
+        0, "Batches over which the learning rate rises from half to its full value."
     )
     model_warm_step: int = _option(
         3000, "Batches during which only the simple loss trains, on gradually opened layers."
     )
-    prune_range: int = _option(5, "Symbols per frame that the pruned loss looks at.")
+    prune_range: int = _option(5, "Symbols per frame in the pruned loss.")
     lm_scale: float = _option(0.25, "Weight of the decoder-only term in the simple loss.")
     am_scale: float = _option(0.0, "Weight of the encoder-only term in the simple loss.")
-    simple_loss_scale: float = _option(0.5, "Weight of the simple loss beside the pruned one.")
-    loss_backend: str = _option(
-        "torch", "What computes the losses: torch, or k2 where it is installed.", fixed=False
+    simple_loss_scale: float = _option(
+        0.5, "Weight of the simple loss relative to the pruned loss."
     )
-    delay_penalty: float = _option(0.0, "Nats per frame that a symbol pays for coming late.")
+    loss_backend: str = _option(
+        "torch", "Loss backend: torch, or k2 if it is installed.", fixed=False
+    )
+    delay_penalty: float = _option(0.0, "Penalty of late symbols in nats per frame.")
     use_fp16: bool = _option(
-        False, "Multiply matrices in float16, with a gradient scale; for GPUs.", fixed=False
+        False,
+        "Run matrix multiplications in float16, with a gradient scale; for GPUs.",
+        fixed=False,
     )
     use_bf16: bool = _option(
         False,
-        "Multiply matrices in bfloat16: up to twice as fast where the processor has it.",
+        "Run matrix multiplications in bfloat16; up to twice as fast if the processor supports it.",
         fixed=False,
     )
     blank_start_share: float = _option(
         0.0,
-        "Share of batches that start from blanks alone, as streaming recognizers do, rather than "
-        "from nothing and one blank.",
+        "Share of batches that start with blanks alone, as in streaming recognizers, instead "
+        "of no symbol and one blank.",
         fixed=False,
     )
     average_period: int = _option(100, "Batches between updates of the running model average.")
     save_every_n: int = _option(4000, "Batches between checkpoint-N.pt files.", fixed=False)
-    keep_last_k: int = _option(20, "How many checkpoint-N.pt files to keep.", fixed=False)
+    keep_last_k: int = _option(20, "Number of checkpoint-N.pt files to keep.", fixed=False)
     valid_interval: int = _option(
-        3000, "Batches between validations, besides the one after each epoch.", fixed=False
+        3000, "Batches between validations, in addition to the one after each epoch.", fixed=False
     )
     log_interval: int = _option(50, "Batches between log lines.", fixed=False)
-    num_threads: int = _option(0, "CPU threads; 0 leaves torch's choice.", fixed=False)
+    num_threads: int = _option(0, "CPU threads; 0 for torch's default.", fixed=False)
     device: str = _option(
-        "auto", "Where to train: cpu, cuda, cuda:1, ...; auto prefers a GPU.", fixed=False
+        "auto", "Device for training: cpu, cuda, cuda:1, ...; auto prefers a GPU.", fixed=False
     )
 
     def __post_init__(self) -> None:
