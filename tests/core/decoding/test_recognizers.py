@@ -44,6 +44,7 @@ def test_a_bundle_and_its_checkpoint_say_the_same(
     assert expected.tokens
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_checkpoint_recognizes_in_every_mode(checkpoint: CheckpointModel, recording: Path):
     streaming = load_recognizer(checkpoint, mode="streaming", chunk_ms=320).recognizer
     simulated = load_recognizer(checkpoint, mode="simulated streaming", chunk_size=8).recognizer
@@ -54,6 +55,7 @@ def test_a_checkpoint_recognizes_in_every_mode(checkpoint: CheckpointModel, reco
     assert offline.transcribe(recording).tokens
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_an_encoder_that_cannot_stream_sees_whole_utterances_with_a_note(
     offline_checkpoint: Path, golden_tokens: Path
 ):

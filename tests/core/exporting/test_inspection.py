@@ -18,6 +18,7 @@ from calve.exporting.inspection import inspect_file
 from calve.models.checkpoint_files import save_model
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_checkpoint_tells_its_sizes_options_and_recipe(golden_checkpoint: Path) -> None:
     found = inspect_file(golden_checkpoint)
     content = torch.load(golden_checkpoint, weights_only=True)
