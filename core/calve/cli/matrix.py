@@ -66,7 +66,7 @@ def _print(cells: list[Cell]) -> None:
         for cell in cells
     ]
     columns = ("recipe", "format", "mode", "precision", "runtime", "result", "max abs error")
-    print_table(columns, rows)
+    print_table(columns, rows, outcomes="result")
     skipped = {(cell.runtime, cell.detail): None for cell in cells if cell.outcome == SKIPPED}
     for runtime, detail in skipped:
         click.echo(f"not tried: {runtime}: {detail}")

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -32,9 +32,9 @@ __all__ = [
 
 
 _OUTCOME_COLORS = {
-    **dict.fromkeys(("ok", "passed"), "green"),
-    **dict.fromkeys(("broken", "failed", "missing"), "red"),
-    **dict.fromkeys(("disabled", "skipped", "warn"), "yellow"),
+    **dict.fromkeys(("ok", "passed", "passes"), "green"),
+    **dict.fromkeys(("broken", "failed", "fails", "passes, not claimed", "missing"), "red"),
+    **dict.fromkeys(("disabled", "skipped", "not tried", "warn"), "yellow"),
 }
 
 
@@ -109,29 +109,46 @@ def _terminal_table(
     from rich.table import Table
     from rich.text import Text
 
+    terminal = shutil.get_terminal_size().columns
+    fixed = _fixed_widths(columns, rows, right, terminal)
+    least = sum(_LEAST_TEXT if width is None else width for width in fixed) + 2 * len(fixed)
     rule_below_heading = Box("    \n    \n -- \n" + 5 * "    \n", ascii=True)
     table = Table(box=rule_below_heading, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for column, to_right in zip(columns, right, strict=True):
-        table.add_column(
-            Text(column, "bold"),
-            justify="right" if to_right else "left",
-            overflow="fold",
-            no_wrap=to_right,
-        )
+    for column, to_right, width in zip(columns, right, fixed, strict=True):
+        justify: Literal["left", "right"] = "right" if to_right else "left"
+        table.add_column(Text(column, "bold"), justify=justify, overflow="fold", width=width)
     for row in rows:
         styles = [
             _OUTCOME_COLORS.get(cell, "") if i == styled else "" for i, cell in enumerate(row)
         ]
         table.add_row(*(Text(cell, style) for cell, style in zip(row, styles, strict=True)))
-    # The width is given, because rich would measure the file, which is none.
-    console = Console(file=io.StringIO(), force_terminal=True, width=_terminal_width())
+    # rich cuts what does not fit into a console; a terminal continues it on the next line.
+    console = Console(file=io.StringIO(), force_terminal=True, width=max(terminal, least))
     with console.capture() as captured:
         console.print(table)
     return captured.get()
 
 
-def _terminal_width() -> int:
-    return shutil.get_terminal_size().columns
+_LEAST_TEXT = 4
+"""The narrowest column of text."""
+
+
+def _fixed_widths(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool], terminal: int
+) -> list[int | None]:
+    """The widths of columns of numbers in a table that is too wide; None for all others.
+
+    Such a column breaks its heading between words, and never a number, which would look like two.
+    """
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)]
+    if sum(widths) + 2 * (len(widths) - 1) <= terminal:
+        return [None] * len(widths)
+    return [
+        max(map(cell_len, (*heading.split(), *numbers))) if is_number else None
+        for is_number, heading, *numbers in zip(right, columns, *rows, strict=True)
+    ]
 
 
 def outcome_text(outcome: str, width: int = 0) -> str:
@@ -180,6 +197,7 @@ def _is_number(text: str) -> bool:
 
 
 def warn(messages: Iterable[str]) -> None:
-    """Warnings on stderr, one a line."""
+    """Print warnings on stderr, one on each line."""
+    label = click.style("Warning:", fg="yellow")
     for message in messages:
-        click.echo(f"Warning: {message}", err=True)
+        click.echo(f"{label} {message}", err=True)

@@ -55,6 +55,31 @@ def test_a_table_fits_the_terminal_and_loses_no_word(monkeypatch: pytest.MonkeyP
     assert {"5", "123", "a.wav", "failed", "passed"} <= set(body.split())
 
 
+def test_headings_are_broken_before_numbers_are(monkeypatch: pytest.MonkeyPatch):
+    stdout = _Terminal()
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setenv("NO_COLOR", "1")
+    columns = ("number of tensors", "number of bytes", "relative error of it")
+    print_table(columns, [("1,864,600", "3,729,200", "0.001")])
+    *heading, _, numbers = stdout.getvalue().splitlines()
+    assert numbers.split() == ["1,864,600", "3,729,200", "0.001"]
+    assert sorted(" ".join(heading).split()) == sorted(" ".join(columns).split())
+
+
+@pytest.mark.parametrize("width", [8, 15])
+def test_no_letter_is_lost_where_even_numbers_do_not_fit(
+    monkeypatch: pytest.MonkeyPatch, width: int
+):
+    stdout = _Terminal()
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    print_table(("a", "b", "c"), [("123456", "789123", "words")])
+    letters = sorted("abc123456789123words")
+    assert sorted(re.sub(r"[\s-]", "", stdout.getvalue())) == letters
+
+
 def test_outcomes_alone_have_colors_on_a_terminal(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     shown = _on_a_terminal(monkeypatch, 100)
