@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from calve.decoding.bundle_model import BundleModel
 from calve.decoding.checkpoint_model import CheckpointModel, has_chunk_size
 from calve.decoding.decoding_methods import DecodingMethod, choose_decoding_methods
 from calve.decoding.splits import Split
-from calve.errors import ConfigError
+from calve.errors import ConfigError, PluginError
 from calve.models.checkpoints import BUILTIN_PREFIX, CheckpointChoice
 from calve.registry.catalog import default_decoding_method, registry
 from calve.registry.specs import RecipeSpec
@@ -165,11 +165,19 @@ def method_option(function: Function) -> Function:
     return decorated(collect, _search_options("NAME", "One of {}."))
 
 
+def _default_method() -> str | Callable[[], str]:
+    """The default method's name; without one, help works and the error comes where it is used."""
+    try:
+        return default_decoding_method()
+    except PluginError:
+        return default_decoding_method
+
+
 def _search_options(metavar: str, help_text: str) -> tuple[Decorator, ...]:
     known = ", ".join(spec.name for spec in registry().decoding_methods)
     names = click.option(
         "--decoding-method",
-        default=default_decoding_method,
+        default=_default_method(),
         show_default=True,
         metavar=metavar,
         help=help_text.format(known),

@@ -60,7 +60,7 @@ class StreamDecoder:
     Args:
       session: The networks.
       symbols: Their symbol table.
-      variants: How to search, by key.
+      searches: The decoding methods, by key.
       num_streams: Most streams at a time.
       features: What the networks were trained on.
       geometry: How to step; the session's own geometry by default.
@@ -71,7 +71,7 @@ class StreamDecoder:
         self,
         session: StreamingSession,
         symbols: SymbolTable,
-        variants: Mapping[str, StreamSearch],
+        searches: Mapping[str, StreamSearch],
         *,
         num_streams: int = 1,
         features: FeatureConfig | None = None,
@@ -80,7 +80,7 @@ class StreamDecoder:
     ) -> None:
         self._session = session
         self._symbols = symbols
-        self._variants = variants
+        self._searches = searches
         self._num_streams = num_streams
         self._features = features or FeatureConfig(num_mel_bins=session.feature_dim)
         self._geometry = geometry or session.geometry
@@ -99,9 +99,9 @@ class StreamDecoder:
           progress: Is advanced by one for each utterance.
 
         Returns:
-          A run for each variant.
+          A run for each search, by its key.
         """
-        runs = {key: StreamingRun() for key in self._variants}
+        runs = {key: StreamingRun() for key in self._searches}
         waiting = self._streams(iter(utterances), runs, progress)
         active: list[_Stream] = []
         states: Any = None
@@ -145,7 +145,7 @@ class StreamDecoder:
                     frames_left=self._geometry.frames_in(len(features)),
                     found={
                         key: _Found(one, utterance.text or "")
-                        for key, one in self._variants.items()
+                        for key, one in self._searches.items()
                     },
                 )
 
@@ -191,7 +191,7 @@ class StreamDecoder:
     ) -> None:
         found = [stream.found[key] for stream in streams]
         pairs = [pair for pair in zip(found, frames, strict=True) if pair[0].error is None]
-        _advance(self._variants[key].search, pairs)
+        _advance(self._searches[key].search, pairs)
         for one, rows in pairs:
             if one.error is not None:
                 continue
@@ -237,30 +237,30 @@ def _busy(runs: Mapping[str, StreamingRun]) -> Iterator[None]:
 
 
 class _Found:
-    """What one variant has found in one stream: finished utterances, and one under way.
+    """What one search has found in one stream: finished utterances, and one under way.
 
     Attributes:
       stream: The search's state.
       error: Why the search cannot go on; None if it can.
     """
 
-    def __init__(self, variant: StreamSearch, reference: str) -> None:
-        self._variant = variant
+    def __init__(self, method: StreamSearch, reference: str) -> None:
+        self._method = method
         self._reference = reference
         self._finished = Hypothesis()
         self._start = 0
         self._frames = 0
-        self.stream = variant.start(reference)
+        self.stream = method.start(reference)
         self.error: CalveError | None = None
 
     def consumed(self, frames: int, seconds_per_frame: float) -> int | None:
         """Say that ``frames`` more were searched; returns the rule by which an utterance ended."""
         self._frames += frames
-        if self._variant.endpoints is None:
+        if self._method.endpoints is None:
             return None
-        last = self._variant.search.last_timestamp(self.stream)
+        last = self._method.search.last_timestamp(self.stream)
         silent = None if last is None else self._frames - 1 - last
-        rule = self._variant.endpoints.rule(
+        rule = self._method.endpoints.rule(
             self._frames * seconds_per_frame,
             None if silent is None else silent * seconds_per_frame,
         )
@@ -268,12 +268,12 @@ class _Found:
             self._finished = self.whole()
             self._start += self._frames
             self._frames = 0
-            self.stream = self._variant.start(self._reference, self._finished.tokens)
+            self.stream = self._method.start(self._reference, self._finished.tokens)
         return rule
 
     def whole(self) -> Hypothesis:
         """Everything that was found, with timestamps from the start of the stream."""
-        last, before = self._variant.search.result(self.stream), self._finished
+        last, before = self._method.search.result(self.stream), self._finished
         return Hypothesis(
             tokens=before.tokens + last.tokens,
             timestamps=before.timestamps + [self._start + frame for frame in last.timestamps],
@@ -291,7 +291,7 @@ class _Stream:
     Attributes:
       features: (T, C), those that are not read yet and the overlap.
       frames_left: Encoder frames still to come.
-      found: What each variant has found.
+      found: What each search has found.
       failed: Whether the encoder failed on it.
     """
 

@@ -540,3 +540,9 @@ def test_a_model_that_is_missing_or_named_wrongly_is_refused(
     assert captured.out == ""
     assert complaint in captured.err
     assert "Traceback" not in captured.err
+
+
+def test_help_names_the_default_decoding_method(capfd: pytest.CaptureFixture[str]):
+    assert transcribe("--help") == 0
+    words = " ".join(capfd.readouterr().out.split())
+    assert "[default: greedy_search]" in words
