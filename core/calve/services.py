@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from calve.models.checkpoints import CheckpointChoice, checkpoints_there
     from calve.models.loading import load
     from calve.registry.catalog import registry
-    from calve.registry.discovery import describe, load_driver
+    from calve.registry.discovery import load_driver
     from calve.scoring.error_rates import total_errors
     from calve.training.launching import own_shard
 
@@ -44,7 +44,6 @@ __all__ = [
     "StreamSearch",
     "StreamingRun",
     "checkpoints_there",
-    "describe",
     "evaluate",
     "find_checkpoints",
     "json_option",
@@ -75,7 +74,6 @@ _MODULES = {
     "StreamSearch": "calve.decoding.online_decoding",
     "StreamingRun": "calve.decoding.streaming_run",
     "checkpoints_there": "calve.models.checkpoints",
-    "describe": "calve.registry.discovery",
     "evaluate": "calve.decoding.evaluation",
     "find_checkpoints": "calve.models.averaging",
     "json_option": "calve.cli.options",

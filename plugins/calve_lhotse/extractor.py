@@ -73,7 +73,7 @@ class CalveFbank(FeatureExtractor):  # type: ignore[misc]
     ) -> np.ndarray:
         """Log energies of a sum of two signals, the second one scaled."""
         energies = np.exp(features_a) + energy_scaling_factor_b * np.exp(features_b)
-        return np.log(np.maximum(np.finfo(np.float32).eps, energies))
+        return np.asarray(np.log(np.maximum(np.finfo(np.float32).eps, energies)))
 
     @staticmethod
     def compute_energy(features: np.ndarray) -> float:

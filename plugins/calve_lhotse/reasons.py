@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from calve.api import DataError
-from calve.services import describe
+from calve.common.exceptions import describe
 
 __all__ = ["cuts_explained", "reason"]
 

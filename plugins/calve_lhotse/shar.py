@@ -117,7 +117,7 @@ class TarFeatures(FeaturesReader):  # type: ignore[misc]
         """
         data, suffix = _read_member(self._path, key)
         reader = get_reader(_READERS[suffix])()
-        return reader.read(data, left_offset_frames, right_offset_frames)
+        return np.asarray(reader.read(data, left_offset_frames, right_offset_frames))
 
 
 @dataclass
@@ -135,7 +135,7 @@ class TarAudio(AudioSource):  # type: ignore[misc]
         """(channels, n) or (n,) float32; see lhotse's `AudioSource`."""
         data, _ = _read_member(str(self.source), self.key)
         in_memory = AudioSource("memory", self.channels, data)
-        return in_memory.load_audio(offset, duration, force_opus_sampling_rate)
+        return np.asarray(in_memory.load_audio(offset, duration, force_opus_sampling_rate))
 
 
 class _Member(NamedTuple):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calve.bundles.bundle import read_manifest
+from calve.common.exceptions import describe
 from calve.common.inputs import check_input
 from calve.data.tokens import SymbolTable
 from calve.errors import CalveError, DataError, PluginError
@@ -27,7 +28,6 @@ from calve.models.checkpoint_files import (
 from calve.models.fitting import fitting_recipes
 from calve.models.state_dicts import without_modules
 from calve.registry.catalog import registry
-from calve.registry.discovery import describe
 
 if TYPE_CHECKING:
     import torch

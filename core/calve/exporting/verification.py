@@ -12,6 +12,7 @@ import numpy as np
 
 from calve.bundles.bundle import GOLDEN_FILE, Bundle
 from calve.bundles.golden import Golden, pcm_samples
+from calve.common.exceptions import describe
 from calve.common.files import scratch_folder
 from calve.data.features import compute_fbank
 from calve.decoding.online_recognizer import OnlineRecognizer
@@ -20,7 +21,6 @@ from calve.exporting.golden import observe_again
 from calve.exporting.parity import compare
 from calve.registry.catalog import registry
 from calve.registry.claims import claimed_clients
-from calve.registry.discovery import describe
 from calve.registry.specs import ClientSpec, ExporterSpec
 from calve.scoring.error_rates import count_errors
 

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from stevedore.driver import DriverManager
 from stevedore.extension import ExtensionManager
 
+from calve.common.exceptions import describe
 from calve.common.suggest import did_you_mean
-from calve.errors import CalveError, PluginError
+from calve.errors import PluginError
 from calve.registry.own_distribution import is_calve_itself
 from calve.registry.plugin_output import output_limited
 from calve.registry.plugin_sources import PluginSource, Problem
@@ -32,7 +33,6 @@ from calve.registry.waiting import driver_delays_explained, plugin_delays_explai
 __all__ = [
     "PLUGINS",
     "Discovery",
-    "describe",
     "discover",
     "driver_names",
     "load_driver",
@@ -62,23 +62,6 @@ class Discovery:
     modules: Mapping[PluginSource, Any]
     disabled: tuple[PluginSource, ...]
     problems: tuple[Problem, ...]
-
-
-def describe(error: BaseException) -> str:
-    """Describe an exception in one line; an exception that cannot say anything has its type."""
-    try:
-        return _description(error)
-    except Exception:
-        return type(error).__name__
-
-
-def _description(error: BaseException) -> str:
-    if isinstance(error, CalveError):
-        return error.what
-    if isinstance(error, SystemExit):
-        return f"it called exit({'' if error.code is None else error.code!r})"
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def outside_plugins() -> list[PluginSource]:

@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 
 from calve.common.children import Child, Outcome, run_children
 from calve.common.diagnosis import Diagnosis
+from calve.common.exceptions import describe
 from calve.common.files import size_text
 from calve.common.machine import (
     available_memory,
@@ -30,7 +31,7 @@ from calve.common.machine import (
     usable_cpus,
 )
 from calve.registry.catalog import Registry
-from calve.registry.discovery import describe, driver_names
+from calve.registry.discovery import driver_names
 from calve.registry.inspection import reports
 
 __all__ = ["DRIVER_NAMESPACES", "Section", "diagnose"]
@@ -145,7 +146,8 @@ def _clients(registry: Registry) -> Iterator[Diagnosis]:
 _LOAD_DRIVERS = """
 import json, sys
 from calve.errors import PluginError
-from calve.registry.discovery import describe, load_driver
+from calve.common.exceptions import describe
+from calve.registry.discovery import load_driver
 results = open(sys.argv[1], "w")
 for namespace, name in json.loads(sys.argv[2]):
     try:

@@ -12,9 +12,10 @@ from typing import Any
 
 import pluggy
 
+from calve.common.exceptions import describe
 from calve.common.suggest import did_you_mean
 from calve.registry import hookspecs, specs
-from calve.registry.discovery import Discovery, describe
+from calve.registry.discovery import Discovery
 from calve.registry.plugin_output import output_limited
 from calve.registry.plugin_sources import PluginSource, Problem
 from calve.registry.validation import complaint_about

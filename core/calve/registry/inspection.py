@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from calve.common.exceptions import describe
 from calve.common.references import LazyRef, Resource
 from calve.common.suggest import did_you_mean
 from calve.errors import PluginError
 from calve.registry.catalog import Registry
-from calve.registry.discovery import describe
 from calve.registry.plugin_sources import PluginSource, Problem
 
 __all__ = ["PluginReport", "check_references", "reports", "reports_named"]

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from calve.common.exceptions import describe
 from calve.common.progress import NO_PROGRESS, Progress, tracked
 from calve.common.references import LazyRef
 from calve.errors import CalveError
 from calve.registry.catalog import registry
-from calve.registry.discovery import describe
 
 __all__ = ["Step", "StepResult", "run_steps"]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from calve.bundles.bundle import Bundle
+from calve.common.exceptions import describe
 from calve.common.progress import NO_PROGRESS, Progress, tracked
 from calve.errors import CalveError, ExportError
 from calve.exporting.export import export_unclaimed
@@ -25,7 +26,6 @@ from calve.exporting.request import ExportRequest
 from calve.exporting.verification import FAILED, PASSED, SKIPPED, check_bundle, check_client
 from calve.registry.catalog import registry
 from calve.registry.claims import claimed_clients, claimed_formats
-from calve.registry.discovery import describe
 from calve.registry.requirements import missing_for_extra
 from calve.registry.specs import EncoderSpec, ExporterSpec
 from calve.testing.tiny import TinyModel, make_tiny_model

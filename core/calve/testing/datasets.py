@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.common.config import fields_help
+from calve.common.exceptions import describe
 from calve.data.features import FeatureConfig, compute_fbank
 from calve.data.utterances import Utterance
 from calve.errors import CalveError, DataError
 from calve.registry.catalog import registry
-from calve.registry.discovery import describe
 from calve.registry.specs import DatasetSpec
 from calve.testing.checks import (
     check_help,

@@ -133,4 +133,5 @@ def _utterance(part: Path, line: TranscriptLine) -> tuple[Recording, Supervision
         raise DataError(
             f"the recording {name}.flac is missing", where=where, fix="unpack the archive again"
         )
-    return found
+    recording, supervision = found
+    return recording, supervision

@@ -180,6 +180,7 @@ def _check_pairs(
 ) -> None:
     for supervision in supervisions:
         recording = recordings.get(supervision.recording_id)
+        complaint: str | None
         if recording is None:
             complaint = f"belongs to recording {supervision.recording_id}, which is not listed"
         else:

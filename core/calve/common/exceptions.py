@@ -1,0 +1,24 @@
+"""Exceptions of any origin, described for messages."""
+
+from __future__ import annotations
+
+from calve.errors import CalveError
+
+__all__ = ["describe"]
+
+
+def describe(error: BaseException) -> str:
+    """Describe an exception in one line; an exception that cannot say anything has its type."""
+    try:
+        return _description(error)
+    except Exception:
+        return type(error).__name__
+
+
+def _description(error: BaseException) -> str:
+    if isinstance(error, CalveError):
+        return error.what
+    if isinstance(error, SystemExit):
+        return f"it called exit({'' if error.code is None else error.code!r})"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
