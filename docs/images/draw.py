@@ -50,6 +50,7 @@ _YOURS = "your package"
 NOTES = {
     _YOURS: "encoders, formats, corpora, …",
     "calve": "contracts, plugins, checkpoints, bundles, command line, conformance kit",
+    "services": "functions that plugins may call",
     "cli": "the command: options, tables, exit codes",
     "testing": "conformance kit, capability matrix, tiny models",
     "exporting": "checkpoint to verified bundle; quantization",
