@@ -168,7 +168,7 @@ class _MeasuredStep:
 
 def _train(step: TrainingStep, batch: Batch) -> None:
     try:
-        step(batch)
+        step.finish(step.forward(batch))
     except BadBatchError as error:
         raise ConfigError(
             f"the noise cannot be trained on: {error}",

@@ -54,13 +54,16 @@ def unchanged(index: int, batch: Batch) -> Batch:
 class Hums:
     """A `calve.protocols.BatchLoader` whose batches follow from epoch and index."""
 
-    def __init__(self, change: Change = unchanged, shard: Shard = WHOLE) -> None:
+    def __init__(
+        self, change: Change = unchanged, shard: Shard = WHOLE, batches: int = BATCHES_PER_EPOCH
+    ) -> None:
         self._epoch = self._index = 0
+        self._batches = batches
         self._change = change
         self._shard = shard
 
     def __iter__(self) -> Iterator[Batch]:
-        while self._index < BATCHES_PER_EPOCH:
+        while self._index < self._batches:
             batch = own_rows(self._change(self._index, self._batch()), self._shard)
             self._index += 1
             yield batch
@@ -118,6 +121,12 @@ def with_nan(indexes: set[int]) -> Change:
     return change
 
 
+def too_short(batch: Batch) -> Batch:
+    """The batch with three frames of each utterance."""
+    lens = torch.full_like(batch.feature_lens, 3)
+    return replace(batch, features=batch.features[:, :3], feature_lens=lens)
+
+
 def hum_run(
     exp_dir: Path,
     *,
@@ -126,6 +135,7 @@ def hum_run(
     encoder: Mapping[str, Any] | None = None,
     max_duration: float = 200.0,
     data: TrainingData = _DATA,
+    missing_batches: int = 0,
     **options: Any,
 ) -> TrainingRun:
     torch.set_num_threads(1)
@@ -144,7 +154,7 @@ def hum_run(
             "loading": LoaderOptions(max_duration=max_duration),
             "data": data,
         },
-        train=Hums(change, shard),
+        train=Hums(change, shard, BATCHES_PER_EPOCH - missing_batches),
         valid=Hums(shard=shard),
         exp_dir=exp_dir,
         progress=NO_PROGRESS,
@@ -176,6 +186,8 @@ def train_as_told(
     exp_dir: Path,
     *,
     nan_in: tuple[int, ...] = (),
+    too_short_in: tuple[int, ...] = (),
+    missing_batches: int = 0,
     kill_after: int | None = None,
     independent: bool = False,
     **options: Any,
@@ -184,6 +196,8 @@ def train_as_told(
 
     Args:
       nan_in: Indexes of batches that have a NaN.
+      too_short_in: Indexes of batches that are too short in the last of several processes.
+      missing_batches: How many batches the last of several processes has less than the others.
       kill_after: The last of several processes is killed when it asks for the batch of this index,
         unless torchrun has started it anew.
       independent: Whether an utterance's gradient must not depend on chance, nor on what else its
@@ -193,19 +207,29 @@ def train_as_told(
         options["encoder"] = {"dropout": 0.0, "layer_dropout": 0.0}
         random.random = lambda: 1.0
 
+    shard = own_shard()
+    is_last = shard.rank == shard.world_size - 1
+
     def append(step: int, metrics: dict[str, float]) -> None:
         line = json.dumps((step, _without_times(metrics))) + "\n"
         with metrics_file(exp_dir).open("ab", buffering=0) as file:
             file.write(line.encode())
 
     def change(index: int, batch: Batch) -> Batch:
-        shard = own_shard()
         restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-        if index == kill_after and shard.rank == shard.world_size - 1 and not restarts:
+        if index == kill_after and is_last and not restarts:
             os.kill(os.getpid(), signal.SIGKILL)
+        if index in too_short_in and is_last:
+            return too_short(batch)
         return with_nan(set(nan_in))(index, batch)
 
-    run = hum_run(exp_dir, change=change, on_metrics=append, **options)
+    run = hum_run(
+        exp_dir,
+        change=change,
+        on_metrics=append,
+        missing_batches=missing_batches if is_last else 0,
+        **options,
+    )
     if independent:
         for module in run.model.modules():
             if isinstance(module, ScaledLSTM):

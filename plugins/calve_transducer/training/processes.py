@@ -59,6 +59,20 @@ class Processes:
             find_unused_parameters=some_unused,
         )
 
+    @contextmanager
+    def explaining_deaths(self) -> Iterator[None]:
+        """Around a forward or backward pass, which exchange buffers and gradients.
+
+        Raises:
+          CalveError: if another process is gone; all other errors stay as they are.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if self.world_size > 1 and _is_of_an_exchange(error):
+                raise _gone(error) from error
+            raise
+
     def sums(self, *numbers: float) -> list[float]:
         """Each number summed over all processes."""
         if self.world_size == 1:
@@ -146,7 +160,16 @@ def _deaths_explained() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise CalveError(
-            f"another process of this training is gone: {str(error).splitlines()[0]}",
-            fix="see what it said; then continue with --resume 1",
-        ) from error
+        raise _gone(error) from error
+
+
+def _is_of_an_exchange(error: RuntimeError) -> bool:
+    # NCCL's errors have a class of their own, gloo's only name the file that raised them.
+    return isinstance(error, distributed.DistError) or "gloo" in str(error)
+
+
+def _gone(error: RuntimeError) -> CalveError:
+    return CalveError(
+        f"another process of this training is gone: {str(error).splitlines()[0]}",
+        fix="see what it said; then continue with --resume 1",
+    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +15,22 @@ from calve.protocols import Batch, LossBackend
 from calve_transducer.training.config import TrainingConfig
 from calve_transducer.training.metrics import LossTotals
 from calve_transducer.training.mixed_precision import autocast
-from calve_transducer.training.state import TrainingState
+from calve_transducer.training.state import TrainingState, random_state_kept
 
 __all__ = [
     "BadBatchError",
-    "StepResult",
+    "ForwardPass",
     "TrainingStep",
+    "TrainingStepResult",
     "alignable",
     "compute_loss",
     "pruned_loss_scale",
 ]
+
+
+_FRAMES_OF_SILENCE = 8
+"""Encoder frames, about."""
+_SILENT = math.log(1e-10)
 
 
 class BadBatchError(Exception):
@@ -42,7 +49,7 @@ class BadBatchError(Exception):
 
 
 @dataclass(frozen=True)
-class StepResult:
+class TrainingStepResult:
     """What one step did, in all processes together.
 
     Attributes:
@@ -68,8 +75,47 @@ class StepResult:
         return {**self.totals.per_frame(), **rates, **scale}
 
 
+@dataclass(frozen=True)
+class ForwardPass:
+    """The losses of the next batch, and what all processes decided after they had theirs.
+
+    Attributes:
+      ended: Whether a process has no batch left: the epoch has ended for all.
+      stopping: Whether a process was asked to stop.
+      failure: Why the batch cannot be trained on, in whichever process; None if it can.
+      names: Utterances of this process in the batch that are used.
+      dropped: Utterances of this process that were left out.
+      num_dropped: How many utterances of all processes were left out.
+      totals: The losses of all processes.
+      loss: The loss of this process, with its graph; None if there is none.
+    """
+
+    ended: bool
+    stopping: bool
+    failure: BadBatchError | None
+    names: Sequence[str]
+    dropped: Sequence[str]
+    num_dropped: int
+    totals: LossTotals
+    loss: Tensor | None
+
+
+@dataclass
+class _OwnPass:
+    """The forward pass of this process alone."""
+
+    names: Sequence[str] = ()
+    dropped: Sequence[str] = ()
+    totals: LossTotals = field(default_factory=LossTotals)
+    loss: Tensor | None = None
+    failure: BadBatchError | None = None
+
+
 class TrainingStep:
-    """Takes steps of the optimizer.
+    """Takes steps of the optimizer: `forward`, then `finish`.
+
+    The processes exchange numbers once in a step, after the forward pass; gradients are shared
+    during the backward pass.
 
     Args:
       state: What is trained; changed in place.
@@ -85,71 +131,134 @@ class TrainingStep:
             state.model, some_unused=config.find_unused_parameters
         )
 
-    def __call__(self, batch: Batch) -> StepResult:
-        """Train on one batch; every process must call it with its own.
+    def forward(self, batch: Batch | None, *, stopping: bool = False) -> ForwardPass:
+        """Compute the losses of a batch; every process must call it with its own.
+
+        Args:
+          batch: The batch; None if this process has none left.
+          stopping: Whether this process was asked to stop.
+        """
+        with self._state.processes.explaining_deaths():
+            own = self._own_pass(batch)
+        ended, stops, too_short, failures, dropped, *totals = self._state.processes.sums(
+            batch is None,
+            stopping,
+            own.failure is not None and own.failure.too_short,
+            own.failure is not None,
+            len(own.dropped),
+            *own.totals.entries(),
+        )
+        return ForwardPass(
+            ended=bool(ended),
+            stopping=bool(stops),
+            failure=own.failure or _failure_elsewhere(bool(too_short), bool(failures)),
+            names=own.names,
+            dropped=own.dropped,
+            num_dropped=int(dropped),
+            totals=LossTotals.from_entries(totals),
+            loss=own.loss,
+        )
+
+    def finish(self, forward: ForwardPass) -> TrainingStepResult:
+        """Take the step that follows from a forward pass which has not ended the epoch.
 
         Raises:
           BadBatchError: in all processes, if one of them cannot train on its batch; nothing has
             changed then.
         """
-        usable = self._usable(batch)
-        dropped = sorted({*batch.cut_ids} - {*usable.cut_ids})
-        loss, totals, num_dropped = self._loss(usable, len(dropped))
-        grad_norm = self._backward(loss, usable)
+        if forward.failure is not None:
+            raise forward.failure
+        assert forward.loss is not None
+        grad_norm = self._backward(forward.loss, forward.names)
         state = self._state
         state.scheduler.step_batch(state.numbers.batch_idx_train)
         state.precision.step(state.optimizer)
         state.optimizer.zero_grad()
-        return StepResult(
-            totals=totals,
+        return TrainingStepResult(
+            totals=forward.totals,
             grad_norm=grad_norm,
             learning_rate=state.optimizer.param_groups[0]["lr"],
             grad_scale=state.precision.watch(state.numbers.batch_idx_train),
-            dropped=dropped,
-            num_dropped=num_dropped,
+            dropped=forward.dropped,
+            num_dropped=forward.num_dropped,
         )
 
-    def _usable(self, batch: Batch) -> Batch:
+    def _own_pass(self, batch: Batch | None) -> _OwnPass:
         self._state.model.train()
-        usable = alignable(batch, self._state.model.encoder.geometry)  # type: ignore[arg-type, union-attr]
-        (unusable,) = self._state.processes.sums(usable is None)
+        own = _OwnPass()
+        if batch is None:
+            self._keep_in_step()
+            return own
+        usable = alignable(batch, _geometry(self._state.model))
         if usable is None:
             names = ", ".join(batch.cut_ids)
-            raise BadBatchError(f"every utterance is too short: {names}", too_short=True)
-        if unusable:
-            reason = "every utterance of another process is too short"
-            raise BadBatchError(reason, too_short=True, is_own=False)
-        return usable
-
-    def _loss(self, batch: Batch, num_dropped: int) -> tuple[Tensor, LossTotals, int]:
-        """The loss of this process' batch, and of all the totals and the utterances left out."""
-        warmup = self._state.numbers.batch_idx_train / self._config.model_warm_step
-        failure: BadBatchError | None = None
-        own = LossTotals()
+            reason = f"every utterance is too short: {names}"
+            own.failure = BadBatchError(reason, too_short=True)
+            own.dropped = batch.cut_ids
+            self._keep_in_step()
+            return own
+        own.names = usable.cut_ids
+        own.dropped = sorted({*batch.cut_ids} - {*usable.cut_ids})
+        # Of the step that is about to be taken, whose number is not yet counted.
+        warmup = (self._state.numbers.batch_idx_train + 1) / self._config.model_warm_step
         try:
-            loss, own = compute_loss(self._sharing, batch, self._config, warmup, self._losses)
-        except BadBatchError as error:
-            failure = error
-        failures, dropped, *totals = self._state.processes.sums(
-            failure is not None, num_dropped, *own.entries()
-        )
-        if failure is not None:
-            raise failure
-        if failures:
-            raise BadBatchError("the loss is not finite in another process", is_own=False)
-        return loss, LossTotals.from_entries(totals), int(dropped)
+            own.loss, own.totals = compute_loss(
+                self._sharing, usable, self._config, warmup, self._losses
+            )
+        except BadBatchError as failure:
+            own.failure = failure
+        return own
 
-    def _backward(self, loss: Tensor, batch: Batch) -> float:
+    def _keep_in_step(self) -> None:
+        """Join in the exchanges of a forward pass for which this process has no batch.
+
+        The others' forward passes broadcast buffers, and once rebuild the gradients' buckets; a
+        process that left its own out would answer the wrong exchange. Its result is not used, and
+        the random generators go on as if it had not been.
+        """
+        if self._state.processes.world_size == 1:
+            return
+        model = self._state.model.eval()
+        with random_state_kept():
+            compute_loss(self._sharing, _silence(model), self._config, 2.0, self._losses)
+        model.train()
+
+    def _backward(self, loss: Tensor, names: Sequence[str]) -> float:
         """Compute the gradients, summed over all processes, and return their norm."""
         state = self._state
         # Sharing gradients takes their mean; the sum is what one process would have found.
-        state.precision.backward(state.processes.world_size * loss, state.optimizer)
+        with state.processes.explaining_deaths():
+            state.precision.backward(state.processes.world_size * loss, state.optimizer)
         grads = [p.grad for p in state.model.parameters() if p.grad is not None]
         norm = float(torch.stack(torch._foreach_norm(grads)).norm())
         if not math.isfinite(norm) and not state.precision.scales:
             state.optimizer.zero_grad()
-            raise BadBatchError(f"the gradient is not finite for {', '.join(batch.cut_ids)}")
+            raise BadBatchError(f"the gradient is not finite for {', '.join(names)}")
         return norm
+
+
+def _failure_elsewhere(too_short: bool, any_failure: bool) -> BadBatchError | None:
+    if too_short:
+        reason = "every utterance of another process is too short"
+        return BadBatchError(reason, too_short=True, is_own=False)
+    if any_failure:
+        return BadBatchError("the loss is not finite in another process", is_own=False)
+    return None
+
+
+def _geometry(model: nn.Module) -> StreamingGeometry:
+    encoder: Any = model.encoder
+    geometry: StreamingGeometry = encoder.geometry
+    return geometry
+
+
+def _silence(model: nn.Module) -> Batch:
+    """One short utterance of silence with one symbol."""
+    encoder: Any = model.encoder
+    frames = encoder.geometry.overlap + _FRAMES_OF_SILENCE * encoder.geometry.subsampling_factor
+    features = torch.full((1, frames, encoder.feature_dim), _SILENT)
+    symbol = 0 if model.blank_id else 1
+    return Batch(features, torch.tensor([frames]), [[symbol]], ["silence"])
 
 
 def alignable(batch: Batch, geometry: StreamingGeometry) -> Batch | None:

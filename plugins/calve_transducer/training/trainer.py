@@ -22,7 +22,7 @@ from calve_transducer.training.memory_scan import check_memory
 from calve_transducer.training.metrics import LossTotals, Scalars
 from calve_transducer.training.processes import Processes, joined
 from calve_transducer.training.state import TrainingState
-from calve_transducer.training.step import BadBatchError, TrainingStep
+from calve_transducer.training.step import BadBatchError, ForwardPass, TrainingStep
 from calve_transducer.training.validation import validate
 
 __all__ = ["train"]
@@ -158,10 +158,15 @@ class Trainer:
         self._run.progress.start(f"epoch {numbers.cur_epoch}", self._batches_per_epoch)
         since_log, log_time = LossTotals(), time.monotonic()
         batches = 0
-        for batch in self._batches():
+        own_batches = iter(self._run.train)
+        while True:
+            batch = next(own_batches, None)
+            forward = self._step.forward(batch, stopping=stop.is_set())
+            if batch is None or forward.ended:
+                break
             batches += 1
             numbers.batch_idx_train += 1
-            metrics = self._train_on(batch, since_log)
+            metrics = self._train_on(batch, forward, since_log)
             self._state.update_average()
             elapsed = time.monotonic() - log_time
             self._run.progress.advance(1, _note(metrics, since_log.utterances / elapsed))
@@ -175,7 +180,8 @@ class Trainer:
                 since_log, log_time = LossTotals(), time.monotonic()
             if step % config.valid_interval == 0:
                 self._report_validation(_valid_losses(self._validate()))
-            (stopping,) = self._processes.sums(stop.is_set())
+            # Several processes stop together, one step after the request reached the first.
+            stopping = forward.stopping or (self._processes.world_size == 1 and stop.is_set())
             if step % config.save_every_n == 0 or stopping:
                 self._save_batch_file()
             if stopping:
@@ -190,22 +196,14 @@ class Trainer:
     def _validate(self) -> LossTotals:
         return validate(self._state, self._run.valid, self._config, self._losses)
 
-    def _batches(self) -> Iterator[Batch]:
-        """The rest of the epoch, as long as every process has a batch."""
-        own = iter(self._run.train)
-        while True:
-            batch = next(own, None)
-            (ended,) = self._processes.sums(batch is None)
-            if batch is None or ended:
-                return
-            yield batch
-
-    def _train_on(self, batch: Batch, since_log: LossTotals) -> Mapping[str, float]:
+    def _train_on(
+        self, batch: Batch, forward: ForwardPass, since_log: LossTotals
+    ) -> Mapping[str, float]:
         """One step of the optimizer; a batch that cannot be trained on is kept and skipped."""
         try:
-            result = self._step(batch)
+            result = self._step.finish(forward)
         except BadBatchError as bad:
-            self._skip(batch, bad)
+            self._skip(batch, bad, forward.num_dropped)
             return {}
         self._bad_batches_in_a_row = 0
         since_log.add(result.totals)
@@ -216,12 +214,11 @@ class Trainer:
             LOGGER.warning("left out, too few frames for their tokens: %s", names)
         return result.metrics()
 
-    def _skip(self, batch: Batch, bad: BadBatchError) -> None:
+    def _skip(self, batch: Batch, bad: BadBatchError, num_dropped: int) -> None:
         numbers = self._state.numbers
         numbers.skipped_batches += 1
         if bad.too_short:
-            (dropped,) = self._processes.sums(len(batch.cut_ids) if bad.is_own else 0)
-            numbers.dropped_utterances += int(dropped)
+            numbers.dropped_utterances += num_dropped
         self._bad_batches_in_a_row += 1
         LOGGER.warning("batch %d skipped: %s", numbers.batch_idx_train, bad)
         if bad.is_own:

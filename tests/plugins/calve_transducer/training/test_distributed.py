@@ -83,6 +83,18 @@ def test_a_batch_that_one_process_cannot_use_is_skipped_by_all(tmp_path: Path) -
     assert len(read_metrics(tmp_path / "exp")) == BATCHES_PER_EPOCH + 1
 
 
+def test_processes_without_a_usable_batch_keep_in_step_with_the_others(tmp_path: Path) -> None:
+    # The second batch is the one before which gradient buckets are rebuilt.
+    options = {"too_short_in": [1, 4], "missing_batches": 2, "world_size": 2, "num_epochs": 2}
+    ((code, said),) = end(start(tmp_path / "exp", 2, *AT_ONE_MACHINE, **options))
+    assert code == 0, said
+    checkpoint = read_checkpoint(tmp_path / "exp" / "epoch-2.pt")
+    assert checkpoint["batch_idx_train"] == 2 * (BATCHES_PER_EPOCH - 2)
+    assert checkpoint["skipped_batches"] == 4
+    assert checkpoint["dropped_utterances"] == 8
+    assert all(math.isfinite(number) for number in curve(tmp_path / "exp"))
+
+
 def test_a_process_that_is_killed_ends_the_others_and_all_continue_exactly(
     alone: list[float], tmp_path: Path
 ) -> None:

@@ -5,7 +5,7 @@ import torch
 
 from calve.api import CalveError, ConfigError
 from calve.protocols.loading import WHOLE, Shard
-from calve_transducer.training.processes import joined
+from calve_transducer.training.processes import Processes, joined
 
 CPU = torch.device("cpu")
 
@@ -37,3 +37,12 @@ def test_processes_that_nobody_brings_together_are_an_error(
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(CalveError, match="cannot reach the others"), joined(Shard(1, 2), CPU):
         pass
+
+
+def test_only_a_broken_exchange_is_explained_as_a_death() -> None:
+    two = Processes(Shard(rank=0, world_size=2), CPU)
+    gone = r"another process of this training is gone: .*pair\.cc"
+    with pytest.raises(CalveError, match=gone), two.explaining_deaths():
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer")
+    with pytest.raises(RuntimeError, match="shapes"), two.explaining_deaths():
+        raise RuntimeError("shapes do not fit")

@@ -39,6 +39,7 @@ from calve.protocols.training import TrainingData
 from calve_transducer.losses.backend import TorchLossBackend
 from calve_transducer.training.config import TrainingConfig
 from calve_transducer.training.curves import read_panels
+from calve_transducer.training.processes import Processes
 from calve_transducer.training.trainer import train
 
 KILLED_TRAINING = Path(hum_training.__file__).with_name("killed_training.py")
@@ -431,6 +432,17 @@ def test_a_request_to_stop_saves_a_checkpoint_after_the_running_batch(
     assert "continue with --start-batch 5" in log_text(tmp_path)
     resumed = train_hums(tmp_path, num_epochs=3, start_batch=5)
     assert resumed == {step: metrics for step, metrics in finished[1].items() if step > 5}
+
+
+def test_processes_exchange_numbers_once_in_a_step(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    exchanges = []
+    own = Processes.sums
+    monkeypatch.setattr(Processes, "sums", lambda *args: exchanges.append(args) or own(*args))
+    train_hums(tmp_path)
+    at_the_end_of_the_epoch, in_validation = 1, 1
+    assert len(exchanges) == BATCHES_PER_EPOCH + at_the_end_of_the_epoch + in_validation
 
 
 def test_only_the_newest_batch_checkpoints_are_kept(tmp_path: Path) -> None:
