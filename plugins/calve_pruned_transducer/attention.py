@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -42,10 +43,11 @@ class RelativePositionAttention(nn.Module):
       blocks: Its building blocks.
     """
 
-    pos_bias_u: nn.Parameter
-    pos_bias_v: nn.Parameter
-    pos_bias_u_scale: nn.Parameter | None
-    pos_bias_v_scale: nn.Parameter | None
+    if TYPE_CHECKING:  # TorchScript reads annotations that are there when it compiles.
+        pos_bias_u: nn.Parameter
+        pos_bias_v: nn.Parameter
+        pos_bias_u_scale: nn.Parameter | None
+        pos_bias_v_scale: nn.Parameter | None
 
     def __init__(self, dim: int, nhead: int, blocks: Blocks) -> None:
         super().__init__()
