@@ -1,10 +1,9 @@
 """The conformer's streaming step in operators that every graph format has.
 
-It computes the same as `calve_pruned_transducer.encoder.Conformer.stream`, with the same weights,
-and avoids constructs that some formats lack: boolean masks, gather, dictionaries, and sizes
-  computed
-from tensors. The caller passes sizes as numbers. A trace stores them as constants; TorchScript may
-compute them in each step.
+It computes the same as `calve_pruned_transducer.encoder.ConformerEncoder.stream`, with the same
+weights, and avoids constructs that some formats lack: boolean masks, gather, dictionaries, and
+sizes computed from tensors. The caller passes sizes as numbers. A trace stores them as constants;
+TorchScript may compute them in each step.
 """
 
 from __future__ import annotations
@@ -162,7 +161,7 @@ class ElementaryLayer(nn.Module):
 
 
 class ElementaryConformer(nn.Module):
-    """One streaming step of a plain `Conformer` in eval mode; its weights are shared.
+    """One streaming step of a plain `ConformerEncoder` in eval mode; its weights are shared.
 
     TorchScript can compile it. States are lists with one tensor for each layer.
     """

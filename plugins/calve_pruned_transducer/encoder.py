@@ -4,10 +4,10 @@ State_dict keys and shapes are those of icefall's ``pruned_transducer_stateless`
 all sequences are batch first. The context of a frame depends on the mode:
 
 * Whole utterances: everything; with causal convolutions, future frames only through attention.
-* In chunks (`Conformer.simulate_streaming`): attention is masked to the frame's chunk and its
-  left context.
-* Step by step (`Conformer.stream`): the same, from caches. Each step cuts the first and the last
-  frame that its front end returns, because they would differ in the middle of an utterance. A
+* In chunks (`ConformerEncoder.simulate_streaming`): attention is masked to the frame's chunk and
+  its left context.
+* Step by step (`ConformerEncoder.stream`): the same, from caches. Each step cuts the first and the
+  last frame that its front end returns, because they would differ in the middle of an utterance. A
   stream therefore begins with frame 1 of the utterance and equals attention in chunks that are
   counted from there. This holds for all full chunks without right context. The last, partial chunk
   of an utterance differs, because the features end and padding follows.
@@ -30,13 +30,13 @@ from calve_pruned_transducer.runtime_form import RuntimeConformer
 from calve_transducer.layers.dropout import Dropout
 from calve_transducer.layers.subsampling import SUBSAMPLING_FACTOR
 
-__all__ = ["Conformer", "output_lens"]
+__all__ = ["ConformerEncoder", "output_lens"]
 
 FRONT_END_OVERLAP = 3
 """Feature frames that the front end needs in addition to `SUBSAMPLING_FACTOR` per output frame."""
 
 
-class Conformer(nn.Module):
+class ConformerEncoder(nn.Module):
     """A `calve.protocols.StreamingEncoder`.
 
     States, with L layers, N streams, D ``encoder_dim``, all zero at the start of a stream:
@@ -85,7 +85,7 @@ class Conformer(nn.Module):
         )
         self.output_dim = output_dim
 
-    def train(self, mode: bool = True) -> Conformer:
+    def train(self, mode: bool = True) -> ConformerEncoder:
         """As `torch.nn.Module.train`.
 
         Raises:

@@ -22,7 +22,7 @@ __all__ = ["ConformerExportForm", "SherpaOnnxExportForm", "export_form", "for_sh
 
 
 def export_form(encoder: Any) -> ConformerExportForm:
-    """Make the export form of a plain `Conformer`.
+    """Make the export form of a plain `ConformerEncoder`.
 
     Raises:
       ConfigError: if the convolutions are not causal, or there is no left context.
@@ -46,7 +46,7 @@ class ConformerExportForm(nn.Module):
     States, with L layers, N streams, D ``encoder_dim``, all zero at the start of a stream:
 
     * ``attention`` (N, L * left_context, D) and ``convolution`` (N, L * (cnn_module_kernel - 1),
-      D): those of `Conformer.init_states`, layer after layer along the second axis;
+      D): those of `ConformerEncoder.init_states`, layer after layer along the second axis;
     * ``filled`` (N, 1, left_context): 1 for each filled slot of an attention cache, else 0.
     """
 
@@ -87,7 +87,7 @@ class ConformerExportForm(nn.Module):
     def stream(
         self, x: Tensor, x_lens: Tensor, states: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """One step over a whole segment: `Conformer.stream`.
+        """One step over a whole segment: `ConformerEncoder.stream`.
 
         Args:
           x: (N, T, C) float32 features, T = ``geometry.segment``.

@@ -1,10 +1,10 @@
 """The runtime form of the conformer for torch: less computation per frame, less memory traffic.
 
-It computes the same as `calve_pruned_transducer.encoder.Conformer.stream`, with the same weights.
-`Conformer.stream` keeps icefall's states, the *inputs* of each layer's attention, and therefore
-projects all cached frames in each step. The runtime form keeps keys and values instead. Terms that
-depend only on positions are computed once for each segment length. The layouts avoid copies of
-anything but new frames.
+It computes the same as `calve_pruned_transducer.encoder.ConformerEncoder.stream`, with the same
+weights. `ConformerEncoder.stream` keeps icefall's states, the *inputs* of each layer's attention,
+and therefore projects all cached frames in each step. The runtime form keeps keys and values
+instead. Terms that depend only on positions are computed once for each segment length. The layouts
+avoid copies of anything but new frames.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class RuntimeConformer(nn.Module):
     of the plain encoder: cached frames of zeros.
 
     Args:
-      encoder: A plain (converted) `Conformer`, which still processes whole utterances.
+      encoder: A plain (converted) `ConformerEncoder`, which still processes whole utterances.
     """
 
     def __init__(self, encoder: Any) -> None:
@@ -67,12 +67,12 @@ class RuntimeConformer(nn.Module):
         self._positions: tuple[tuple[int, int], list[Tensor]] | None = None
 
     def forward(self, x: Tensor, x_lens: Tensor) -> tuple[Tensor, Tensor]:
-        """`Conformer.forward`."""
+        """`ConformerEncoder.forward`."""
         outputs: tuple[Tensor, Tensor] = self.encoder(x, x_lens)
         return outputs
 
     def stream_at_once(self, x: Tensor, x_lens: Tensor) -> tuple[Tensor, Tensor]:
-        """`Conformer.stream_at_once`."""
+        """`ConformerEncoder.stream_at_once`."""
         outputs: tuple[Tensor, Tensor] = self.encoder.stream_at_once(x, x_lens)
         return outputs
 
@@ -98,7 +98,7 @@ class RuntimeConformer(nn.Module):
     def stream(
         self, x: Tensor, x_lens: Tensor, states: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """One step over a segment: `Conformer.stream`.
+        """One step over a segment: `ConformerEncoder.stream`.
 
         Args:
           x: (N, T, C) float32 features, T >= 15 + 4 * right_context.

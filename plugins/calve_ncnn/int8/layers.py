@@ -72,7 +72,7 @@ def _lstm(layer: Layer) -> tuple[Int8Weight, ...]:
 
 
 @dataclass(frozen=True)
-class _Type:
+class _LayerType:
     """A layer type's int8 mode: ``flag=value`` in the param file turns it on."""
 
     flag: int
@@ -82,12 +82,12 @@ class _Type:
 
 
 _TYPES = {
-    "Convolution": _Type(8, 2, True, _convolution),
-    "ConvolutionDepthWise": _Type(8, 1, True, _depthwise),
-    "Embed": _Type(18, 2, False, _embed),
-    "Gemm": _Type(18, 2, False, _gemm),
-    "InnerProduct": _Type(8, 2, True, _inner_product),
-    "LSTM": _Type(8, 2, False, _lstm),
+    "Convolution": _LayerType(8, 2, True, _convolution),
+    "ConvolutionDepthWise": _LayerType(8, 1, True, _depthwise),
+    "Embed": _LayerType(18, 2, False, _embed),
+    "Gemm": _LayerType(18, 2, False, _gemm),
+    "InnerProduct": _LayerType(8, 2, True, _inner_product),
+    "LSTM": _LayerType(8, 2, False, _lstm),
 }
 
 INT8_TYPES = tuple(_TYPES)
