@@ -1,4 +1,4 @@
-"""Clocks and thread settings for benchmarks in this process.
+"""Clocks for benchmarks in this process.
 
 Turns, warm-up and ratios are those of `calve.common.measuring`.
 """
@@ -6,17 +6,15 @@ Turns, warm-up and ratios are those of `calve.common.measuring`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
-
-import torch
 
 from calve.common.measuring import Contender, in_turns
 from calve.common.progress import Progress
+from calve.common.torch_threads import torch_threads
 from calve.protocols import Session
 
-__all__ = ["Clock", "TimedSession", "measure", "torch_threads"]
+__all__ = ["Clock", "TimedSession", "measure"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,17 +57,6 @@ class TimedSession:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Inside the block, torch uses ``count`` CPU threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def measure(

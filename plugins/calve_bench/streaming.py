@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from calve.common.measuring import Contender
 from calve.common.progress import NO_PROGRESS, Progress
+from calve.common.torch_threads import torch_threads
 from calve.data.audio import Audio
 from calve.data.features import FeatureConfig, compute_fbank
 from calve.data.tokens import SymbolTable
@@ -26,7 +27,7 @@ from calve.services import (
     make_search,
     registry,
 )
-from calve_bench.harness import Clock, TimedSession, measure, torch_threads
+from calve_bench.harness import Clock, TimedSession, measure
 from calve_bench.searches import EMITTING
 from calve_transducer.runtime import TorchRuntime, TorchSession
 
@@ -94,8 +95,8 @@ def benchmark_streaming(
     """
     registry().decoding_methods.get(method)
     builder = ModelBuilder(recipe)
-    torch.manual_seed(0)
-    with torch_threads(num_threads):
+    with torch_threads(num_threads), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
         model = builder.build(builder.resolve(options)).eval()
         session = TorchRuntime.open(model, num_threads=num_threads)
         make_search(method, session)  # Says what the method lacks, if anything.

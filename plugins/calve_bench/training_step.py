@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from calve.api import ConfigError
 from calve.common.measuring import Contender, in_turns
 from calve.common.progress import NO_PROGRESS, Progress
+from calve.common.torch_threads import torch_threads
 from calve.data.features import compute_fbank
 from calve.protocols import Batch
 from calve.protocols.loading import WHOLE
 from calve.services import ModelBuilder, load_driver
-from calve_bench.harness import torch_threads
 from calve_transducer.training.config import TrainingConfig
 from calve_transducer.training.processes import Processes
 from calve_transducer.training.state import TrainingState
@@ -122,13 +122,13 @@ def benchmark_step(
     losses = load_driver("calve.loss_backends", config.loss_backend)()
     builder = ModelBuilder(recipe)
     configuration = builder.resolve(options)
-    torch.manual_seed(config.seed)
-    model = builder.build(configuration)
-    loader = Noise(batch_size, seconds, symbols, configuration["model"].vocab_size)
-    state = TrainingState(model, loader, config, Processes(WHOLE, torch.device("cpu")))
-    state.numbers.batch_idx_train = 2 * config.model_warm_step
-    measured_step = _MeasuredStep(TrainingStep(state, config, losses), state, loader)
-    with torch_threads(config.num_threads or torch.get_num_threads()):
+    with torch_threads(config.num_threads or None), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = builder.build(configuration)
+        loader = Noise(batch_size, seconds, symbols, configuration["model"].vocab_size)
+        state = TrainingState(model, loader, config, Processes(WHOLE, torch.device("cpu")))
+        state.numbers.batch_idx_train = 2 * config.model_warm_step
+        measured_step = _MeasuredStep(TrainingStep(state, config, losses), state, loader)
         contender = Contender("step", measured_step.run)
         (runs,) = in_turns([contender], steps, warm_up=1, title="train", progress=progress)
     fastest = min((run.seconds for run in runs), key=lambda parts: sum(parts.values()))

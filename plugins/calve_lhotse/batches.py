@@ -15,6 +15,7 @@ from lhotse.dataset import CutMix, SpecAugment
 from sentencepiece import SentencePieceProcessor
 
 from calve.api import DataError
+from calve.common.torch_threads import torch_threads
 from calve.data.audio import Float32Array
 from calve.data.features import PADDING
 from calve.protocols import Batch
@@ -49,7 +50,7 @@ class BatchMaker:
         Raises:
           DataError: if the audio or the features of a cut cannot be read; names the cut.
         """
-        with _seeded(seed), _one_thread():
+        with _seeded(seed), torch_threads(1):  # time warping rounds otherwise with more
             noisy = cuts if self.noise is None else _mix(cuts, self.noise)
             features, feature_lens = self._collate(noisy)
             if self.masks is not None:
@@ -147,14 +148,3 @@ def _seeded(numbers: tuple[int, ...]) -> Iterator[None]:
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """torch on one thread, as in worker processes: time warping rounds otherwise with more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from calve.common.children import Child, run_children
 from calve.common.files import scratch_folder
-from calve.common.progress import NO_PROGRESS, Progress
+from calve.common.progress import NO_PROGRESS, Progress, tracked
 
 __all__ = ["Contender", "MeasuringError", "in_turns", "median_ratio", "run_measurement"]
 
@@ -61,12 +61,11 @@ def in_turns(
       For each contender its ``turns`` measurements, in the order of the turns.
     """
     measured: list[list[T]] = [[] for _ in contenders]
-    progress.start(title, total=len(contenders) * (warm_up + turns))
-    for _ in range(warm_up + turns):
-        for contender, measurements in zip(contenders, measured, strict=True):
-            measurements.append(contender.measure())
-            progress.advance(note=contender.name)
-    progress.finish()
+    with tracked(progress, title, len(contenders) * (warm_up + turns)):
+        for _ in range(warm_up + turns):
+            for contender, measurements in zip(contenders, measured, strict=True):
+                measurements.append(contender.measure())
+                progress.advance(note=contender.name)
     return [measurements[warm_up:] for measurements in measured]
 
 

@@ -110,8 +110,9 @@ def train_run(run: TrainingRun) -> None:
 def _seeded_model(recipe: str, configuration: dict[str, Any]) -> Any:
     import torch
 
-    torch.manual_seed(configuration["training"].seed)
-    return ModelBuilder(recipe).build(configuration)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(configuration["training"].seed)
+        return ModelBuilder(recipe).build(configuration)
 
 
 def _notify(step: int, metrics: dict[str, float]) -> None:
