@@ -36,7 +36,7 @@ class Bundle:
 
     Attributes:
       path: The directory.
-      manifest: What ``bundle.json`` says.
+      manifest: The content of ``bundle.json``.
     """
 
     path: Path
@@ -44,12 +44,12 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | PathLike[str]) -> Bundle:
-        """Read the manifest and see that every file it names is there with its size.
+        """Read the manifest and check that all its files exist with the right size.
 
-        Contents are not hashed here; `verify_files` does that.
+        Contents are not hashed; `verify_files` does that.
 
         Raises:
-          BundleError: if the directory is missing, is no bundle, or is incomplete.
+          BundleError: if the directory is missing, is not a bundle, or is incomplete.
         """
         bundle = cls(Path(path), read_manifest(Path(path)))
         for name, record in bundle.manifest.files.items():
@@ -77,7 +77,7 @@ class Bundle:
         return milliseconds / 1000
 
     def check_streaming(self) -> None:
-        """See that the bundle streams.
+        """Check that the bundle is for streaming.
 
         Raises:
           BundleError: if it is for whole utterances.
@@ -91,7 +91,7 @@ class Bundle:
             )
 
     def open_streaming_session(self, *, num_threads: int = 1) -> StreamingSession:
-        """Load the networks with the runtime of the bundle's format, to go step by step.
+        """Load the networks with the runtime of the bundle's format, for streaming.
 
         Raises:
           PluginError: if the runtime is not installed.
@@ -102,7 +102,7 @@ class Bundle:
         return session
 
     def open_offline_session(self, *, num_threads: int = 1) -> OfflineSession:
-        """Load the networks with the runtime of the bundle's format, to see whole utterances.
+        """Load the networks with the runtime of the bundle's format, for whole utterances.
 
         Raises:
           PluginError: if the runtime is not installed, or is not for whole utterances.
@@ -124,7 +124,7 @@ class Bundle:
         return session
 
     def open_session(self, *, num_threads: int = 1) -> StreamingSession | OfflineSession:
-        """`open_streaming_session` or `open_offline_session`, whichever the bundle is for."""
+        """Call `open_streaming_session` or `open_offline_session`, depending on the bundle."""
         if self.manifest.streaming:
             return self.open_streaming_session(num_threads=num_threads)
         return self.open_offline_session(num_threads=num_threads)
@@ -133,7 +133,7 @@ class Bundle:
         """Hash every file.
 
         Raises:
-          BundleError: naming the files that are not what was exported, or one that cannot be read.
+          BundleError: names the files that have changed, or a file that cannot be read.
         """
         try:
             changed = [
@@ -175,10 +175,10 @@ def open_session(path: str | PathLike[str], *, num_threads: int = 1) -> Session:
 
     Args:
       path: The bundle's directory.
-      num_threads: CPU threads that the runtime may use.
+      num_threads: CPU threads for the runtime.
 
     Returns:
-      A `calve.protocols.StreamingSession`; an `OfflineSession` if the bundle is for whole
+      A `calve.protocols.StreamingSession`, or an `OfflineSession` if the bundle is for whole
       utterances.
 
     Raises:

@@ -37,7 +37,7 @@ _BLOCK_SAMPLES = 1 << 16
 
 @dataclass(frozen=True)
 class FeatureConfig:
-    """What determines a feature matrix; the defaults are those of icefall and sherpa-ncnn.
+    """The parameters of a feature matrix; the defaults are those of icefall and sherpa-ncnn.
 
     Attributes:
       sample_rate: Samples per second of the audio.
@@ -47,7 +47,7 @@ class FeatureConfig:
       low_freq: Lower edge of the filter bank in Hz.
       high_freq: Upper edge in Hz; negative values count down from half the sample rate.
       dither: Standard deviation of noise added to the samples; 0 keeps features deterministic.
-      snip_edges: Whether frames that reach past the ends of the audio are left out.
+      snip_edges: Whether to omit frames that extend beyond the ends of the audio.
     """
 
     sample_rate: int = 16000
@@ -61,7 +61,7 @@ class FeatureConfig:
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits; two configurations share them only if they are equal."""
+        """Twelve hexadecimal digits that identify the configuration."""
         fields = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(fields.encode()).hexdigest()[:12]
 

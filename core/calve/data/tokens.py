@@ -34,13 +34,13 @@ _ID = re.compile(r"[0-9]{1,9}")
 
 @dataclass(frozen=True)
 class SymbolTable:
-    """The symbols of a model, in the order of their ids; the first one is the blank.
+    """The symbols of a model in the order of their ids; the first is the blank.
 
     Attributes:
       symbols: ``symbols[i]`` is the symbol whose id is i.
 
     Raises:
-      TokensError: if a symbol is empty, holds white space or occurs twice, or symbol 0 is not a
+      TokensError: if a symbol is empty, contains white space or occurs twice, or symbol 0 is not a
         blank.
     """
 
@@ -69,8 +69,8 @@ class SymbolTable:
         """Read a ``tokens.txt``; its lines may be in any order.
 
         Raises:
-          TokensError: if the file cannot be read, is not UTF-8, or a line, an id or a symbol is
-            wrong; it names the line.
+          TokensError: if the file cannot be read, is not UTF-8, or has an invalid line, id or
+            symbol; the message names the line.
         """
         path = Path(path)
         entries = _parse(path, _read_utf8(path))
@@ -86,10 +86,10 @@ class SymbolTable:
             temporary.write_bytes("".join(lines).encode())
 
     def for_vocabulary(self, vocab_size: int) -> SymbolTable:
-        """The table of a model with ``vocab_size`` outputs.
+        """Return the table of a model with ``vocab_size`` outputs.
 
         icefall appends disambiguation symbols (``#0``, ``#1``, ...) for its decoding graphs;
-        no network scores them, so they are left out here.
+        no network scores them, so they are omitted.
 
         Raises:
           TokensError: if the table does not fit the model.
@@ -118,10 +118,10 @@ class SymbolTable:
         return self.symbols[index]
 
     def id(self, symbol: str) -> int:
-        """The id of a symbol.
+        """Return the id of a symbol.
 
         Raises:
-          TokensError: if the table does not hold it.
+          TokensError: if the table does not contain it.
         """
         try:
             return self._ids[symbol]
@@ -147,13 +147,13 @@ class SymbolTable:
         """The text that a sequence of symbols spells; ``▁`` starts a word.
 
         Symbols that stand for bytes (``<0xE7>``, or all in byte-level BPE) are joined to UTF-8
-        text. Where bytes are missing or wrong, U+FFFD, the replacement character, is shown.
+        text. U+FFFD, the replacement character, stands for missing or wrong bytes.
         """
         self._check_ids(ids := list(ids))
         return b"".join(self._bytes[index] for index in ids).decode("utf-8", "replace").strip()
 
     def word_starts(self, ids: Iterable[int]) -> list[int]:
-        """Positions in ``ids`` at which the words of their text begin."""
+        """Positions in ``ids`` where the words of the text begin."""
         self._check_ids(ids := list(ids))
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         starts = []

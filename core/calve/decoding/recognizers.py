@@ -94,7 +94,7 @@ def transcribe(
 ) -> Iterator[Transcript]:
     """Transcribe recordings with a bundle, in order.
 
-    A bundle that streams reads and decodes a recording block by block, however long it is.
+    A streaming bundle reads and decodes recordings block by block, for any length.
 
     Args:
       bundle: The bundle or its directory.
@@ -109,7 +109,7 @@ def transcribe(
       ConfigError: if the bundle has no such chunk, or an option of the method is wrong.
       PluginError: if the runtime or the method is missing.
       AudioError: if a recording cannot be read, when its turn comes.
-      DataError: if the networks answer with NaN, when its turn comes.
+      DataError: if the networks return NaN, when the recording's turn comes.
     """
     model = BundleModel(Path(bundle.path if isinstance(bundle, Bundle) else bundle), num_threads)
     method = DecodingMethod(decoding_method or default_decoding_method(), decoding_options or {})

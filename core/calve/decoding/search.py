@@ -63,29 +63,29 @@ def search(
     ref_text: Sequence[str | Sequence[int]] | None = None,
     **options: Any,
 ) -> list[Hypothesis]:
-    """Search whole utterances whose encoder output is there already.
+    """Decode existing encoder output of whole utterances.
 
     Args:
       model: A torch model of a recipe, as `calve.load_model` returns it, or a session.
-      encoder_out: (N, T', D) float32, a tensor or an array: what the model's encoder, or the
-        session, made of N utterances.
+      encoder_out: (N, T', D) float32, a tensor or an array: the output of the model's encoder or of
+        the session for N utterances.
       encoder_out_lens: (N,) integers, frames of each utterance.
       method: Name of a registered decoding method; the default one of the installation by default.
       symbols: The model's symbol table, whose ``<unk>`` is never emitted.
-      ref_text: What was said in each of the N utterances, as a text or in tokens, for a method that
-        must be told; see `calve.registry.specs.DecodingMethodSpec.stream_options`.
-      **options: The method's own options, under icefall's names, and those that it has for a
-        single stream, which then are those of every utterance.
+      ref_text: The reference of each of the N utterances, as a text or in tokens, for a method that
+        needs it; see `calve.registry.specs.DecodingMethodSpec.stream_options`.
+      **options: The method's options, with icefall's names, and its options for one stream, which
+        then apply to every utterance.
 
     Returns:
       One hypothesis for each utterance.
 
     Raises:
       PluginError: if no plugin provides the method.
-      ConfigError: if an option is unknown or wrong, ``ref_text`` is missing or of no use, or
-        ``model`` is neither.
-      DataError: if ``encoder_out`` has a wrong shape, ``ref_text`` is not one for each utterance,
-        or the networks answer with NaN.
+      ConfigError: if an option is unknown or invalid, ``ref_text`` is missing or not supported, or
+        ``model`` is neither a model nor a session.
+      DataError: if ``encoder_out`` has a wrong shape, ``ref_text`` has another number of
+        utterances, or the networks return NaN.
     """
     frames = _array(encoder_out).astype(np.float32, copy=False)
     lengths = _lengths(frames, _array(encoder_out_lens))

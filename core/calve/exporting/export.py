@@ -46,23 +46,23 @@ def export(
     progress: Progress = NO_PROGRESS,
     **options: Any,
 ) -> Bundle:
-    """Turn a checkpoint into a bundle that a device runtime opens.
+    """Export a checkpoint as a bundle for a device.
 
-    The bundle is written whole or not at all: on any error, Ctrl-C included, ``output`` is as it
-    was.
+    The bundle is written whole or not at all. On any error, including Ctrl-C, ``output`` stays
+    unchanged.
 
     Args:
       recipe: Name of the recipe that the checkpoint was trained with.
       checkpoint: A file, "builtin:NAME", or a choice of checkpoints to average.
       output: Directory to create.
-      tokens: The model's tokens.txt; a builtin checkpoint brings its own.
+      tokens: The model's tokens.txt; not needed for a builtin checkpoint.
       format: Name of the export format. None means the default of ``calve export``.
       overwrite: Whether to replace ``output`` if it exists.
-      streaming: Whether the bundle is to stream; otherwise it is for whole utterances. By default
-        it streams if the encoder can.
-      strict: Whether to refuse a chunk or a context that the model was not trained for.
+      streaming: Whether the bundle is for streaming; otherwise for whole utterances. By default it
+        is for streaming if the encoder can stream.
+      strict: Whether to reject a chunk or a context for which the model was not trained.
       overrides: Configuration by table ("encoder", "model") that the checkpoint leaves open.
-      progress: Shows which step is running.
+      progress: Shows the running step.
       **options: Options of the format, as ``calve export --help`` lists them.
 
     Raises:

@@ -50,21 +50,22 @@ def quantize(
 ) -> QuantizationReport:
     """Quantize a bundle; the result is a bundle of the same format.
 
-    It is written whole or not at all: on any error, Ctrl-C included, ``output`` is as it was.
+    The result is written whole or not at all. On any error, including Ctrl-C, ``output`` stays
+    unchanged.
 
     Args:
       bundle: The bundle's directory.
       output: Directory to create.
-      scheme: Name of a quantization scheme that some plugin provides for the bundle's format.
+      scheme: Name of a quantization scheme for the bundle's format.
       overwrite: Whether to replace ``output`` if it exists.
-      progress: Where to say how far it is.
+      progress: Shows the progress.
       **options: The scheme's options, as ``calve quantize --help`` lists them.
 
     Raises:
-      BundleError: if the bundle cannot be opened, is damaged, or is quantized already.
+      BundleError: if the bundle cannot be opened, is damaged, or is already quantized.
       ConfigError: if ``output`` exists, or an option is wrong.
       DataError: if recordings or transcripts cannot be used.
-      ExportError: if the result is not good enough.
+      ExportError: if the result is not accurate enough.
       PluginError: if no plugin provides the scheme for the bundle's format.
     """
     source = Bundle.open(bundle)

@@ -60,7 +60,7 @@ class LoadedModel:
 def load_model(
     recipe: str, checkpoint: str | PathLike[str] | CheckpointChoice, **overrides: Any
 ) -> torch.nn.Module:
-    """A trained model in eval mode.
+    """Load a trained model in eval mode.
 
     Args:
       recipe: Name of the recipe that the checkpoint was trained with.
@@ -68,7 +68,7 @@ def load_model(
       **overrides: Options of the encoder or the model that the checkpoint leaves open.
 
     Returns:
-      A module with ``.encoder``, ``.decoder`` and ``.joiner``; ``encoder(x, x_lens)`` gives
+      A module with ``.encoder``, ``.decoder`` and ``.joiner``; ``encoder(x, x_lens)`` returns
       ``(y, y_lens)`` for x (N, T, C).
 
     Raises:

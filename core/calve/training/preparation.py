@@ -32,17 +32,17 @@ def prepare(
       corpus: Name of the corpus.
       stage: Number of the first stage to run, from 0.
       stop_stage: Number of the last stage to run; None for all.
-      progress: Shows which stage is running, and how far it is.
+      progress: Shows the running stage and its progress.
       **options: Options of the corpus, as ``calve prepare CORPUS --help`` lists them, with
         underscores: ``data_dir="data/mine", jobs=4``.
 
     Returns:
-      What each stage reports, by the name of the stage.
+      The report of each stage, by name.
 
     Raises:
-      ConfigError: for an option that does not exist, is missing or is impossible; if there is no
-        such stage; if another process prepares in ``data_dir``.
-      DataError: if a stage fails; names the stage.
+      ConfigError: for an option that is unknown, missing or invalid; if there is no such stage; if
+        another process uses ``data_dir``.
+      DataError: if a stage fails; the message names the stage.
       PluginError: if the corpus is not registered or cannot be imported.
     """
     spec = registry().datasets.get(corpus)

@@ -35,18 +35,18 @@ def train(
     Args:
       recipe: Name of the recipe.
       corpus: Name of the corpus.
-      exp_dir: Directory for checkpoints, logs and the configuration; created if it is not there.
-      data_dir: Where the corpus was prepared; ``data/CORPUS`` by default.
-      config: A TOML file with the tables [encoder], [model] and [training]. It wins over the
-        recipe's defaults, and arguments win over it.
-      progress: Shows how far the training is.
+      exp_dir: Directory for checkpoints, logs and the configuration; created if necessary.
+      data_dir: Data directory of the corpus; ``data/CORPUS`` by default.
+      config: A TOML file with the tables [encoder], [model] and [training]. It overrides the
+        recipe's defaults, and arguments override it.
+      progress: Shows the progress of the training.
       **options: Options of the encoder, the model, the trainer and the corpus' loader, as ``calve
         train RECIPE --help`` lists them, with underscores: ``num_epochs=12, max_duration=200``.
 
     Raises:
-      ConfigError: for an option that does not exist or cannot be right.
-      DataError: if the corpus was not prepared in ``data_dir``, or has nothing to train on.
-      CheckpointError: if the checkpoint to continue from cannot be read or does not fit.
+      ConfigError: for an unknown or invalid option.
+      DataError: if the corpus was not prepared in ``data_dir``, or has no training utterances.
+      CheckpointError: if the checkpoint to resume from cannot be read or does not fit.
       PluginError: if the recipe or the corpus is not registered, or cannot be imported.
       CalveError: if another process fails, or if training must stop.
     """
