@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from calve.common.inputs import check_not_placeholder
+from calve.common.inputs import check_not_placeholder, decoded_text
 from calve.errors import DataError
 
 __all__ = [
@@ -177,7 +177,7 @@ def read_transcripts(path: Path) -> dict[str, str]:
     """
     transcripts: dict[str, str] = {}
     parse = _manifest_line if ".jsonl" in path.suffixes else _text_line
-    for number, line in enumerate(_read_lines(path, "transcripts"), start=1):
+    for number, line in enumerate(_read_lines(path, "transcripts file"), start=1):
         try:
             name, words = parse(line)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -229,10 +229,11 @@ def _read_lines(path: Path, what: str) -> list[str]:
     check_not_placeholder(path, what, DataError)
     try:
         data = path.read_bytes()
-        lines = (gzip.decompress(data) if path.suffix == ".gz" else data).decode().splitlines()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"cannot read the {what}: {reason}", where=path) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"the {what}: not UTF-8 text", where=path) from error
+    # Not `splitlines`: a transcript may hold what Unicode counts as the end of a line.
+    lines = decoded_text(data, path, what, DataError).split("\n")
     return [line.strip() for line in lines if line.strip()]

@@ -12,6 +12,7 @@ from lhotse import Recording, SupervisionSegment
 from lhotse.recipes.librispeech import parse_utterance
 
 from calve.api import DataError
+from calve.common.inputs import read_text
 from calve_lhotse.corpus import Corpus
 from calve_lhotse.parallel import parallel_map
 from calve_lhotse.reasons import reason
@@ -110,7 +111,8 @@ def _manifests_of(
 
 
 def _lines(path: Path) -> Iterator[TranscriptLine]:
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    lines = read_text(path, "transcript", DataError).split("\n")
+    for number, text in enumerate(lines, start=1):
         if text.strip():
             yield TranscriptLine(path, number, text)
 

@@ -65,6 +65,23 @@ def test_transcripts_have_tabs_or_kaldis_spaces(tmp_path: Path) -> None:
     assert read_transcripts(path) == expected
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_transcripts_may_come_from_windows(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "text"
+    path.write_bytes(f"\ufeffa.wav\tone{end}b.wav\ttwo\u2028three{end}".encode())
+    assert read_transcripts(path) == {"a.wav": "one", "b.wav": "two three"}
+    path.write_bytes("a.wav\tone\nb.wav\tzwölf\n".encode("latin-1"))
+    with pytest.raises(DataError, match="not UTF-8") as caught:
+        read_transcripts(path)
+    assert caught.value.where == f"{path}, line 2"
+
+
+def test_a_list_of_recordings_may_come_from_windows(folder: Path) -> None:
+    listing = folder / "list.txt"
+    listing.write_bytes("\ufeffb.wav\r\na.flac\r\n".encode())
+    assert find_recordings([listing]) == [folder / "b.wav", folder / "a.flac"]
+
+
 @pytest.mark.parametrize("name", ["supervisions.jsonl", "cuts.jsonl.gz"])
 def test_transcripts_may_be_a_lhotse_manifest(tmp_path: Path, name: str) -> None:
     entries = [

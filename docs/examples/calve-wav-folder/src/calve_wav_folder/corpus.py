@@ -36,7 +36,7 @@ class Row:
 
     def to_line(self) -> str:
         """The line that `read_rows` reads."""
-        return json.dumps(asdict(self), ensure_ascii=False) + "\n"
+        return json.dumps(asdict(self)) + "\n"
 
 
 def read_rows(data_dir: Path) -> list[Row]:
