@@ -8,7 +8,7 @@ TorchScript may compute them in each step.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -166,6 +166,9 @@ class ElementaryConformer(nn.Module):
     TorchScript can compile it. States are lists with one tensor for each layer.
     """
 
+    if TYPE_CHECKING:  # TorchScript would read an annotation and fail
+        layers: Any
+
     def __init__(self, encoder: Any) -> None:
         super().__init__()
         self.encoder_dim: int = encoder.encoder_dim
@@ -179,9 +182,8 @@ class ElementaryConformer(nn.Module):
 
     def position_keys(self, frames: int, left_context: int) -> list[Tensor]:
         """What `step` takes as ``positions``: (1, H, D / H, K + S - 1) for each layer."""
-        attentions: list[Any] = [layer.self_attn for layer in self.layers]
-        positions = relative_positions(frames, left_context, attentions[0].content_bias)
-        return [attention.position_keys(positions) for attention in attentions]
+        positions = relative_positions(frames, left_context, self.layers[0].self_attn.content_bias)
+        return [layer.self_attn.position_keys(positions) for layer in self.layers]
 
     def step(
         self,
