@@ -30,7 +30,7 @@ Float32Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class StreamSearch:
-    """One way to search what the encoder gives; several share one encoder.
+    """A decoding method on a session, and where it cuts streams; several share one encoder.
 
     Attributes:
       search: The decoding method.
@@ -51,11 +51,11 @@ class StreamSearch:
 
 
 class StreamDecoder:
-    """Decodes recordings as streams of one batch: as one ends, the next enters.
+    """Decodes recordings as streams of one batch: when one ends, the next enters.
 
-    Each recording is followed by silence that brings out its last words; the last segment of a
-    stream is completed with silent frames, and what the encoder makes of those is dropped. The
-    result is that of `calve.decoding.online_stream.OnlineStream`.
+    Silence is appended to each recording, so that its last words are found. Silent frames complete
+    the last segment of a stream, and the encoder's output for them is dropped. The result is that
+    of `calve.decoding.online_stream.OnlineStream`.
 
     Args:
       session: The networks.
@@ -206,7 +206,7 @@ class StreamDecoder:
                 outcome = (
                     DataError("the encoder answers with NaN or infinity")
                     if stream.failed
-                    else found.error or found.whole()
+                    else found.error or found.finish()
                 )
                 if isinstance(outcome, Hypothesis):
                     run.audio_seconds += stream.utterance.duration
@@ -237,7 +237,7 @@ def _busy(runs: Mapping[str, StreamingRun]) -> Iterator[None]:
 
 
 class _Found:
-    """What one search has found in one stream: finished utterances, and one under way.
+    """Result of one search in one stream: its finished utterances, and the current one.
 
     Attributes:
       stream: The search's state.
@@ -265,28 +265,30 @@ class _Found:
             None if silent is None else silent * seconds_per_frame,
         )
         if rule is not None:
-            self._finished = self.whole()
-            self._start += self._frames
-            self._frames = 0
+            self._keep_utterance()
             self.stream = self._method.start(self._reference, self._finished.tokens)
         return rule
 
-    def whole(self) -> Hypothesis:
-        """Everything that was found, with timestamps from the start of the stream."""
-        last, before = self._method.search.result(self.stream), self._finished
-        return Hypothesis(
-            tokens=before.tokens + last.tokens,
-            timestamps=before.timestamps + [self._start + frame for frame in last.timestamps],
-            score=before.score + last.score,
-            words=before.words + last.words,
-            word_timestamps=before.word_timestamps
-            + [self._start + frame for frame in last.word_timestamps],
-        )
+    def finish(self) -> Hypothesis:
+        """End the stream; returns everything that was found, with timestamps from its start."""
+        self._keep_utterance()
+        return self._finished
+
+    def _keep_utterance(self) -> None:
+        """Append what was found since the last endpoint; what came before is not copied."""
+        last, kept = self._method.search.result(self.stream), self._finished
+        kept.tokens.extend(last.tokens)
+        kept.timestamps.extend(self._start + frame for frame in last.timestamps)
+        kept.score += last.score
+        kept.words.extend(last.words)
+        kept.word_timestamps.extend(self._start + frame for frame in last.word_timestamps)
+        self._start += self._frames
+        self._frames = 0
 
 
 @dataclass
 class _Stream:
-    """One recording on its way.
+    """One recording that is being decoded.
 
     Attributes:
       features: (T, C), those that are not read yet and the overlap.

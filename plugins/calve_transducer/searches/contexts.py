@@ -39,7 +39,8 @@ class ContextCache:
 
     def after(self, symbols: Sequence[int]) -> Context:
         """The context of a stream that goes on after these symbols; `initial` if there are none."""
-        return (*self.initial, *symbols)[len(symbols) :]
+        latest = symbols[-len(self.initial) :]
+        return (*self.initial, *latest)[len(latest) :]
 
     def __call__(self, contexts: Sequence[Context]) -> Float32Array:
         """The decoder's output (N, D') for N contexts."""
