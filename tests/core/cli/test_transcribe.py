@@ -542,6 +542,7 @@ def test_a_model_that_is_missing_or_named_wrongly_is_refused(
     assert "Traceback" not in captured.err
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_help_names_the_default_decoding_method(capfd: pytest.CaptureFixture[str]):
     assert transcribe("--help") == 0
     words = " ".join(capfd.readouterr().out.split())
