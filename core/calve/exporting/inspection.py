@@ -13,7 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calve.bundles.bundle import read_manifest
+from calve.bundles.bundle import MANIFEST_FILE, read_manifest
 from calve.common.exceptions import describe
 from calve.common.inputs import check_input
 from calve.data.tokens import SymbolTable
@@ -34,11 +34,14 @@ if TYPE_CHECKING:
 
 __all__ = ["inspect_file"]
 
+_CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors")
 _OPTIONS_SHOWN = (bool, int, float, str, type(None))
 
 
 def inspect_file(path: str | PathLike[str]) -> dict[str, Any]:
     """What is in a file or a bundle, as values that JSON has.
+
+    The ``bundle.json`` of a bundle stands for the bundle.
 
     Returns:
       "path", "bytes" and "kind" first; the other keys depend on the kind.
@@ -47,12 +50,32 @@ def inspect_file(path: str | PathLike[str]) -> dict[str, Any]:
       CalveError: if the file is missing, damaged or of no kind that calve or a plugin knows.
     """
     path = Path(path)
+    if path.name == MANIFEST_FILE:
+        path = path.parent
     if path.is_dir():
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         return {"path": str(path), "bytes": size, **_bundle(path)}
     check_input(path, "file", DataError)
-    found = _of_format(path) or (_symbols(path) if path.suffix == ".txt" else _checkpoint(path))
+    found = _of_format(path) or _of_core(path)
     return {"path": str(path), "bytes": path.stat().st_size, **found}
+
+
+def _of_core(path: Path) -> dict[str, Any]:
+    if path.suffix == ".txt":
+        return _symbols(path)
+    if path.suffix in _CHECKPOINT_SUFFIXES or _begins_as_checkpoint(path):
+        return _checkpoint(path)
+    raise DataError(
+        "this is no file that calve or a plugin describes",
+        where=path,
+        fix="give a bundle, a checkpoint, a network of a bundle, or a tokens.txt",
+    )
+
+
+def _begins_as_checkpoint(path: Path) -> bool:
+    """Whether a file of any name is an archive or a pickle, as ``torch.save`` writes them."""
+    with path.open("rb") as file:
+        return file.read(2).startswith((b"PK", b"\x80"))
 
 
 def _of_format(path: Path) -> Mapping[str, Any] | None:
@@ -101,14 +124,15 @@ def _checkpoint(path: Path) -> dict[str, Any]:
     content = read_checkpoint(path)
     state = model_state(content, path)
     entries = plain_entries(content) if "model" in content or "state_dict" in content else {}
-    recipes = fitting_recipes(shapes_of(state))
+    noted, recipes = entries.get("recipe"), fitting_recipes(shapes_of(state))
+    chosen = noted if noted in recipes else next(iter(recipes), None)
     return {
         "kind": "checkpoint",
-        "recipe noted in it": entries.get("recipe"),
+        "recipe noted in it": noted,
         "recipes that it fits": recipes,
         "states": [name for name in STATEFUL_ENTRIES if content.get(name) is not None],
         "networks": list(_networks(state)),
-        "options by its shapes": _options(recipes[0], state) if recipes else {},
+        "options by its shapes": {} if chosen is None else _options(chosen, state),
         "training parameters": {
             key: _without_nan(value)
             for key, value in entries.items()

@@ -62,6 +62,7 @@ def test_a_bundle_is_its_manifest(golden_bundle: Bundle) -> None:
     assert found["recipe"] == "lstm_transducer_stateless2"
     assert found["parameters"] == golden_bundle.manifest.parameters
     assert {row["file"] for row in found["files"]} == set(golden_bundle.manifest.files)
+    assert inspect_file(golden_bundle.path / "bundle.json") == found
 
 
 def test_a_symbol_table_tells_its_special_symbols(golden_tokens: Path) -> None:
@@ -88,7 +89,13 @@ def test_a_file_that_would_run_code_is_refused_and_does_not_run(
 
 @pytest.mark.parametrize(
     ("name", "content", "error"),
-    [("missing.pt", None, DataError), ("a.pt", b"no checkpoint", CheckpointError)],
+    [
+        ("missing.pt", None, DataError),
+        ("a.pt", b"no checkpoint", CheckpointError),
+        ("archive", b"PK but none", CheckpointError),
+        ("notes.sh", b"echo no model", DataError),
+        ("empty", b"", DataError),
+    ],
 )
 def test_what_cannot_be_read_is_one_error(
     tmp_path: Path, name: str, content: bytes | None, error: type[CalveError]
