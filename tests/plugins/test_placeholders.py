@@ -23,7 +23,7 @@ from calve_ncnn.int8.table import ScaleTable
 from calve_ncnn.param import ParamFile
 from calve_ncnn.weights import read_weights
 from calve_onnx.metadata import stamp
-from calve_onnx.network import Network
+from calve_onnx.network import OnnxNetwork
 from calve_torchscript.layout import present
 from calve_transducer.searches.hotwords import Speller
 
@@ -42,7 +42,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "LG.npz": DecodingGraph.read,
     "lexicon.txt": Lexicon.read,
     "lm.arpa": lambda path: grammar_text(path, SYMBOLS),
-    "encoder.onnx": Network,
+    "encoder.onnx": OnnxNetwork,
     "decoder.onnx": lambda path: stamp(path, {}),
     "encoder.param": ParamFile.read,
     "encoder.bin": read_weights,
