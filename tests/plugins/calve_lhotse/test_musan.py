@@ -12,7 +12,7 @@ from calve.api import DataError
 from calve.common.progress import NO_PROGRESS
 from calve_lhotse.corpus import load_batches
 from calve_lhotse.loader_options import SentenceLoaderOptions
-from calve_lhotse.musan.cuts import load_cuts, load_noise
+from calve_lhotse.musan.cuts import load_noise, load_utterances
 from calve_lhotse.musan.options import MusanOptions
 from calve_lhotse.musan.stages import features, manifests
 
@@ -85,4 +85,4 @@ def test_features_before_manifests_name_the_stage(
 
 def test_an_unknown_split_is_refused(musan_options: MusanOptions) -> None:
     with pytest.raises(DataError, match="no split 'train'"):
-        load_cuts(musan_options.data_dir, "train")
+        next(load_utterances(musan_options.data_dir, "train"))
