@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from calve.common.config import ConfigField, fields_help, load_toml, parse_text, value_text
+from calve.common.ranges import ANY_NUMBER, Range, shortened
 from calve.common.references import LazyRef
 from calve.errors import PluginError
 from calve.registry.catalog import Table, registry
@@ -27,9 +28,11 @@ __all__ = [
     "dataclass_options",
     "decorated",
     "encoder_options",
+    "integer",
     "json_option",
     "loadable_options",
     "num_threads_option",
+    "positive_number",
     "recipe_options",
     "runs_option",
     "strict_option",
@@ -43,17 +46,22 @@ Decorator = Callable[[Function], Function]
 class FieldType(click.ParamType):  # type: ignore[type-arg]  # not generic in older click
     """The click type of a field of a configuration dataclass."""
 
-    def __init__(self, name: str, annotation: Any) -> None:
+    def __init__(self, name: str, annotation: Any, limits: Range = ANY_NUMBER) -> None:
         self.name = name
         self._annotation = annotation
+        self._limits = limits
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
         try:
-            return parse_text(value, self._annotation)
+            parsed = parse_text(value, self._annotation)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        outside = self._limits.first_outside(parsed)
+        if outside is not None:
+            self.fail(f"{shortened(outside)} is not {self._limits}", param, ctx)
+        return parsed
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         return _metavar(self._annotation)
@@ -61,6 +69,16 @@ class FieldType(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
 
 BOOLEAN = FieldType("boolean", bool)
 """The type of boolean options that are not fields; it accepts the same values as fields do."""
+
+
+def integer(minimum: int, maximum: int) -> FieldType:
+    """The type of an integer option that is no field of a dataclass."""
+    return FieldType("integer", int, Range(minimum, maximum))
+
+
+def positive_number(maximum: float) -> FieldType:
+    """The type of an option that is no field, and takes a number above 0."""
+    return FieldType("number", float, Range(0, maximum, above_minimum=True))
 
 
 def _metavar(annotation: Any) -> str:
@@ -113,7 +131,7 @@ def _options_of(field: ConfigField, key: str) -> list[Decorator]:
     flag = field.name.replace("_", "-")
     help_text = field.help if field.required else f"{field.help}  [default: {field.default}]"
     parameter = _parameter(key, field.name)
-    value_type = FieldType(field.type_name, field.annotation)
+    value_type = FieldType(field.type_name, field.annotation, field.range)
     if field.annotation is not bool:
         return [
             click.option(
@@ -146,6 +164,7 @@ def _merged(fields: Sequence[ConfigField]) -> ConfigField:
     return replace(
         fields[0],
         annotation=functools.reduce(operator.or_, annotations),
+        range=functools.reduce(Range.hull, (field.range for field in fields)),
         help=" Or: ".join(helps),
         default=" or ".join(defaults),
     )

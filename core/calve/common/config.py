@@ -1,4 +1,7 @@
-"""Configuration: dataclasses from layers of TOML tables and options, with type checks.
+"""Configuration: dataclasses from layers of TOML tables and options, with checks.
+
+A value must be of its field's type and, if it is a number, within the range that the field states
+as ``metadata={"range": Range(...)}`` (`calve.common.ranges`).
 
 This is written by hand since one dataclass serves a recipe's TOML file, the options of a command
 with their help, and Python, and since start-up must not import a validation library.
@@ -8,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 import sys
 import types
 import typing
@@ -16,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from calve.common.ranges import ANY_NUMBER, Range, shortened
 from calve.common.references import Resource
 from calve.common.suggest import did_you_mean
 from calve.errors import ConfigError
@@ -59,6 +64,7 @@ class ConfigField:
       default: Default; meaningless if ``required``.
       required: Whether a value is required.
       help: The field's ``metadata["help"]``, or "".
+      range: The field's ``metadata["range"]``: that of every number in its value.
     """
 
     name: str
@@ -67,6 +73,7 @@ class ConfigField:
     default: Any
     required: bool
     help: str
+    range: Range = ANY_NUMBER
 
 
 def fields_help(cls: type) -> tuple[ConfigField, ...]:
@@ -80,6 +87,7 @@ def fields_help(cls: type) -> tuple[ConfigField, ...]:
             default=_default(field),
             required=_default(field) is dataclasses.MISSING,
             help=str(field.metadata.get("help", "")),
+            range=field.metadata.get("range", ANY_NUMBER),
         )
         for field in dataclasses.fields(cls)
         if field.init
@@ -93,7 +101,8 @@ def resolve(cls: type[T], *layers: Mapping[str, Any]) -> T:
     converted. Entries of tables are checked like fields.
 
     Raises:
-      ConfigError: for an unknown key, a missing field, or a value of the wrong type.
+      ConfigError: for an unknown key, a missing field, a value of the wrong type, or a number
+        outside of the field's range. NaN and infinity are outside of every range.
     """
     fields = {field.name: field for field in fields_help(cls)}
     values: dict[str, Any] = {}
@@ -116,7 +125,8 @@ def check_options(options: Mapping[str, Any], *classes: type, place: str) -> Non
       place: The place of the options, in words.
 
     Raises:
-      ConfigError: for a name that no class has, or a value of the wrong type.
+      ConfigError: for a name that no class has, a value of the wrong type, or a number outside of
+        its range.
     """
     _fitted(options, {field.name: field for cls in classes for field in fields_help(cls)}, place)
 
@@ -180,7 +190,7 @@ def parse_text(text: str, annotation: Any) -> Any:
         return Path(text)
     else:
         return text
-    raise ValueError(f"{text!r} is not {_article(_type_name(annotation, _TYPED_WORDS))}")
+    raise ValueError(f"{shortened(text)} is not {_article(_type_name(annotation, _TYPED_WORDS))}")
 
 
 def option_name(field_name: str) -> str:
@@ -207,7 +217,7 @@ def _parse_union(text: str, arguments: tuple[Any, ...]) -> Any:
         except ValueError:
             continue
     expected = " or ".join(_type_name(argument, _TYPED_WORDS) for argument in arguments)
-    raise ValueError(f"{text!r} is not {expected}")
+    raise ValueError(f"{shortened(text)} is not {expected}")
 
 
 def _fitted(
@@ -220,9 +230,17 @@ def _fitted(
                 f"{place} has no option {key!r}",
                 fix=did_you_mean(key, fields) or f"it has {', '.join(fields) or 'none'}",
             )
-    return {
-        key: _fit(value, fields[key].annotation, f"{place}.{key}") for key, value in options.items()
-    }
+    return {key: _checked(value, fields[key], f"{place}.{key}") for key, value in options.items()}
+
+
+def _checked(value: Any, field: ConfigField, where: str) -> Any:
+    fitted = _fit(value, field.annotation, where)
+    outside = field.range.first_outside(fitted)
+    if outside is not None:
+        raise ConfigError(
+            f"{field.name} is {shortened(outside)}; it must be {field.range}", where=where
+        )
+    return fitted
 
 
 def _fit(value: Any, annotation: Any, where: str) -> Any:
@@ -253,7 +271,7 @@ def _fit(value: Any, annotation: Any, where: str) -> Any:
             }
     elif annotation is float:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
+            return _float(value)
     elif annotation is Path:
         if isinstance(value, (str, Path)):
             return Path(value)
@@ -262,7 +280,15 @@ def _fit(value: Any, annotation: Any, where: str) -> Any:
             return value
     elif isinstance(value, origin or annotation):
         return value
-    raise ConfigError(f"{value!r} is not {_article(_type_name(annotation))}", where=where)
+    raise ConfigError(f"{shortened(value)} is not {_article(_type_name(annotation))}", where=where)
+
+
+def _float(value: float) -> float:
+    """Infinity for integers that no float can hold; it is outside of every range."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _is_union(origin: Any) -> bool:

@@ -14,11 +14,14 @@ from calve.cli.options import (
     BOOLEAN,
     RecipeGroup,
     dataclass_options,
+    integer,
     json_option,
     loadable_options,
+    positive_number,
     recipe_options,
 )
 from calve.common.config import fields_help
+from calve.common.ranges import Range
 from calve.common.references import LazyRef
 from calve.registry.catalog import registry
 
@@ -213,3 +216,51 @@ class TestRecipes:
         result = _invoke(group, "lstm_transducer_stateless")
         assert result.exit_code == 1
         assert f"did you mean '{self.recipe}'" in result.output
+
+
+@dataclass
+class Few:
+    streams: int = field(default=1, metadata={"range": Range(1, 4)})
+
+
+@dataclass
+class Many:
+    streams: int = field(default=1, metadata={"range": Range(0, 9)})
+
+
+@pytest.fixture
+def limited(seen):
+    @click.command()
+    @dataclass_options(Few, Many)
+    @click.option("--seconds", type=positive_number(60))
+    @click.option("--threads", type=integer(1, 512))
+    def run(**values):
+        seen.update(values)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--streams", "10"], "Invalid value for '--streams': 10 is not from 0 to 9"),
+        (["--threads", "16777217"], "Invalid value for '--threads': 16777217 is not from 1 to 512"),
+        (["--threads", "-1"], "Invalid value for '--threads': -1 is not from 1 to 512"),
+        (["--seconds", "nan"], "Invalid value for '--seconds': nan is not above 0 and at most 60"),
+        (["--seconds", "0"], "Invalid value for '--seconds': 0.0 is not above 0"),
+        (["--seconds", "1e400"], "Invalid value for '--seconds': inf is not above 0"),
+        (["--threads", "9" * 5000], "Invalid value for '--threads': '999"),
+    ],
+)
+def test_a_number_outside_of_its_range_is_refused_with_the_name_of_its_option(
+    limited, arguments, said
+):
+    found = _invoke(limited, *arguments)
+    assert found.exit_code == 2
+    assert said in found.output
+    assert len(found.output) < 500
+
+
+def test_a_shared_option_takes_what_any_of_its_classes_takes(limited, seen):
+    assert _invoke(limited, "--streams", "9", "--threads", "512").exit_code == 0
+    assert seen == {"options": {"streams": 9}, "seconds": None, "threads": 512}

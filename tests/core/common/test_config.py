@@ -19,6 +19,7 @@ from calve.common.config import (
     resolve,
     value_text,
 )
+from calve.common.ranges import Range
 from calve.common.references import Resource
 from calve.errors import ConfigError
 
@@ -257,3 +258,42 @@ def test_a_bad_toml_file_is_an_error_naming_it(tmp_path, content, message):
 def test_a_toml_file_that_windows_saved_is_read(tmp_path):
     (tmp_path / "own.toml").write_bytes('\ufeff[encoder]\r\nname = "lstm"\r\n'.encode())
     assert load_toml(tmp_path / "own.toml") == {"encoder": {"name": "lstm"}}
+
+
+@dataclass(frozen=True)
+class Limited:
+    share: float = field(default=0.5, metadata={"range": Range(0, 1)})
+    rate: float = field(default=1.0, metadata={"range": Range(0, 10, above_minimum=True)})
+    sizes: tuple[int, ...] = field(default=(1,), metadata={"range": Range(1, 64)})
+    states: dict[str, list[int]] = field(default_factory=dict, metadata={"range": Range(1, 64)})
+    flag: bool = field(default=True, metadata={"range": Range(5, 6)})
+    free: float = 0.0
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"share": -2.0}, "share is -2.0; it must be from 0 to 1"),
+        ({"share": float("nan")}, "share is nan; it must be from 0 to 1"),
+        ({"rate": 0}, "rate is 0.0; it must be above 0 and at most 10"),
+        ({"sizes": [3, 65]}, "sizes is 65; it must be from 1 to 64"),
+        ({"states": {"hidden": [2, 0]}}, "states is 0; it must be from 1 to 64"),
+        ({"free": float("inf")}, "free is inf; it must be"),
+        ({"free": 10**400}, "free is inf; it must be"),
+        ({"sizes": [10**5000]}, "sizes is a number with thousands of digits; it must be"),
+    ],
+)
+def test_a_number_outside_of_its_field_s_range_is_refused_with_the_range(values, said):
+    with pytest.raises(ConfigError) as caught:
+        resolve(Limited, values)
+    assert caught.value.what.startswith(said)
+    assert caught.value.where == f"Limited.{next(iter(values))}"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"share": 0}, {"share": 1.0}, {"rate": 10}, {"sizes": (1, 64)}, {"flag": False}],
+)
+def test_the_ends_of_a_range_belong_to_it(values):
+    (name,) = values
+    assert getattr(resolve(Limited, values), name) == values[name]
