@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_OPTIONS ?=
 BIN := $(VENV)/bin
+SEED ?= 1
+COUNT ?= 20000
 
 CALVE := $(BIN)/calve
 RECIPE := pruned_transducer_stateless5
@@ -10,7 +12,7 @@ CONFORMER := $(RECIPE) --checkpoint builtin:digits-conformer
 SPLITS := --corpus fsdd --split test --split heldout
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint format docs pictures compat wer clean
+.PHONY: help install demo test test-fast fuzz lint format docs pictures compat wer clean
 
 help: ## Show this list.
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +35,9 @@ test: install ## All tests, the slow ones included.
 
 test-fast: install ## The tests that plain `pytest` runs (under ten minutes).
 	$(BIN)/python -m pytest
+
+fuzz: install ## 20,000 malformed files, by SEED=; CASE=FORMAT/NUMBER runs one of them again.
+	PYTHONPATH=tests/support $(BIN)/python -m fuzzing --seed $(SEED) --count $(COUNT) $(if $(CASE),--case $(CASE))
 
 compat: install ## The export with four releases of pnnx and ncnn; downloads them.
 	CALVE_COMPAT=1 $(BIN)/python -m pytest tests/compat
@@ -66,4 +71,4 @@ format: install ## Let ruff format everything.
 	$(BIN)/ruff format .
 
 clean: ## Remove what make created.
-	rm -rf $(VENV) demo wer site
+	rm -rf $(VENV) demo wer site .fuzz
