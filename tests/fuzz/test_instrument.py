@@ -64,7 +64,7 @@ def test_the_judge_sees(does: str, kinds: set[str], server: Server, case: Path) 
 
 def test_a_command_runs_as_in_a_process_of_its_own(server: Server, case: Path) -> None:
     ended = server.run(["inspect", "not-there", "--json"], case)
-    assert ended.code == 2
+    assert ended.code == 1
     assert "not-there" in (case / "stderr").read_text()
 
 

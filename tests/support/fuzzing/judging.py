@@ -17,6 +17,8 @@ __all__ = ["Fault", "Snapshot", "judge"]
 _UNEXPECTED = re.compile(
     r"unexpected \w+: |please report it|Traceback \(most recent call last\)|^Traceback:", re.M
 )
+_CACHE_OF_TORCH = "torchinductor_"
+"""torch makes this empty folder in TMPDIR where it imports its compiler, which optimizers do."""
 _EXIT_CODES = (0, 1, 2)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -109,13 +111,10 @@ def _of_texts(texts: list[str]) -> list[Fault]:
 def _of_files(ended: Ended, changes: list[str], output: str | None, atomic: bool) -> list[Fault]:
     faults = []
     place = f"work/{output}" if output else None
-    for name in changes:
-        first = name.split("/")
+    for name in filter(_matters, changes):
         if CANARY in name:
             faults.append(Fault("executed", name))
-        elif name in ("stdout", "stderr", "tmp", "home") or first[0] == "home":
-            continue
-        elif first[0] == "tmp":
+        elif name.startswith("tmp/"):
             faults.append(Fault("left in TMPDIR", name))
         elif place and (name == place or name.startswith(f"{place}/")):
             if atomic and ended.code != 0:
@@ -128,6 +127,13 @@ def _of_files(ended: Ended, changes: list[str], output: str | None, atomic: bool
     if ended.code is None or ended.code < 0:
         faults = [fault for fault in faults if fault.kind in ("executed", "wrote elsewhere")]
     return _first_of_each(faults)
+
+
+def _matters(name: str) -> bool:
+    if CANARY in name:
+        return True
+    own = name in ("stdout", "stderr", "tmp", "home")
+    return not own and not name.startswith(("home/", f"tmp/{_CACHE_OF_TORCH}"))
 
 
 def _first_of_each(faults: list[Fault]) -> list[Fault]:
