@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from os import PathLike, fspath
 
 from calve.bundles.bundle import Bundle
-from calve.data.audio import read_audio
-from calve.data.features import FeatureConfig
+from calve.data.audio import Audio, read_audio
+from calve.data.features import FeatureConfig, silent_tail
 from calve.data.tokens import SymbolTable
 from calve.data.utterances import Utterance
 from calve.decoding.decoding_methods import DecodingMethod
@@ -57,6 +58,7 @@ class OfflineRecognizer:
         self._search = chosen.search(session, symbols, self._view.initial_symbol)
         self._symbols = symbols
         self._geometry = session.geometry
+        self._is_warm = False
 
     @classmethod
     def from_bundle(
@@ -71,6 +73,22 @@ class OfflineRecognizer:
         session = bundle.open_offline_session(num_threads=num_threads)
         return cls(session, bundle.symbols, method, features=bundle.manifest.features)
 
+    def warm_up(self) -> None:
+        """Recognize a second of silence, unless something was recognized already.
+
+        In the first use searches compile their loops and runtimes choose theirs, which takes up to
+        seconds. `transcribe` calls this before it measures.
+        """
+        if self._is_warm:
+            return
+        self._is_warm = True
+        silence = silent_tail(round(1000 / self.features.frame_shift_ms), self.features)
+        # Whoever transcribes is told what is wrong, with the name of the recording.
+        with suppress(CalveError):
+            audio = Audio(silence, self.features.sample_rate, duration=1.0)
+            features = self._view.features(Utterance.of_audio("", audio))
+            search_each(self._search, self._view.encode([features]), [{}])
+
     def transcribe(self, path: str | PathLike[str]) -> Transcript:
         """Transcribe one file.
 
@@ -79,6 +97,7 @@ class OfflineRecognizer:
           DataError: if the networks answer with NaN.
         """
         audio = read_audio(path, self.features.sample_rate)
+        self.warm_up()
         started = time.perf_counter()
         try:
             features = self._view.features(Utterance.of_audio(fspath(path), audio))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -101,6 +101,7 @@ class StreamDecoder:
         Returns:
           A run for each search, by its key.
         """
+        self._warm_up()
         runs = {key: StreamingRun() for key in self._searches}
         waiting = self._streams(iter(utterances), runs, progress)
         active: list[_Stream] = []
@@ -122,6 +123,16 @@ class StreamDecoder:
                 with _busy(runs):
                     states = self._session.select_states(states, staying) if staying else None
                 active = [active[row] for row in staying]
+
+    def _warm_up(self) -> None:
+        """Take a step on silence: no measured step is the first, in which code is compiled."""
+        silence = np.repeat(self._silence, self._session.geometry.segment, axis=0)
+        frames, _ = self._session.encode_chunk(silence[None], self._session.init_states(1))
+        for one in self._searches.values():
+            with suppress(CalveError):  # It is reported for the utterances that it concerns.
+                stream = one.start("")
+                one.search.advance([stream], [frames[0]])
+                one.search.result(stream)
 
     def _streams(
         self,

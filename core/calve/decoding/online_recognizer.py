@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from os import PathLike, fspath
 
 import numpy as np
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 
 from calve.bundles.bundle import Bundle
 from calve.data.audio import Audio, AudioReader
-from calve.data.features import FeatureConfig
+from calve.data.features import FeatureConfig, silent_tail
 from calve.data.tokens import SymbolTable
 from calve.decoding.decoding_methods import DecodingMethod
 from calve.decoding.online_stream import OnlineStream
 from calve.decoding.transcript import Recognition, Transcript
+from calve.errors import CalveError
 from calve.protocols import StreamingSession
 
 __all__ = ["OnlineRecognizer"]
@@ -25,6 +27,8 @@ Float32Array = NDArray[np.float32]
 
 class OnlineRecognizer:
     """Transcribes recordings, one after another, with one loaded model.
+
+    The first use of a model, in which code is compiled, is no part of any transcript's RTF.
 
     Args:
       session: The networks.
@@ -57,6 +61,7 @@ class OnlineRecognizer:
         self.geometry = geometry if chunk_ms is None else geometry.with_chunk_ms(chunk_ms)
         self._tail_padding_frames = tail_padding_frames
         self._search = (method or DecodingMethod.default()).search(session, symbols)
+        self._is_warm = False
 
     @classmethod
     def from_bundle(
@@ -93,6 +98,23 @@ class OnlineRecognizer:
             tail_padding_frames=self._tail_padding_frames,
         )
 
+    def warm_up(self) -> None:
+        """Take one step on silence, unless one was taken, so that no measured step is the first.
+
+        In the first step searches compile their loops and runtimes choose theirs, which takes up
+        to seconds. `transcribe` and `transcribe_audio` call this before they measure.
+        """
+        if self._is_warm:
+            return
+        self._is_warm = True
+        stream = OnlineStream(
+            self.session, self.symbols, self._search, features=self.features, tail_padding_frames=0
+        )
+        # Whoever transcribes is told what is wrong, with the name of the recording.
+        with suppress(CalveError):
+            stream.accept(silent_tail(self.session.geometry.segment + 1, self.features))
+            stream.finish()
+
     def transcribe(self, path: str | PathLike[str]) -> Transcript:
         """Transcribe one file, which is read and decoded block by block.
 
@@ -114,6 +136,7 @@ class OnlineRecognizer:
 
     def _recognize(self, blocks: Iterable[Float32Array]) -> tuple[Recognition, float]:
         """What is recognized, and the seconds of decoding; those of reading do not count."""
+        self.warm_up()
         stream, seconds = self.stream(), 0.0
         for samples in blocks:
             started = time.perf_counter()

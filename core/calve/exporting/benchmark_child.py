@@ -47,7 +47,7 @@ class BundleMeasurement:
     """What one run took.
 
     Attributes:
-      load_seconds: Until the networks were ready.
+      load_seconds: Until the networks were ready; a first step that compiles code is not counted.
       decode_seconds: For all recordings, their tail padding included.
       duration: Seconds of audio in the recordings.
       step_ms: Milliseconds that each chunk took, where that can be seen.
@@ -69,6 +69,7 @@ def measure_own(task: BundleTask) -> BundleMeasurement:
         bundle, chunk_ms=task.chunk_ms, num_threads=task.num_threads
     )
     load_seconds = time.perf_counter() - started
+    recognizer.warm_up()
     step_ms = []
     decode_seconds = duration = 0.0
     for path in task.paths:

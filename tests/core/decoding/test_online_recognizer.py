@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ from calve.data.audio import Audio, read_audio
 from calve.data.features import FeatureConfig, compute_fbank
 from calve.data.geometry import StreamingGeometry, tail_padding
 from calve.decoding.decoding_methods import DecodingMethod
+from calve.decoding.offline_recognizer import OfflineRecognizer
 from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.errors import AudioError, ConfigError, PluginError
 from calve_transducer.runtime import TorchRuntime, TorchSession
@@ -222,3 +227,66 @@ def test_the_text_is_spelled_once_however_long_the_stream_is(
         stream.accept(piece)
     assert stream.finish().tokens
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("recognizer_class", [OnlineRecognizer, OfflineRecognizer])
+def test_the_rtf_does_not_count_the_first_use_of_a_model(
+    session: TorchSession,
+    recognizer_class: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    passed, real = [0.0], time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: real() + passed[0])
+
+    class SlowAtFirst(TorchSession):
+        """Its first use takes an hour longer, as if it compiled something."""
+
+        def join(self, encoder_out: Any, decoder_out: Any) -> Any:
+            passed[0] = 3600.0
+            return super().join(encoder_out, decoder_out)
+
+    path = tmp_path / "a.wav"
+    soundfile.write(path, sweep(0.5), SAMPLE_RATE)
+    found = recognizer_class(SlowAtFirst(session.model), SYMBOLS).transcribe(path)
+    assert passed == [3600.0]
+    assert found.rtf * found.duration < 1800
+    assert found.text == recognizer_class(session, SYMBOLS).transcribe(path).text
+
+
+_LONG_STREAM = """
+import time, sys
+import numpy as np
+from small_models import SYMBOLS, small_lstm
+from calve.decoding.decoding_methods import DecodingMethod
+from calve.decoding.online_recognizer import OnlineRecognizer
+from calve_transducer.runtime import TorchRuntime
+
+model = small_lstm()
+for parameter in model.joiner.parameters():
+    parameter.requires_grad_(False).mul_(1.5)
+recognizer = OnlineRecognizer(TorchRuntime.open(model), SYMBOLS, DecodingMethod(sys.argv[1]))
+recognizer.warm_up()
+stream = recognizer.stream()
+piece = np.random.default_rng(0).normal(scale=0.1, size=5120).astype(np.float32)
+seconds = []
+for _ in range(60):
+    started = time.process_time()
+    for _ in range(10):
+        stream.accept(piece)
+    seconds.append(time.process_time() - started)
+assert len(stream.finish().tokens) > 500
+early, late = min(seconds[:10]), min(seconds[-10:])
+assert late < 2 * early, f"10 pieces took {early:.3f} s at first, {late:.3f} s in the end"
+"""
+
+
+@pytest.mark.parametrize("method", ["greedy_search", "modified_beam_search"])
+def test_a_piece_of_a_long_stream_costs_what_the_first_pieces_cost(method: str):
+    """In processor time, the best of ten each, in a process of its own."""
+    support = Path(__file__).parents[2] / "support"
+    subprocess.run(
+        [sys.executable, "-c", _LONG_STREAM, method],
+        env={**os.environ, "PYTHONPATH": str(support), "OMP_NUM_THREADS": "1"},
+        check=True,
+    )
