@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from calve.cli.options import (
         RecipeGroup,
+        integer,
         json_option,
         num_threads_option,
+        number,
         recipe_options,
         runs_option,
     )
-    from calve.cli.output import print_json, print_table
+    from calve.cli.output import echo, print_json, print_table
     from calve.decoding.evaluation import SILENCE, Evaluation, evaluate
     from calve.decoding.online_decoding import StreamDecoder, StreamSearch
     from calve.decoding.online_recognizer import OnlineRecognizer
@@ -44,14 +46,17 @@ __all__ = [
     "StreamSearch",
     "StreamingRun",
     "checkpoints_there",
+    "echo",
     "evaluate",
     "find_checkpoints",
+    "integer",
     "json_option",
     "load",
     "load_driver",
     "make_search",
     "model_state",
     "num_threads_option",
+    "number",
     "own_shard",
     "print_json",
     "print_table",
@@ -74,14 +79,17 @@ _MODULES = {
     "StreamSearch": "calve.decoding.online_decoding",
     "StreamingRun": "calve.decoding.streaming_run",
     "checkpoints_there": "calve.models.checkpoints",
+    "echo": "calve.cli.output",
     "evaluate": "calve.decoding.evaluation",
     "find_checkpoints": "calve.models.averaging",
+    "integer": "calve.cli.options",
     "json_option": "calve.cli.options",
     "load": "calve.models.loading",
     "load_driver": "calve.registry.discovery",
     "make_search": "calve.decoding.search",
     "model_state": "calve.models.checkpoint_files",
     "num_threads_option": "calve.cli.options",
+    "number": "calve.cli.options",
     "own_shard": "calve.training.launching",
     "print_json": "calve.cli.output",
     "print_table": "calve.cli.output",

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from calve.services import echo
+
 __all__ = ["plot"]
 
 
@@ -23,4 +25,4 @@ def plot(exp_dir: Path, output: Path | None) -> None:
 
     output = output or exp_dir / "curves.svg"
     draw(read_panels(exp_dir), output)
-    click.echo(output)
+    echo(output)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from calve.common.files import atomic_file
 from calve.common.inputs import check_not_placeholder
+from calve.common.printable import json_text
 from calve.data.tokens import SymbolTable
 from calve.errors import BundleError, ConfigError, PluginError
 from calve.protocols import OfflineSession, Session, StreamingSession
@@ -157,7 +158,7 @@ class Bundle:
 
 def write_manifest(folder: Path, manifest: BundleManifest) -> None:
     """Write ``bundle.json``, the last file of a bundle, atomically."""
-    text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False, default=fspath)
+    text = json_text(manifest.to_json(), indent=2)
     with atomic_file(folder / MANIFEST_FILE) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 

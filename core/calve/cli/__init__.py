@@ -115,7 +115,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
     if value:
         import calve
 
-        click.echo(f"calve {calve.__version__}")
+        click.echo(f"calve {calve.__version__}")  # noqa: TID251 (nothing from elsewhere)
         ctx.exit()
 
 
@@ -221,7 +221,9 @@ def _report_failure(error: Exception, debug: bool) -> int:
         print_error(error)
         return error.exit_code
     if isinstance(error, click.ClickException):
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)  # It quotes what was typed, perhaps control characters.
+        print_to_stderr(shown.getvalue().rstrip("\n"))
         return error.exit_code
     hint = "" if debug else "\n  fix:   `calve --debug ...` shows where; please report it"
     print_error(f"unexpected {type(error).__name__}: {error}{hint}")

@@ -8,7 +8,7 @@ import click
 
 from calve.cli.checkpoint_options import checkpoint_options
 from calve.cli.options import json_option
-from calve.cli.output import print_json
+from calve.cli.output import echo, print_json
 from calve.common.files import size_text
 from calve.models.checkpoint_files import save_model
 from calve.models.checkpoints import CheckpointChoice, load_state_dict
@@ -41,4 +41,4 @@ def average(checkpoint: CheckpointChoice, output: Path, overwrite: bool, as_json
     origin = f"{loaded.provenance['averaging']} ({', '.join(names)})"
     if len(names) == 1:
         origin = f"the model of {names[0]}"
-    click.echo(f"{output}: {origin}, {size_text(size)}")
+    echo(f"{output}: {origin}, {size_text(size)}")

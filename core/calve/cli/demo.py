@@ -10,7 +10,7 @@ import click
 
 from calve.bundles.bundle import Bundle
 from calve.cli.export import print_summary
-from calve.cli.output import outcome_text, print_table
+from calve.cli.output import echo, outcome_text, print_table, styled
 from calve.common.progress import console_progress
 from calve.data.recordings import TRANSCRIPTS_FILE, read_transcripts
 from calve.decoding.recognizers import transcribe
@@ -70,18 +70,18 @@ def demo(recordings: tuple[Path, ...], model: str, output: Path, overwrite: bool
         references = {} if recordings else _shipped_recordings(pretrained, stack)
         paths = list(recordings) or list(references)
         _transcribe(bundle, paths, references)
-    click.echo(f"\nNext: calve transcribe {bundle.path} YOUR.wav")
+    echo(f"\nNext: calve transcribe {bundle.path} YOUR.wav")
 
 
 def _heading(number: int, title: str) -> None:
-    click.secho(f"\n{number}. {title}", bold=True)
+    echo(styled(f"\n{number}. {title}", bold=True))
 
 
 def _verify(bundle: Bundle) -> None:
     failures = 0
     for check in verify(bundle.path):
         failures += check.outcome == FAILED
-        click.echo(f"{outcome_text(check.outcome, 8)}{check.name}: {check.detail}")
+        echo(outcome_text(check.outcome, 8), f"{check.name}: {check.detail}")
     if failures:
         raise BundleError(f"{failures} checks failed", where=bundle.path)
 
@@ -118,5 +118,5 @@ def _installed_clients(bundle: Bundle) -> list[ClientSpec]:
     installed = [client for client in claimed if client.is_installed]
     for client in claimed:
         if client not in installed:
-            click.echo(f"{client.name} is not installed: pip install 'calve[{client.extra}]'")
+            echo(f"{client.name} is not installed: pip install 'calve[{client.extra}]'")
     return installed

@@ -8,7 +8,7 @@ from itertools import chain
 import click
 
 from calve.cli.options import json_option
-from calve.cli.output import outcome_text, print_json
+from calve.cli.output import echo, outcome_text, print_json, styled
 from calve.registry.catalog import build_registry
 from calve.registry.doctor import Section, diagnose
 
@@ -49,9 +49,9 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 def _print_section(section: Section) -> None:
     if not section.diagnoses:
         return
-    click.secho(section.name, bold=True)
+    echo(styled(section.name, bold=True))
     width = max(len(one.subject) for one in section.diagnoses)
     for one in section.diagnoses:
-        click.echo(f"  {outcome_text(one.outcome, 8)}{one.subject.ljust(width)}  {one.detail}")
+        echo("  ", outcome_text(one.outcome, 8), f"{one.subject.ljust(width)}  {one.detail}")
         if one.fix is not None:
-            click.echo(f"  {'':8}{'':{width}}  fix: {one.fix}")
+            echo(f"  {'':8}{'':{width}}  fix: {one.fix}")

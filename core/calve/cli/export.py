@@ -20,7 +20,7 @@ from calve.cli.options import (
     recipe_options,
     strict_option,
 )
-from calve.cli.output import print_json, print_table, warn
+from calve.cli.output import echo, print_json, print_table, warn
 from calve.common.config import resolve
 from calve.common.files import size_text
 from calve.common.progress import console_progress
@@ -146,7 +146,7 @@ def print_summary(bundle: Bundle) -> None:
     """Parameter counts, file sizes and the agreement with torch, as tables."""
     manifest = bundle.manifest
     parity = ParityReport.from_json(manifest.parity)
-    click.echo()
+    echo()
     print_table(
         ("network", "parameters", "precision"),
         [
@@ -154,12 +154,12 @@ def print_summary(bundle: Bundle) -> None:
             for name, count in manifest.parameters.items()
         ],
     )
-    click.echo()
+    echo()
     print_table(
         ("file", "size"),
         [(name, size_text(record.size)) for name, record in sorted(manifest.files.items())],
     )
-    click.echo(f"\nagreement with torch ({parity.precision})")
+    echo(f"\nagreement with torch ({parity.precision})")
     print_table(
         ("output", "observed in", "number", "max abs error", "limit", "largest value"),
         [
@@ -175,7 +175,7 @@ def print_summary(bundle: Bundle) -> None:
         ],
     )
     verdict = "identical" if parity.tokens_equal else "DIFFERENT"
-    click.echo(f"greedy tokens: {verdict} ({len(parity.tokens)} symbols)")
+    echo(f"greedy tokens: {verdict} ({len(parity.tokens)} symbols)")
     if parity.precision == "int8":
-        click.echo("fresh int8 weights are not held to the limits: judge them by the error rate")
-    click.echo(f"\n{bundle.path} is ready.")
+        echo("fresh int8 weights are not held to the limits: judge them by the error rate")
+    echo(f"\n{bundle.path} is ready.")

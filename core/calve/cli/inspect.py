@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from calve.cli.options import json_option
-from calve.cli.output import print_json, print_table
+from calve.cli.output import echo, print_json, print_table, styled
 from calve.common.printable import printable
 from calve.exporting.inspection import inspect_file
 
@@ -36,15 +36,15 @@ def inspect(file: Path, as_json: bool) -> None:
 
 def _print_entry(key: str, value: Any) -> None:
     if isinstance(value, Mapping):
-        click.secho(f"\n{key}", bold=True)
+        echo(styled(f"\n{key}", bold=True))
         for name, one in _flat(value):
-            click.echo(f"  {printable(name)} = {_shown(one)}")
+            echo(f"  {printable(name)} = {_shown(one)}")
     elif isinstance(value, list) and isinstance(value[0], Mapping):
-        click.secho(f"\n{key}", bold=True)
+        echo(styled(f"\n{key}", bold=True))
         columns = list(value[0])
         print_table(columns, [[_cell(row.get(column)) for column in columns] for row in value])
     else:
-        click.echo(f"{key}: {_shown(value)}")
+        echo(f"{key}: {_shown(value)}")
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ import click
 
 from calve.bundles.metadata import bundle_exporter
 from calve.cli.options import json_option
-from calve.cli.output import print_json
+from calve.cli.output import echo, print_json
 from calve.protocols import Finding
 
 __all__ = ["lint"]
@@ -36,8 +36,8 @@ def lint(ctx: click.Context, bundle: Path, runtime: str | None, as_json: bool) -
         print_json({"errors": counts["error"], "findings": [asdict(one) for one in findings]})
     else:
         for finding in findings:
-            click.echo(f"{finding.severity}: {finding.what} [{finding.code}]")
-            click.echo(f"  where: {finding.where}\n  fix:   {finding.fix}")
-        click.echo(f"errors: {counts['error']}, warnings: {counts['warning']}", err=bool(findings))
+            echo(f"{finding.severity}: {finding.what} [{finding.code}]")
+            echo(f"  where: {finding.where}\n  fix:   {finding.fix}")
+        echo(f"errors: {counts['error']}, warnings: {counts['warning']}", err=bool(findings))
     if counts["error"]:
         ctx.exit(1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from calve.cli.options import json_option
-from calve.cli.output import print_json, print_table
+from calve.cli.output import echo, print_json, print_table
 from calve.common.files import atomic_file, check_writable
 from calve.common.progress import console_progress
 from calve.exporting.verification import SKIPPED
@@ -47,7 +47,7 @@ def matrix(
             temporary.write_text(capability_page(cells), encoding="utf-8")
     wrong = [cell for cell in cells if not cell.agrees]
     for cell in wrong:
-        click.echo(f"calve: {cell.complaint}", err=True)
+        echo(f"calve: {cell.complaint}", err=True)
     if wrong:
         raise click.exceptions.Exit(1)
 
@@ -69,4 +69,4 @@ def _print(cells: list[Cell]) -> None:
     print_table(columns, rows, outcomes="result")
     skipped = {(cell.runtime, cell.detail): None for cell in cells if cell.outcome == SKIPPED}
     for runtime, detail in skipped:
-        click.echo(f"not tried: {runtime}: {detail}")
+        echo(f"not tried: {runtime}: {detail}")

@@ -8,7 +8,7 @@ import click
 
 from calve.bundles.metadata import Table, read_metadata, write_metadata
 from calve.cli.options import json_option
-from calve.cli.output import print_json
+from calve.cli.output import echo, print_json
 from calve.errors import BundleError
 
 __all__ = ["metadata"]
@@ -68,4 +68,4 @@ def _print(table: Table, as_json: bool) -> None:
         print_json(table)
         return
     for key, value in table.items():
-        click.echo(f"{key} = {value}")
+        echo(f"{key} = {value}")

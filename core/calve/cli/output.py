@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import shutil
@@ -15,11 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from calve.common.printable import json_text, one_line, printable
+
 if TYPE_CHECKING:
     from calve.scoring.error_rates import DecodedUtterance, Score
 
 __all__ = [
+    "Styled",
     "colors",
+    "echo",
     "hotwords_text",
     "outcome_text",
     "print_error",
@@ -27,6 +30,7 @@ __all__ = [
     "print_table",
     "score_json",
     "score_text",
+    "styled",
     "warn",
 ]
 
@@ -43,21 +47,41 @@ def colors() -> bool | None:
     return False if os.environ.get("NO_COLOR") else None
 
 
+class Styled(str):
+    """Text in a color, whose content is printable already."""
+
+    __slots__ = ()
+
+
+def styled(text: str, **style: Any) -> Styled:
+    """Text in a style of `click.style`, for `echo`; control characters are escaped."""
+    return Styled(click.style(printable(text), **style))
+
+
+def echo(*parts: object, err: bool = False) -> None:
+    """Print text on stdout, or on stderr, and a line end.
+
+    Names, transcripts and messages may come from anywhere, so control characters are shown as
+    escapes. Only `Styled` parts keep theirs.
+    """
+    shown = (part if isinstance(part, Styled) else printable(str(part)) for part in parts)
+    click.echo("".join(shown), err=err, color=colors())
+
+
 def print_error(error: object) -> None:
     """Print ``Error: ...`` on stderr; nothing is raised where stderr is closed or full."""
     with suppress(OSError, ValueError):
-        label = click.style("Error:", fg="red", bold=True)
-        click.echo(f"{label} {error}", err=True, color=colors())
+        echo(styled("Error:", fg="red", bold=True), f" {error}", err=True)
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
     """Print one JSON value on stdout, on one line unless ``indent`` is given.
 
-    Letters are escaped where stdout's encoding may lack them.
+    Letters are escaped where stdout's encoding may lack them, control characters everywhere.
     """
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     ascii_only = not encoding.lower().startswith("utf")
-    click.echo(json.dumps(value, ensure_ascii=ascii_only, indent=indent))
+    click.echo(json_text(value, indent=indent, ascii_only=ascii_only))
 
 
 def print_table(
@@ -74,7 +98,7 @@ def print_table(
       rows: One cell for each column; cells are shown as `str` writes them.
       outcomes: The column whose cells are outcomes ("ok", "failed"), which have colors.
     """
-    cells = [["–" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [["–" if cell is None else one_line(str(cell)) for cell in row] for row in rows]
     right = [
         bool(rows) and all(_is_number(row[index]) for row in cells) for index in range(len(columns))
     ]
@@ -151,9 +175,9 @@ def _fixed_widths(
     ]
 
 
-def outcome_text(outcome: str, width: int = 0) -> str:
+def outcome_text(outcome: str, width: int = 0) -> Styled:
     """An outcome ("passed", "failed", "skipped") in its color, padded to a width."""
-    return click.style(outcome.ljust(width), fg=_OUTCOME_COLORS.get(outcome))
+    return styled(outcome.ljust(width), fg=_OUTCOME_COLORS.get(outcome))
 
 
 def score_text(score: Score) -> str:
@@ -198,6 +222,6 @@ def _is_number(text: str) -> bool:
 
 def warn(messages: Iterable[str]) -> None:
     """Print warnings on stderr, one on each line."""
-    label = click.style("Warning:", fg="yellow")
+    label = styled("Warning:", fg="yellow")
     for message in messages:
-        click.echo(f"{label} {message}", err=True)
+        echo(label, f" {message}", err=True)

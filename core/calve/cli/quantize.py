@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from calve.cli.options import dataclass_options, json_option, loadable_options
-from calve.cli.output import print_json, print_table
+from calve.cli.output import echo, print_json, print_table
 from calve.common.files import size_text
 from calve.common.progress import console_progress
 from calve.exporting.quantization import REPORT_FILE
@@ -56,15 +56,15 @@ def quantize(
         **options,
     )
     for path, reason in (report.calibration.skipped | report.evaluation_skipped).items():
-        click.echo(f"skipped {path}: {reason}", err=True)
+        echo(f"skipped {path}: {reason}", err=True)
     for note in report.notes:
-        click.echo(f"note: {note}", err=True)
+        echo(f"note: {note}", err=True)
     if as_json:
         print_json(report.to_json(), indent=2)
     else:
         _print_sizes(report)
         _print_variants(report)
-        click.echo(f"\n{output}: see {REPORT_FILE} in it for every layer")
+        echo(f"\n{output}: see {REPORT_FILE} in it for every layer")
 
 
 def _print_sizes(report: QuantizationReport) -> None:
@@ -89,14 +89,14 @@ def _print_sizes(report: QuantizationReport) -> None:
     ]
     print_table(["network", "precision", "before", "after", f"{report.scheme} layers"], rows)
     if report.output_error is not None:
-        click.echo(f"\nrelative rms error of the encoder's output: {report.output_error:.4f}")
+        echo(f"\nrelative rms error of the encoder's output: {report.output_error:.4f}")
 
 
 def _print_variants(report: QuantizationReport) -> None:
     for title, variants in (("", report.variants), ("frontier", report.frontier)):
         if not variants:
             continue
-        click.echo(f"\n{title}".rstrip())
+        echo(f"\n{title}".rstrip())
         columns = ["variant", "size", f"{report.measure} %", "errors", "empty", "RTF"]
         print_table(columns, [_variant_row(variant) for variant in variants])
 

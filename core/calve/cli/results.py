@@ -8,9 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import click
-
-from calve.cli.output import print_json, print_table, score_json
+from calve.cli.output import echo, print_json, print_table, score_json
 from calve.common.files import atomic_file
 from calve.decoding.decoded import Decoded
 from calve.decoding.results import DecodingResult
@@ -122,14 +120,14 @@ def print_results(
         if res_dir is not None and is_sweep:
             path = res_dir / f"sweep-{split}.svg"
             _draw(path, split, ranked[-len(of_split) :])
-            click.echo(f"{path} shows the ranking of {split}", err=True)
+            echo(f"{path} shows the ranking of {split}", err=True)
     if as_json:
         print_json([_json(*pair) for pair in ranked], indent=2)
     else:
         _print_table(ranked, unit)
     resumed = sum(row.resumed for row in rows)
     if resumed:
-        click.echo(f"{resumed} of {len(rows)} results were there already", err=True)
+        echo(f"{resumed} of {len(rows)} results were there already", err=True)
     return _report_failures(rows)
 
 
@@ -217,7 +215,7 @@ def _hotwords_json(counts: Mapping[str, HotwordCounts]) -> dict[str, Any]:
 def _report_failures(rows: Iterable[Row]) -> bool:
     failures = {(row.split, one.name): one.reason for row in rows for one in row.decoded.failures}
     for (split, name), reason in sorted(failures.items())[:_LISTED]:
-        click.echo(f"{split}: {name} was left out: {reason}", err=True)
+        echo(f"{split}: {name} was left out: {reason}", err=True)
     if len(failures) > _LISTED:
-        click.echo(f"... and {len(failures) - _LISTED} more", err=True)
+        echo(f"... and {len(failures) - _LISTED} more", err=True)
     return not failures

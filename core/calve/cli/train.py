@@ -14,6 +14,7 @@ from calve.cli.options import (
     recipe_options,
     training_corpus_options,
 )
+from calve.cli.output import echo
 from calve.common.config import load_toml
 from calve.common.progress import console_progress
 from calve.models.loading import parameter_counts
@@ -88,4 +89,4 @@ def _all_loader_options() -> list[type]:
 def _print_parameters(run: TrainingRun) -> None:
     counts = parameter_counts(run.model)
     shown = ", ".join(f"{part} {count:,}" for part, count in counts.items())
-    click.echo(f"parameters: {shown}", err=True)
+    echo(f"parameters: {shown}", err=True)

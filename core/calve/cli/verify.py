@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from calve.cli.options import json_option, num_threads_option
-from calve.cli.output import outcome_text, print_json
+from calve.cli.output import echo, outcome_text, print_json
 from calve.exporting.verification import FAILED
 from calve.exporting.verification import verify as run_checks
 
@@ -30,7 +30,7 @@ def verify(ctx: click.Context, bundle: Path, num_threads: int, as_json: bool) ->
     for check in run_checks(bundle, num_threads=num_threads):
         checks.append(check)
         if not as_json:
-            click.echo(f"{outcome_text(check.outcome, 8)}{check.name}: {check.detail}")
+            echo(outcome_text(check.outcome, 8), f"{check.name}: {check.detail}")
     failed = any(check.outcome == FAILED for check in checks)
     if as_json:
         print_json({"passed": not failed, "checks": [asdict(check) for check in checks]}, indent=2)

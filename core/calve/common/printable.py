@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+from os import fspath
+from typing import Any
 
-__all__ = ["printable"]
+__all__ = ["json_text", "one_line", "printable"]
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters of C0 and C1 but line ends and tabs; those that make text run backwards; and
-lone surrogates."""
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+"""Control characters of C0 and C1 but line ends and tabs; those that make text run backwards; lone
+surrogates; and the two that XML does not allow."""
+
+_LINE_ENDS = re.compile("[\n\t\u2028\u2029]")
 
 
 def printable(text: str) -> str:
@@ -17,4 +24,32 @@ def printable(text: str) -> str:
     Names and transcripts may hold anything. Control characters steer a terminal and are not allowed
     in XML; the lone surrogates in file names that are not UTF-8 cannot be written to a file.
     """
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return _CONTROL.sub(_escape, text)
+
+
+def one_line(text: str) -> str:
+    r"""As `printable`, with line ends and tabs as ``\n`` and ``\t``: for names in lists and tables.
+
+    Of the other line ends, U+2028 and U+2029 are escaped too.
+    """
+    return _LINE_ENDS.sub(_escape, printable(text))
+
+
+def json_text(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
+    r"""JSON as text that can be written as UTF-8 and shown on a terminal.
+
+    Control characters and the lone surrogates in file names that are not UTF-8 become JSON's own
+    escapes: readers get the value unchanged, and `os.fsencode` gives the bytes of the name.
+
+    Args:
+      value: Values of JSON, and paths.
+      indent: Columns of indentation; None for one line.
+      ascii_only: Whether to escape all letters beyond ASCII.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, default=fspath)
+    # json.dumps escapes the control characters of ASCII; \uXXXX is an escape of JSON too.
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from calve.common.printable import one_line
 from calve.common.terminal import print_to_stderr
 
 if TYPE_CHECKING:
@@ -137,12 +138,12 @@ class _Bar:
 
     def start(self, title: str, total: int | None = None) -> None:
         self.finish()
-        self._task = self._rich.add_task(title, total=total, note="")
+        self._task = self._rich.add_task(one_line(title), total=total, note="")
         self._rich.start()
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         if self._task is not None:
-            self._rich.update(self._task, advance=amount, note=note)
+            self._rich.update(self._task, advance=amount, note=one_line(note))
 
     def finish(self) -> None:
         if self._task is None:
@@ -177,7 +178,7 @@ def _bar_with_note() -> RichProgress:
 
     return BarWithNote(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 
+from calve.common.printable import printable
 from calve.common.terminal import print_to_stderr
 from calve.registry.plugin_sources import PluginSource
 
@@ -66,4 +67,4 @@ class _FirstLines(io.TextIOBase):
             self.hidden = True
         else:
             with suppress(OSError, ValueError, AttributeError):  # closed, full or absent
-                self._stderr.write(f"{line}\n")
+                self._stderr.write(f"{printable(line)}\n")

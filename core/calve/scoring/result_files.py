@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from calve.common.files import atomic_file
+from calve.common.printable import one_line, printable
 from calve.errors import DataError
 from calve.scoring.error_page import page
 from calve.scoring.error_rates import Alignment, DecodedUtterance, ErrorClasses, Score
@@ -107,16 +108,18 @@ def read_recogs(path: Path) -> list[DecodedUtterance]:
 
 def _write(path: Path, lines: Iterable[str]) -> None:
     with atomic_file(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        text = printable("".join(f"{line}\n" for line in lines))
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _recogs(utterances: Iterable[DecodedUtterance]) -> Iterator[str]:
     for one in utterances:
-        yield f"{one.name}:\tref={one.reference.split()}"
-        yield f"{one.name}:\thyp={one.hypothesis.split()}"
+        name = one_line(one.name)
+        yield f"{name}:\tref={one.reference.split()}"
+        yield f"{name}:\thyp={one.hypothesis.split()}"
         if one.timestamps:
             times = ", ".join(f"{seconds:.3f}" for seconds in one.timestamps)
-            yield f"{one.name}:\ttimestamp_hyp=[{times}]"
+            yield f"{name}:\ttimestamp_hyp=[{times}]"
 
 
 def _summary(title: str, score: Score) -> Iterator[str]:
@@ -152,7 +155,7 @@ def _errs(score: Score) -> Iterator[str]:
         yield f"95% confidence interval of the error rate: {low:.2f} to {high:.2f}"
     yield "\nPER-UTT DETAILS: corr or (ref->hyp)  "
     for alignment in score.alignments:
-        yield f"{alignment.name}:\t{' '.join(_merged(alignment))}"
+        yield f"{one_line(alignment.name)}:\t{' '.join(_merged(alignment))}"
     yield "\nSUBSTITUTIONS: count ref -> hyp"
     for (reference, hypothesis), count in _by_frequency(classes.substitutions):
         yield f"{count}   {reference} -> {hypothesis}"

@@ -18,6 +18,7 @@ import torch
 from calve.api import CheckpointError, ConfigError
 from calve.common.files import atomic_file, writing_explained
 from calve.common.locking import locked
+from calve.common.terminal import print_to_stderr
 from calve.protocols import Batch, TrainingRun
 from calve.services import checkpoints_there, find_checkpoints, read_checkpoint
 from calve_transducer.training.config import TrainingConfig
@@ -241,8 +242,7 @@ class _Console(logging.Handler):
     """Lines on what stderr is now: a progress bar puts itself in its place, to stay below them."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        with suppress(OSError):  # Nobody looks on any more; the log has it.
-            print(self.format(record), file=sys.stderr, flush=True)
+        print_to_stderr(self.format(record))  # If nobody looks on any more, the log has it.
 
 
 def _batches_in(checkpoint: Path) -> int:

@@ -9,7 +9,9 @@ import sys
 
 import pytest
 
-from calve.cli.output import print_json, print_table
+from calve.cli import run
+from calve.cli.output import echo, print_error, print_json, print_table, styled, warn
+from calve.errors import ConfigError
 
 
 def test_numbers_are_aligned_right_and_words_left(capsys: pytest.CaptureFixture[str]):
@@ -124,3 +126,45 @@ def test_json_is_one_line_with_letters_as_they_are(capsys: pytest.CaptureFixture
     output = capsys.readouterr().out
     assert output == '{"token": "▁ein", "text": "ä"}\n'
     assert json.loads(output)["text"] == "ä"
+
+
+HOSTILE = "\x1b]0;title\x07a\x9b2J\r\udce9"
+
+
+@pytest.mark.parametrize("err", [False, True])
+def test_control_characters_are_printed_as_escapes(capsys: pytest.CaptureFixture[str], err: bool):
+    echo(f"name {HOSTILE}", err=err)
+    captured = capsys.readouterr()
+    assert (captured.err if err else captured.out) == (
+        "name \\x1b]0;title\\x07a\\x9b2J\\r\\udce9\n"
+    )
+
+
+def test_only_styles_of_calve_reach_a_terminal(monkeypatch: pytest.MonkeyPatch):
+    stdout = _Terminal()
+    monkeypatch.setattr(sys, "stdout", stdout)
+    echo(styled(f"title {HOSTILE}", bold=True), "\x1b[31mred")
+    assert stdout.getvalue() == (
+        "\x1b[1mtitle \\x1b]0;title\\x07a\\x9b2J\\r\\udce9\x1b[0m\\x1b[31mred\n"
+    )
+
+
+def test_a_hostile_cell_stays_in_its_row(capsys: pytest.CaptureFixture[str]):
+    print_table(("file", "text"), [("a\nb\x1b[2J", "two\twords")])
+    assert capsys.readouterr().out.splitlines()[2:] == [r"a\nb\x1b[2J  two\twords"]
+
+
+def test_errors_and_warnings_show_control_characters(capsys: pytest.CaptureFixture[str]):
+    print_error(ConfigError(HOSTILE, where=HOSTILE))
+    warn([HOSTILE])
+    shown = capsys.readouterr().err
+    assert "\x1b" not in shown
+    assert shown.count(r"\x1b]0;title\x07a\x9b2J\r\udce9") == 3
+
+
+def test_what_was_typed_is_shown_and_not_obeyed(capfd: pytest.CaptureFixture[str]):
+    assert run(["transcribe", f"--{HOSTILE}"]) == 2
+    assert run(["transcribe", "a", "b", "--chunk-ms", HOSTILE]) == 2
+    shown = capfd.readouterr().err
+    assert "\x1b" not in shown
+    assert r"\x9b2J" in shown

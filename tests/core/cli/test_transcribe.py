@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -176,7 +180,7 @@ def test_a_decoding_method_takes_its_options(
     [
         (["--decoding-method", "modified_beam_serch"], "did you mean 'modified_beam_search'"),
         (["--beam", "2"], "--beam is not an option of greedy_search"),
-        (["--decoding-method", "modified_beam_search", "--beam", "0"], "beam is 0"),
+        (["--decoding-method", "modified_beam_search", "--beam", "0"], "'--beam': 0 is not"),
         (["--decoding-method", "fast_beam_search_nbest_oracle"], "must be told what was said"),
     ],
 )
@@ -547,3 +551,41 @@ def test_help_names_the_default_decoding_method(capfd: pytest.CaptureFixture[str
     assert transcribe("--help") == 0
     words = " ".join(capfd.readouterr().out.split())
     assert "[default: greedy_search]" in words
+
+
+HOSTILE = b"caf\xe9 \x1b[2J $x$\n.wav"
+"""A file name that is not UTF-8 and would clear a terminal."""
+
+
+def test_a_name_that_cannot_be_printed_does_not_stop_the_work(
+    golden_bundle: Bundle, recordings: list[str], tmp_path: Path
+):
+    hostile = tmp_path / os.fsdecode(HOSTILE)
+    shutil.copyfile(recordings[0], hostile)
+    references = tmp_path / "references.txt"
+    references.write_text("".join(f"{Path(one).name}\tword\n" for one in recordings))
+    missing = tmp_path / os.fsdecode(b"\xff\x1b[31m.wav")
+    results = tmp_path / "results"
+    command = [sys.executable, "-m", "calve", "transcribe", golden_bundle.path, hostile]
+    command += [missing, *recordings, "--reference", references, "--res-dir", results]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    for as_json in ([], ["--json"]):
+        found = subprocess.run(
+            [*map(os.fspath, command), *as_json], env=environment, capture_output=True, check=False
+        )
+        shown = found.stderr + found.stdout
+        assert found.returncode == 1
+        assert b"\x1b" not in shown
+        assert b"unexpected" not in shown
+        lines = found.stdout.decode("utf-8").splitlines()
+        if as_json:
+            paths = [json.loads(line)["path"] for line in lines]
+            assert list(map(os.fsencode, paths)) == [
+                os.fsencode(hostile),
+                *map(os.fsencode, recordings),
+            ]
+        else:
+            assert lines[0].startswith(rf"{tmp_path}/caf\udce9 \x1b[2J $x$\n.wav: ")
+            assert lines[1].startswith(f"{recordings[0]}: ")
+    for path in results.iterdir():
+        assert "\x1b" not in path.read_text(encoding="utf-8")

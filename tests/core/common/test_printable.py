@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calve.common.printable import printable
+from calve.common.printable import json_text, one_line, printable
 
 
 @pytest.mark.parametrize(
@@ -39,3 +41,26 @@ def test_what_is_shown_can_be_written_and_steers_no_terminal(text: str) -> None:
 def test_what_is_shown_is_allowed_in_xml() -> None:
     text = printable("".join(map(chr, (*range(0x20), *range(0x7F, 0xA0)))))
     assert ElementTree.fromstring(f"<a>{text}</a>").text == text
+
+
+def test_a_name_in_a_list_stays_on_one_line() -> None:
+    assert one_line("a\nError:\tb\x1b[2J\u2028c") == r"a\nError:\tb\x1b[2J\u2028c"
+
+
+@given(st.text(st.characters(), max_size=20))
+def test_json_of_any_name_is_utf8_without_control_characters_and_gives_the_name_back(
+    name: str,
+) -> None:
+    text = json_text({name: [name]}, indent=2)
+    assert json.loads(text.encode("utf-8").decode("utf-8")) == {name: [name]}
+    assert printable(text) == text
+
+
+def test_the_bytes_of_a_file_name_come_back_from_json() -> None:
+    name = b"caf\xe9.wav"
+    assert os.fsencode(json.loads(json_text(os.fsdecode(name)))) == name
+
+
+def test_json_keeps_readable_letters() -> None:
+    assert json_text("ü 中") == '"ü 中"'
+    assert json_text("ü", ascii_only=True) == r'"\u00fc"'
