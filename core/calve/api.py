@@ -7,6 +7,7 @@ runtime.
 
 from __future__ import annotations
 
+from calve.common.ranges import Range, check_ranges
 from calve.common.references import LazyRef, Resource
 from calve.data.geometry import StreamingGeometry
 from calve.errors import (
@@ -58,10 +59,12 @@ __all__ = [
     "PluginError",
     "PretrainedSpec",
     "QuantizerSpec",
+    "Range",
     "RecipeSpec",
     "Resource",
     "StageSpec",
     "StreamingGeometry",
     "TokensError",
+    "check_ranges",
     "hookimpl",
 ]

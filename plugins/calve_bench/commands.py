@@ -9,12 +9,15 @@ from typing import Any
 
 import click
 
-from calve.api import RecipeSpec
+from calve.api import Range, RecipeSpec
 from calve.common.progress import console_progress
 from calve.services import (
     RecipeGroup,
+    echo,
+    integer,
     json_option,
     num_threads_option,
+    number,
     print_json,
     print_table,
     recipe_options,
@@ -39,7 +42,7 @@ Columns = dict[str, Callable[[Any], object]]
 @click.option(
     "--vocab-size",
     "vocab_sizes",
-    type=click.IntRange(min=2),
+    type=integer(2, 1_000_000),
     multiple=True,
     default=(500, 5000),
     show_default=True,
@@ -92,28 +95,28 @@ def _bench_training_command(recipe: RecipeSpec) -> click.Command:
     @click.command(recipe.name, help=f"Measure a training step of {recipe.name}.")
     @click.option(
         "--batch-size",
-        type=click.IntRange(min=1),
+        type=integer(1, 10_000),
         default=16,
         show_default=True,
         help="Utterances in a batch.",
     )
     @click.option(
         "--seconds",
-        type=click.FloatRange(min=0, min_open=True),
+        type=number(Range(0, 3600, above_minimum=True)),
         default=4.0,
         show_default=True,
         help="Length of an utterance.",
     )
     @click.option(
         "--symbols",
-        type=click.IntRange(min=1),
+        type=integer(1, 10_000),
         default=12,
         show_default=True,
         help="Symbols per utterance.",
     )
     @click.option(
         "--steps",
-        type=click.IntRange(min=1),
+        type=integer(1, 10_000),
         default=5,
         show_default=True,
         help="Number of measured steps.",
@@ -153,7 +156,7 @@ def _bench_training_command(recipe: RecipeSpec) -> click.Command:
         if as_json:
             print_json({"num_threads": num_threads, "batch_size": batch_size, **asdict(found)})
             return
-        click.echo(
+        echo(
             f"{found.parameters:,} parameters, {batch_size / found.total:.1f} utterances/s, "
             f"{found.processor:.3f} s of processor time a step"
         )
@@ -188,7 +191,7 @@ bench_training = RecipeGroup(
 )
 @click.option(
     "--utterances",
-    type=click.IntRange(min=1),
+    type=integer(1, 10_000),
     multiple=True,
     default=(16, 100),
     show_default=True,
@@ -241,7 +244,7 @@ def bench_search(
         return
     _print_rows(rows, _SEARCH_COLUMNS)
     if fsa_rows:
-        click.echo()
+        echo()
         _print_rows(fsa_rows, _fsa_columns(f"{against}'s FSA"))
 
 
@@ -272,7 +275,7 @@ def _bench_streaming_command(recipe: RecipeSpec) -> click.Command:
     @click.option(
         "--num-decode-streams",
         "streams",
-        type=click.IntRange(min=1),
+        type=integer(1, 10_000),
         multiple=True,
         default=(1, 50),
         show_default=True,
@@ -280,7 +283,7 @@ def _bench_streaming_command(recipe: RecipeSpec) -> click.Command:
     )
     @click.option(
         "--seconds",
-        type=click.FloatRange(min=1.0),
+        type=number(Range(1, 3600)),
         default=10.0,
         show_default=True,
         help="Length of a stream.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from calve.api import ConfigError
+from calve.api import ConfigError, Range
 from calve.protocols.loading import LoaderOptions, loader_option, with_default
 
 __all__ = [
@@ -27,10 +27,14 @@ class LhotseLoaderOptions(LoaderOptions):
     bucketing_sampler: bool = loader_option(
         True, "Batch utterances of similar length; otherwise utterances in their order."
     )
-    num_buckets: int = loader_option(30, "Number of length classes of --bucketing-sampler.")
+    num_buckets: int = loader_option(
+        30, "Number of length classes of --bucketing-sampler.", limits=Range(2, 10_000)
+    )
     enable_spec_aug: bool = loader_option(True, "Mask features of the training data (SpecAugment).")
     spec_aug_time_warp_factor: int = loader_option(
-        80, "Largest time warp of SpecAugment in frames; less than 1 for none."
+        80,
+        "Largest time warp of SpecAugment in frames; less than 1 for none.",
+        limits=Range(-1, 10_000),
     )
     on_the_fly_feats: bool = loader_option(
         False, "Compute features from audio during training; no stored features are needed."
@@ -41,11 +45,6 @@ class LhotseLoaderOptions(LoaderOptions):
         "the first prepared --vocab-size.",
         fixed=False,
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.num_buckets < 2:
-            raise ConfigError(f"num_buckets is {self.num_buckets}; it must be at least 2")
 
     def symbol_table(self, default: Path) -> Path:
         """That of ``lang_dir``, if it is given."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from calve.api import ConfigError
+from calve.api import ConfigError, Range, check_ranges
 
 __all__ = ["LstmEncoderConfig", "infer_config"]
 
@@ -15,44 +15,75 @@ __all__ = ["LstmEncoderConfig", "infer_config"]
 class LstmEncoderConfig:
     """Sizes and regularization of the LSTM encoder, with the names of icefall's options."""
 
-    num_encoder_layers: int = field(default=12, metadata={"help": "Number of LSTM layers."})
+    num_encoder_layers: int = field(
+        default=12, metadata={"help": "Number of LSTM layers.", "range": Range(1, 1000)}
+    )
     encoder_dim: int = field(
-        default=512, metadata={"help": "Dimension of the encoder output and of the hidden state."}
+        default=512,
+        metadata={
+            "help": "Dimension of the encoder output and of the hidden state.",
+            "range": Range(1, 65_536),
+        },
     )
     rnn_hidden_size: int = field(
         default=1024,
         metadata={
-            "help": "Dimension of the LSTM cells; larger ones are projected to --encoder-dim."
+            "help": "Dimension of the LSTM cells; larger ones are projected to --encoder-dim.",
+            "range": Range(1, 65_536),
         },
     )
     dim_feedforward: int = field(
-        default=2048, metadata={"help": "Inner dimension of the feed-forward modules."}
+        default=2048,
+        metadata={
+            "help": "Inner dimension of the feed-forward modules.",
+            "range": Range(1, 65_536),
+        },
     )
-    feature_dim: int = field(default=80, metadata={"help": "Dimension of the feature frames."})
+    feature_dim: int = field(
+        default=80, metadata={"help": "Dimension of the feature frames.", "range": Range(1, 1024)}
+    )
     conv_layer1_channels: int = field(
-        default=8, metadata={"help": "Channels of the front end's first convolution."}
+        default=8,
+        metadata={
+            "help": "Channels of the front end's first convolution.",
+            "range": Range(1, 4096),
+        },
     )
     conv_layer2_channels: int = field(
-        default=32, metadata={"help": "Channels of the front end's second convolution."}
+        default=32,
+        metadata={
+            "help": "Channels of the front end's second convolution.",
+            "range": Range(1, 4096),
+        },
     )
     conv_layer3_channels: int = field(
-        default=128, metadata={"help": "Channels of the front end's third convolution."}
+        default=128,
+        metadata={
+            "help": "Channels of the front end's third convolution.",
+            "range": Range(1, 4096),
+        },
     )
     aux_layer_period: int = field(
         default=0,
         metadata={
             "help": "In training, combine the outputs of every N-th layer of the upper two "
-            "thirds with the last one at random; 0 for off."
+            "thirds with the last one at random; 0 for off.",
+            "range": Range(0, 1000),
         },
     )
-    dropout: float = field(default=0.1, metadata={"help": "Dropout of each layer's two modules."})
+    dropout: float = field(
+        default=0.1, metadata={"help": "Dropout of each layer's two modules.", "range": Range(0, 1)}
+    )
     layer_dropout: float = field(
-        default=0.075, metadata={"help": "Probability of nearly bypassing a layer in training."}
+        default=0.075,
+        metadata={
+            "help": "Probability of nearly bypassing a layer in training.",
+            "range": Range(0, 1),
+        },
     )
 
     def __post_init__(self) -> None:
-        if self.num_encoder_layers < 1:
-            raise ConfigError(f"num_encoder_layers is {self.num_encoder_layers}; it must be >= 1")
+        check_ranges(self)
         if self.rnn_hidden_size < self.encoder_dim:
             raise ConfigError(
                 f"rnn_hidden_size {self.rnn_hidden_size} is smaller than "

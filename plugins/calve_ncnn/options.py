@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from calve.api import ConfigError
+from calve.api import Range, check_ranges
 
 __all__ = ["NcnnOptions"]
 
@@ -17,9 +17,12 @@ class NcnnOptions:
         default=True, metadata={"help": "Store weights as float16, which halves the files."}
     )
     pnnx_time_limit: int = field(
-        default=300, metadata={"help": "Time limit of pnnx for one network, in seconds."}
+        default=300,
+        metadata={
+            "help": "Time limit of pnnx for one network, in seconds.",
+            "range": Range(1, 1_000_000),
+        },
     )
 
     def __post_init__(self) -> None:
-        if self.pnnx_time_limit < 1:
-            raise ConfigError(f"pnnx_time_limit is {self.pnnx_time_limit}; it must be >= 1")
+        check_ranges(self)

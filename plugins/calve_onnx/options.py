@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from calve.api import ConfigError
+from calve.api import Range, check_ranges
 
 __all__ = ["MAX_OPSET", "MIN_OPSET", "OnnxOptions"]
 
@@ -24,11 +24,13 @@ class OnnxOptions:
             "computes with integers whose ranges are measured at run time."
         },
     )
-    opset: int = field(default=17, metadata={"help": "Version of the ONNX operator set."})
+    opset: int = field(
+        default=17,
+        metadata={
+            "help": "Version of the ONNX operator set.",
+            "range": Range(MIN_OPSET, MAX_OPSET),
+        },
+    )
 
     def __post_init__(self) -> None:
-        if not MIN_OPSET <= self.opset <= MAX_OPSET:
-            raise ConfigError(
-                f"opset is {self.opset}; it must be {MIN_OPSET} to {MAX_OPSET}",
-                fix="leave it out: every sherpa-onnx reads the default",
-            )
+        check_ranges(self)

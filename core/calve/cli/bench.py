@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from calve.cli.options import json_option, num_threads_option, runs_option
+from calve.cli.options import CHUNK_MS, json_option, num_threads_option, runs_option
 from calve.cli.output import print_json, print_table
 from calve.common.progress import console_progress
 from calve.exporting.benchmark import BenchmarkRow, benchmark
@@ -31,7 +31,7 @@ __all__ = ["bench"]
 )
 @click.option(
     "--chunk-ms",
-    type=int,
+    type=CHUNK_MS,
     multiple=True,
     help="Chunk length to measure; may be repeated.  [default: the bundle's own, and 640]",
 )

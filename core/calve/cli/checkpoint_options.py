@@ -8,28 +8,18 @@ from typing import Any
 
 import click
 
-from calve.cli.options import BOOLEAN, Decorator, Function, decorated
+from calve.cli.options import BOOLEAN, Decorator, FieldType, Function, decorated
+from calve.common.ranges import Range
 
 __all__ = ["checkpoint_options", "checkpoint_sweep_options", "optional_checkpoint_options"]
 
 
-class IntegerList(click.ParamType):  # type: ignore[type-arg]  # not generic in older click
-    """Whole numbers separated by commas."""
+def _checkpoint_options(*, lists: bool = False) -> tuple[Decorator, ...]:
+    annotation = tuple[int, ...] if lists else int
 
-    name = "integer,..."
+    def number(minimum: int, maximum: int) -> FieldType:
+        return FieldType("integer", annotation, Range(minimum, maximum))
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(dict.fromkeys(int(part) for part in value.split(",")))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of whole numbers such as 20,25", param, ctx)
-
-
-def _checkpoint_options(number: Any) -> tuple[Decorator, ...]:
     return (
         click.option(
             "--checkpoint",
@@ -42,15 +32,15 @@ def _checkpoint_options(number: Any) -> tuple[Decorator, ...]:
             help="Experiment directory with epoch-N.pt and checkpoint-N.pt; instead of "
             "--checkpoint.",
         ),
-        click.option("--epoch", type=number, help="Use epoch-N.pt of --exp-dir."),
+        click.option("--epoch", type=number(0, 1_000_000), help="Use epoch-N.pt of --exp-dir."),
         click.option(
             "--iter",
-            type=number,
+            type=number(0, 10**12),
             help="Use checkpoint-N.pt of --exp-dir and none that is newer.",
         ),
         click.option(
             "--avg",
-            type=number,
+            type=number(1, 10_000),
             help="Average this many checkpoints, ending with the selected one.",
         ),
         click.option(
@@ -79,7 +69,7 @@ def checkpoint_options(function: Function) -> Function:
 
         return function(*args, checkpoint=CheckpointChoice(**_given_choice(kwargs)), **kwargs)
 
-    return decorated(collect, _checkpoint_options(int))
+    return decorated(collect, _checkpoint_options())
 
 
 def optional_checkpoint_options(function: Function) -> Function:
@@ -93,7 +83,7 @@ def optional_checkpoint_options(function: Function) -> Function:
         checkpoint = CheckpointChoice(**given) if given else None
         return function(*args, checkpoint=checkpoint, **kwargs)
 
-    return decorated(collect, _checkpoint_options(int))
+    return decorated(collect, _checkpoint_options())
 
 
 def checkpoint_sweep_options(function: Function) -> Function:
@@ -107,7 +97,11 @@ def checkpoint_sweep_options(function: Function) -> Function:
         from calve.models.checkpoints import CheckpointChoice
 
         given = _given_choice(kwargs)
-        lists = {name: given.pop(name) for name in ("epoch", "iter", "avg") if name in given}
+        lists = {
+            name: tuple(dict.fromkeys(given.pop(name)))
+            for name in ("epoch", "iter", "avg")
+            if name in given
+        }
         if "epoch" in lists and "iter" in lists:
             raise click.UsageError("--epoch and --iter exclude one another")
         combinations = (
@@ -120,4 +114,4 @@ def checkpoint_sweep_options(function: Function) -> Function:
         )
         return function(*args, checkpoints=checkpoints, **kwargs)
 
-    return decorated(collect, _checkpoint_options(IntegerList()))
+    return decorated(collect, _checkpoint_options(lists=True))

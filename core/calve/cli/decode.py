@@ -12,11 +12,12 @@ from calve.cli.decoding_options import (
     hotwords_to_report,
     simulate_streaming_option,
 )
-from calve.cli.options import RecipeGroup
-from calve.cli.output import warn
+from calve.cli.options import RecipeGroup, integer, number
+from calve.cli.output import echo, warn
 from calve.cli.results import Row, print_results
 from calve.common.files import check_writable
 from calve.common.progress import console_progress
+from calve.common.ranges import Range
 from calve.decoding.bundle_model import BundleModel
 from calve.decoding.checkpoint_model import CheckpointModel
 from calve.decoding.corpus_decoding import check_decoding, decode_corpus
@@ -33,7 +34,7 @@ _OWN_OPTIONS = (
     simulate_streaming_option,
     click.option(
         "--max-duration",
-        type=click.FloatRange(min=0, min_open=True),
+        type=number(Range(0, 1e6, above_minimum=True)),
         default=MAX_DURATION,
         show_default=True,
         help="Seconds of audio in a batch, including padding.",
@@ -49,7 +50,7 @@ _OWN_OPTIONS = (
     click.option("--redo", is_flag=True, help="Decode again what has been decoded."),
     click.option(
         "--jobs",
-        type=click.IntRange(min=1),
+        type=integer(1, 256),
         default=1,
         show_default=True,
         help="Number of processes, each with its own checkpoint.",
@@ -114,7 +115,7 @@ def _decode_command(recipe: RecipeSpec) -> click.Command:
             processes=jobs,
             dask=dask,
             progress=console_progress(),
-            notify=lambda message: click.echo(message, err=True),
+            notify=lambda message: echo(message, err=True),
         )
         rows = [Row.of(result, hotwords) for result in results]
         if not print_results(rows, unit, res_dir, as_json=as_json):

@@ -17,6 +17,7 @@ from calve.cli.options import (
     corpus_options,
     dataclass_options,
     decorated,
+    integer,
     json_option,
     loadable_options,
     num_threads_option,
@@ -196,7 +197,7 @@ _TOKENS = click.option(
 
 _CHUNK_SIZE = click.option(
     "--decode-chunk-size",
-    type=click.IntRange(min=1),
+    type=integer(1, 10_000),
     help="Frames after subsampling that a streaming step advances by.  [default: the model's own]",
 )
 

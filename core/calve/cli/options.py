@@ -13,6 +13,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from calve.cli.output import echo
 from calve.common.config import ConfigField, fields_help, load_toml, parse_text, value_text
 from calve.common.ranges import ANY_NUMBER, Range, shortened
 from calve.common.references import LazyRef
@@ -22,6 +23,8 @@ from calve.registry.specs import RecipeSpec
 
 __all__ = [
     "BOOLEAN",
+    "CHUNK_MS",
+    "FieldType",
     "RecipeGroup",
     "SpecGroup",
     "corpus_options",
@@ -32,7 +35,7 @@ __all__ = [
     "json_option",
     "loadable_options",
     "num_threads_option",
-    "positive_number",
+    "number",
     "recipe_options",
     "runs_option",
     "strict_option",
@@ -48,23 +51,23 @@ class FieldType(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
 
     def __init__(self, name: str, annotation: Any, limits: Range = ANY_NUMBER) -> None:
         self.name = name
-        self._annotation = annotation
-        self._limits = limits
+        self.annotation = annotation
+        self.limits = limits
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
         try:
-            parsed = parse_text(value, self._annotation)
+            parsed = parse_text(value, self.annotation)
         except ValueError as error:
             self.fail(str(error), param, ctx)
-        outside = self._limits.first_outside(parsed)
+        outside = self.limits.first_outside(parsed)
         if outside is not None:
-            self.fail(f"{shortened(outside)} is not {self._limits}", param, ctx)
+            self.fail(f"{shortened(outside)} is not {self.limits}", param, ctx)
         return parsed
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        return _metavar(self._annotation)
+        return _metavar(self.annotation)
 
 
 BOOLEAN = FieldType("boolean", bool)
@@ -76,9 +79,13 @@ def integer(minimum: int, maximum: int) -> FieldType:
     return FieldType("integer", int, Range(minimum, maximum))
 
 
-def positive_number(maximum: float) -> FieldType:
-    """The type of an option that is no field, and takes a number above 0."""
-    return FieldType("number", float, Range(0, maximum, above_minimum=True))
+def number(limits: Range) -> FieldType:
+    """The type of an option that is no field of a dataclass, and takes any number in a range."""
+    return FieldType("number", float, limits)
+
+
+CHUNK_MS = integer(1, 600_000)
+"""The type of ``--chunk-ms``: up to ten minutes."""
 
 
 def _metavar(annotation: Any) -> str:
@@ -212,7 +219,7 @@ def loadable_options(kind: str, options: Mapping[str, LazyRef | None]) -> list[t
             if reference is not None:
                 classes.append(reference.load())
         except PluginError as error:
-            click.echo(f"calve: options of {kind} {name!r}: {error.what}", err=True)
+            echo(f"calve: options of {kind} {name!r}: {error.what}", err=True)
     return classes
 
 
@@ -359,10 +366,10 @@ def strict_option(function: Function) -> Function:
 
 
 def num_threads_option(function: Function) -> Function:
-    """``--num-threads``, at least 1."""
+    """``--num-threads``, from 1 to 512."""
     return click.option(
         "--num-threads",
-        type=click.IntRange(min=1),
+        type=integer(1, 512),
         default=1,
         show_default=True,
         help="Number of threads of each process.",
@@ -370,10 +377,10 @@ def num_threads_option(function: Function) -> Function:
 
 
 def runs_option(default: int) -> Decorator:
-    """``--runs``, at least 1, for commands that repeat a measurement."""
+    """``--runs``, for commands that repeat a measurement."""
     return click.option(
         "--runs",
-        type=click.IntRange(min=1),
+        type=integer(1, 10_000),
         default=default,
         show_default=True,
         help="Number of measurements of each kind, taken in turn.",

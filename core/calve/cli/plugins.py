@@ -13,8 +13,9 @@ from typing import Any
 import click
 
 from calve.cli import LazyCommand
-from calve.cli.options import json_option
-from calve.cli.output import outcome_text, print_json, print_table
+from calve.cli.options import json_option, number
+from calve.cli.output import echo, outcome_text, print_json, print_table
+from calve.common.ranges import Range
 from calve.common.references import LazyRef, Resource
 from calve.registry.catalog import Registry, build_registry
 from calve.registry.discovery import discover, outside_plugins
@@ -59,8 +60,8 @@ def new(name: str, output: Path | None) -> None:
 
     folder = output or Path(name.replace("_", "-"))
     for file in write_plugin(name, folder):
-        click.echo(folder / file)
-    click.echo(f"\nNext: pip install -e '{folder}[test]' && pytest {folder}")
+        echo(folder / file)
+    echo(f"\nNext: pip install -e '{folder}[test]' && pytest {folder}")
 
 
 @plugins.command("list", short_help="List all plugins, including broken and disabled ones.")
@@ -85,14 +86,14 @@ def list_plugins(as_json: bool) -> None:
     ]
     print_table(("plugin", "distribution", "status", "registers"), rows, outcomes="status")
     if any(report.problems for report in found):
-        click.echo("`calve plugins info NAME` shows what is wrong with a plugin.", err=True)
+        echo("`calve plugins info NAME` shows what is wrong with a plugin.", err=True)
 
 
 @plugins.command(short_help="Import everything that plugins refer to; exit with 1 on any problem.")
 @click.argument("name", required=False)
 @click.option(
     "--time-limit",
-    type=click.FloatRange(min=0, min_open=True),
+    type=number(Range(0, 1e6, above_minimum=True)),
     default=30.0,
     show_default=True,
     help="Time limit in seconds for importing one plugin.",
@@ -142,12 +143,12 @@ def info(name: str, as_json: bool) -> None:
         print_json(values, indent=2)
         return
     for report in found:
-        click.echo(f"{report.source} ({report.source.target}): {outcome_text(report.status)}")
+        echo(f"{report.source} ({report.source.target}): ", outcome_text(report.status))
         for problem in report.problems:
-            click.echo(f"  problem: {problem.stage}: {problem.cause}")
+            echo(f"  problem: {problem.stage}: {problem.cause}")
         for kind, specs in _specs(registry, report).items():
             for spec in specs:
-                click.echo(f"  {kind}")
+                echo(f"  {kind}")
                 _print_fields(spec)
 
 
@@ -174,11 +175,11 @@ def _counts(report: PluginReport) -> str | None:
 
 def _print_verdict(report: PluginReport, *, with_traceback: bool) -> None:
     if not report.problems:
-        click.echo(f"{report.source}: {outcome_text(report.status)}")
+        echo(f"{report.source}: ", outcome_text(report.status))
     for problem in report.problems:
-        click.echo(f"{report.source}: {problem.stage}: {problem.cause}")
+        echo(f"{report.source}: {problem.stage}: {problem.cause}")
         if with_traceback and problem.exception is not None:
-            click.echo("".join(traceback.format_exception(problem.exception)), err=True)
+            echo("".join(traceback.format_exception(problem.exception)), err=True)
 
 
 def _specs(registry: Registry, report: PluginReport) -> dict[str, list[dict[str, Any]]]:
@@ -208,4 +209,4 @@ def _print_fields(spec: dict[str, Any]) -> None:
     for key, value in spec.items():
         shown = json.dumps(value) if isinstance(value, (list, dict)) else value
         if shown not in (None, "[]", "{}"):
-            click.echo(f"    {key}: {shown}")
+            echo(f"    {key}: {shown}")

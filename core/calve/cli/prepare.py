@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from calve.cli.options import SpecGroup, dataclass_options, json_option
-from calve.cli.output import print_json
+from calve.cli.options import SpecGroup, dataclass_options, integer, json_option
+from calve.cli.output import echo, print_json
 from calve.common.config import fields_help, option_name
 from calve.common.progress import console_progress
 from calve.registry.catalog import registry
@@ -18,13 +18,15 @@ from calve.training.preparation import run_stages
 
 __all__ = ["prepare"]
 
+_STAGE = integer(0, 1000)
+
 
 def _corpus_command(corpus: DatasetSpec) -> click.Command:
     options_class = corpus.options.load()
 
     @click.command(corpus.name, help=f"Prepare {corpus.summary}.", epilog=_stages_text(corpus))
-    @click.option("--stage", type=int, default=0, show_default=True, help="First stage to run.")
-    @click.option("--stop-stage", type=int, help="Last stage to run; all if not given.")
+    @click.option("--stage", type=_STAGE, default=0, show_default=True, help="First stage to run.")
+    @click.option("--stop-stage", type=_STAGE, help="Last stage to run; all if not given.")
     @dataclass_options(options_class)
     @json_option
     def command(stage: int, stop_stage: int | None, options: dict[str, Any], as_json: bool) -> None:
@@ -67,9 +69,9 @@ def _stages_text(corpus: DatasetSpec) -> str:
 
 
 def _print_result(result: StepResult) -> None:
-    click.echo(f"{result.name} ({result.seconds:.1f} s)")
+    echo(f"{result.name} ({result.seconds:.1f} s)")
     for name, value in result.report.items():
-        click.echo(f"  {name}: {_in_words(value)}")
+        echo(f"  {name}: {_in_words(value)}")
 
 
 def _in_words(value: Any) -> str:

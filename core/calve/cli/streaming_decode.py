@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from calve.cli.decoding_options import decoding_options, hotwords_to_report
-from calve.cli.options import RecipeGroup, dataclass_options
-from calve.cli.output import warn
+from calve.cli.options import RecipeGroup, dataclass_options, integer
+from calve.cli.output import echo, warn
 from calve.cli.results import Row, print_results
 from calve.common.config import resolve
 from calve.common.files import check_writable
@@ -45,14 +45,14 @@ _OWN_OPTIONS = (
     ),
     click.option(
         "--num-decode-streams",
-        type=click.IntRange(min=1),
+        type=integer(1, 10_000),
         default=50,
         show_default=True,
         help="Number of parallel streams; when one ends, the next starts.",
     ),
     click.option(
         "--jobs",
-        type=click.IntRange(min=1),
+        type=integer(1, 256),
         default=1,
         show_default=True,
         help="Number of processes, each with its own model and its share of the streams.",
@@ -231,15 +231,13 @@ def _print_differences(rows: Sequence[Row], as_json: bool) -> None:
         label = f"{row.split}, {row.model}, {row.method}"
         found = row.details["first_difference"]
         if found is None:
-            click.echo(
-                f"{label}: simulated and real streaming agree in every utterance", err=as_json
-            )
+            echo(f"{label}: simulated and real streaming agree in every utterance", err=as_json)
             continue
         first = Difference(**found)
-        click.echo(f"{label}: they first differ in {first.name}", err=as_json)
+        echo(f"{label}: they first differ in {first.name}", err=as_json)
         for name, text in (
             ("said", first.reference),
             ("simulated", first.simulated),
             ("real", first.real),
         ):
-            click.echo(f"  {name:<10}{'(not decoded)' if text is None else text}", err=as_json)
+            echo(f"  {name:<10}{'(not decoded)' if text is None else text}", err=as_json)

@@ -16,10 +16,17 @@ from calve.cli.decoding_options import (
     simulate_streaming_option,
     unit_option,
 )
-from calve.cli.options import encoder_options, json_option, num_threads_option, strict_option
-from calve.cli.output import hotwords_text, print_error, print_json, score_text, warn
+from calve.cli.options import (
+    CHUNK_MS,
+    encoder_options,
+    json_option,
+    num_threads_option,
+    strict_option,
+)
+from calve.cli.output import echo, hotwords_text, print_error, print_json, score_text, warn
 from calve.common.config import option_name
 from calve.common.files import check_writable
+from calve.common.printable import one_line
 from calve.data.recordings import match_transcripts, read_transcripts
 from calve.decoding.bundle_model import BundleModel
 from calve.decoding.checkpoint_model import CheckpointModel
@@ -53,7 +60,7 @@ __all__ = ["transcribe"]
 @simulate_streaming_option
 @click.option(
     "--chunk-ms",
-    type=int,
+    type=CHUNK_MS,
     help="Milliseconds of audio per encoder step. sherpa-ncnn uses 40; longer chunks are "
     "faster.  [default: the model's own]",
 )
@@ -130,7 +137,7 @@ def transcribe(
     )
     warn(loaded.warnings)
     for note in loaded.notes:
-        click.echo(note, err=True)
+        echo(note, err=True)
     hotwords = hotwords_to_report([method], model)
     references = None
     if reference is not None and spoken is not None:
@@ -147,13 +154,13 @@ def transcribe(
         complete = complete and len(decoded) == len(transcripts)
         found = score(decoded, unit)
         # In JSON mode, stdout holds one object for each recording and nothing else.
-        click.echo(score_text(found), err=as_json)
+        echo(score_text(found), err=as_json)
         if hotwords:
-            click.echo(hotwords_text(decoded, hotwords), err=as_json)
+            echo(hotwords_text(decoded, hotwords), err=as_json)
         if res_dir is not None:
             files = ResultFiles.named(res_dir, model.name, method.name)
             write_results(files, f"{model.name} {method.name}", decoded, found, hotwords)
-            click.echo(f"{files.page} shows every error", err=True)
+            echo(f"{files.page} shows every error", err=True)
     if not complete:
         ctx.exit(1)
 
@@ -206,7 +213,7 @@ def _readable(recognizer: AnyRecognizer, recordings: Iterable[str]) -> Iterator[
             print_error(outcome)
             continue
         for note in outcome.notes:
-            click.echo(f"{outcome.path}: {note}", err=True)
+            echo(f"{outcome.path}: {note}", err=True)
         yield outcome
 
 
@@ -218,7 +225,7 @@ def _with_references(
         path = Path(transcript.path)
         reference = references[path]
         if reference is None:
-            click.echo(f"{transcript.path}: no reference, and not counted", err=True)
+            echo(f"{transcript.path}: no reference, and not counted", err=True)
             continue
         # Results are listed by name, so recordings of one name need their paths.
         name = path.name if names[path.name] == 1 else transcript.path
@@ -229,5 +236,5 @@ def _print(transcript: Transcript, as_json: bool) -> None:
     if as_json:
         print_json(transcript.to_json())
         return
-    click.echo(f"{transcript.path}: {transcript.text}")
-    click.echo(f"  {transcript.duration:.2f} s, RTF {transcript.rtf:.3f}", err=True)
+    echo(f"{one_line(transcript.path)}: {one_line(transcript.text)}")
+    echo(f"  {transcript.duration:.2f} s, RTF {transcript.rtf:.3f}", err=True)

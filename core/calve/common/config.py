@@ -235,11 +235,7 @@ def _fitted(
 
 def _checked(value: Any, field: ConfigField, where: str) -> Any:
     fitted = _fit(value, field.annotation, where)
-    outside = field.range.first_outside(fitted)
-    if outside is not None:
-        raise ConfigError(
-            f"{field.name} is {shortened(outside)}; it must be {field.range}", where=where
-        )
+    field.range.check(field.name, fitted, where)
     return fitted
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["ANY_NUMBER", "Range", "shortened"]
+from calve.errors import ConfigError
+
+__all__ = ["ANY_NUMBER", "Range", "check_ranges", "shortened"]
 
 _LONGEST_TEXT = 40
 
@@ -17,7 +20,8 @@ class Range:
     """The numbers from ``minimum`` to ``maximum``, both included; NaN is in no range.
 
     A field of a configuration dataclass states its range as ``metadata={"range": Range(1, 64)}``.
-    `calve.common.config` checks it wherever values come from: options, TOML, JSON or Python.
+    `calve.common.config` checks it for values from options, TOML and JSON; `check_ranges` in
+    ``__post_init__`` checks it for values from Python too.
 
     Attributes:
       minimum: Smallest number.
@@ -55,6 +59,21 @@ class Range:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return value if is_number and value not in self else None
 
+    def check(self, name: str, value: Any, where: str | None = None) -> None:
+        """Check that every number in a value is in the range.
+
+        Args:
+          name: What the value is called.
+          value: As for `first_outside`.
+          where: The place of the value.
+
+        Raises:
+          ConfigError: if a number is not.
+        """
+        outside = self.first_outside(value)
+        if outside is not None:
+            raise ConfigError(f"{name} is {shortened(outside)}; it must be {self}", where=where)
+
     def hull(self, other: Range) -> Range:
         """The smallest range that contains both."""
         lower = min((self, other), key=lambda one: (one.minimum, one.above_minimum))
@@ -65,6 +84,17 @@ _GREATEST_FLOAT = 1.7976931348623157e308
 
 ANY_NUMBER = Range(-_GREATEST_FLOAT, _GREATEST_FLOAT)
 """The range of a field that states none: every finite number."""
+
+
+def check_ranges(config: Any) -> None:
+    """Check the numbers of a configuration dataclass, for its ``__post_init__``.
+
+    Raises:
+      ConfigError: if a number is outside of the range that its field states.
+    """
+    for field in dataclasses.fields(config):
+        limits: Range = field.metadata.get("range", ANY_NUMBER)
+        limits.check(field.name, getattr(config, field.name))
 
 
 def shortened(value: object) -> str:

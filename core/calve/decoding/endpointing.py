@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from calve.common.ranges import Range, check_ranges
+
 __all__ = ["EndpointRules"]
 
 
 def _seconds(default: float, text: str) -> float:
-    value: float = field(default=default, metadata={"help": text})
+    value: float = field(
+        default=default, metadata={"help": text, "range": Range(0, 1e6, above_minimum=True)}
+    )
     return value
 
 
@@ -30,9 +34,7 @@ class EndpointRules:
     )
 
     def __post_init__(self) -> None:
-        for name, seconds in vars(self).items():
-            if not seconds > 0:
-                raise ValueError(f"{name} is {seconds}; it must be positive")
+        check_ranges(self)
 
     def rule(self, length: float, trailing_silence: float | None) -> int | None:
         """The first rule that ends the utterance.

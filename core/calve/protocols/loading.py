@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from calve.common.ranges import ANY_NUMBER, Range, check_ranges
 from calve.errors import ConfigError
 
 __all__ = ["WHOLE", "LoaderOptions", "Shard", "loader_option", "with_default"]
 
 
-def loader_option(default: Any, text: str, *, fixed: bool = True) -> Any:
+def loader_option(
+    default: Any, text: str, *, fixed: bool = True, limits: Range = ANY_NUMBER
+) -> Any:
     """A field of loader options.
 
     Args:
@@ -21,8 +24,9 @@ def loader_option(default: Any, text: str, *, fixed: bool = True) -> Any:
       text: Its ``--help`` text.
       fixed: Whether it affects the content of batches. Such an option must keep its value when a
         run is resumed. Other options affect only speed or the location of files.
+      limits: The range of its number.
     """
-    return field(default=default, metadata={"help": text, "fixed": fixed})
+    return field(default=default, metadata={"help": text, "fixed": fixed, "range": limits})
 
 
 def with_default(options: type, name: str, default: Any) -> Any:
@@ -42,29 +46,41 @@ class LoaderOptions:
       ConfigError: if a value is impossible.
     """
 
-    max_duration: float = loader_option(200.0, "Seconds of audio in a batch, before padding.")
-    seed: int = loader_option(42, "Seed of initialization, data order, augmentation and dropout.")
+    max_duration: float = loader_option(
+        200.0,
+        "Seconds of audio in a batch, before padding.",
+        limits=Range(0, 1e6, above_minimum=True),
+    )
+    seed: int = loader_option(
+        42,
+        "Seed of initialization, data order, augmentation and dropout.",
+        limits=Range(0, 2**32 - 1),
+    )
     shortest_utterance: float = loader_option(
-        0.0, "Minimum length of training utterances in seconds. icefall uses 1 for LibriSpeech."
+        0.0,
+        "Minimum length of training utterances in seconds. icefall uses 1 for LibriSpeech.",
+        limits=Range(0, 1e6),
     )
     longest_utterance: float = loader_option(
-        0.0, "Maximum length of training utterances in seconds; 0 for no limit. icefall uses 20."
+        0.0,
+        "Maximum length of training utterances in seconds; 0 for no limit. icefall uses 20.",
+        limits=Range(0, 1e6),
     )
     num_workers: int = loader_option(
-        2, "Processes that make batches; 0 makes them in the training process.", fixed=False
+        2,
+        "Processes that make batches; 0 makes them in the training process.",
+        fixed=False,
+        limits=Range(0, 256),
     )
 
     def __post_init__(self) -> None:
-        if not self.max_duration > 0:  # NaN neither
-            raise ConfigError(f"max_duration is {self.max_duration}; it must be positive")
+        check_ranges(self)
         if not 0 <= self.shortest_utterance <= (self.longest_utterance or math.inf):
             raise ConfigError(
                 f"no utterance lasts at least {self.shortest_utterance:g} s and at most "
                 f"{self.longest_utterance:g} s",
                 where="--shortest-utterance, --longest-utterance",
             )
-        if self.num_workers < 0:
-            raise ConfigError(f"num_workers is {self.num_workers}; it must not be negative")
 
     def symbol_table(self, default: Path) -> Path:
         """The symbol table to train with, relative to the prepared corpus.

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from calve.api import ConfigError
+from calve.api import ConfigError, Range, check_ranges
+from calve.common.ranges import ANY_NUMBER
 
 __all__ = ["ExtractionOptions", "PreparationOptions"]
 
 
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+def _option(default: Any, text: str, *, limits: Range = ANY_NUMBER) -> Any:
+    return field(default=default, metadata={"help": text, "range": limits})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +25,13 @@ class ExtractionOptions:
     """
 
     data_dir: Path
-    jobs: int = _option(2, "Number of parallel processes.")
+    jobs: int = _option(2, "Number of parallel processes.", limits=Range(1, 256))
     dask: str | None = _option(
         None, "Address of a Dask scheduler; features are computed on its cluster instead."
     )
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +39,7 @@ class PreparationOptions(ExtractionOptions):
     """What is made of recordings and transcripts, whatever corpus they are of."""
 
     speed_factors: tuple[float, ...] = _option(
-        (0.9, 1.1), "Additional speeds of the training data."
+        (0.9, 1.1), "Additional speeds of the training data.", limits=Range(0.5, 2)
     )
     store_features: bool = _option(
         True, "Compute and store features; otherwise train with --on-the-fly-feats 1."
@@ -44,7 +48,9 @@ class PreparationOptions(ExtractionOptions):
         (),
         "Directories for Lhotse Shar, used in turn: features, or audio with --store-features 0.",
     )
-    vocab_size: tuple[int, ...] = _option((500,), "Number of symbols of each BPE model.")
+    vocab_size: tuple[int, ...] = _option(
+        (500,), "Number of symbols of each BPE model.", limits=Range(2, 1_000_000)
+    )
     lm: Path | None = field(
         default=None,
         metadata={
@@ -52,16 +58,15 @@ class PreparationOptions(ExtractionOptions):
             "transcripts."
         },
     )
-    ngram_order: int = _option(3, "Largest n-gram order of the grammar G.")
+    ngram_order: int = _option(3, "Largest n-gram order of the grammar G.", limits=Range(1, 5))
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.vocab_size:
             raise ConfigError("no BPE model to train", where="--vocab-size")
-        if not all(0.5 <= factor <= 2 and factor != 1 for factor in self.speed_factors):
+        if 1 in self.speed_factors:
             raise ConfigError(
-                f"the speeds {self.speed_factors} are not between 0.5 and 2, or one of them is 1",
+                f"one of the speeds {self.speed_factors} is 1",
                 where="--speed-factors",
                 fix="speed 1 is always among the data; give others, for example 0.9,1.1",
             )
-        if not 1 <= self.ngram_order <= 5:
-            raise ConfigError("n-grams have 1 to 5 words", where="--ngram-order")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from calve.api import ConfigError
+from calve.api import ConfigError, Range, check_ranges
 
 __all__ = ["Int8Options"]
 
@@ -54,24 +54,23 @@ class Int8Options:
         default=None,
         metadata={
             "help": "Largest increase of the error rate in percent (absolute); sensitive "
-            "layers stay in fp16 until it is met."
+            "layers stay in fp16 until it is met.",
+            "range": Range(0, 1000),
         },
     )
     num_workers: int = field(
-        default=0, metadata={"help": "Number of worker processes; 0 for one per processor core."}
+        default=0,
+        metadata={
+            "help": "Number of worker processes; 0 for one per processor core.",
+            "range": Range(0, 256),
+        },
     )
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if self.calibration and self.table:
             raise ConfigError(
                 "a table replaces calibration", fix="give either --calibration or --table"
-            )
-        if self.num_workers < 0:
-            raise ConfigError(f"{self.num_workers} worker processes are impossible")
-        if self.max_wer_increase is not None and not self.max_wer_increase >= 0:
-            raise ConfigError(
-                f"an increase of at most {self.max_wer_increase} is no limit",
-                fix="give 0 or more to --max-wer-increase",
             )
         if self.max_wer_increase is not None and not (self.judged_on or self.reference):
             raise ConfigError(

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from calve.api import ConfigError, Range, check_ranges
+
 __all__ = ["RUNTIME", "TINY", "TransducerConfig", "infer_config"]
 
 RUNTIME = "torch"
@@ -20,20 +22,40 @@ class TransducerConfig:
     """Sizes of the decoder (prediction network) and the joiner."""
 
     vocab_size: int = field(
-        default=500, metadata={"help": "Number of symbols, including blank (lines of tokens.txt)."}
+        default=500,
+        metadata={
+            "help": "Number of symbols, including blank (lines of tokens.txt).",
+            "range": Range(2, 1_000_000),
+        },
     )
     context_size: int = field(
         default=2,
         metadata={
             "help": "Number of symbols in the context of the decoder: 1 for "
-            "a bigram, 2 for a trigram."
+            "a bigram, 2 for a trigram.",
+            "range": Range(1, 64),
         },
     )
-    decoder_dim: int = field(default=512, metadata={"help": "Dimension of the decoder."})
-    joiner_dim: int = field(
-        default=512, metadata={"help": "Dimension of the sum of encoder and decoder outputs."}
+    decoder_dim: int = field(
+        default=512, metadata={"help": "Dimension of the decoder.", "range": Range(1, 65_536)}
     )
-    blank_id: int = field(default=0, metadata={"help": "Id of the blank symbol."})
+    joiner_dim: int = field(
+        default=512,
+        metadata={
+            "help": "Dimension of the sum of encoder and decoder outputs.",
+            "range": Range(1, 65_536),
+        },
+    )
+    blank_id: int = field(
+        default=0, metadata={"help": "Id of the blank symbol.", "range": Range(0, 999_999)}
+    )
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        if self.blank_id >= self.vocab_size:
+            raise ConfigError(
+                f"blank_id is {self.blank_id}; the ids of {self.vocab_size} symbols end before it"
+            )
 
 
 def infer_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calve.api import Range, check_ranges
 from calve.data.tokens import SymbolTable
 from calve.protocols import Hypothesis, Session
 from calve_transducer.searches.contexts import Context, ContextCache, silent_symbols
@@ -28,24 +29,23 @@ Float32Array = NDArray[np.float32]
 class BeamSearchOptions:
     """Options of `BeamSearch`."""
 
-    beam: int = field(default=4, metadata={"help": "Number of hypotheses per frame."})
+    beam: int = field(
+        default=4, metadata={"help": "Number of hypotheses per frame.", "range": Range(1, 1000)}
+    )
     temperature: float = field(
         default=1.0,
-        metadata={"help": "Divides the logits; values above 1 flatten the distribution."},
+        metadata={
+            "help": "Divides the logits; values above 1 flatten the distribution.",
+            "range": Range(0.001, 1000),
+        },
     )
     max_sym_per_frame: int = field(
-        default=10, metadata={"help": "Largest number of symbols per encoder frame."}
+        default=10,
+        metadata={"help": "Largest number of symbols per encoder frame.", "range": Range(1, 1000)},
     )
 
     def __post_init__(self) -> None:
-        if self.beam < 1:
-            raise ValueError(f"beam is {self.beam}; it must be at least 1")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature is {self.temperature}; it must be above 0")
-        if self.max_sym_per_frame < 1:
-            raise ValueError(
-                f"max_sym_per_frame is {self.max_sym_per_frame}; it must be at least 1"
-            )
+        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True)

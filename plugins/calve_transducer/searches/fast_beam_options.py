@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from calve.api import Range, check_ranges
 from calve_graphs.graph import DecodingGraph
 
 __all__ = [
@@ -21,25 +22,45 @@ class FastBeamSearchOptions:
 
     beam: float = field(
         default=20.0,
-        metadata={"help": "Largest difference from the best log probability."},
+        metadata={
+            "help": "Largest difference from the best log probability.",
+            "range": Range(0, 1000, above_minimum=True),
+        },
     )
     max_contexts: int = field(
-        default=8, metadata={"help": "Largest number of decoder contexts of one stream."}
+        default=8,
+        metadata={
+            "help": "Largest number of decoder contexts of one stream.",
+            "range": Range(1, 1000),
+        },
     )
     max_states: int = field(
-        default=64, metadata={"help": "Largest number of pairs of a context and a graph state."}
+        default=64,
+        metadata={
+            "help": "Largest number of pairs of a context and a graph state.",
+            "range": Range(1, 100_000),
+        },
     )
     temperature: float = field(
         default=1.0,
-        metadata={"help": "Divides the logits; values above 1 flatten the distribution."},
+        metadata={
+            "help": "Divides the logits; values above 1 flatten the distribution.",
+            "range": Range(0.001, 1000),
+        },
     )
     blank_penalty: float = field(
         default=0.0,
-        metadata={"help": "Subtracted from the blank's logit; higher values give fewer deletions."},
+        metadata={
+            "help": "Subtracted from the blank's logit; higher values give fewer deletions.",
+            "range": Range(-1000, 1000),
+        },
     )
     ilme_scale: float = field(
         default=0.0,
-        metadata={"help": "Scale of the model's internal language model, which is subtracted."},
+        metadata={
+            "help": "Scale of the model's internal language model, which is subtracted.",
+            "range": Range(-1000, 1000),
+        },
     )
     allow_partial: bool = field(
         default=False,
@@ -51,12 +72,7 @@ class FastBeamSearchOptions:
     )
 
     def __post_init__(self) -> None:
-        for name in ("beam", "temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("max_contexts", "max_states"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,27 +80,25 @@ class FastBeamSearchLGOptions(FastBeamSearchOptions):
     """Options of `fast_beam_search_LG`."""
 
     LG: Path | DecodingGraph = field(metadata={"help": "The graph, an LG.npz file."})
-    ngram_lm_scale: float = field(default=0.01, metadata={"help": "Scale of the graph scores."})
+    ngram_lm_scale: float = field(
+        default=0.01, metadata={"help": "Scale of the graph scores.", "range": Range(-1000, 1000)}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Drawing(FastBeamSearchOptions):
     """How paths are drawn from a lattice."""
 
-    num_paths: int = field(default=200, metadata={"help": "Number of sampled paths."})
+    num_paths: int = field(
+        default=200, metadata={"help": "Number of sampled paths.", "range": Range(1, 10_000)}
+    )
     nbest_scale: float = field(
         default=0.5,
         metadata={
-            "help": "Scale of the scores for sampling; lower values give more diverse paths."
+            "help": "Scale of the scores for sampling; lower values give more diverse paths.",
+            "range": Range(0.001, 1000),
         },
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.num_paths < 1:
-            raise ValueError(f"num_paths is {self.num_paths}; it must be at least 1")
-        if not self.nbest_scale > 0:
-            raise ValueError(f"nbest_scale is {self.nbest_scale}; it must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +108,10 @@ class NbestOptions(_Drawing):
     # icefall leaves this at 0.1 in these two methods, and at 0 in the others.
     ilme_scale: float = field(
         default=0.1,
-        metadata={"help": "Scale of the model's internal language model, which is subtracted."},
+        metadata={
+            "help": "Scale of the model's internal language model, which is subtracted.",
+            "range": Range(-1000, 1000),
+        },
     )
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calve.api import Range, check_ranges
 from calve.data.tokens import SymbolTable
 from calve.protocols import Hypothesis, Session
 from calve_transducer.searches.contexts import Context, ContextCache, silent_symbols
@@ -31,18 +32,19 @@ class GreedySearchOptions:
     """Options of `GreedySearch`."""
 
     max_sym_per_frame: int = field(
-        default=1, metadata={"help": "Largest number of symbols per encoder frame."}
+        default=1,
+        metadata={"help": "Largest number of symbols per encoder frame.", "range": Range(1, 1000)},
     )
     blank_penalty: float = field(
         default=0.0,
-        metadata={"help": "Subtracted from the blank's logit; higher values give fewer deletions."},
+        metadata={
+            "help": "Subtracted from the blank's logit; higher values give fewer deletions.",
+            "range": Range(-1000, 1000),
+        },
     )
 
     def __post_init__(self) -> None:
-        if self.max_sym_per_frame < 1:
-            raise ValueError(
-                f"max_sym_per_frame is {self.max_sym_per_frame}; it must be at least 1"
-            )
+        check_ranges(self)
 
 
 @dataclass

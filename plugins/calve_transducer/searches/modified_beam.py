@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from calve.api import ConfigError
+from calve.api import ConfigError, Range, check_ranges
 from calve.data.hotwords import read_hotwords
 from calve.data.tokens import SymbolTable
 from calve.protocols import Hypothesis, Session
@@ -31,14 +31,22 @@ Float32Array = NDArray[np.float32]
 class ModifiedBeamSearchOptions:
     """Options of `ModifiedBeamSearch`."""
 
-    beam: int = field(default=4, metadata={"help": "Number of hypotheses per frame."})
+    beam: int = field(
+        default=4, metadata={"help": "Number of hypotheses per frame.", "range": Range(1, 1000)}
+    )
     temperature: float = field(
         default=1.0,
-        metadata={"help": "Divides the logits; values above 1 flatten the distribution."},
+        metadata={
+            "help": "Divides the logits; values above 1 flatten the distribution.",
+            "range": Range(0.001, 1000),
+        },
     )
     blank_penalty: float = field(
         default=0.0,
-        metadata={"help": "Subtracted from the blank's logit; higher values give fewer deletions."},
+        metadata={
+            "help": "Subtracted from the blank's logit; higher values give fewer deletions.",
+            "range": Range(-1000, 1000),
+        },
     )
 
     ngram_lm: Path | None = field(
@@ -46,7 +54,11 @@ class ModifiedBeamSearchOptions:
         metadata={"help": "ARPA file over the model's symbols, for shallow fusion."},
     )
     ngram_lm_scale: float = field(
-        default=0.3, metadata={"help": "Scale of the language model's log probabilities."}
+        default=0.3,
+        metadata={
+            "help": "Scale of the language model's log probabilities.",
+            "range": Range(-1000, 1000),
+        },
     )
     hotwords_file: Path | None = field(
         default=None,
@@ -56,7 +68,10 @@ class ModifiedBeamSearchOptions:
     )
     hotwords_score: float = field(
         default=1.5,
-        metadata={"help": "Bonus of each symbol of a hotword, added to the log probability."},
+        metadata={
+            "help": "Bonus of each symbol of a hotword, added to the log probability.",
+            "range": Range(-1000, 1000),
+        },
     )
     bpe_model: Path | None = field(
         default=None,
@@ -64,13 +79,7 @@ class ModifiedBeamSearchOptions:
     )
 
     def __post_init__(self) -> None:
-        if self.beam < 1:
-            raise ValueError(f"beam is {self.beam}; it must be at least 1")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature is {self.temperature}; it must be above 0")
-        for name in ("blank_penalty", "ngram_lm_scale", "hotwords_score"):
-            if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be a finite number")
+        check_ranges(self)
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from calve.cli.options import (
     integer,
     json_option,
     loadable_options,
-    positive_number,
+    number,
     recipe_options,
 )
 from calve.common.config import fields_help
@@ -232,7 +232,7 @@ class Many:
 def limited(seen):
     @click.command()
     @dataclass_options(Few, Many)
-    @click.option("--seconds", type=positive_number(60))
+    @click.option("--seconds", type=number(Range(0, 60, above_minimum=True)))
     @click.option("--threads", type=integer(1, 512))
     def run(**values):
         seen.update(values)

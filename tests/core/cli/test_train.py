@@ -89,7 +89,7 @@ def test_impossible_training_options_are_errors(prepared: Path) -> None:
     options = ("--corpus", "fsdd", "--data-dir", prepared, "--exp-dir", prepared / "exp")
     result = run(RECIPE, *options, "--num-epochs", 0)
     assert result.exit_code == 2
-    assert "num_epochs is 0" in result.output
+    assert "'--num-epochs': 0 is not from 1" in result.output
 
 
 class Recorded:

@@ -19,6 +19,7 @@ from calve.decoding.endpointing import EndpointRules
 from calve.decoding.online_decoding import StreamDecoder, StreamSearch
 from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.decoding.streaming_run import StreamingRun
+from calve.errors import ConfigError
 from calve.protocols import Session
 from calve_transducer.runtime import TorchRuntime, TorchSession
 
@@ -260,9 +261,9 @@ def test_the_three_rules(length: float, silence: float | None, rule: int | None)
 
 
 def test_rules_that_would_always_hold_are_refused():
-    with pytest.raises(ValueError, match="rule2_min_trailing_silence"):
+    with pytest.raises(ConfigError, match="rule2_min_trailing_silence"):
         replace(EndpointRules(), rule2_min_trailing_silence=0.0)
-    with pytest.raises(ValueError, match="rule1"):
+    with pytest.raises(ConfigError, match="rule1"):
         EndpointRules(rule1_min_trailing_silence=json.loads("NaN"))
 
 

@@ -143,7 +143,7 @@ def test_int8_keeps_golden_numbers_of_its_own(onnx_bundle: Bundles) -> None:
 def test_an_opset_that_torch_cannot_write_is_refused(
     golden_checkpoint: Path, golden_tokens: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="opset is 99; it must be 13 to 20"):
+    with pytest.raises(ConfigError, match="opset is 99; it must be from 13 to 20"):
         export(
             RECIPE,
             checkpoint=golden_checkpoint,
