@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calve.common.ranges import shortened
 from calve.errors import CheckpointError
 from calve.models.checkpoint_files import model_state, read_checkpoint
 
@@ -129,7 +130,7 @@ def average_checkpoints_with_averaged_model(
 
     Raises:
       CheckpointError: if a file cannot be read or has no ``model_avg``, if ``end`` is not later
-        than ``start``, or if the models differ in keys or shapes.
+        than ``start``, or if the models differ in keys, shapes or kinds of number.
     """
     return running_average_between(
         (Path(start), read_checkpoint(start)), (Path(end), read_checkpoint(end))
@@ -188,13 +189,18 @@ def _running_average(content: Mapping[str, Any], path: Path | str) -> dict[str, 
 
 def _number(content: Mapping[str, Any], key: str, path: Path | str) -> int:
     number = content.get(key)
-    if not isinstance(number, int) or number < 1:
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number < 2**63:
         raise CheckpointError(
-            f"this checkpoint's {key} is {number!r}; averaging needs a positive integer",
+            f"this checkpoint's {key} is {shortened(number)}; averaging needs a positive integer",
             where=path,
             fix="use --use-averaged-model 0",
         )
     return number
+
+
+def _kind(value: torch.Tensor) -> tuple[Any, ...]:
+    """What must be equal of entries that are averaged; float16 and float32 may be."""
+    return tuple(value.shape), value.is_floating_point(), _is_mask(value)
 
 
 def _check_alike(
@@ -206,7 +212,7 @@ def _check_alike(
     differing = sorted(
         key
         for key in one.keys() | other.keys()
-        if key not in one or key not in other or one[key].shape != other[key].shape
+        if key not in one or key not in other or _kind(one[key]) != _kind(other[key])
     )
     if differing:
         raise CheckpointError(

@@ -26,6 +26,22 @@ _DISTRIBUTED = "module."
 _LIGHTNING = "model."
 _NETWORKS = ("encoder.", "decoder.", "joiner.")
 
+_TYPES_OF_WEIGHTS = frozenset(
+    (
+        "float16",
+        "bfloat16",
+        "float32",
+        "float64",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint8",
+        "bool",
+    )
+)
+"""The types with which torch computes everywhere; of others, such as float8, not even a sum."""
+
 
 def checked_model_state(
     state: Mapping[str, torch.Tensor], path: Path | str
@@ -43,7 +59,7 @@ def checked_model_state(
         problem = _why_no_weight(tensor)
         if problem is not None:
             raise CheckpointError(f"entry {name} {problem}; it cannot be a weight", where=path)
-        named[name] = tensor
+        named[name] = tensor.detach()
     return named
 
 
@@ -123,12 +139,16 @@ def _plain_name(key: str) -> str:
 def _why_no_weight(tensor: torch.Tensor) -> str | None:
     import torch
 
+    if tensor.is_nested:
+        return "is a nested tensor"
     if tensor.layout is not torch.strided:
         return f"is stored as {tensor.layout}"
     if tensor.is_quantized:
         return f"is quantized ({tensor.dtype})"
     if tensor.is_complex():
         return f"holds complex numbers ({tensor.dtype})"
+    if str(tensor.dtype).removeprefix("torch.") not in _TYPES_OF_WEIGHTS:
+        return f"holds numbers of the type {tensor.dtype}"
     if tensor.is_meta:
         return "has no content (device meta)"
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():

@@ -208,14 +208,31 @@ def test_the_end_must_be_later_than_the_start(exp_dir: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("other", [{"v": torch.zeros(2)}, {"w": torch.zeros(3)}])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"v": torch.zeros(2)},
+        {"w": torch.zeros(3)},
+        {"w": torch.zeros(2, dtype=torch.int64)},
+        {"w": torch.zeros(2, dtype=torch.bool)},
+    ],
+)
 def test_different_models_are_not_averaged(tmp_path: Path, other: dict[str, Any]) -> None:
     paths = [saved(tmp_path / "a.pt", {"w": torch.zeros(2)}), saved(tmp_path / "b.pt", other)]
     with pytest.raises(CheckpointError, match=r"a\.pt and b\.pt hold different models"):
         average_checkpoints(paths)
 
 
-@pytest.mark.parametrize("average_period", [None, 0, "50"])
+def test_parameters_are_averaged_like_plain_tensors(tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        weights = {"w": torch.nn.Parameter(torch.full((2,), float(epoch)))}
+        saved(tmp_path / f"epoch-{epoch}.pt", weights)
+    found = average_checkpoints([tmp_path / "epoch-1.pt", tmp_path / "epoch-2.pt"])
+    assert found["w"].tolist() == [1.5, 1.5]
+    assert not found["w"].requires_grad
+
+
+@pytest.mark.parametrize("average_period", [None, 0, "50", True, 2**70])
 def test_a_period_that_cannot_be_is_named(tmp_path: Path, average_period: Any) -> None:
     state = {"w": torch.zeros(1)}
     paths = [

@@ -83,9 +83,12 @@ def test_two_entries_of_one_name_are_refused(tmp_path: Path) -> None:
         (torch.empty(2, device="meta"), "has no content"),
         (torch.ones(2, dtype=torch.complex64), "complex numbers"),
         (torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "is quantized"),
+        (torch.ones(2).to(torch.float8_e4m3fn), "holds numbers of the type torch.float8_e4m3fn"),
+        (torch.zeros(2, dtype=torch.uint16), "holds numbers of the type torch.uint16"),
+        (torch.ones(2, 2).to_sparse_csr(), "stored as torch.sparse_csr"),
         (torch.ones(1).expand(2**40), f"has {2**40} elements, more than the file holds"),
     ],
-    ids=["sparse", "meta", "complex", "quantized", "stride 0"],
+    ids=["sparse", "meta", "complex", "quantized", "float8", "uint16", "sparse csr", "stride 0"],
 )
 @pytest.mark.filterwarnings("ignore")
 def test_a_tensor_that_cannot_be_a_weight_is_named(
