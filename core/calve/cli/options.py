@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from calve.cli.output import echo
 from calve.common.config import ConfigField, fields_help, load_toml, parse_text, value_text
+from calve.common.machine import usable_cpus
 from calve.common.ranges import ANY_NUMBER, Range, shortened
 from calve.common.references import LazyRef
 from calve.errors import PluginError
@@ -366,14 +367,20 @@ def strict_option(function: Function) -> Function:
 
 
 def num_threads_option(function: Function) -> Function:
-    """``--num-threads``, from 1 to 512."""
+    """``--num-threads``, at least 1."""
     return click.option(
         "--num-threads",
-        type=integer(1, 512),
+        type=integer(1, _most_threads()),
         default=1,
         show_default=True,
         help="Number of threads of each process.",
     )(function)
+
+
+def _most_threads() -> int:
+    """Far more threads than processors make a step take seconds instead of milliseconds."""
+    _, processors = usable_cpus()
+    return max(16, 4 * processors)
 
 
 def runs_option(default: int) -> Decorator:

@@ -30,7 +30,7 @@ class BeamSearchOptions:
     """Options of `BeamSearch`."""
 
     beam: int = field(
-        default=4, metadata={"help": "Number of hypotheses per frame.", "range": Range(1, 1000)}
+        default=4, metadata={"help": "Number of hypotheses per frame.", "range": Range(1, 100)}
     )
     temperature: float = field(
         default=1.0,
@@ -41,7 +41,7 @@ class BeamSearchOptions:
     )
     max_sym_per_frame: int = field(
         default=10,
-        metadata={"help": "Largest number of symbols per encoder frame.", "range": Range(1, 1000)},
+        metadata={"help": "Largest number of symbols per encoder frame.", "range": Range(1, 100)},
     )
 
     def __post_init__(self) -> None:

@@ -33,7 +33,7 @@ class GreedySearchOptions:
 
     max_sym_per_frame: int = field(
         default=1,
-        metadata={"help": "Largest number of symbols per encoder frame.", "range": Range(1, 1000)},
+        metadata={"help": "Largest number of symbols per encoder frame.", "range": Range(1, 100)},
     )
     blank_penalty: float = field(
         default=0.0,

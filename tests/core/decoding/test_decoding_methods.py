@@ -68,5 +68,5 @@ def test_an_option_of_another_method_is_refused():
 
 
 def test_a_wrong_value_is_refused():
-    with pytest.raises(ConfigError, match="it must be from 1 to 1000"):
+    with pytest.raises(ConfigError, match="it must be from 1 to 100"):
         choose_decoding_methods(["greedy_search"], {"max_sym_per_frame": 0})

@@ -44,7 +44,7 @@ def test_an_option_that_the_method_does_not_have_is_refused_with_a_suggestion():
 def test_an_option_of_the_wrong_type_or_size_is_refused():
     with pytest.raises(ConfigError, match="max_sym_per_frame"):
         make_search("greedy_search", SESSION, max_sym_per_frame="many")
-    with pytest.raises(ConfigError, match="it must be from 1 to 1000"):
+    with pytest.raises(ConfigError, match="it must be from 1 to 100"):
         make_search("greedy_search", SESSION, max_sym_per_frame=0)
 
 

@@ -186,7 +186,9 @@ def test_weights_of_another_kind_of_number_are_named(checkpoint: Path, tmp_path:
 
 
 def test_options_that_make_no_model_are_an_error(checkpoint: Path) -> None:
-    with pytest.raises(ConfigError, match=r"make no model: dropout probability.* got -2\.0"):
+    with pytest.raises(ConfigError, match=r"make no model: .*division by zero"):
+        load_model(RECIPE, checkpoint, feature_dim=6)
+    with pytest.raises(ConfigError, match=r"dropout is -2\.0; it must be from 0 to 1"):
         load_model(RECIPE, checkpoint, dropout=-2.0)
 
 
