@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -103,3 +105,13 @@ def test_without_onnx_runtime_the_error_says_what_to_install(
     with pytest.raises(PluginError, match="onnxruntime is not installed") as caught:
         OnnxRuntime.open(onnx_bundle("fp32"))
     assert caught.value.fix == "pip install 'calve[onnx]'"
+
+
+@pytest.mark.parametrize("module", ["calve_onnx.network", "calve_onnx.precision"])
+def test_onnx_runtime_reports_nothing_to_its_makers(module: str, tmp_path: Path) -> None:
+    """Since 1.29 it prepares to do so when it is imported, and writes an identifier."""
+    script = f"import {module}, onnxruntime"
+    environment = {name: value for name, value in os.environ.items() if name[:4] != "ORT_"}
+    environment["TMPDIR"] = str(tmp_path)
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []

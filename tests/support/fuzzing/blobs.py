@@ -50,7 +50,9 @@ def edit_lines(rng: Random, path: Path) -> str:
 
 def edit_place(rng: Random, path: Path) -> str:
     """Put something else where a regular file is expected."""
-    said, change = rng.choice(_PLACES)
+    # Who names a file himself may show it; who opens a bundle of somebody has named a folder only.
+    own = path.parent.name == "work"
+    said, change = rng.choice(_PLACES[:-1] if own else _PLACES)
     path.unlink(missing_ok=True)
     change(path)
     return said
@@ -152,14 +154,11 @@ _PLACES: tuple[tuple[str, Callable[[Path], None]], ...] = (
     ("a link to a device", lambda path: path.symlink_to("/dev/zero")),
     ("a link to nothing", lambda path: path.symlink_to("not-there")),
     ("a link to itself", lambda path: path.symlink_to(path.name)),
-    ("a link to a secret", lambda path: path.symlink_to(path.resolve().parents[0] / _up(path))),
     ("8 GiB of zeros", _sparse),
+    ("a link to a secret", lambda path: path.symlink_to(_secret_beside(path))),
 )
 
 
-def _up(path: Path) -> Path:
-    """../secret.txt of the case, from wherever in it the file lies."""
-    for folder in path.absolute().parents:
-        if (folder / "secret.txt").is_file():
-            return folder / "secret.txt"
-    return Path("/etc/hostname")
+def _secret_beside(path: Path) -> Path:
+    """The secret.txt of the case, from wherever in it the file lies."""
+    return next(folder for folder in path.parents if folder.name == "work").parent / "secret.txt"
