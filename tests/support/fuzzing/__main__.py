@@ -23,7 +23,8 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path(".fuzz"), help="for materials, cases")
     options = parser.parse_args()
     folder = options.folder.absolute()
-    campaign = Campaign(options.seed, make_materials(folder / "materials"), folder / "cases")
+    cases = folder / f"cases-{options.seed}"
+    campaign = Campaign(options.seed, make_materials(folder / "materials"), cases)
     formats = [one for one in FORMATS if not options.format or one.name in options.format]
     names = options.case or planned(options.count, formats)
     findings = []

@@ -1,4 +1,4 @@
-"""Hostile values of options, and places for outputs."""
+"""Hostile values of options."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MODEL = (
 )
 _QUANTIZE = (
     *("--num-workers", "--scheme", "--calibration", "--method", "--table", "--layer-types"),
-    *("--keep-fp16", "--evaluation", "--reference", "--max-wer-increase", "--output"),
+    *("--keep-fp16", "--evaluation", "--reference", "--max-wer-increase"),
 )
 
 
