@@ -32,6 +32,7 @@ def main() -> int:
             tokens=str(bundle / TOKENS_FILE),
             num_threads=task["num_threads"],
             decoding_method="greedy_search",
+            model_sample_rate=task["sample_rate"],
             **files,
         )
 

@@ -14,8 +14,6 @@ from calve.data.audio import read_audio
 
 __all__ = ["main"]
 
-_SAMPLE_RATE = 16000
-
 _ONE_FRAME = 0.01
 """Seconds. sherpa-onnx takes a step only if a frame beyond it is there, so it needs one more."""
 
@@ -28,7 +26,7 @@ def main() -> int:
         return sherpa_onnx.OnlineRecognizer.from_transducer(
             tokens=task["tokens"],
             num_threads=task["num_threads"],
-            sample_rate=_SAMPLE_RATE,
+            sample_rate=task["sample_rate"],
             decoding_method="greedy_search",
             **task["networks"],
         )
@@ -37,12 +35,13 @@ def main() -> int:
 
 
 def _transcribe(recognizer: Any, path: str, tail_seconds: float) -> dict[str, Any]:
-    audio = read_audio(path, _SAMPLE_RATE)
-    tail = np.zeros(round((tail_seconds + _ONE_FRAME) * _SAMPLE_RATE), np.float32)
+    sample_rate = round(recognizer.config.feat_config.sampling_rate)
+    audio = read_audio(path, sample_rate)
+    tail = np.zeros(round((tail_seconds + _ONE_FRAME) * sample_rate), np.float32)
     stream = recognizer.create_stream()
     start = time.perf_counter()
-    stream.accept_waveform(_SAMPLE_RATE, audio.samples)
-    stream.accept_waveform(_SAMPLE_RATE, tail)
+    stream.accept_waveform(sample_rate, audio.samples)
+    stream.accept_waveform(sample_rate, tail)
     stream.input_finished()
     while recognizer.is_ready(stream):
         recognizer.decode_stream(stream)

@@ -11,9 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from calve.bundles.bundle import MANIFEST_FILE, read_manifest
 from calve.common.children import Child, run_children
 from calve.common.files import scratch_folder
 from calve.data.audio import read_audio
+from calve.data.features import FeatureConfig
 from calve.errors import BundleError, PluginError
 from calve.protocols import ClientResult
 
@@ -63,7 +65,8 @@ class Client:
         """Transcribe recordings in the child.
 
         Args:
-          bundle_dir: What is transcribed with, for messages.
+          bundle_dir: What is transcribed with. The task's ``sample_rate`` is that of its features;
+            16000 where there is no ``bundle.json``.
           files: The entries of the task that say where networks and symbols are.
           paths: Recordings.
           num_threads: CPU threads.
@@ -80,6 +83,7 @@ class Client:
         task = {
             **files,
             "paths": [str(path.resolve()) for path in paths],
+            "sample_rate": _sample_rate(bundle_dir),
             "num_threads": num_threads,
             "tail_seconds": tail_seconds,
         }
@@ -108,3 +112,10 @@ class Client:
             ClientResult(path=str(path), **json.loads(line))
             for path, line in zip(paths, lines, strict=True)
         ]
+
+
+def _sample_rate(bundle_dir: Path) -> int:
+    """What the client must be told; the networks do not say it."""
+    if not (bundle_dir / MANIFEST_FILE).exists():
+        return FeatureConfig().sample_rate
+    return read_manifest(bundle_dir).features.sample_rate

@@ -138,7 +138,17 @@ def _why_not_streaming(manifest: BundleManifest) -> str:
 
 def _summary(bundle: Bundle) -> dict[str, Any]:
     manifest = bundle.manifest.to_json()
-    keys = ("recipe", "format", "streaming", "precision", "parameters", "files", "parity", "tools")
+    keys = (
+        "recipe",
+        "format",
+        "streaming",
+        "features",
+        "precision",
+        "parameters",
+        "files",
+        "parity",
+        "tools",
+    )
     return {"bundle": str(bundle.path)} | {key: manifest[key] for key in keys}
 
 
@@ -174,6 +184,8 @@ def print_summary(bundle: Bundle) -> None:
             for one in parity.outputs
         ],
     )
+    features = manifest.features
+    echo(f"audio: {features.sample_rate} Hz, {features.num_mel_bins} mel bins a frame")
     verdict = "identical" if parity.tokens_equal else "DIFFERENT"
     echo(f"greedy tokens: {verdict} ({len(parity.tokens)} symbols)")
     if parity.precision == "int8":

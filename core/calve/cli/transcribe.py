@@ -19,6 +19,7 @@ from calve.cli.decoding_options import (
 from calve.cli.options import (
     CHUNK_MS,
     encoder_options,
+    integer,
     json_option,
     num_threads_option,
     strict_option,
@@ -56,6 +57,12 @@ __all__ = ["transcribe"]
     type=click.Path(path_type=Path),
     help="The checkpoint's tokens.txt; not needed for a builtin checkpoint.",
 )
+@click.option(
+    "--sample-rate",
+    type=integer(8000, 48_000),
+    help="Sampling rate in Hz of the audio that the checkpoint was trained on; recordings are "
+    "converted to it.  [default: as stored in the checkpoint, otherwise 16000]",
+)
 @click.option("--offline", is_flag=True, help="Decode whole utterances with a checkpoint.")
 @simulate_streaming_option
 @click.option(
@@ -88,6 +95,7 @@ def transcribe(
     checkpoint: CheckpointChoice | None,
     recipe: str | None,
     tokens: Path | None,
+    sample_rate: int | None,
     offline: bool,
     simulate_streaming: bool,
     chunk_ms: int | None,
@@ -117,6 +125,7 @@ def transcribe(
         of_checkpoints = {
             "recipe": recipe,
             "tokens": tokens,
+            "sample_rate": sample_rate,
             "offline": offline,
             "simulate_streaming": simulate_streaming,
             **dict.fromkeys(encoder, True),
@@ -130,7 +139,12 @@ def transcribe(
         chunk_size = encoder.get("decode_chunk_size")
         mode = _mode(chunk_size, chunk_ms, offline=offline, simulate_streaming=simulate_streaming)
         model = CheckpointModel.read(
-            checkpoint, recipe=recipe, encoder=encoder, tokens=tokens, num_threads=num_threads
+            checkpoint,
+            recipe=recipe,
+            encoder=encoder,
+            sample_rate=sample_rate,
+            tokens=tokens,
+            num_threads=num_threads,
         )
     loaded = load_recognizer(
         model, method, mode=mode, chunk_ms=chunk_ms, chunk_size=chunk_size, strict=strict

@@ -15,7 +15,7 @@ import kaldi_native_fbank as knf
 import numpy as np
 from numpy.typing import NDArray
 
-from calve.errors import AudioError
+from calve.errors import AudioError, ConfigError
 
 __all__ = [
     "PADDING",
@@ -75,7 +75,7 @@ class StreamingFbank:
 
     def __init__(self, config: FeatureConfig | None = None) -> None:
         self.config = config or FeatureConfig()
-        self._extractor = knf.OnlineFbank(_knf_options(self.config))
+        self._extractor = _extractor(self.config)
         self._next_frame = 0
         self._finished = False
 
@@ -159,6 +159,16 @@ def silent_tail(frames: int, config: FeatureConfig) -> Float32Array:
     """(n,) zero samples that last ``frames`` feature frames."""
     samples = round(frames * config.frame_shift_ms * config.sample_rate / 1000)
     return np.zeros(samples, dtype=np.float32)
+
+
+def _extractor(config: FeatureConfig) -> knf.OnlineFbank:
+    try:
+        return knf.OnlineFbank(_knf_options(config))
+    except ValueError as error:
+        raise ConfigError(
+            f"there are no features of {config.num_mel_bins} mel bins at {config.sample_rate} Hz: "
+            f"{error}"
+        ) from error
 
 
 def _knf_options(config: FeatureConfig) -> knf.FbankOptions:

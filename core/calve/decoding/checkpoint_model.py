@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from calve.common.config import fields_help, value_text
-from calve.data.features import FeatureConfig
 from calve.data.geometry import StreamingGeometry, tail_padding
 from calve.data.tokens import SymbolTable
 from calve.decoding.opened_model import OpenedModel, StreamingSetup
@@ -59,6 +58,7 @@ class CheckpointModel:
         *,
         recipe: str | None = None,
         encoder: Mapping[str, Any] | None = None,
+        sample_rate: int | None = None,
         tokens: Path | None = None,
         num_threads: int = 1,
     ) -> CheckpointModel:
@@ -69,6 +69,8 @@ class CheckpointModel:
           recipe: By default what the checkpoint itself says.
           encoder: Options of the encoder; ``decode_chunk_size`` is ignored where the encoder is not
             made for one chunk.
+          sample_rate: Samples per second of the audio that it was trained on; by default what the
+            checkpoint itself says, otherwise 16000.
           tokens: The symbol table; a builtin checkpoint brings its own.
           num_threads: Threads of torch.
 
@@ -83,6 +85,8 @@ class CheckpointModel:
             for option, value in (encoder or {}).items()
             if own_chunk or option != "decode_chunk_size"
         }
+        if sample_rate is not None:
+            options["sample_rate"] = sample_rate
         overrides = ModelBuilder(name).by_table(options)
         model = cls(name, checkpoint, overrides, tokens, num_threads)
         model.adopt(weights)
@@ -144,7 +148,7 @@ class CheckpointModel:
         return OpenedModel(
             session=session,
             symbols=model_symbols(self.tokens, loaded),
-            features=FeatureConfig(num_mel_bins=session.feature_dim),
+            features=loaded.features,
             tail_padding_frames=tail_padding(session.geometry),
             runtime=loaded.family.runtime,
             encoder=loaded.encoder.name,

@@ -12,7 +12,6 @@ from calve.bundles.bundle import TOKENS_FILE, Bundle
 from calve.common.config import resolve
 from calve.common.files import atomic_dir, scratch_folder
 from calve.common.progress import NO_PROGRESS, Progress, tracked
-from calve.data.features import FeatureConfig
 from calve.errors import ConfigError, ExportError, PluginError
 from calve.exporting.jobs import ExportJob
 from calve.exporting.request import ExportRequest
@@ -123,8 +122,7 @@ def export_unclaimed(request: ExportRequest, progress: Progress = NO_PROGRESS) -
             check_trained_for(
                 loaded.encoder.name, asdict(loaded.config["encoder"]), encoder.geometry
             )
-        features = FeatureConfig(num_mel_bins=encoder.feature_dim)
-        job = ExportJob(exporter, loaded, streams, features, folder)
+        job = ExportJob(exporter, loaded, streams, loaded.features, folder)
         symbols = model_symbols(request.tokens, loaded)
         symbols.write(folder / TOKENS_FILE)
         workspace = job.workspace(symbols, options, scratch)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from calve.common.config import option_name, value_text
 from calve.common.suggest import did_you_mean
+from calve.data.features import FeatureConfig
 from calve.errors import CheckpointError, ConfigError
 from calve.models.building import ModelBuilder, Shapes, shapes_of
 from calve.models.checkpoints import (
@@ -34,6 +35,7 @@ __all__ = [
     "load_model",
     "parameter_counts",
     "recipe_of",
+    "sample_rate_of",
 ]
 
 _LOGGER = logging.getLogger(__name__)
@@ -55,6 +57,14 @@ class LoadedModel:
     recipe: RecipeSpec
     encoder: EncoderSpec
     family: ModelFamily
+
+    @property
+    def features(self) -> FeatureConfig:
+        """What the networks were trained on."""
+        return FeatureConfig(
+            sample_rate=sample_rate_of(self.config["model"]),
+            num_mel_bins=self.model.encoder.feature_dim,
+        )
 
 
 def load_model(
@@ -138,6 +148,12 @@ def recipe_of(checkpoint: LoadedCheckpoint) -> str:
             fix=f"give --recipe, one of {', '.join(sorted(registry().recipes.names()))}",
         )
     return recipe
+
+
+def sample_rate_of(config: Any) -> int:
+    """The sampling rate of the audio that a model of these options of its family is for."""
+    rate: int = getattr(config, "sample_rate", FeatureConfig().sample_rate)
+    return rate
 
 
 def parameter_counts(model: Any) -> dict[str, int]:

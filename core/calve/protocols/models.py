@@ -62,7 +62,10 @@ class ModelFamily(Protocol):
     """Name of the driver in ``calve.runtimes`` that runs the models before export."""
 
     config: type
-    """Dataclass of the family's options (vocab_size, context_size, decoder_dim, ...)."""
+    """Dataclass of the family's options (vocab_size, context_size, decoder_dim, ...).
+
+    Its field ``sample_rate`` is the sampling rate of the audio; without one it is 16000 Hz.
+    """
 
     training_config: type
     """Dataclass of the training options (num_epochs, initial_lr, ...)."""

@@ -10,9 +10,10 @@ from typing import Any
 
 from calve.common.config import check_options, fields_help, load_toml, option_name, resolve
 from calve.common.suggest import did_you_mean
+from calve.data.features import FeatureConfig
 from calve.data.tokens import SymbolTable
 from calve.errors import ConfigError, DataError
-from calve.models.loading import ModelBuilder
+from calve.models.loading import ModelBuilder, sample_rate_of
 from calve.protocols import TrainingData
 from calve.protocols.loading import LoaderOptions
 from calve.registry.catalog import registry
@@ -79,11 +80,25 @@ def configure(request: TrainingRequest) -> dict[str, Any]:
     tables["model"]["vocab_size"] = _vocab_size(
         tables["model"], dataset, request.data_dir, settings["loading"]
     )
+    model = builder.resolve({name: tables[name] for name in ("encoder", "model")})
+    _check_sample_rate(sample_rate_of(model["model"]))
     return {
-        **builder.resolve({name: tables[name] for name in ("encoder", "model")}),
+        **model,
         **settings,
         "data": TrainingData(dataset.name, request.data_dir),
     }
+
+
+def _check_sample_rate(sample_rate: int) -> None:
+    prepared = FeatureConfig().sample_rate
+    if sample_rate != prepared:
+        raise ConfigError(
+            f"`calve prepare` computes features at {prepared} Hz, and no model for "
+            f"{sample_rate} Hz can be trained on them",
+            where="--sample-rate",
+            fix="leave the option out. Models that icefall trained at another rate can be decoded "
+            "and exported with it",
+        )
 
 
 def options_by_table(

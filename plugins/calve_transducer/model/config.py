@@ -46,6 +46,15 @@ class TransducerConfig:
             "range": Range(1, 65_536),
         },
     )
+    sample_rate: int = field(
+        default=16000,
+        metadata={
+            "help": "Sampling rate in Hz of the audio that the model was trained on; recordings "
+            "are converted to it.",
+            "fixed": True,
+            "range": Range(8000, 48_000),
+        },
+    )
     blank_id: int = field(
         default=0, metadata={"help": "Id of the blank symbol.", "range": Range(0, 999_999)}
     )

@@ -92,6 +92,13 @@ def test_impossible_training_options_are_errors(prepared: Path) -> None:
     assert "'--num-epochs': 0 is not from 1" in result.output
 
 
+def test_no_model_for_another_sampling_rate_is_trained(prepared: Path) -> None:
+    options = ("--corpus", "fsdd", "--data-dir", prepared, "--exp-dir", prepared / "exp")
+    result = run(RECIPE, *options, "--sample-rate", 8000)
+    assert result.exit_code == 2
+    assert "computes features at 16000 Hz, and no model for 8000 Hz" in result.output
+
+
 class Recorded:
     """What a training command hands on."""
 

@@ -16,8 +16,14 @@ import torch
 
 from calve.bundles.bundle import Bundle
 from calve.cli import run
+from calve.data.audio import Audio
+from calve.data.features import FeatureConfig
+from calve.data.tokens import SymbolTable
+from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.models.checkpoint_files import read_checkpoint
 from calve.models.checkpoints import builtin_checkpoint
+from calve.models.live import live_runtime
+from calve.models.loading import load
 from calve.registry.catalog import registry
 
 
@@ -589,3 +595,39 @@ def test_a_name_that_cannot_be_printed_does_not_stop_the_work(
             assert lines[1].startswith(f"{recordings[0]}: ")
     for path in results.iterdir():
         assert "\x1b" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("bundled_plugins")
+def test_a_model_for_8_khz_hears_8_khz(
+    bare_checkpoint: Path,
+    golden_tokens: Path,
+    recordings: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    """A recording at 8 kHz is not converted, and gives the features of `FeatureConfig`."""
+    samples = np.random.default_rng(0).normal(scale=0.1, size=8000).astype(np.float32)
+    soundfile.write(tmp_path / "telephone.wav", samples, 8000, subtype="FLOAT")
+    model = ("--recipe", LSTM, "--checkpoint", bare_checkpoint, "--tokens", golden_tokens)
+    options = ("--sample-rate", "8000", "--json")
+    assert transcribe(*model, *options, tmp_path / "telephone.wav", recordings[0]) == 0
+    captured = capsys.readouterr()
+    assert "telephone.wav: resampled" not in captured.err
+    assert f"{recordings[0]}: resampled from 16000 Hz to 8000 Hz" in captured.err
+    loaded = load(LSTM, bare_checkpoint)
+    recognizer = OnlineRecognizer(
+        live_runtime(loaded.model).open(loaded),
+        SymbolTable.read(golden_tokens),
+        features=FeatureConfig(sample_rate=8000),
+    )
+    expected = recognizer.transcribe_audio(Audio(samples, 8000, 1.0))
+    found = json.loads(captured.out.splitlines()[0])
+    assert found["tokens"] == list(expected.tokens)
+    assert found["timestamps"] == list(expected.timestamps)
+
+
+def test_the_sampling_rate_of_a_bundle_is_its_own(
+    golden_bundle: Bundle, recordings: list[str], capsys: pytest.CaptureFixture[str]
+):
+    assert transcribe(golden_bundle.path, *recordings, "--sample-rate", "8000") == 2
+    assert "--sample-rate: of a checkpoint only" in capsys.readouterr().err

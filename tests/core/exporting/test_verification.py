@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from calve.bundles.bundle import Bundle, record_files
+from calve.cli import run
+from calve.data.features import FeatureConfig
 from calve.errors import BundleError
 from calve.exporting.verification import Check, verify
 
@@ -128,3 +130,25 @@ def test_whatever_else_goes_wrong_is_a_failed_check(
 def test_what_is_not_a_bundle_is_an_error(tmp_path: Path):
     with pytest.raises(BundleError, match="not a bundle"):
         outcomes(tmp_path)
+
+
+@pytest.mark.parametrize("format_name", ["ncnn", "onnx"])
+def test_clients_hear_what_calve_hears_with_a_model_for_8_khz(
+    golden_checkpoint: Path,
+    golden_tokens: Path,
+    tmp_path: Path,
+    format_name: str,
+    capsys: pytest.CaptureFixture[str],
+):
+    arguments = [
+        *("export", "lstm_transducer_stateless2", "--checkpoint", golden_checkpoint),
+        *("--tokens", golden_tokens, "--format", format_name, "--output", tmp_path / "bundle"),
+        *("--sample-rate", "8000"),
+    ]
+    assert run([*map(str, arguments)]) == 0
+    assert "audio: 8000 Hz, 80 mel bins a frame" in capsys.readouterr().out
+    bundle = Bundle.open(tmp_path / "bundle")
+    assert bundle.manifest.features == FeatureConfig(sample_rate=8000)
+    checks = outcomes(bundle.path)
+    assert {check.outcome for check in checks.values()} == {"passed"}
+    assert "hears the same" in checks[f"sherpa-{format_name}"].detail

@@ -14,6 +14,7 @@ import torch
 
 import calve
 from calve.common.config import resolve
+from calve.data.features import FeatureConfig
 from calve.errors import CheckpointError, ConfigError, PluginError
 from calve.models.checkpoints import CheckpointChoice, load_state_dict
 from calve.models.loading import (
@@ -286,3 +287,19 @@ def test_loading_imports_neither_sympy_nor_dynamo(checkpoint: Path) -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert result.stdout.split() == []
+
+
+def test_the_sampling_rate_is_an_option_as_no_weight_tells_it(checkpoint: Path) -> None:
+    assert load(RECIPE, checkpoint).features == FeatureConfig(sample_rate=16000, num_mel_bins=80)
+    loaded = load(RECIPE, checkpoint, {"model": {"sample_rate": 8000}})
+    assert loaded.features == FeatureConfig(sample_rate=8000, num_mel_bins=80)
+
+
+def test_the_sampling_rate_that_a_checkpoint_states_is_taken(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    torch.save({**content, "sample_rate": 8000}, tmp_path / "a.pt")
+    assert load(RECIPE, tmp_path / "a.pt").features.sample_rate == 8000
+    with pytest.raises(ConfigError, match="--sample-rate 16000 contradicts the checkpoint"):
+        load(RECIPE, tmp_path / "a.pt", {"model": {"sample_rate": 16000}})
