@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import random
 import tarfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -51,7 +52,7 @@ def read_shards(listing: Path) -> list[Path]:
     """The files of cuts that stage ``features`` listed.
 
     Raises:
-      DataError: if the list is damaged, or one of them is not where it was.
+      DataError: if the list is damaged or names a shard twice, or one is not where it was.
     """
     try:
         shards = [Path(name) for name in json.loads(listing.read_text(encoding="utf-8"))]
@@ -59,7 +60,13 @@ def read_shards(listing: Path) -> list[Path]:
         raise DataError(
             "the list of shards cannot be read", where=listing, fix="run stage `features` again"
         ) from error
-    for shard in shards:
+    for shard, count in Counter(shards).items():
+        if count > 1:
+            raise DataError(
+                f"a shard is listed {count} times: {shard.name}",
+                where=listing,
+                fix="remove the other lines, or run stage `features` again",
+            )
         if not shard.is_file():
             raise DataError(
                 "a shard is missing",

@@ -403,6 +403,14 @@ def test_a_damaged_list_of_shards_is_named(damaged: LibriSpeechOptions) -> None:
     assert caught.value.where == str(listing)
 
 
+def test_a_shard_that_is_listed_twice_is_not_trained_on_twice(damaged: LibriSpeechOptions) -> None:
+    (listing,) = damaged.data_dir.rglob("librispeech_shards_dev-clean.json")
+    listing.write_text(json.dumps(json.loads(listing.read_text()) * 1000))
+    with pytest.raises(DataError, match=r"listed 1000 times: cuts\.000000") as caught:
+        load_cuts(damaged.data_dir, "valid")
+    assert caught.value.where == str(listing)
+
+
 def test_a_tar_file_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
     path = tmp_path / "recording.tar"
     for text in (b"first", b"the second"):

@@ -97,11 +97,17 @@ class Campaign:
                     name = waiting.get_nowait()
                 except Empty:
                     break
-                found.put(self._case(name, server))
+                found.put(self._named_case(name, server))
             server.close()
         except BaseException as error:
             found.put(error)
         found.put(None)
+
+    def _named_case(self, name: str, server: Server) -> Finding:
+        try:
+            return self._case(name, server)
+        except Exception as error:
+            raise RuntimeError(f"the case {name} of seed {self.seed} cannot be made") from error
 
     def _case(self, name: str, server: Server) -> Finding:
         kind = next(one for one in FORMATS if one.name == name.rpartition("/")[0])
