@@ -22,6 +22,7 @@ from lhotse import CutSet, RecordingSet, SupervisionSet
 from lhotse.cut import Cut
 
 from calve.api import ConfigError, DataError
+from calve.common.inputs import read_json
 from calve.data.utterances import Utterance
 from calve.protocols.loading import WHOLE, Shard
 from calve_lhotse.batches import BatchMaker, spec_augment
@@ -70,11 +71,10 @@ class Corpus:
         """
         path = cls.path(data_dir)
         try:
-            fields: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return cls(
-                fields["name"], *(tuple(fields[name]) for name in ("parts", "train", "valid"))
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            fields: Mapping[str, Any] = read_json(path, "description of a corpus", DataError)
+            names = (fields[name] for name in ("parts", "train", "valid"))
+            return cls(str(fields["name"]), *map(_texts, names))
+        except (DataError, KeyError, TypeError) as error:
             raise DataError(
                 "no corpus has been prepared here",
                 where=path,
@@ -103,6 +103,12 @@ class Corpus:
                 fix=f"choose one of {', '.join(name for name in splits if splits[name])}",
             )
         return splits[split]
+
+
+def _texts(names: object) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"not a list of names: {names!r}")
+    return tuple(names)
 
 
 def manifest_paths(data_dir: Path, corpus: Corpus, part: str) -> tuple[Path, Path]:

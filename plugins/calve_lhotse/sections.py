@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +14,7 @@ from lhotse.cut import Cut
 from lhotse.lazy import LazyIteratorMultiplexer
 from lhotse.serialization import deserialize_item
 
+from calve.common.inputs import parse_json
 from calve_lhotse.reasons import cuts_explained
 
 __all__ = ["CutFiles", "read_section", "section_of"]
@@ -77,7 +77,7 @@ class _Section:
             lines = LazyIteratorMultiplexer(*self.parts, weights=sizes, seed=_MUX_SEED)
         for line, path, finish in islice(lines, self.first, self.end):
             with cuts_explained(path):
-                cut = finish(deserialize_item(json.loads(line)), path)
+                cut = finish(deserialize_item(parse_json(line)), path)
             yield cut
 
 

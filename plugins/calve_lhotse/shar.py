@@ -8,7 +8,6 @@ process mostly, reads the members of the tar files that it needs.
 
 from __future__ import annotations
 
-import json
 import random
 import tarfile
 from collections import Counter
@@ -24,6 +23,7 @@ from lhotse.cut import Cut
 from lhotse.features.io import FeaturesReader, get_reader, register_reader
 
 from calve.api import DataError
+from calve.common.inputs import read_json
 from calve_lhotse.sections import CutFiles
 
 __all__ = ["cuts_name", "field_name", "open_shards", "read_shards", "shards_name"]
@@ -55,8 +55,8 @@ def read_shards(listing: Path) -> list[Path]:
       DataError: if the list is damaged or names a shard twice, or one is not where it was.
     """
     try:
-        shards = [Path(name) for name in json.loads(listing.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
+        shards = [Path(name) for name in read_json(listing, "list of shards", DataError)]
+    except (DataError, TypeError) as error:
         raise DataError(
             "the list of shards cannot be read", where=listing, fix="run stage `features` again"
         ) from error

@@ -13,6 +13,7 @@ from typing import Any
 
 from calve.api import DataError
 from calve.common.files import atomic_dir, atomic_file, replace_dir
+from calve.common.inputs import read_json
 
 __all__ = ["StageOutput", "added", "resumable", "stamp_of", "stamped"]
 
@@ -137,8 +138,8 @@ def _finished(folder: Path, stamp_path: Path, digest: str) -> StageOutput | None
 def _claimed(folder: Path) -> set[Path]:
     """The folders outside that belong to an output."""
     try:
-        return {Path(name) for name in json.loads((folder / _ELSEWHERE).read_text("utf-8"))}
-    except (OSError, ValueError):
+        return {Path(name) for name in read_json(folder / _ELSEWHERE, "list", DataError)}
+    except (DataError, TypeError):
         return set()
 
 
@@ -160,7 +161,7 @@ def _write_stamp(path: Path, digest: str, report: Mapping[str, Any]) -> None:
 
 def _read_stamp(path: Path) -> dict[str, Any] | None:
     try:
-        stamp = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        stamp = read_json(path, "stamp", DataError)
+    except DataError:
         return None
     return stamp if isinstance(stamp, dict) and {"digest", "report"} <= stamp.keys() else None

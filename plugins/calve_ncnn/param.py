@@ -21,7 +21,7 @@ from pathlib import Path
 
 from calve.api import BundleError
 from calve.common.files import atomic_file
-from calve.common.inputs import check_not_placeholder
+from calve.common.inputs import read_bytes
 
 __all__ = ["MAGIC", "Layer", "ParamError", "ParamFile", "Parameter", "Value"]
 
@@ -220,15 +220,9 @@ class ParamFile:
           ParamError: naming the file and the line.
           BundleError: if the file cannot be opened.
         """
-        check_not_placeholder(path, "network", BundleError)
+        data = read_bytes(path, "network", BundleError)
         try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise BundleError(
-                f"cannot read the network: {error.strerror}",
-                where=path,
-                fix="export the bundle again",
-            ) from error
+            text = data.decode("utf-8").replace("\r\n", "\n")
         except UnicodeDecodeError as error:
             raise ParamError(
                 "not a text file; ncnn's binary param format is not supported",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from calve.common.files import atomic_file
-from calve.common.inputs import check_not_placeholder
+from calve.common.inputs import check_not_placeholder, parse_json, read_text
 from calve.common.printable import json_text
 from calve.data.tokens import SymbolTable
 from calve.errors import BundleError, ConfigError, PluginError
@@ -200,20 +200,18 @@ def read_manifest(path: Path) -> BundleManifest:
             f"the bundle {what}", where=path, fix="make one with `calve export RECIPE --output DIR`"
         )
     file = path / MANIFEST_FILE
-    check_not_placeholder(file, "manifest", BundleError)
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise ValueError("it is not a JSON object")
-        return BundleManifest.from_json(values)
-    except FileNotFoundError:
+    if not os.path.lexists(file):
         raise BundleError(
             f"the directory is not a bundle: it has no {MANIFEST_FILE}",
             where=path,
             fix="make one with `calve export RECIPE --output DIR`",
-        ) from None
-    except OSError as error:
-        raise BundleError(f"cannot read the manifest: {error.strerror}", where=file) from error
+        )
+    text = read_text(file, "manifest", BundleError)
+    try:
+        values = parse_json(text)
+        if not isinstance(values, dict):
+            raise ValueError("it is not a JSON object")
+        return BundleManifest.from_json(values)
     except ValueError as error:
         raise _damaged(f"the manifest is not valid JSON: {error}", file) from error
     except BundleError as error:

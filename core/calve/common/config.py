@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from calve.common.inputs import read_text
 from calve.common.ranges import ANY_NUMBER, Range, shortened
 from calve.common.references import Resource
 from calve.common.suggest import did_you_mean
@@ -143,12 +144,12 @@ def load_toml(source: Resource | Path) -> dict[str, Any]:
         if isinstance(source, Resource):
             text = source.read_text()
         else:
-            text = source.read_text(encoding="utf-8-sig")
+            text = read_text(source, "configuration", ConfigError)
         table: dict[str, Any] = toml.loads(text)
     except toml.TOMLDecodeError as error:
         raise ConfigError(f"this is not valid TOML: {error}", where=where) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError("this is not UTF-8 text", where=where) from error
+    except RecursionError:
+        raise ConfigError("this TOML is nested too deeply", where=where) from None
     except (OSError, ModuleNotFoundError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"cannot read the configuration: {reason}", where=where) from error

@@ -7,23 +7,36 @@ damaged file of that format.
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from calve.common.suggest import did_you_mean
 from calve.errors import CalveError
 
 __all__ = [
+    "LARGEST_INPUT",
     "InputProblem",
     "check_input",
     "check_not_placeholder",
     "decoded_text",
     "input_problem",
     "is_git_lfs_pointer",
+    "parse_json",
+    "read_bytes",
+    "read_json",
     "read_text",
 ]
+
+LARGEST_INPUT = 256 * 2**20
+"""Bytes that a text, a manifest or a table may have: far more than any real one, and bearable."""
+
+_DEEPEST = 64
+"""Levels of lists and objects in JSON; what calve writes has fewer than ten."""
+
 
 _GIT_LFS_POINTER = b"version https://git-lfs"
 
@@ -120,6 +133,68 @@ def is_git_lfs_pointer(path: Path | str) -> bool:
         return False
 
 
+def read_bytes(
+    path: Path | str, kind: str, error: type[CalveError], *, limit: int = LARGEST_INPUT
+) -> bytes:
+    """The content of a regular file that is read as a whole.
+
+    Args:
+      path: The file. An empty one has no bytes.
+      kind: What it should be, in words.
+      error: The error to raise.
+      limit: Largest number of bytes.
+
+    Raises:
+      CalveError: of the class ``error``, if the file cannot be read (`input_problem`) or has more
+        bytes than the limit.
+    """
+    path = Path(path)
+    problem = input_problem(path, kind)
+    if problem is not None and not _is_empty(path):
+        raise error(problem.what, where=path, fix=problem.fix)
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1) if path.stat().st_size <= limit else bytes(limit + 1)
+    except OSError as cause:
+        raise error(f"cannot read the {kind}: {cause.strerror}", where=path) from cause
+    if len(data) > limit:
+        raise error(f"this is no {kind}: it has more than {limit} bytes", where=path)
+    return data
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of JSON text from elsewhere.
+
+    Raises:
+      ValueError: if it is not JSON, or is nested more than 64 levels deep: what walks through it
+        calls itself for each level.
+    """
+    too_deep = f"it is nested more than {_DEEPEST} levels deep"
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError(too_deep) from None
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        level = [inner for one in level for inner in _inner_values(one)]
+        if not level:
+            return value
+    raise ValueError(too_deep)
+
+
+def read_json(path: Path | str, kind: str, error: type[CalveError]) -> Any:
+    """The value in a JSON file, read by `read_text`.
+
+    Raises:
+      CalveError: of the class ``error``, if the file cannot be read, is not JSON or is nested more
+        than 64 levels deep.
+    """
+    try:
+        return parse_json(read_text(path, kind, error))
+    except ValueError as cause:
+        raise error(f"the {kind} is not valid JSON: {cause}", where=path) from cause
+
+
 def read_text(path: Path | str, kind: str, error: type[CalveError]) -> str:
     """The content of a text file: UTF-8 with or without a byte order mark, lines ended by LF.
 
@@ -131,14 +206,10 @@ def read_text(path: Path | str, kind: str, error: type[CalveError]) -> str:
       error: The error to raise.
 
     Raises:
-      CalveError: of the class ``error``, if the file cannot be read (`input_problem`) or is not
+      CalveError: of the class ``error``, if the file cannot be read (`read_bytes`) or is not
         UTF-8; it names the line.
     """
-    path = Path(path)
-    problem = input_problem(path, kind)
-    if problem is not None and not _is_empty(path):
-        raise error(problem.what, where=path, fix=problem.fix)
-    return decoded_text(path.read_bytes(), path, kind, error)
+    return decoded_text(read_bytes(path, kind, error), path, kind, error)
 
 
 def decoded_text(data: bytes, path: Path | str, kind: str, error: type[CalveError]) -> str:
@@ -166,6 +237,12 @@ def _encoding_fix(data: bytes, kind: str) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "it looks like UTF-16: save it as UTF-8"
     return f"save the {kind} as UTF-8; convert it with: iconv -f ENCODING -t UTF-8"
+
+
+def _inner_values(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _is_empty(path: Path) -> bool:

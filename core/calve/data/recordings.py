@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import json
+import io
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from calve.common.inputs import check_not_placeholder, decoded_text
+from calve.common.inputs import LARGEST_INPUT, decoded_text, parse_json, read_bytes
 from calve.errors import DataError
 
 __all__ = [
@@ -203,7 +203,7 @@ def _text_line(line: str) -> tuple[str, str]:
 
 
 def _manifest_line(line: str) -> tuple[str, str]:
-    entry = json.loads(line)
+    entry = parse_json(line)
     parts = entry.get("supervisions", [entry])
     return entry.get("recording_id") or entry["id"], " ".join(part["text"] for part in parts)
 
@@ -225,12 +225,19 @@ def _expand(source: Path) -> list[Path]:
     return [near if near.exists() else path for near, path in zip(beside, listed, strict=True)]
 
 
+def _decompressed(data: bytes) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        text = file.read(LARGEST_INPUT + 1)
+    if len(text) > LARGEST_INPUT:
+        raise EOFError(f"it expands to more than {LARGEST_INPUT} bytes")
+    return text
+
+
 def _read_lines(path: Path, what: str) -> list[str]:
-    check_not_placeholder(path, what, DataError)
+    data = read_bytes(path, what, DataError)
     try:
-        data = path.read_bytes()
         if path.suffix == ".gz":
-            data = gzip.decompress(data)
+            data = _decompressed(data)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"cannot read the {what}: {reason}", where=path) from error

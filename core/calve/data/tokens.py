@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from calve.common.files import atomic_file
-from calve.common.inputs import input_problem
+from calve.common.inputs import input_problem, read_bytes
 from calve.data.byte_symbols import is_byte_bpe, symbol_bytes
 from calve.errors import TokensError
 
@@ -198,10 +198,7 @@ def _read_utf8(path: Path) -> str:
     problem = input_problem(path, "symbol table")
     if problem is not None:
         raise TokensError(problem.what, where=path, fix=problem.fix)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise TokensError(f"cannot read the symbol table: {error.strerror}", where=path) from error
+    data = read_bytes(path, "symbol table", TokensError)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

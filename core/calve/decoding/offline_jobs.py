@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from calve.common.files import atomic_file
+from calve.common.inputs import read_json
 from calve.common.progress import NO_PROGRESS, Progress, tracked
 from calve.data.geometry import StreamingGeometry
 from calve.data.utterances import Failure, Utterance
@@ -139,7 +140,7 @@ class _Store:
         if files is None or not _record(files).is_file():
             return None
         try:
-            record = json.loads(_record(files).read_text(encoding="utf-8"))
+            record = read_json(_record(files), "record of a result", DataError)
             if record["decided_by"] != self._decided_by(method):
                 return None
             failures = [Failure(*pair) for pair in record["failures"]]

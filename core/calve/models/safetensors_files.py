@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calve.common.inputs import parse_json
 from calve.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -78,6 +79,6 @@ def write_safetensors(
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_json(text)
+    except ValueError:
         return text

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from calve.api import DataError
 from calve.common.files import atomic_file
-from calve.common.inputs import check_not_placeholder
+from calve.common.inputs import read_text
 
 __all__ = ["ScaleTable"]
 
@@ -57,12 +57,7 @@ class ScaleTable:
           DataError: if it cannot be read, or a line is malformed, repeated, or holds a scale that
             is zero, negative, infinite or NaN (which a range of infinity, NaN or zero gives).
         """
-        check_not_placeholder(path, "scale table", DataError)
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not UTF-8 text"
-            raise DataError(f"cannot read the scale table: {reason}", where=path) from error
+        text = read_text(path, "scale table", DataError)
         weights: dict[str, dict[str, Float32Array]] = {}
         inputs: dict[str, float] = {}
         for number, line in enumerate(text.splitlines(), start=1):

@@ -17,6 +17,7 @@ import torch
 
 from calve.api import CheckpointError, ConfigError
 from calve.common.files import atomic_file, writing_explained
+from calve.common.inputs import read_json
 from calve.common.locking import locked
 from calve.common.terminal import print_to_stderr
 from calve.protocols import Batch, TrainingRun
@@ -210,9 +211,9 @@ class Experiment:
 
     def _check_same_configuration(self) -> None:
         try:
-            saved = json.loads(self._configuration_file.read_text(encoding="utf-8"))
+            saved = read_json(self._configuration_file, "configuration", ConfigError)
             differences = _differences(saved, self.configuration, self._fixed)
-        except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
+        except (ConfigError, LookupError, ValueError, TypeError, AttributeError) as error:
             raise ConfigError(
                 f"the configuration of the run to continue cannot be read: {error}",
                 where=self._configuration_file,

@@ -85,7 +85,9 @@ def test_a_directory_of_something_else_is_an_error(tmp_path: Path):
     [
         (b"", "not valid JSON"),
         (b'{"format_version": 1', "not valid JSON"),
-        (b"\xff\xfe", "not valid JSON"),
+        (b"\xff\xfe", "not UTF-8 text"),
+        (b"[" * 100_000, "nested more than 64 levels"),
+        (b'{"steps": ' + b"[" * 70 + b"]" * 70 + b"}", "nested more than 64 levels"),
         (b"[1, 2]", "not a JSON object"),
         (b"{}", "no format_version"),
         (b'{"format_version": "new"}', "no format_version"),
@@ -99,6 +101,13 @@ def test_a_broken_manifest_is_an_error_that_names_it(
     with pytest.raises(BundleError, match=complaint) as caught:
         Bundle.open(bundle_dir)
     assert "bundle.json" in str(caught.value)
+
+
+def test_a_manifest_that_never_ends_is_refused_unread(bundle_dir: Path):
+    (bundle_dir / "bundle.json").unlink()
+    (bundle_dir / "bundle.json").symlink_to("/dev/zero")
+    with pytest.raises(BundleError, match="this is a device, not a manifest"):
+        Bundle.open(bundle_dir)
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,8 @@ def test_toml_is_read_from_a_file_and_from_a_package(tmp_path, monkeypatch):
     [
         (b"a = \n", r"(?s)not valid TOML.*line 1.*bad\.toml"),
         (b"a = '\xff'\n", r"(?s)not UTF-8.*bad\.toml"),
-        (None, r"(?s)cannot read the configuration.*bad\.toml"),
+        (None, r"(?s)there is no such configuration.*bad\.toml"),
+        (b"a = " + b"[" * 100_000, r"(?s)nested too deeply.*bad\.toml"),
     ],
 )
 def test_a_bad_toml_file_is_an_error_naming_it(tmp_path, content, message):

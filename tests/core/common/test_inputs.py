@@ -13,9 +13,12 @@ from calve.common.inputs import (
     decoded_text,
     input_problem,
     is_git_lfs_pointer,
+    parse_json,
+    read_bytes,
+    read_json,
     read_text,
 )
-from calve.errors import CalveError, TokensError
+from calve.errors import CalveError, DataError, TokensError
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4b\nsize 244865\n"
 
@@ -131,3 +134,48 @@ def test_bytes_that_were_decompressed_are_decoded_alike() -> None:
     assert decoded_text(data, "a.jsonl.gz", "manifest", CalveError) == "one\ntwo"
     with pytest.raises(CalveError, match=r"a\.jsonl\.gz, line 2"):
         decoded_text(b"one\n\xff", "a.jsonl.gz", "manifest", CalveError)
+
+
+def test_bytes_up_to_the_limit_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    (tmp_path / "empty").touch()
+    assert read_bytes(tmp_path / "a", "table", DataError, limit=5) == b"12345"
+    assert read_bytes(tmp_path / "empty", "table", DataError) == b""
+    with pytest.raises(DataError, match="this is no table: it has more than 4 bytes"):
+        read_bytes(tmp_path / "a", "table", DataError, limit=4)
+
+
+def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(2**43)
+    with pytest.raises(DataError, match="more than 268435456 bytes"):
+        read_text(tmp_path / "huge", "table", DataError)
+
+
+def test_an_endless_device_and_a_pipe_are_refused_unread(tmp_path: Path) -> None:
+    (tmp_path / "device").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="this is a device, not a table"):
+        read_bytes(tmp_path / "device", "table", DataError)
+    with pytest.raises(DataError, match="this is a pipe, not a table"):
+        read_json(tmp_path / "pipe", "table", DataError)
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_json_may_be_nested_as_deep_as_its_readers_can_walk(opening: str) -> None:
+    closing = {"[": "]", '{"a":': "}"}[opening]
+    for depth in (1, 64):
+        value = parse_json(opening * depth + "1" + closing * depth)
+        for _ in range(depth):
+            (value,) = value if isinstance(value, list) else value.values()
+        assert value == 1
+    for depth in (65, 1000, 100_000):
+        with pytest.raises(ValueError, match="nested more than 64 levels"):
+            parse_json(opening * depth + "1" + closing * depth)
+
+
+def test_a_json_file_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[1, 2", encoding="utf-8")
+    with pytest.raises(DataError, match="the table is not valid JSON") as caught:
+        read_json(tmp_path / "a.json", "table", DataError)
+    assert caught.value.where == str(tmp_path / "a.json")

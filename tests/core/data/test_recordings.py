@@ -47,7 +47,7 @@ def test_a_recording_that_is_named_twice_is_used_once(folder: Path) -> None:
     [
         ("empty", "the folder holds no recordings"),
         ("empty.txt", "the list of recordings is empty"),
-        ("gone.txt", "cannot read the list of recordings"),
+        ("gone.txt", "there is no such list of recordings"),
         ("gone.wav", "the recording does not exist"),
     ],
 )

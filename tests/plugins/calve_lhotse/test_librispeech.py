@@ -292,6 +292,17 @@ def test_features_before_manifests_name_the_stage(fresh: LibriSpeechOptions) -> 
         features(fresh, NO_PROGRESS)
 
 
+@pytest.mark.parametrize("parts", ['[["dev"]]', '"dev"', "{}", "[" * 100 + "]" * 100])
+def test_a_damaged_description_of_the_corpus_counts_as_none(
+    fresh: LibriSpeechOptions, parts: str
+) -> None:
+    path = Corpus.path(fresh.data_dir)
+    path.parent.mkdir(parents=True)
+    path.write_text(f'{{"name": "own", "parts": ["a"], "train": ["a"], "valid": {parts}}}')
+    with pytest.raises(DataError, match="no corpus has been prepared here"):
+        Corpus.read(fresh.data_dir)
+
+
 def test_validation_finds_lost_cuts_and_damaged_archives(
     fresh: LibriSpeechOptions, prepared_librispeech: Path
 ) -> None:

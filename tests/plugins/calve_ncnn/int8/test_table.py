@@ -67,8 +67,8 @@ def test_an_impossible_line_is_named_with_its_number(tmp_path: Path, text: str, 
 
 
 def test_a_missing_or_binary_table_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="No such file"):
+    with pytest.raises(DataError, match="there is no such scale table"):
         ScaleTable.read(tmp_path / "none.txt")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="cannot read the scale table"):
+    with pytest.raises(DataError, match="the scale table is not UTF-8 text"):
         ScaleTable.read(tmp_path / "binary")
