@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from calve.api import StreamingGeometry
+from calve.bundles.metadata import MetadataTable
 
 __all__ = [
     "ARCH",
     "LSTM",
     "Architecture",
-    "Table",
     "architecture_of",
     "encoder_outputs",
     "first_state",
@@ -27,7 +27,6 @@ __all__ = [
 ARCH = "arch"
 """Key of the architecture in a table: a number that sherpa-ncnn knows, or a name of calve's own."""
 
-Table = Mapping[str, int | str]
 Sizes = Mapping[str, int]
 Shape = tuple[int, ...]
 
@@ -54,16 +53,16 @@ class Architecture:
     make_states: Callable[[Sizes], list[Shape]]
     step: Callable[[Sizes], tuple[int, int]]
 
-    def missing(self, table: Table) -> list[str]:
+    def missing(self, table: MetadataTable) -> list[str]:
         """Keys for which a table has no whole number; sherpa-ncnn would take them for 0."""
         return [key for key in self.keys if not isinstance(table.get(key), int)]
 
-    def states(self, table: Table) -> list[Shape]:
+    def states(self, table: MetadataTable) -> list[Shape]:
         """Shapes of the states that sherpa-ncnn makes, for a complete table."""
         return self.make_states(self._sizes(table))
 
     def disagreements(
-        self, table: Table, geometry: StreamingGeometry, states: Mapping[str, Shape]
+        self, table: MetadataTable, geometry: StreamingGeometry, states: Mapping[str, Shape]
     ) -> Iterator[str]:
         """What sherpa-ncnn would do with a complete table that an encoder does not expect.
 
@@ -87,17 +86,17 @@ class Architecture:
             if theirs != ours:
                 yield f"it feeds {theirs} for the state {name!r}, which is {ours}"
 
-    def _sizes(self, table: Table) -> dict[str, int]:
+    def _sizes(self, table: MetadataTable) -> dict[str, int]:
         return {key: int(table[key]) for key in self.keys}
 
 
-def architecture_of(table: Table | None) -> Architecture | None:
+def architecture_of(table: MetadataTable | None) -> Architecture | None:
     """The architecture that a table names, None if sherpa-ncnn has none such."""
     number = (table or {}).get(ARCH)
     return _BY_NUMBER.get(number) if isinstance(number, int) else None
 
 
-def has_frame_count(table: Table | None) -> bool:
+def has_frame_count(table: MetadataTable | None) -> bool:
     """Whether an encoder with this metadata takes the number of feature frames as in1.
 
     It does unless sherpa-ncnn knows its architecture and feeds none.
@@ -106,12 +105,12 @@ def has_frame_count(table: Table | None) -> bool:
     return architecture is None or architecture.has_frame_count
 
 
-def first_state(table: Table | None) -> int:
+def first_state(table: MetadataTable | None) -> int:
     """The number of the first state's blob, the same among inputs and outputs."""
     return 2 if has_frame_count(table) else 1
 
 
-def encoder_outputs(table: Table | None, states: int) -> tuple[str, ...]:
+def encoder_outputs(table: MetadataTable | None, states: int) -> tuple[str, ...]:
     """The blobs that are read: out0 and the next states; nobody reads an output frame count."""
     first = first_state(table)
     return ("out0", *(f"out{number}" for number in range(first, first + states)))

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from calve.bundles.metadata import MetadataTable
 from calve.protocols.states import stream_axis
-from calve_ncnn.architectures import Table, encoder_outputs, has_frame_count
+from calve_ncnn.architectures import encoder_outputs, has_frame_count
 
 __all__ = [
     "NcnnDecoder",
@@ -107,7 +108,7 @@ class NetworkToTrace:
     outputs: tuple[str, ...] = ("out0",)
 
 
-def networks_to_trace(encoder: Any, model: Any, table: Table) -> Sequence[NetworkToTrace]:
+def networks_to_trace(encoder: Any, model: Any, table: MetadataTable) -> Sequence[NetworkToTrace]:
     """Encoder, decoder and joiner of a plain model in eval mode.
 
     Args:
@@ -121,7 +122,7 @@ def networks_to_trace(encoder: Any, model: Any, table: Table) -> Sequence[Networ
     )
 
 
-def _encoder(encoder: Any, table: Table) -> NetworkToTrace:
+def _encoder(encoder: Any, table: MetadataTable) -> NetworkToTrace:
     geometry = encoder.geometry
     counted = has_frame_count(table)
 

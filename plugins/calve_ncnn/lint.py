@@ -9,9 +9,10 @@ from pathlib import Path
 
 from calve.api import BundleError, ConfigError, TokensError
 from calve.bundles.bundle import TOKENS_FILE
+from calve.bundles.metadata import MetadataTable
 from calve.data.tokens import SymbolTable
 from calve.protocols import Finding
-from calve_ncnn.architectures import Table, architecture_of, first_state
+from calve_ncnn.architectures import architecture_of, first_state
 from calve_ncnn.layout import NETWORKS, bin_path, param_path
 from calve_ncnn.metadata import (
     LAYER_NAME,
@@ -194,7 +195,7 @@ def _metadata(encoder: ParamFile) -> Iterator[Finding]:
         yield _error("metadata-mismatch", where, what, write)
 
 
-def _disagreement(encoder: ParamFile, stamped: Table) -> Iterator[str]:
+def _disagreement(encoder: ParamFile, stamped: MetadataTable) -> Iterator[str]:
     """How many blobs sherpa-ncnn would feed by the metadata, where the encoder takes others."""
     architecture = architecture_of(stamped)
     if architecture is None:

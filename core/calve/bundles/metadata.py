@@ -14,9 +14,10 @@ from calve.protocols.bundles import BundleManifest
 from calve.registry.catalog import registry
 from calve.registry.specs import ExporterSpec
 
-__all__ = ["Table", "bundle_exporter", "read_metadata", "write_metadata"]
+__all__ = ["MetadataTable", "bundle_exporter", "read_metadata", "write_metadata"]
 
-Table = dict[str, int | str]
+MetadataTable = Mapping[str, int | str]
+"""The metadata of a bundle by name, as its runtime stores them."""
 
 
 def bundle_exporter(bundle_dir: Path) -> ExporterSpec:
@@ -40,7 +41,7 @@ def bundle_exporter(bundle_dir: Path) -> ExporterSpec:
     )
 
 
-def read_metadata(bundle_dir: Path) -> Table | None:
+def read_metadata(bundle_dir: Path) -> MetadataTable | None:
     """The stamped table, None if the model is not stamped.
 
     Raises:
@@ -49,7 +50,9 @@ def read_metadata(bundle_dir: Path) -> Table | None:
     return _store(bundle_exporter(bundle_dir)).read(bundle_dir)
 
 
-def write_metadata(bundle_dir: Path, changes: Mapping[str, int | str] | None = None) -> Table:
+def write_metadata(
+    bundle_dir: Path, changes: Mapping[str, int | str] | None = None
+) -> MetadataTable:
     """Stamp the table that the bundle's recipe calls for, and keep its manifest right.
 
     Without a manifest the table is inferred from the model's own files.
@@ -88,11 +91,11 @@ def write_metadata(bundle_dir: Path, changes: Mapping[str, int | str] | None = N
     return table
 
 
-def _recipe_table(manifest: BundleManifest) -> Table:
+def _recipe_table(manifest: BundleManifest) -> MetadataTable:
     encoder = registry().encoders.get(manifest.encoder)
     writer = registry().metadata_writers.get((manifest.encoder, manifest.format))
     config = resolve(encoder.config.load(), manifest.config.get("encoder", {}))
-    table: Table = writer.table.load()(config, manifest.geometry)
+    table: MetadataTable = writer.table.load()(config, manifest.geometry)
     return table
 
 

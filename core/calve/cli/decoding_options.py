@@ -31,7 +31,8 @@ from calve.decoding.decoding_methods import DecodingMethod, choose_decoding_meth
 from calve.decoding.splits import Split
 from calve.errors import ConfigError, PluginError
 from calve.models.checkpoints import BUILTIN_PREFIX, CheckpointChoice
-from calve.registry.catalog import default_decoding_method, registry
+from calve.registry.catalog import registry
+from calve.registry.defaults import default_decoding_method
 from calve.registry.specs import RecipeSpec
 from calve.scoring.error_rates import UNITS
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from calve.bundles.metadata import Table, read_metadata, write_metadata
+from calve.bundles.metadata import MetadataTable, read_metadata, write_metadata
 from calve.cli.options import json_option
 from calve.cli.output import echo, print_json
 from calve.errors import BundleError
@@ -63,7 +63,7 @@ def _assignment(text: str) -> tuple[str, int | str]:
         return key, value
 
 
-def _print(table: Table, as_json: bool) -> None:
+def _print(table: MetadataTable, as_json: bool) -> None:
     if as_json:
         print_json(table)
         return

@@ -19,7 +19,7 @@ from calve.common.machine import usable_cpus
 from calve.common.ranges import ANY_NUMBER, Range, shortened
 from calve.common.references import LazyRef
 from calve.errors import PluginError
-from calve.registry.catalog import Table, registry
+from calve.registry.catalog import SpecTable, registry
 from calve.registry.specs import RecipeSpec
 
 __all__ = [
@@ -274,7 +274,7 @@ class SpecGroup(click.Group):
         *,
         kind: str,
         title: str,
-        table: Callable[[], Table[str, Any]],
+        table: Callable[[], SpecTable[str, Any]],
         make_command: Callable[[Any], click.Command],
         **attributes: Any,
     ) -> None:

@@ -26,7 +26,7 @@ from calve.common.printable import printable
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["PALETTE", "Table", "render_page"]
+__all__ = ["PALETTE", "HtmlTable", "render_page"]
 
 PALETTE = {
     "ink": ("#1b1f24", "#e6e9ec"),
@@ -48,7 +48,7 @@ PALETTE = {
 
 
 @dataclass(frozen=True)
-class Table:
+class HtmlTable:
     """A table of texts.
 
     Attributes:

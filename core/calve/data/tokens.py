@@ -188,7 +188,7 @@ class SymbolTable:
         return {symbol: index for index, symbol in enumerate(self.symbols)}
 
 
-class _Entry(NamedTuple):
+class _TokenLine(NamedTuple):
     line: int
     symbol: str
     id: int
@@ -219,7 +219,7 @@ def _read_utf8(path: Path) -> str:
     return text
 
 
-def _parse(path: Path, text: str) -> list[_Entry]:
+def _parse(path: Path, text: str) -> list[_TokenLine]:
     entries = []
     for line, content in enumerate(text.split("\n"), start=1):
         fields = [field for field in _FIELD_SEPARATOR.split(content) if field]
@@ -230,13 +230,13 @@ def _parse(path: Path, text: str) -> list[_Entry]:
         symbol, index = fields
         if not _ID.fullmatch(index):
             raise _bad_line(path, line, f"the id of {symbol!r} is {index!r}, not a whole number")
-        entries.append(_Entry(line, symbol, int(index)))
+        entries.append(_TokenLine(line, symbol, int(index)))
     return entries
 
 
-def _in_order(path: Path, entries: Sequence[_Entry]) -> tuple[str, ...]:
-    by_id: dict[int, _Entry] = {}
-    by_symbol: dict[str, _Entry] = {}
+def _in_order(path: Path, entries: Sequence[_TokenLine]) -> tuple[str, ...]:
+    by_id: dict[int, _TokenLine] = {}
+    by_symbol: dict[str, _TokenLine] = {}
     for entry in entries:
         line, symbol, index = entry
         if index in by_id:

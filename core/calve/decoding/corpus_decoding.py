@@ -16,8 +16,8 @@ from calve.decoding.results import DecodingResult
 from calve.decoding.splits import Split
 from calve.errors import ConfigError
 from calve.protocols.sessions import WHOLE_UTTERANCES
-from calve.registry.catalog import default_decoding_method
 from calve.registry.claims import claimed_clients
+from calve.registry.defaults import default_decoding_method
 
 __all__ = ["check_decoding", "decode_corpus"]
 

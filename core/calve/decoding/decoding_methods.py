@@ -14,7 +14,8 @@ from calve.data.tokens import SymbolTable
 from calve.decoding.search import make_search
 from calve.errors import ConfigError, PluginError
 from calve.protocols import Search, Session
-from calve.registry.catalog import default_decoding_method, registry
+from calve.registry.catalog import registry
+from calve.registry.defaults import default_decoding_method
 
 __all__ = ["DecodingMethod", "choose_decoding_methods", "with_and_without_hotwords"]
 

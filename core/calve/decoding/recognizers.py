@@ -20,7 +20,7 @@ from calve.decoding.transcript import Transcript
 from calve.errors import AudioError, CalveError, ConfigError, DataError
 from calve.protocols import LiveSession
 from calve.protocols.states import streaming_obstacle
-from calve.registry.catalog import default_decoding_method
+from calve.registry.defaults import default_decoding_method
 
 __all__ = [
     "AnyRecognizer",

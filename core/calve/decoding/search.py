@@ -14,7 +14,8 @@ from calve.data.tokens import SymbolTable
 from calve.errors import ConfigError, DataError
 from calve.models.live import is_live_model, live_runtime
 from calve.protocols import Hypothesis, Search, Session
-from calve.registry.catalog import default_decoding_method, registry
+from calve.registry.catalog import registry
+from calve.registry.defaults import default_decoding_method
 from calve.registry.specs import DecodingMethodSpec
 
 __all__ = ["make_search", "search"]

@@ -34,9 +34,8 @@ from calve.registry.specs import (
 
 __all__ = [
     "Registry",
-    "Table",
+    "SpecTable",
     "build_registry",
-    "default_decoding_method",
     "is_strict",
     "registry",
     "report_problems",
@@ -46,7 +45,7 @@ K = TypeVar("K", bound=Hashable)
 S = TypeVar("S")
 
 
-class Table(Generic[K, S]):
+class SpecTable(Generic[K, S]):
     """Specs of one kind by name. Iteration follows the order of registration.
 
     Args:
@@ -150,40 +149,40 @@ class Registry:
         claims = {hook: list(host.collect(hook)) for hook in REGISTRATION_HOOKS}
         commands = self._without_reserved_commands(claims["calve_register_commands"])
         seen = host.problems
-        self.encoders: Table[str, EncoderSpec] = Table(
+        self.encoders: SpecTable[str, EncoderSpec] = SpecTable(
             "encoder", lambda spec: spec.name, claims["calve_register_encoders"], seen
         )
-        self.recipes: Table[str, RecipeSpec] = Table(
+        self.recipes: SpecTable[str, RecipeSpec] = SpecTable(
             "recipe", lambda spec: spec.name, claims["calve_register_recipes"], seen
         )
-        self.exporters: Table[str, ExporterSpec] = Table(
+        self.exporters: SpecTable[str, ExporterSpec] = SpecTable(
             "export format", lambda spec: spec.format, claims["calve_register_exporters"], seen
         )
-        self.metadata_writers: Table[tuple[str, str], MetadataWriterSpec] = Table(
+        self.metadata_writers: SpecTable[tuple[str, str], MetadataWriterSpec] = SpecTable(
             "metadata writer",
             lambda spec: (spec.encoder, spec.format),
             claims["calve_register_metadata_writers"],
             seen,
         )
-        self.quantizers: Table[tuple[str, str], QuantizerSpec] = Table(
+        self.quantizers: SpecTable[tuple[str, str], QuantizerSpec] = SpecTable(
             "quantizer",
             lambda spec: (spec.format, spec.scheme),
             claims["calve_register_quantizers"],
             seen,
         )
-        self.decoding_methods: Table[str, DecodingMethodSpec] = Table(
+        self.decoding_methods: SpecTable[str, DecodingMethodSpec] = SpecTable(
             "decoding method", lambda spec: spec.name, claims["calve_register_decoders"], seen
         )
-        self.datasets: Table[str, DatasetSpec] = Table(
+        self.datasets: SpecTable[str, DatasetSpec] = SpecTable(
             "corpus", lambda spec: spec.name, claims["calve_register_datasets"], seen
         )
-        self.commands: Table[str, CommandSpec] = Table(
+        self.commands: SpecTable[str, CommandSpec] = SpecTable(
             "command", lambda spec: spec.name, commands, seen
         )
         self._note_conflicts()
 
     @property
-    def tables(self) -> tuple[Table[Any, Any], ...]:
+    def tables(self) -> tuple[SpecTable[Any, Any], ...]:
         return (
             self.encoders,
             self.recipes,
@@ -259,28 +258,6 @@ def registry() -> Registry:
         )
     report_problems()
     return registered
-
-
-def default_decoding_method() -> str:
-    """Return the name of the default decoding method.
-
-    Raises:
-      PluginError: if no plugin registers a method with ``default=True``, or several do.
-    """
-    methods = registry().decoding_methods
-    defaults = [spec.name for spec in methods if spec.default]
-    if len(defaults) == 1:
-        return defaults[0]
-    known = ", ".join(methods.names()) or "none is registered"
-    if not defaults:
-        raise PluginError(
-            "no decoding method is the default", fix=f"name a decoding method: {known}"
-        )
-    raise PluginError(
-        f"several decoding methods are the default: {', '.join(defaults)}",
-        where=" and ".join(str(methods.source(name)) for name in defaults),
-        fix="name the decoding method, or name a plugin in CALVE_DISABLE_PLUGINS",
-    )
 
 
 @functools.cache

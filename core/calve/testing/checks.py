@@ -14,7 +14,7 @@ import numpy as np
 
 from calve.common.config import fields_help, resolve
 from calve.common.references import LazyRef
-from calve.registry.catalog import Table
+from calve.registry.catalog import SpecTable
 from calve.registry.pipeline import Step
 
 __all__ = [
@@ -51,7 +51,7 @@ def require(condition: bool, message: str) -> None:
         fail(message)
 
 
-def check_registered_once(table: Table[Any, Any], name: Any) -> None:
+def check_registered_once(table: SpecTable[Any, Any], name: Any) -> None:
     """Check that exactly one plugin registers ``name``."""
     claimants = " and ".join(map(str, table.conflicts().get(name, ())))
     require(not claimants, f"{table.kind} {name!r} is registered more than once: {claimants}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from calve.common.files import atomic_file, size_text
-from calve.common.pages import Table, render_page
+from calve.common.pages import HtmlTable, render_page
 from calve.protocols import LayerReport, QuantizationReport, VariantReport
 from calve.protocols.bundles import BundleManifest
 from calve_ncnn.int8.drawings import bars, histogram, scatter
@@ -51,7 +51,7 @@ def write_page(path: Path, report: QuantizationReport, manifest: BundleManifest)
         notes=_notes(report),
         networks=_networks(report),
         guide=_guide(manifest),
-        layers=Table(_LAYER_COLUMNS, [_layer_cells(layer) for layer in report.layers]),
+        layers=HtmlTable(_LAYER_COLUMNS, [_layer_cells(layer) for layer in report.layers]),
         layers_chart=bars(
             [(one.layer, one.bytes_before, one.bytes_after, one.precision) for one in report.layers]
         ),
@@ -110,8 +110,8 @@ def _accuracy(report: QuantizationReport) -> dict[str, Any]:
     }
 
 
-def _variants(columns: Sequence[str], variants: Sequence[VariantReport]) -> Table | None:
-    return Table(columns, [_variant_cells(one) for one in variants]) if variants else None
+def _variants(columns: Sequence[str], variants: Sequence[VariantReport]) -> HtmlTable | None:
+    return HtmlTable(columns, [_variant_cells(one) for one in variants]) if variants else None
 
 
 def _variant_cells(variant: VariantReport) -> Sequence[str]:
@@ -125,7 +125,7 @@ def _variant_cells(variant: VariantReport) -> Sequence[str]:
     )
 
 
-def _networks(report: QuantizationReport) -> Table:
+def _networks(report: QuantizationReport) -> HtmlTable:
     rows = []
     for network in report.precision:
         layers = [layer for layer in report.layers if layer.network == network]
@@ -135,14 +135,14 @@ def _networks(report: QuantizationReport) -> Table:
         rows.append(
             (network, report.precision[network], size_text(before), size_text(after), share)
         )
-    return Table(("network", "precision", "before", "after", "of it"), rows)
+    return HtmlTable(("network", "precision", "before", "after", "of it"), rows)
 
 
-def _guide(manifest: BundleManifest) -> Table | None:
+def _guide(manifest: BundleManifest) -> HtmlTable | None:
     """The sizes in icefall's documentation, beside a model of the same architecture."""
     if manifest.parameters.get("total") != _GUIDE_PARAMETERS:
         return None
-    return Table(("file", "size"), _GUIDE_SIZES)
+    return HtmlTable(("file", "size"), _GUIDE_SIZES)
 
 
 def _layer_cells(layer: LayerReport) -> Sequence[str]:

@@ -49,7 +49,7 @@ class BeamSearchOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _PathState:
     """What a hypothesis's path does not say.
 
     Attributes:
@@ -63,7 +63,7 @@ class _Entry:
     emitted: int = 0
 
 
-_Hypotheses = dict[Path, _Entry]
+_Hypotheses = dict[Path, _PathState]
 
 
 @dataclass
@@ -128,7 +128,7 @@ class BeamSearch:
 
     def start(self, context: Sequence[int] = ()) -> BeamStream:
         """The state of a new stream, which goes on after the symbols in ``context``."""
-        return BeamStream({Path(): _Entry(0.0, self._decode.after(context))})
+        return BeamStream({Path(): _PathState(0.0, self._decode.after(context))})
 
     def advance(self, streams: Sequence[BeamStream], encoder_out: Sequence[Float32Array]) -> None:
         """Consume the next encoder frames (T', D) of each stream.
@@ -204,11 +204,11 @@ class BeamSearch:
             if entry.context not in answers:
                 (answers[entry.context],) = yield _Question(row, [entry.context])
             answer = answers[entry.context]
-            _add(ended, path, _Entry(entry.log_prob + answer.blank, entry.context))
+            _add(ended, path, _PathState(entry.log_prob + answer.blank, entry.context))
             if entry.emitted < options.max_sym_per_frame:
                 for symbol, log_prob in answer.symbols:
                     context = (*entry.context[1:], symbol)
-                    longer = _Entry(entry.log_prob + log_prob, context, entry.emitted + 1)
+                    longer = _PathState(entry.log_prob + log_prob, context, entry.emitted + 1)
                     _add(going_on, Path(path, symbol, frame), longer)
             most = max((one.log_prob for one in going_on.values()), default=-math.inf)
             if not going_on or sum(one.log_prob > most for one in ended.values()) >= options.beam:
@@ -240,7 +240,7 @@ class BeamSearch:
             yield number, list(itertools.islice(answers, count))
 
 
-def _add(hypotheses: _Hypotheses, path: Path, entry: _Entry) -> None:
+def _add(hypotheses: _Hypotheses, path: Path, entry: _PathState) -> None:
     known = hypotheses.get(path)
     if known is not None:
         entry = replace(known, log_prob=add_log(known.log_prob, entry.log_prob))

@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from calve.common.pages import PALETTE, Table, render_page
+from calve.common.pages import PALETTE, HtmlTable, render_page
 
 HOSTILE = "<script>alert(1)</script> & \"double\" 'single' {{ title }} \x1b[31m \u202e \udcff"
 SHOWN = HOSTILE.replace("\x1b", r"\x1b").replace("\u202e", r"\u202e").replace("\udcff", r"\udcff")
@@ -66,7 +66,7 @@ def texts_of(page: str) -> dict[str, list[str]]:
 
 
 def test_hostile_text_stays_text_wherever_it_stands(package: str) -> None:
-    content = Table([HOSTILE], [[HOSTILE]])
+    content = HtmlTable([HOSTILE], [[HOSTILE]])
     page = render_page(package, "page.html", title=HOSTILE, text=HOSTILE, content=content)
     seen = texts_of(page)
     assert "script" not in seen
@@ -77,12 +77,12 @@ def test_hostile_text_stays_text_wherever_it_stands(package: str) -> None:
 
 
 def test_a_page_needs_no_other_file_and_no_script(package: str) -> None:
-    page = render_page(package, "page.html", title="t", text="x", content=Table([], []))
+    page = render_page(package, "page.html", title="t", text="x", content=HtmlTable([], []))
     assert not re.search(r"<script|<link|src=|href=|url\(|@import|https?:", page)
 
 
 def test_every_color_has_a_light_and_a_dark_value(package: str) -> None:
-    page = render_page(package, "page.html", title="t", text="x", content=Table([], []))
+    page = render_page(package, "page.html", title="t", text="x", content=HtmlTable([], []))
     light, dark = page.split("prefers-color-scheme: dark", 1)
     for name, values in PALETTE.items():
         assert f"--{name}: {values[0]};" in light
@@ -91,7 +91,7 @@ def test_every_color_has_a_light_and_a_dark_value(package: str) -> None:
 
 
 def test_numbers_are_aligned_and_marked_texts_are_marked(package: str) -> None:
-    content = Table(["name", "size"], [["x", "1.5 MB"], ["y", "–"]])
+    content = HtmlTable(["name", "size"], [["x", "1.5 MB"], ["y", "–"]])
     assert content.numeric == [False, True]
     page = render_page(package, "page.html", title="t", text="x", content=content)
     assert '<td class="marked">x</td>' in page
@@ -101,4 +101,4 @@ def test_numbers_are_aligned_and_marked_texts_are_marked(package: str) -> None:
 
 def test_a_value_that_is_missing_is_an_error(package: str) -> None:
     with pytest.raises(jinja2.UndefinedError, match="text"):
-        render_page(package, "page.html", title="t", content=Table([], []))
+        render_page(package, "page.html", title="t", content=HtmlTable([], []))

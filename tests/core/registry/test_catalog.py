@@ -9,7 +9,6 @@ from hook_examples import example_plugin
 
 from calve import api
 from calve.errors import PluginError
-from calve.registry import catalog
 from calve.registry.catalog import Registry
 from calve.registry.discovery import Discovery
 from calve.registry.host import REGISTRATION_HOOKS, Host
@@ -118,38 +117,6 @@ def test_many_problems_of_one_plugin_cost_one_line():
     (line,) = _registry_of_searches({}, problems).problem_lines()
     assert "cause 0" in line
     assert line.endswith("(and 2 more)")
-
-
-def _with_defaults(monkeypatch, names_of, defaults):
-    specs_of = {
-        source: [
-            api.DecodingMethodSpec(name, HERE, HERE, "summary", default=name in defaults)
-            for name in names
-        ]
-        for source, names in names_of.items()
-    }
-    registered = _registry("calve_register_decoders", specs_of)
-    monkeypatch.setattr(catalog, "registry", lambda: registered)
-
-
-def test_one_decoding_method_is_the_default(monkeypatch):
-    _with_defaults(monkeypatch, {OWN: ["a", "b"], ONE: ["c"]}, {"b"})
-    assert catalog.default_decoding_method() == "b"
-
-
-def test_without_a_default_the_user_names_the_decoding_method(monkeypatch):
-    _with_defaults(monkeypatch, {ONE: ["a", "b"]}, set())
-    with pytest.raises(PluginError, match="no decoding method is the default") as caught:
-        catalog.default_decoding_method()
-    assert caught.value.fix == "name a decoding method: a, b"
-
-
-def test_two_defaults_are_an_error_that_names_both_plugins(monkeypatch):
-    _with_defaults(monkeypatch, {OWN: ["a"], ONE: ["b"]}, {"a", "b"})
-    with pytest.raises(PluginError, match="several decoding methods are the default: a, b") as e:
-        catalog.default_decoding_method()
-    assert str(OWN) in e.value.where
-    assert str(ONE) in e.value.where
 
 
 def test_metadata_writers_are_known_by_encoder_and_format():

@@ -1,0 +1,86 @@
+"""The golden input and output kept in a bundle."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from calve.bundles.bundle import Bundle
+from calve.bundles.golden import Golden, pcm_samples
+from calve.data.features import compute_fbank
+from calve.errors import BundleError
+
+
+def test_what_is_written_is_read_back(golden_bundle: Bundle, tmp_path: Path):
+    golden = Golden.read(golden_bundle.path / "golden.npz")
+    golden.write(tmp_path / "again.npz")
+    again = Golden.read(tmp_path / "again.npz")
+    assert np.array_equal(again.pcm, golden.pcm)
+    assert np.array_equal(again.features, golden.features)
+    assert again.observation.tokens == golden.observation.tokens
+    assert again.observation.outputs.keys() == golden.observation.outputs.keys()
+    assert (again.observation.chunk_ms, again.sample_rate) == (40, 16000)
+
+
+def test_that_whole_utterances_were_observed_is_read_back(golden_bundle: Bundle, tmp_path: Path):
+    golden = Golden.read(golden_bundle.path / "golden.npz")
+    whole = replace(golden, observation=replace(golden.observation, chunk_ms=None))
+    whole.write(tmp_path / "whole.npz")
+    assert Golden.read(tmp_path / "whole.npz").observation.chunk_ms is None
+
+
+def test_its_features_are_those_of_its_recording(golden_bundle: Bundle):
+    golden = Golden.read(golden_bundle.path / "golden.npz")
+    assert np.array_equal(compute_fbank(pcm_samples(golden.pcm)), golden.features)
+
+
+def test_it_is_small_and_holds_enough_chunks(golden_bundle: Bundle):
+    golden = Golden.read(golden_bundle.path / "golden.npz")
+    assert golden.pcm.nbytes <= 100_000
+    assert golden.observation.chunks >= 20
+    assert golden_bundle.manifest.files["golden.npz"].size < 500_000
+
+
+def test_the_wav_holds_the_same_samples(golden_bundle: Bundle, tmp_path: Path):
+    golden = Golden.read(golden_bundle.path / "golden.npz")
+    golden.write_wav(tmp_path / "golden.wav")
+    samples, sample_rate = soundfile.read(tmp_path / "golden.wav", dtype="int16")
+    assert sample_rate == 16000
+    assert np.array_equal(samples, golden.pcm)
+
+
+@pytest.mark.parametrize("size", [0, 10, 1000, -1])
+def test_a_truncated_file_is_an_error_that_names_it(bundle_dir: Path, size: int):
+    path = bundle_dir / "golden.npz"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(BundleError, match=r"golden\.npz"):
+        Golden.read(path)
+
+
+def test_flipped_bits_are_an_error_that_names_the_file(bundle_dir: Path):
+    path = bundle_dir / "golden.npz"
+    whole = path.read_bytes()
+    for place in range(0, len(whole), len(whole) // 200):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x10
+        path.write_bytes(damaged)
+        with suppress(BundleError):
+            Golden.read(path)  # some bits mean nothing
+
+
+def test_a_foreign_archive_is_an_error(tmp_path: Path):
+    np.savez(tmp_path / "golden.npz", weights=np.zeros(3))
+    with pytest.raises(BundleError, match="KeyError"):
+        Golden.read(tmp_path / "golden.npz")
+
+
+def test_an_archive_that_would_run_code_is_refused(tmp_path: Path):
+    path = tmp_path / "golden.npz"
+    np.savez(path, chunks=np.array([print], dtype=object))
+    with pytest.raises(BundleError, match="allow_pickle"):
+        Golden.read(path)
