@@ -130,9 +130,7 @@ class StreamDecoder:
         frames, _ = self._session.encode_chunk(silence[None], self._session.init_states(1))
         for one in self._searches.values():
             with suppress(CalveError):  # It is reported for the utterances that it concerns.
-                stream = one.start("")
-                one.search.advance([stream], [frames[0]])
-                one.search.result(stream)
+                one.search.advance([one.start("")], [frames[0]])
 
     def _streams(
         self,
