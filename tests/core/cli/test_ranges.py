@@ -49,6 +49,7 @@ WITH_NUMBERS = [
 ]
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_the_commands_of_all_plugins_are_looked_at():
     assert {("transcribe",), ("export", "lstm_transducer_stateless2")} <= set(COMMANDS)
     assert {parameter.name for parameter in NUMERIC["quantize",]} == {
@@ -75,6 +76,7 @@ def test_a_number_outside_of_the_range_is_refused(words, text):
             parameter.type.convert(text, parameter, click.Context(COMMANDS[words]))
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -132,6 +132,7 @@ def test_what_is_not_a_bundle_is_an_error(tmp_path: Path):
         outcomes(tmp_path)
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 @pytest.mark.parametrize("format_name", ["ncnn", "onnx"])
 def test_clients_hear_what_calve_hears_with_a_model_for_8_khz(
     golden_checkpoint: Path,
