@@ -205,7 +205,10 @@ def _text_line(line: str) -> tuple[str, str]:
 def _manifest_line(line: str) -> tuple[str, str]:
     entry = parse_json(line)
     parts = entry.get("supervisions", [entry])
-    return entry.get("recording_id") or entry["id"], " ".join(part["text"] for part in parts)
+    name = entry.get("recording_id") or entry["id"]
+    if not isinstance(name, str):
+        raise ValueError("its name is not a text")
+    return name, " ".join(part["text"] for part in parts)
 
 
 def _expand(source: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calve.api import DataError
 from calve.common.progress import Progress, tracked
 from calve_graphs.preparation import prepare_graph, prepare_lang
 from calve_lhotse.corpus import Corpus
@@ -107,7 +108,17 @@ def graphs(options: PreparationOptions, progress: Progress) -> Mapping[str, obje
 
 
 def _point(link: Path, folder: Path) -> None:
-    """Let ``link`` lead to ``folder`` beside it, replacing an older link in one step."""
+    """Let ``link`` lead to ``folder`` beside it, replacing an older link in one step.
+
+    Raises:
+      DataError: if a folder is there, as where the data were copied without their links.
+    """
+    if link.is_dir() and not link.is_symlink():
+        raise DataError(
+            "this is a folder; calve makes a link here",
+            where=link,
+            fix="remove it; links are kept by: cp -a, rsync -a, tar",
+        )
     temporary = link.with_name(f".{link.name}.{os.getpid()}")
     temporary.symlink_to(folder.name)
     temporary.replace(link)

@@ -93,7 +93,18 @@ def test_transcripts_may_be_a_lhotse_manifest(tmp_path: Path, name: str) -> None
     assert read_transcripts(tmp_path / name) == {"a": "one two", "b": "three four"}
 
 
-@pytest.mark.parametrize("line", ["no json", "[1]", '{"id": "a"}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "no json",
+        "[1]",
+        '{"id": "a"}',
+        '{"id": ["a"], "text": "b"}',
+        '{"id": {}, "text": "b"}',
+        '{"id": "a", "text": 3}',
+        '{"id": "a", "text": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    ],
+)
 def test_a_manifest_of_something_else_is_an_error_with_the_line(tmp_path: Path, line: str) -> None:
     (tmp_path / "m.jsonl").write_text(line)
     with pytest.raises(DataError, match="this is no supervision or cut") as caught:

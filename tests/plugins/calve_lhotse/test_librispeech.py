@@ -23,6 +23,7 @@ from calve_lhotse.librispeech.options import LibriSpeechOptions
 from calve_lhotse.loader_options import SentenceLoaderOptions
 from calve_lhotse.stages import features as features_stage
 from calve_lhotse.stages.features import features
+from calve_lhotse.stages.lang import lang
 from calve_lhotse.stages.storage import Archives, FeatureShard
 from calve_lhotse.stages.validation import validate
 
@@ -301,6 +302,16 @@ def test_a_damaged_description_of_the_corpus_counts_as_none(
     path.write_text(f'{{"name": "own", "parts": ["a"], "train": ["a"], "valid": {parts}}}')
     with pytest.raises(DataError, match="no corpus has been prepared here"):
         Corpus.read(fresh.data_dir)
+
+
+def test_a_folder_in_place_of_the_link_to_the_lang_folder_is_named(
+    librispeech_options: LibriSpeechOptions, prepared_librispeech: Path, tmp_path: Path
+) -> None:
+    copied = replace(librispeech_options, data_dir=tmp_path / "data")
+    shutil.copytree(prepared_librispeech, copied.data_dir)
+    with pytest.raises(DataError, match="this is a folder; calve makes a link here") as caught:
+        lang(copied, NO_PROGRESS)
+    assert caught.value.where == str(copied.data_dir / "lang")
 
 
 def test_validation_finds_lost_cuts_and_damaged_archives(

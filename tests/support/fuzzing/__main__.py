@@ -25,6 +25,7 @@ def main() -> int:
     folder = options.folder.absolute()
     cases = folder / f"cases-{options.seed}"
     campaign = Campaign(options.seed, make_materials(folder / "materials"), cases)
+    campaign.keep = bool(options.case)
     formats = [one for one in FORMATS if not options.format or one.name in options.format]
     names = options.case or planned(options.count, formats)
     findings = []
@@ -37,6 +38,7 @@ def main() -> int:
             if options.case:
                 case = campaign.scratch / finding.name.replace("/", "-")
                 print(f"  exit code {finding.ended.code}, {finding.ended.seconds:.1f} s; {case}")
+                print(*((case / name).read_text(errors="replace") for name in ("stdout", "stderr")))
     print(summary(findings))
     print(f"seed {options.seed}, {time.monotonic() - started:.0f} s")
     return int(any(finding.faults for finding in findings))

@@ -58,12 +58,15 @@ class Campaign:
       seed: Together with a case's name it decides everything about the case.
       materials: The folder that `make_materials` filled.
       scratch: Where cases are made; those with faults are kept.
+      limits: Of each command.
+      keep: Whether cases without faults are kept too.
     """
 
     seed: int
     materials: Path
     scratch: Path
     limits: Limits = field(default_factory=Limits)
+    keep: bool = False
 
     def run(self, names: Iterable[str], servers: int = 1) -> Iterator[Finding]:
         """Run cases on several servers at once, and yield their findings as they come."""
@@ -134,7 +137,7 @@ class Campaign:
             kind.mutate(rng, work)
             server.run(["--debug", *command.arguments], folder, self.limits)
             place = _place_of(folder)
-        if not faults:
+        if not faults and not self.keep:
             shutil.rmtree(folder)
         return Finding(name, mutation, command.arguments, ended, tuple(faults), place)
 
@@ -151,7 +154,7 @@ class Campaign:
             source, _, target = need.partition(":")
             path, copy = self.materials / source, work / (target or source)
             if path.is_dir():
-                shutil.copytree(path, copy)
+                shutil.copytree(path, copy, symlinks=True)
             else:
                 shutil.copy2(path, copy)
         return work

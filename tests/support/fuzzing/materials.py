@@ -155,7 +155,9 @@ def _write_manifests(folder: Path) -> None:
 
 
 def _write_texts(folder: Path) -> None:
-    (folder / "hotwords.txt").write_text("w1 w2 :2.0\nw11\n# a comment\nw4 w4\n", encoding="utf-8")
+    (folder / "hotwords.txt").write_text(
+        "▁w1 ▁w2 :2.0\n▁w11\n# a comment\n▁w4 ▁w4\n", encoding="utf-8"
+    )
     (folder / "words.txt").write_text("ONE TWO :3.0\nTHREE\n", encoding="utf-8")
     (folder / "reference.txt").write_text("a.wav\tw1 w2 w3\nb.wav\tw4\n", encoding="utf-8")
     lines = ({"id": "a", "text": "w1 w2"}, {"id": "b", "text": "w4"})
