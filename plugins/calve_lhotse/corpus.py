@@ -31,6 +31,7 @@ from calve_lhotse.loader_options import SentenceLoaderOptions
 from calve_lhotse.musan.cuts import load_noise
 from calve_lhotse.sections import CutFiles, read_section
 from calve_lhotse.shar import open_shards, read_shards, shards_name
+from calve_lhotse.sources import checked_items
 from calve_lhotse.subwords import MODEL_NAME, load_subwords
 from calve_lhotse.utterances import utterances_of
 
@@ -120,13 +121,17 @@ def manifest_paths(data_dir: Path, corpus: Corpus, part: str) -> tuple[Path, Pat
 
 
 def read_manifests(
-    data_dir: Path, corpus: Corpus, part: str
+    data_dir: Path, corpus: Corpus, part: str, *, allow_commands: bool = False
 ) -> tuple[RecordingSet, SupervisionSet]:
-    """The recordings and supervisions of a part, in memory."""
+    """The recordings and supervisions of a part, in memory.
+
+    Raises:
+      DataError: for a source that is a command or a URL, unless ``allow_commands``.
+    """
     recordings, supervisions = manifest_paths(data_dir, corpus, part)
-    return RecordingSet.from_file(recordings).to_eager(), SupervisionSet.from_file(
-        supervisions
-    ).to_eager()
+    listed = checked_items(recordings, allow=allow_commands)
+    spoken = checked_items(supervisions, allow=allow_commands)
+    return RecordingSet.from_recordings(listed), SupervisionSet.from_segments(spoken)
 
 
 def cuts_path(data_dir: Path, corpus: Corpus, part: str) -> Path:
@@ -160,6 +165,8 @@ def load_parts(
     shuffle_seed: int | None = None,
     first: int = 0,
     count: int | None = None,
+    *,
+    allow_commands: bool = False,
 ) -> CutSet:
     """The cuts of these parts; see `load_cuts`.
 
@@ -168,15 +175,17 @@ def load_parts(
       shuffle_seed: Decides the order of the shards of those parts that are stored as Shar.
       first: Number of the first cut.
       count: How many at most; None for all that follow.
+      allow_commands: Whether sources may be commands and URLs.
     """
     files = []
     for part in parts:
         path = cuts_path(data_dir, corpus, part)
         listing = path.with_name(shards_name(corpus.name, part))
         if listing.is_file():
-            files.append(open_shards(read_shards(listing), shuffle_seed))
+            files.append(open_shards(read_shards(listing), shuffle_seed, allow_commands))
         elif path.is_file():
-            files.append(CutFiles([path], partial(_with_features_in, data_dir)))
+            finish = partial(_with_features_in, data_dir)
+            files.append(CutFiles([path], finish, allow_commands))
         else:
             raise DataError(
                 f"the cuts of {part} have not been prepared",
@@ -222,7 +231,9 @@ def load_batches(
 
     def open_section(epoch: int, first: int, count: int | None) -> CutSet:
         seed = options.seed + epoch if training else None
-        return load_parts(data_dir, corpus, parts, seed, first, count)
+        return load_parts(
+            data_dir, corpus, parts, seed, first, count, allow_commands=options.allow_commands
+        )
 
     open_section(0, 0, 0)  # what is missing is said now, before anything is written for a run
     return CutBatches(

@@ -39,6 +39,11 @@ class LhotseLoaderOptions(LoaderOptions):
     on_the_fly_feats: bool = loader_option(
         False, "Compute features from audio during training; no stored features are needed."
     )
+    allow_commands: bool = loader_option(
+        False,
+        "Let sources in manifests be commands, which a shell runs, and URLs, which are fetched.",
+        fixed=False,
+    )
     lang_dir: Path | None = loader_option(
         None,
         "Directory of bpe.model and tokens.txt, relative to --data-dir; by default that of "

@@ -28,10 +28,12 @@ def cuts_explained(path: Path, fix: str = _FIX) -> Iterator[None]:
       fix: What to do if it is damaged.
 
     Raises:
-      DataError: if that fails.
+      DataError: if that fails; one that is raised in the block says enough.
     """
     try:
         yield
+    except DataError:
+        raise
     except Exception as error:
         # A file may be no archive, end early, hold no JSON, or JSON that is no cut.
         raise DataError(f"cannot read the cuts: {reason(error)}", where=path, fix=fix) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
@@ -16,12 +17,14 @@ from lhotse.serialization import deserialize_item
 
 from calve.common.inputs import parse_json
 from calve_lhotse.reasons import cuts_explained
+from calve_lhotse.sources import check_sources
 
 __all__ = ["CutFiles", "read_section", "section_of"]
 
 _MUX_SEED = 0
 
 MakeCut: TypeAlias = Callable[[Cut, Path], Cut]
+_MakeOfLine: TypeAlias = Callable[[bytes, Path], Cut]
 
 
 @dataclass(frozen=True)
@@ -31,21 +34,32 @@ class CutFiles:
     Attributes:
       paths: The files.
       finish: Makes, of the cut that a line says and the path of its file, the one that is used.
+      allow_commands: Whether sources may be commands and URLs; see `check_sources`.
     """
 
     paths: Sequence[Path]
     finish: MakeCut
+    allow_commands: bool = False
 
-    def __iter__(self) -> Iterator[tuple[bytes, Path, MakeCut]]:
+    def __iter__(self) -> Iterator[tuple[bytes, Path, _MakeOfLine]]:
+        make = partial(_make_cut, self.finish, self.allow_commands)
         for path in self.paths:
             with cuts_explained(path), gzip.open(path, "rb") as file:
                 for line in file:
-                    yield line, path, self.finish
+                    yield line, path, make
 
     @property
     def size(self) -> int:
         """Of the files, in bytes."""
         return sum(path.stat().st_size for path in self.paths)
+
+
+def _make_cut(finish: MakeCut, allow_commands: bool, line: bytes, path: Path) -> Cut:
+    with cuts_explained(path):
+        entry = parse_json(line)
+        name = entry.get("id") if isinstance(entry, dict) else None
+        check_sources(entry, f"{path}, cut {name}", allow=allow_commands)
+        return finish(deserialize_item(entry), path)
 
 
 def section_of(cuts: Iterable[Cut], first: int = 0, count: int | None = None) -> CutSet:
@@ -71,14 +85,12 @@ class _Section:
     end: int | None
 
     def __iter__(self) -> Iterator[Cut]:
-        lines: Iterable[tuple[bytes, Path, MakeCut]] = self.parts[0]
+        lines: Iterable[tuple[bytes, Path, _MakeOfLine]] = self.parts[0]
         if len(self.parts) > 1:
             sizes = [part.size for part in self.parts]
             lines = LazyIteratorMultiplexer(*self.parts, weights=sizes, seed=_MUX_SEED)
-        for line, path, finish in islice(lines, self.first, self.end):
-            with cuts_explained(path):
-                cut = finish(deserialize_item(parse_json(line)), path)
-            yield cut
+        for line, path, make in islice(lines, self.first, self.end):
+            yield make(line, path)
 
 
 def _end(first: int, count: int | None) -> int | None:

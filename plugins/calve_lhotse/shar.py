@@ -76,16 +76,19 @@ def read_shards(listing: Path) -> list[Path]:
     return shards
 
 
-def open_shards(shards: Sequence[Path], shuffle_seed: int | None = None) -> CutFiles:
+def open_shards(
+    shards: Sequence[Path], shuffle_seed: int | None = None, allow_commands: bool = False
+) -> CutFiles:
     """The cuts of these shards; their data are not read.
 
     Args:
       shards: Files of cuts, each in one folder with its tar files.
       shuffle_seed: Decides the order of the shards; None keeps that of ``shards``.
+      allow_commands: Whether sources may be commands and URLs.
     """
     if shuffle_seed is not None:
         shards = random.Random(shuffle_seed).sample(shards, len(shards))
-    return CutFiles(shards, _with_data_in_place)
+    return CutFiles(shards, _with_data_in_place, allow_commands)
 
 
 def _with_data_in_place(cut: Cut, shard: Path) -> Cut:

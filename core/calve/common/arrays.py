@@ -12,12 +12,15 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from os import PathLike
+from os import PathLike, fspath
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
+
+from calve.common.inputs import input_problem
 
 __all__ = ["ArraySpec", "read_arrays"]
 
@@ -54,6 +57,9 @@ def read_arrays(
       ValueError: if it is no ``.npz`` file, is damaged, or an array is missing, is something else
         or too large.
     """
+    problem = input_problem(fspath(path), "regular file")
+    if problem is not None and Path(path).exists() and not Path(path).is_file():
+        raise ValueError(problem.what)
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name: archive.getinfo(f"{name}.npy") for name in expected}

@@ -13,6 +13,7 @@ from calve.data.utterances import Utterance
 from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.fsdd.recordings import SPLITS
 from calve_lhotse.reasons import cuts_explained
+from calve_lhotse.sources import checked_items
 from calve_lhotse.stages.features import CUTS_PER_SHARD, store_shards, utterances
 from calve_lhotse.stages.storage import Archives
 from calve_lhotse.stamps import resumable, stamp_of
@@ -76,7 +77,7 @@ def load_cuts(data_dir: Path, split: str) -> CutSet:
             f"the {split} split has not been prepared", where=path, fix="run `calve prepare fsdd`"
         )
     with cuts_explained(path, f"remove {path.parent}, and run `calve prepare fsdd` again"):
-        cuts = CutSet.from_jsonl_lazy(path)  # from_file has nothing to say of an empty file
+        cuts = CutSet.from_cuts(checked_items(path))
         cuts = cuts.with_features_path_prefix(data_dir).with_recording_path_prefix(data_dir)
         return cuts.to_eager()
 
@@ -93,6 +94,6 @@ def _cuts_name(split: str) -> str:
 def _read_manifests(data_dir: Path, split: str) -> tuple[RecordingSet, SupervisionSet]:
     audio = data_dir / "audio"
     return (
-        RecordingSet.from_file(audio / f"fsdd_recordings_{split}.jsonl.gz"),
+        RecordingSet.from_recordings(checked_items(audio / f"fsdd_recordings_{split}.jsonl.gz")),
         SupervisionSet.from_file(audio / f"fsdd_supervisions_{split}.jsonl.gz"),
     )

@@ -9,6 +9,7 @@ from lhotse import CutSet
 
 from calve.api import DataError
 from calve.data.utterances import Utterance
+from calve_lhotse.sources import checked_items
 from calve_lhotse.utterances import utterances_of
 
 __all__ = ["load_noise", "load_utterances", "noise_path"]
@@ -35,7 +36,7 @@ def load_noise(data_dir: Path) -> CutSet:
             fix=f"calve prepare musan --dl-dir FOLDER --data-dir {data_dir}, or train without "
             "noise: --enable-musan 0",
         )
-    return CutSet.from_file(path).with_features_path_prefix(data_dir).to_eager()
+    return CutSet.from_cuts(checked_items(path)).with_features_path_prefix(data_dir).to_eager()
 
 
 def load_utterances(data_dir: Path, split: str) -> Iterator[Utterance]:

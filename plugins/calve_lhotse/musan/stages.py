@@ -14,6 +14,7 @@ from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.musan.cuts import noise_path
 from calve_lhotse.parallel import parallel_map
 from calve_lhotse.reasons import reason
+from calve_lhotse.sources import checked_items
 from calve_lhotse.stages.features import CUTS_PER_SHARD, store_shards
 from calve_lhotse.stages.manifests import check_recordings
 from calve_lhotse.stages.storage import Archives
@@ -105,9 +106,7 @@ def _recording(path: Path) -> Recording:
 def _pieces(data_dir: Path) -> list[Cut]:
     folder = data_dir / "manifests"
     recordings = [
-        recording
-        for part in _PARTS
-        for recording in RecordingSet.from_file(folder / _manifest_name(part))
+        recording for part in _PARTS for recording in checked_items(folder / _manifest_name(part))
     ]
     cuts = CutSet.from_manifests(recordings=RecordingSet.from_recordings(recordings))
     pieces = list(cuts.cut_into_windows(_PIECE_S))

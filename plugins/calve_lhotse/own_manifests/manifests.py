@@ -11,10 +11,11 @@ from lhotse import CutSet, Recording, RecordingSet, SupervisionSegment, Supervis
 from lhotse.cut import MonoCut, MultiCut
 
 from calve.api import DataError
-from calve.common.inputs import check_not_placeholder
+from calve.common.inputs import check_input
 from calve.common.progress import Progress, tracked
 from calve_lhotse.corpus import Corpus
 from calve_lhotse.reasons import reason
+from calve_lhotse.sources import checked_items
 from calve_lhotse.stages.manifests import write_corpus, write_part
 from calve_lhotse.stamps import stamped
 
@@ -107,13 +108,14 @@ def _manifests_of(
         "name": name,
         "manifests": [(path, state.st_size, state.st_mtime_ns) for path, state in states],
     }
+    allowed = {"allow_commands": options.allow_commands}
     with stamped(options.data_dir / "manifests" / part, key) as output:
         if output.is_new:
             if len(paths) == 1:
-                recordings, supervisions = _of_cuts(paths[0])
+                recordings, supervisions = _of_cuts(paths[0], **allowed)
             else:
-                recordings = list(_read(RecordingSet, paths[0]))
-                supervisions = list(_read(SupervisionSet, paths[1]))
+                recordings = list(_read(RecordingSet, paths[0], **allowed))
+                supervisions = list(_read(SupervisionSet, paths[1], **allowed))
             by_id = _by_id(recordings, paths[0])
             _check_pairs(by_id, supervisions, paths[-1])
             spoken = {supervision.recording_id for supervision in supervisions}
@@ -129,16 +131,18 @@ def _manifests_of(
     return output.report
 
 
-def _read(kind: type, path: Path) -> Iterator[Any]:
-    manifest: Any = kind
+def _read(kind: type, path: Path, *, allow_commands: bool) -> Iterator[Any]:
+    if not path.is_file():
+        check_input(path, "manifest", DataError)
     try:
-        for item in manifest.from_jsonl_lazy(path):
+        for item in checked_items(path, allow=allow_commands):
             expected = {RecordingSet: Recording, SupervisionSet: SupervisionSegment}.get(kind)
             if expected is not None and not isinstance(item, expected):
                 raise TypeError(f"it holds a {type(item).__name__}")
             yield item
+    except DataError:
+        raise
     except Exception as error:
-        check_not_placeholder(path, "manifest", DataError)
         # Whatever is wrong with a manifest, lhotse's readers say it in their own way.
         raise DataError(
             f"cannot read this as a {kind.__name__}: {reason(error)}",
@@ -147,11 +151,13 @@ def _read(kind: type, path: Path) -> Iterator[Any]:
         ) from error
 
 
-def _of_cuts(path: Path) -> tuple[list[Recording], list[SupervisionSegment]]:
+def _of_cuts(
+    path: Path, *, allow_commands: bool
+) -> tuple[list[Recording], list[SupervisionSegment]]:
     """What cuts refer to, with times that count from the recording's beginning."""
     recordings: dict[str, Recording] = {}
     supervisions = []
-    for cut in _read(CutSet, path):
+    for cut in _read(CutSet, path, allow_commands=allow_commands):
         if not isinstance(cut, (MonoCut, MultiCut)) or cut.recording is None:
             raise DataError(
                 "a cut is mixed or padded, or has no recording",

@@ -56,7 +56,11 @@ def _features_of(
         key["shar"] = [path.absolute() for path in options.shar_dir]
     with resumable(folder, key) as output:
         if output.is_new:
-            cuts = utterances(*read_manifests(options.data_dir, corpus, part))
+            cuts = utterances(
+                *read_manifests(
+                    options.data_dir, corpus, part, allow_commands=options.allow_commands
+                )
+            )
             storage = _storage(options, corpus, part, output)
             output.report.update(
                 store_shards(

@@ -48,6 +48,10 @@ class PreparationOptions(ExtractionOptions):
         (),
         "Directories for Lhotse Shar, used in turn: features, or audio with --store-features 0.",
     )
+    allow_commands: bool = _option(
+        False,
+        "Let sources in manifests be commands, which a shell runs, and URLs, which are fetched.",
+    )
     vocab_size: tuple[int, ...] = _option(
         (500,), "Number of symbols of each BPE model.", limits=Range(2, 1_000_000)
     )

@@ -40,7 +40,9 @@ def validate(options: PreparationOptions, progress: Progress) -> Mapping[str, ob
         for part in corpus.parts:
             folder = cuts_path(options.data_dir, corpus, part).parent
             stamp_of(folder, "features")
-            cuts = load_parts(options.data_dir, corpus, (part,))
+            cuts = load_parts(
+                options.data_dir, corpus, (part,), allow_commands=options.allow_commands
+            )
             copies = 1 + len(options.speed_factors) if part in corpus.train else 1
             expected = len(spoken[part]) * copies
             count = check_cuts(part, cuts, folder, cuts_between_reads=_CUTS_BETWEEN_READS)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -92,3 +93,11 @@ def test_flipped_bytes_are_noticed(tmp_path: Path):
     path.write_bytes(data)
     with pytest.raises(ValueError, match="damaged"):
         read_arrays(path, SPEC, max_bytes=LIMIT)
+
+
+def test_a_pipe_and_a_device_are_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for name in ("pipe", "device"):
+        with pytest.raises(ValueError, match=f"this is a {name}, not a regular file"):
+            read_arrays(tmp_path / name, {}, max_bytes=100)

@@ -278,3 +278,21 @@ def test_parts_that_contradict_each_other_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=complaint):
         replace(own_options, **change)
+
+
+def test_a_command_as_a_source_is_run_only_where_it_is_allowed(
+    own: Path, own_options: ManifestsOptions, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+
+    def read_by_a_command(recordings: list[Any]) -> list[Any]:
+        source = recordings[0].sources[0]
+        source.type, source.source = "command", f"touch {ran}; cat {source.source}"
+        return recordings
+
+    edit(next(own.glob("*_recordings_dev.jsonl*")), read_by_a_command)
+    refused(own_options, r"runs a command.*touch")
+    assert not ran.exists()
+    manifests(replace(own_options, allow_commands=True), NO_PROGRESS)
+    run_stages("from-manifests", replace(own_options, allow_commands=True))
+    assert ran.exists()
