@@ -11,6 +11,7 @@ from typing import Any
 
 from calve.common.files import atomic_file
 from calve.common.inputs import check_not_placeholder, parse_json, read_text
+from calve.common.paths import check_native_path
 from calve.common.printable import json_text
 from calve.data.tokens import SymbolTable
 from calve.errors import BundleError, ConfigError, PluginError
@@ -152,6 +153,7 @@ class Bundle:
 
         if num_threads < 1:
             raise ConfigError(f"{num_threads} threads cannot run a model; give at least 1")
+        check_native_path(self.path, BundleError)
         driver = load_driver("calve.runtimes", self.manifest.runtime)
         return driver.open(self, num_threads=num_threads)
 

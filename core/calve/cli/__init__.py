@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from calve.common.paths import is_native_path
 from calve.common.suggest import did_you_mean
 from calve.common.terminal import print_to_stderr
 from calve.errors import CalveError, PluginError
@@ -225,6 +226,16 @@ def _report_failure(error: Exception, debug: bool) -> int:
         error.show(shown)  # It quotes what was typed, perhaps control characters.
         print_to_stderr(shown.getvalue().rstrip("\n"))
         return error.exit_code
+    if isinstance(error, UnicodeEncodeError) and not is_native_path(error.object):
+        # A library of C++ was given the name of a file.
+        print_error(
+            CalveError(
+                "a name is not UTF-8, and a library cannot open the file",
+                where=error.object,
+                fix="rename the file or the folder",
+            )
+        )
+        return 1
     hint = "" if debug else "\n  fix:   `calve --debug ...` shows where; please report it"
     print_error(f"unexpected {type(error).__name__}: {error}{hint}")
     return 1

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from calve.bundles.bundle import TOKENS_FILE, Bundle
 from calve.common.config import resolve
 from calve.common.files import atomic_dir, scratch_folder
+from calve.common.paths import check_native_path
 from calve.common.progress import NO_PROGRESS, Progress, tracked
 from calve.errors import ConfigError, ExportError, PluginError
 from calve.exporting.jobs import ExportJob
@@ -111,6 +112,7 @@ def export_unclaimed(request: ExportRequest, progress: Progress = NO_PROGRESS) -
             fix=f"for whole utterances, export it to {_offline_formats()}",
         )
     options = resolve(exporter.options.load(), request.options)
+    check_native_path(request.output, ConfigError)
     with (
         atomic_dir(Path(request.output), overwrite=request.overwrite) as folder,
         scratch_folder("calve-export-") as scratch,

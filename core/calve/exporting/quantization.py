@@ -22,6 +22,7 @@ from calve.bundles.bundle import (
 from calve.bundles.golden import Golden
 from calve.common.config import resolve
 from calve.common.files import atomic_dir, atomic_file, file_sha256, scratch_folder
+from calve.common.paths import check_native_path
 from calve.common.progress import NO_PROGRESS, Progress
 from calve.errors import BundleError, ConfigError, PluginError
 from calve.exporting.golden import observe_again
@@ -78,6 +79,7 @@ def quantize(
         )
     if Path(output).resolve() == source.path.resolve():
         raise ConfigError("the output is the bundle itself", where=output, fix="name another")
+    check_native_path(output, ConfigError)
     source.verify_files()
     quantizer: Quantizer = spec.quantize.load()
     with (

@@ -28,6 +28,8 @@ def fail(how):
     "Fail in one way or another."
     if how == "bug":
         raise KeyError("a bug")
+    if how == "latin":
+        "caf\\udce9.model".encode()
     if how == "calve":
         from calve.errors import ConfigError
         raise ConfigError("two flags contradict", where="--avg", fix="drop one")
@@ -111,6 +113,13 @@ def test_an_unexpected_exception_is_one_clear_line_and_a_hint(run_calve, failing
     first, hint = result.stderr.splitlines()
     assert first == "Error: unexpected KeyError: 'a bug'"
     assert "calve --debug" in hint
+
+
+def test_a_name_that_a_library_cannot_be_given_is_named(run_calve, failing):
+    result = run_calve("fail", "latin", path=(failing,))
+    assert result.returncode == 1
+    assert "a name is not UTF-8, and a library cannot open the file" in result.stderr
+    assert r"where: caf\udce9.model" in result.stderr
 
 
 @pytest.mark.parametrize("how", ["bug", "calve"])

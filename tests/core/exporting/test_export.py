@@ -344,3 +344,13 @@ def test_a_disk_that_fills_up_is_a_message_and_leaves_nothing(
     assert "unexpected" not in finished.stderr
     assert nothing_is_left_of(job)
     assert not list(Path(scratch_env["TMPDIR"]).iterdir())
+
+
+@pytest.mark.usefixtures("bundled_plugins")
+def test_an_output_in_which_no_runtime_could_open_a_file_is_refused_at_once(
+    job: dict[str, Any], tmp_path: Path
+):
+    output = tmp_path / os.fsdecode(b"caf\xe9") / "bundle"
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        export(**{**job, "output": output})
+    assert not output.parent.exists()
