@@ -37,7 +37,8 @@ class CalveError(Exception):
 
     def __init__(self, what: str, *, where: object = None, fix: str | None = None) -> None:
         self.what = what
-        self.where = None if where is None else str(where)
+        # A name may hold line ends; the next line of the message is not for it to write.
+        self.where = None if where is None else str(where).replace("\n", "\\n")
         self.fix = fix
         super().__init__(self._compose())
 

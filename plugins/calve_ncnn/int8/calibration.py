@@ -158,7 +158,10 @@ def _stream(
     if np.abs(audio.samples).max() < SILENCE:
         return "it holds only silence"
     watcher.begin(absmax)
-    recognizer.transcribe_audio(audio)
+    # A stream, since the recognizer itself would first decode a second of silence.
+    stream = recognizer.stream()
+    stream.accept(audio.samples)
+    stream.finish()
     return _Seen(audio.duration, watcher.values)
 
 

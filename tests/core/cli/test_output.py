@@ -168,3 +168,11 @@ def test_what_was_typed_is_shown_and_not_obeyed(capfd: pytest.CaptureFixture[str
     shown = capfd.readouterr().err
     assert "\x1b" not in shown
     assert r"\x9b2J" in shown
+
+
+def test_a_name_cannot_write_another_line_of_a_message(capsys: pytest.CaptureFixture[str]):
+    print_error(ConfigError("it is missing", where="a\n  fix:   rm -r ~"))
+    assert capsys.readouterr().err.splitlines() == [
+        "Error: it is missing",
+        r"  where: a\n  fix:   rm -r ~",
+    ]

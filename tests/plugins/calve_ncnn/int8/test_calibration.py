@@ -56,6 +56,9 @@ def test_the_joiners_inputs_are_those_of_decoding(
         tail_padding_frames=manifest.tail_padding_frames,
         chunk_ms=640,
     )
+    recognizer.warm_up()
+    joined.clear()
+    decoded.clear()
     for path in recordings:
         recognizer.transcribe(path)
     for blob, arrays in (("in0", joined), ("in1", decoded)):
