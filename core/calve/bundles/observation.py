@@ -127,7 +127,7 @@ def _greedy_symbols(
         symbol = int(logits.argmax())  # the first NaN, if there is one
         if not np.isfinite(logits[symbol]):
             raise DataError(
-                "the networks answer with NaN or infinity", where=f"encoder frame {number}"
+                "the outputs of the networks are NaN or infinite", where=f"encoder frame {number}"
             )
         if symbol != session.blank_id:
             yield symbol

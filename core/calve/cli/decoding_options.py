@@ -159,8 +159,8 @@ def method_option(function: Function) -> Function:
         (method,) = choose_decoding_methods([decoding_method], search)
         if method.needs_reference:
             raise ConfigError(
-                f"{method.name} must be told what was said",
-                fix="calve decode and calve streaming-decode know it from the corpus",
+                f"{method.name} needs a reference",
+                fix="use calve decode or calve streaming-decode, which take it from the corpus",
             )
         return function(*args, method=method, **kwargs)
 

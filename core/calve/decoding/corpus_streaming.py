@@ -79,10 +79,10 @@ def stream_corpus(
 def with_and_without_endpoints(
     methods: Sequence[DecodingMethod], endpoints: EndpointRules | None
 ) -> Iterator[StreamingMethod]:
-    """The methods and, if there are rules, after each the same with endpoints.
+    """Yield the methods. If there are rules, each is followed by the same method with endpoints.
 
     Raises:
-      ConfigError: if a method must be told what is said in a stream that is cut.
+      ConfigError: if a method needs references, which streams cut by endpoints do not have.
     """
     for method in methods:
         yield StreamingMethod(method)
@@ -90,8 +90,8 @@ def with_and_without_endpoints(
             continue
         if method.needs_reference:
             raise ConfigError(
-                f"{method.name} must be told what was said, and nobody knows it of the utterances "
-                "into which --endpointing cuts a stream",
+                f"{method.name} needs a reference, and the utterances into which --endpointing "
+                "cuts a stream have none",
                 fix="leave one of them out",
             )
         yield StreamingMethod(method, endpoints)

@@ -78,7 +78,7 @@ class DecodingMethod:
 
     @property
     def needs_reference(self) -> bool:
-        """Whether it must be told what was said."""
+        """Whether it needs the reference of each stream."""
         return "ref_text" in self.stream_options
 
     @property
@@ -88,7 +88,7 @@ class DecodingMethod:
         return None if path is None else Path(path)
 
     def without_hotwords(self) -> DecodingMethod:
-        """The method as it is without hotwords."""
+        """Return the same method without hotwords."""
         options = {
             name: value
             for name, value in self.options.items()

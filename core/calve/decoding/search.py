@@ -119,19 +119,19 @@ def search(
 def _told_each(
     spec: DecodingMethodSpec, ref_text: Sequence[str | Sequence[int]] | None, utterances: int
 ) -> list[dict[str, Any]]:
-    """What the method is told of each utterance."""
+    """Return the method's stream options for each utterance."""
     if "ref_text" not in spec.stream_options:
         if ref_text is not None:
-            raise ConfigError(f"{spec.name} has no use for ref_text", fix="leave it out")
+            raise ConfigError(f"{spec.name} does not use ref_text", fix="leave it out")
         return [{} for _ in range(utterances)]
     if ref_text is None:
         raise ConfigError(
-            f"{spec.name} must be told what was said",
-            fix="give ref_text, a list of what was said in each utterance",
+            f"{spec.name} needs a reference",
+            fix="give ref_text, a list with the reference of each utterance",
         )
     if isinstance(ref_text, str) or any(isinstance(one, Integral) for one in ref_text):
         raise DataError(
-            "ref_text is what was said in one utterance alone",
+            "ref_text is the reference of one utterance only",
             fix=f"give a list of {utterances}, each a text or a list of tokens",
         )
     if len(ref_text) != utterances:

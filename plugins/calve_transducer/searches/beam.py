@@ -50,7 +50,7 @@ class BeamSearchOptions:
 
 @dataclass(frozen=True, slots=True)
 class _PathState:
-    """What a hypothesis's path does not say.
+    """State of a hypothesis besides its path.
 
     Attributes:
       log_prob: Natural logarithm of its probability, in all alignments that the search kept.
@@ -68,11 +68,11 @@ _Hypotheses = dict[Path, _PathState]
 
 @dataclass
 class BeamStream:
-    """What the search knows of one stream.
+    """State of the search for one stream.
 
     Attributes:
       kept: Its hypotheses.
-      frames: Encoder frames that are done with.
+      frames: Number of encoder frames consumed.
     """
 
     kept: _Hypotheses
@@ -80,14 +80,14 @@ class BeamStream:
 
 
 class _Question(NamedTuple):
-    """What a stream wants to know: how each of these contexts goes on at its current frame."""
+    """Contexts of a stream to be scored at its current frame."""
 
     row: int
     contexts: list[Context]
 
 
 class _Answer(NamedTuple):
-    """How one context goes on: log probabilities of the blank, and of the best symbols."""
+    """Scores of one context: log probabilities of the blank and of the best symbols."""
 
     blank: float
     symbols: list[tuple[int, float]]
@@ -96,21 +96,21 @@ class _Answer(NamedTuple):
 class BeamSearch:
     """icefall's ``beam_search``, as a `calve.protocols.Search`.
 
-    At every frame the most probable hypothesis is continued again and again: by a blank, which
-    ends the frame for it, and by the best symbols, which do not. The frame is done when ``beam``
-    of those that ended it are more probable than all that have not. Hypotheses with the same
-    symbols are one: their probabilities add up, and the timestamps are those of the first.
+    At every frame the search repeatedly extends the most probable hypothesis: by a blank, which
+    ends the frame for it, and by the best symbols, which do not. The frame ends when ``beam``
+    hypotheses that ended it are more probable than all the others. Hypotheses with the same symbols
+    are merged: their probabilities add up, and the timestamps of the first are kept.
 
-    A model that hardly ever says blank would never get done with a frame. So a hypothesis that
-    emitted ``max_sym_per_frame`` symbols in a frame can only end it, and a frame is done at the
-    latest after ``beam * (max_sym_per_frame + 1)`` continuations.
+    For a model that hardly ever emits a blank, a frame would never end. A hypothesis that emitted
+    ``max_sym_per_frame`` symbols in a frame can therefore only end it, and a frame ends after
+    ``beam * (max_sym_per_frame + 1)`` extensions at most.
 
     Args:
       session: The networks.
       options: See `BeamSearchOptions`.
       symbols: The symbol table; its ``<unk>`` is never emitted.
-      initial_symbol: What the decoder sees before the first symbol, next to one blank; by default
-        what the session's real runtime does.
+      initial_symbol: Input of the decoder before the first symbol, next to one blank. By default
+        the same as in the session's real runtime.
     """
 
     def __init__(
@@ -127,14 +127,13 @@ class BeamSearch:
         self._decode = ContextCache(session, initial_symbol)
 
     def start(self, context: Sequence[int] = ()) -> BeamStream:
-        """The state of a new stream, which goes on after the symbols in ``context``."""
+        """Return the state of a new stream that continues after the symbols in ``context``."""
         return BeamStream({Path(): _PathState(0.0, self._decode.after(context))})
 
     def advance(self, streams: Sequence[BeamStream], encoder_out: Sequence[Float32Array]) -> None:
         """Consume the next encoder frames (T', D) of each stream.
 
-        The networks answer for all streams at once, though each goes through its frames at its own
-        pace.
+        The networks score all streams in one call, although the streams advance independently.
 
         Raises:
           DataError: if frames are missing or malformed, or a logit is NaN.
@@ -148,7 +147,7 @@ class BeamSearch:
             self._walk(stream, range(start, start + length), stream.frames)
             for stream, start, length in zip(streams, starts, lengths.tolist(), strict=True)
         ]
-        # A walk is started by sending it None.
+        # A generator is started by sending it None.
         replies: Mapping[int, Any] = dict.fromkeys(range(len(walks)))
         while replies:
             questions = {}
@@ -183,7 +182,7 @@ class BeamSearch:
     def _walk(
         self, stream: BeamStream, rows: range, first_frame: int
     ) -> Generator[_Question, list[_Answer], _Hypotheses]:
-        """Go through a stream's frames, asking the networks on the way; returns what is kept."""
+        """Process frames of a stream: yield questions, receive answers, return hypotheses."""
         kept = stream.kept
         for frame, row in enumerate(rows, start=first_frame):
             kept = yield from self._pass_frame(kept, row, frame)
@@ -193,7 +192,7 @@ class BeamSearch:
         self, kept: _Hypotheses, row: int, frame: int
     ) -> Generator[_Question, list[_Answer], _Hypotheses]:
         options = self._options
-        # Those that were kept are almost always continued all: one question for them saves many.
+        # Almost always all kept hypotheses are extended: one question for all saves many.
         wanted = list({entry.context for entry in kept.values()})
         answers = dict(zip(wanted, (yield _Question(row, wanted)), strict=True))
         going_on = dict(kept)
@@ -219,7 +218,7 @@ class BeamSearch:
     def _answer(
         self, rows: Float32Array, questions: dict[int, _Question]
     ) -> Iterator[tuple[int, list[_Answer]]]:
-        """The answers to each stream's question, from one call of the networks."""
+        """Answer the question of each stream with one call of the networks."""
         if not questions:
             return
         counts = [len(question.contexts) for question in questions.values()]

@@ -1,4 +1,4 @@
-"""Biases that raise the scores of some symbol sequences: language models and hotwords."""
+"""Biases on the scores of symbol sequences: language models and hotwords."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ __all__ = ["Bias"]
 
 
 class Bias(Protocol):
-    """Adds to the log probability of a hypothesis, symbol by symbol; blanks do not count.
+    """A term that is added to the log probability of a hypothesis at each symbol, not at blanks.
 
-    What it knows of a hypothesis is a state, a whole number that follows from the symbols.
+    Its state for a hypothesis is an integer that depends on the symbols only.
     """
 
     initial: int
     """The state of a hypothesis without symbols."""
 
     def scores(self, state: int) -> NDArray[np.float32]:
-        """(vocab_size,), what each symbol adds; 0 for those that are never emitted. Read only."""
+        """(vocab_size,), the term of each symbol; 0 if it is never emitted. Read-only."""
 
     def following(self, state: int, symbol: int) -> int:
         """The state after one more symbol."""
 
     def lent(self, state: int) -> float:
-        """The part of what was added that is taken back if no symbol follows."""
+        """The part of the added terms that is removed if no symbol follows."""

@@ -1,4 +1,4 @@
-"""Cache of prediction network outputs, because contexts recur."""
+"""Cache of prediction network outputs. Contexts recur often."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class ContextCache:
 
     Args:
       session: The networks.
-      initial_symbol: What stands before the first symbol, next to one blank; by default what the
-        session's real runtime puts there.
+      initial_symbol: Symbol before the first symbol, next to one blank. By default the same as in
+        the session's real runtime.
     """
 
     def __init__(self, session: Session, initial_symbol: int | None = None) -> None:
@@ -38,7 +38,7 @@ class ContextCache:
         self._table = np.empty((0, 0), dtype=np.float32)
 
     def after(self, symbols: Sequence[int]) -> Context:
-        """The context of a stream that goes on after these symbols; `initial` if there are none."""
+        """Return the context after ``symbols``; `initial` if there are none."""
         latest = symbols[-len(self.initial) :]
         return (*self.initial, *latest)[len(latest) :]
 
@@ -67,6 +67,6 @@ class ContextCache:
 
 
 def silent_symbols(session: Session, symbols: SymbolTable | None) -> list[int]:
-    """The symbols that are never emitted: the blank, and ``<unk>`` as in k2-fsa's runtimes."""
+    """Return the symbols that are never emitted: blank, and ``<unk>`` as in k2-fsa's runtimes."""
     unk_id = None if symbols is None else symbols.unk_id
     return [session.blank_id] if unk_id is None else [session.blank_id, unk_id]

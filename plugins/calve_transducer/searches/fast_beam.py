@@ -48,20 +48,20 @@ Float32Array = NDArray[np.float32]
 FSA_BACKENDS = "calve.fsa_backends"
 
 RefText = Sequence[int] | str | None
-"""What was said in a stream, in tokens or as a text."""
+"""The reference of a stream, in tokens or as a text."""
 
 Choose = Callable[[Lattice, DecodingGraph, RefText], "tuple[Int64Array, float] | None"]
-"""Of a lattice, one path and its score, given what was said; None if it has no complete path."""
+"""Given a lattice and the reference, returns a path and its score; None if no path is complete."""
 
 
 @dataclass
 class FastBeamStream:
-    """What the search knows of one stream.
+    """State of the search for one stream.
 
     Attributes:
-      walking: Where the stream is in the graph, as the FSA backend keeps it.
-      ref_text: What was said, for those who look for it.
-      frames: Encoder frames that are done with.
+      walking: Position of the stream in the graph, in the form of the FSA backend.
+      ref_text: The reference, for oracle searches.
+      frames: Number of encoder frames consumed.
     """
 
     walking: Any
@@ -72,13 +72,13 @@ class FastBeamStream:
 class FastBeamSearch:
     """icefall's ``fast_beam_search``, as a `calve.protocols.Search`.
 
-    At every frame each state that a stream is in, a pair of the latest symbols and a state of the
-    graph, is continued by a blank or by an arc of the graph, and the best survive. States in which
-    several alignments meet are as good as the best of these. What survives makes a lattice, of
-    which `result` takes one path.
+    A stream is in several states at once; each is a pair of the latest symbols and a state of the
+    graph. At every frame each state is extended by a blank or by an arc of the graph, and the best
+    are kept. If several alignments meet in a state, its score is that of the best. The kept states
+    form a lattice, and `result` takes one path of it.
 
-    As in k2, the path must end with an arc into the graph's final state, which takes the place of
-    the last frame: that frame emits nothing, and its score does not count.
+    As in k2, the path must end with an arc into the graph's final state. This arc replaces the last
+    frame, which emits nothing and whose score does not count.
 
     Args:
       session: The networks.
@@ -105,10 +105,10 @@ class FastBeamSearch:
         self.walker: FsaBackend = _walker(session, options, graph)
 
     def start(self, ref_text: RefText = None) -> FastBeamStream:
-        """The state of a new stream.
+        """Return the state of a new stream.
 
         Args:
-          ref_text: What was said; `fast_beam_search_nbest_oracle` looks for it.
+          ref_text: The reference, which `fast_beam_search_nbest_oracle` needs.
         """
         return FastBeamStream(self.walker.start(), ref_text)
 
@@ -124,7 +124,7 @@ class FastBeamSearch:
             return
         rows, lengths = join_frames(streams, encoder_out)
         starts = lengths.cumsum() - lengths
-        # Before anything moves, for not every FSA backend finds its way back.
+        # Check before any stream advances: some FSA backends cannot go back.
         refuse_nan(streams, encoder_out)
         walk = self.walker.walk([stream.walking for stream in streams])
         for step in range(lengths.max()):
@@ -150,7 +150,7 @@ class FastBeamSearch:
     def last_timestamp(self, stream: FastBeamStream) -> int | None:
         """The frame of the last symbol of the best alignment; None if it has none.
 
-        No paths are drawn, also where `result` chooses among drawn ones.
+        No path is sampled, even if `result` chooses among sampled paths.
         """
         lattice = self._lattice(stream)
         best = best_path(lattice)
@@ -192,7 +192,7 @@ def fast_beam_search(
       session: The networks.
       options: See `FastBeamSearchOptions`.
       symbols: The symbol table; its ``<unk>`` is never emitted.
-      initial_symbol: Of no effect: as in icefall, the first context is all blanks.
+      initial_symbol: Ignored: as in icefall, the first context consists of blanks.
     """
     graph = _token_graph(session, symbols)
     return FastBeamSearch(session, options or FastBeamSearchOptions(), graph, _best)
@@ -214,7 +214,7 @@ def fast_beam_search_LG(  # noqa: N802 (the user's word)
 
 
 def _hypothesis(graph: DecodingGraph, arcs: NDArray[np.int32], score: float) -> Hypothesis:
-    """What a path through the graph says, one arc (or `BLANK_ARC`) a frame."""
+    """Return the hypothesis of a path through the graph, one arc (or `BLANK_ARC`) per frame."""
     frames = _frames_of_symbols(graph, arcs)
     hypothesis = Hypothesis(graph.label[arcs[frames]].tolist(), frames.tolist(), score)
     if graph.words is None:
@@ -228,7 +228,7 @@ def _hypothesis(graph: DecodingGraph, arcs: NDArray[np.int32], score: float) -> 
 
 
 def _frames_of_symbols(graph: DecodingGraph, arcs: NDArray[np.int32]) -> Int64Array:
-    """The frames at which a path, one arc (or `BLANK_ARC`) a frame, emits symbols."""
+    """Return the frames at which a path, one arc (or `BLANK_ARC`) per frame, emits symbols."""
     return np.flatnonzero((arcs != BLANK_ARC) & (graph.label[arcs] > 0))
 
 
@@ -239,7 +239,7 @@ def fast_beam_search_nbest(
     symbols: SymbolTable | None = None,
     initial_symbol: int | None = None,
 ) -> FastBeamSearch:
-    """Of tokens drawn from the lattice, those with the best alignment; see `fast_beam_search`."""
+    """The sampled token sequence with the best alignment; see `fast_beam_search`."""
     options = options or NbestOptions()
     choose = _from_nbest(options, lambda nbest, _: most_probable_alignment(nbest))
     return FastBeamSearch(session, options, _token_graph(session, symbols), choose)
@@ -252,7 +252,7 @@ def fast_beam_search_nbest_LG(  # noqa: N802 (the user's word)
     symbols: SymbolTable | None = None,
     initial_symbol: int | None = None,
 ) -> FastBeamSearch:
-    """Of words drawn from the lattice, the most probable in all alignments together.
+    """The sampled word sequence with the highest total probability of its alignments.
 
     Raises:
       DataError: if the graph cannot be read, or was made for other tokens.
@@ -268,23 +268,23 @@ def fast_beam_search_nbest_oracle(
     symbols: SymbolTable | None = None,
     initial_symbol: int | None = None,
 ) -> FastBeamSearch:
-    """Of tokens drawn from the lattice, those with the fewest errors: what rescoring could reach.
+    """The sampled token sequence with the fewest errors, a lower bound for rescoring.
 
-    A stream learns what was said by ``start(ref_text=...)``. Errors are counted in tokens if it is
-    given in tokens, as in icefall, and in words if it is a text; then ``symbols`` are needed.
-    Results raise a ConfigError if either is missing.
+    ``start(ref_text=...)`` passes the reference of a stream. Errors are counted in tokens if it
+    consists of tokens, as in icefall, and in words if it is a text. A text also needs ``symbols``.
+    `result` raises a ConfigError if either is missing.
     """
 
     def pick(nbest: Nbest, ref_text: RefText) -> tuple[Int64Array, float] | None:
         if ref_text is None:
             raise ConfigError(
-                "fast_beam_search_nbest_oracle must be told what was said",
+                "fast_beam_search_nbest_oracle needs a reference",
                 fix="give ref_text to start",
             )
         if not isinstance(ref_text, str):
             return closest(nbest, ref_text, lambda sequence: sequence.tolist())
         if symbols is None:
-            raise ConfigError("ref_text is a text, but there is no symbol table to spell it with")
+            raise ConfigError("ref_text is a text, but no symbol table is given")
         return closest(nbest, ref_text.split(), lambda sequence: symbols.text(sequence).split())
 
     options = options or NbestOptions()
@@ -302,7 +302,7 @@ def _from_nbest(
     options: NbestOptions | NbestLGOptions,
     pick: Callable[[Nbest, RefText], tuple[Int64Array, float] | None],
 ) -> Choose:
-    """Draw an n-best list from the lattice, and leave it to ``pick``."""
+    """Sample an n-best list from the lattice, from which ``pick`` chooses."""
 
     def choose(
         lattice: Lattice, graph: DecodingGraph, ref_text: RefText

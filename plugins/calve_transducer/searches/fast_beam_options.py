@@ -87,7 +87,7 @@ class FastBeamSearchLGOptions(FastBeamSearchOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class _Drawing(FastBeamSearchOptions):
-    """How paths are drawn from a lattice."""
+    """Options for sampling paths from a lattice."""
 
     num_paths: int = field(
         default=200, metadata={"help": "Number of sampled paths.", "range": Range(1, 10_000)}

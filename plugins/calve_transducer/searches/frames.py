@@ -19,7 +19,7 @@ Int64Array = NDArray[np.int64]
 def join_frames(
     streams: Sequence[Any], encoder_out: Sequence[Float32Array]
 ) -> tuple[Float32Array, Int64Array]:
-    """The frames of all streams, one stream after another.
+    """Concatenate the frames of all streams.
 
     Args:
       streams: The streams.
@@ -47,7 +47,7 @@ def join_frames(
 
 
 def refuse_nan(streams: Sequence[Any], encoder_out: Sequence[Float32Array]) -> None:
-    """See that there is no NaN among the frames (T', D) of any stream.
+    """Check that the frames (T', D) of no stream contain NaN.
 
     Raises:
       DataError: if there is one.
@@ -59,9 +59,9 @@ def refuse_nan(streams: Sequence[Any], encoder_out: Sequence[Float32Array]) -> N
 
 
 def not_a_number(stream: int, frame: int) -> DataError:
-    """The error for scores that are NaN or infinite at a frame of a stream."""
+    """Return the error for scores that are NaN or infinite at a frame of a stream."""
     return DataError(
-        "the networks answer with NaN or infinity",
+        "the outputs of the networks are NaN or infinite",
         where=f"stream {stream}, encoder frame {frame}",
         fix="look for NaN in the recording's features and in the model's weights",
     )

@@ -1,9 +1,9 @@
 """One frame of a frame-synchronous search on a graph, compiled.
 
-At every frame a stream is in a few *states*, each a pair of the latest symbols (its context) and a
-state of the graph, held in one number, its key: ``context * num_states + state``, where a context
-is the number that its symbols are the digits of. From each state a blank leads back to it, and the
-arcs of the graph lead on. The best of the states that are reached are kept, by the rules of k2's
+At every frame a stream is in a few *states*. Each is a pair of the latest symbols (its context) and
+a state of the graph, and is stored as one integer, its key: ``context * num_states + state``. The
+symbols are the digits of the integer ``context``. A blank leads from each state back to it; the
+arcs of the graph lead to other states. The best reached states are kept by the rules of k2's
 ``RnntDecodingStreams``.
 """
 
@@ -23,11 +23,11 @@ Float64Array = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
 
 BLANK_ARC = -1
-"""Stands for the arc of the blank, which no graph has."""
+"""Index of the blank's arc, which is not part of any graph."""
 
 _FINAL = -1
 _SPREAD = 0x9E3779B97F4A7C15
-"""2^64 by the golden ratio: products with it scatter neighboring keys."""
+"""2^64 divided by the golden ratio: products with it scatter neighboring keys."""
 
 
 class GraphArrays(NamedTuple):
@@ -40,14 +40,15 @@ class GraphArrays(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What is kept.
+    """Limits of the states that are kept.
 
     Attributes:
       beam: States whose log probability is further below the best are dropped.
-      max_contexts: Most contexts of one stream.
-      max_states: Most states of one stream.
-      vocab_size: Symbols, the blank included.
-      num_tails: Contexts without their first symbol: ``vocab_size ** (context_size - 1)``.
+      max_contexts: Largest number of contexts of one stream.
+      max_states: Largest number of states of one stream.
+      vocab_size: Number of symbols, including the blank.
+      num_tails: Number of contexts without their first symbol: ``vocab_size ** (context_size -
+        1)``.
     """
 
     beam: float
@@ -59,17 +60,17 @@ class Limits(NamedTuple):
 
 @compiled
 def list_contexts(keys: Int64Array, counts: Int64Array, active: Int64Array, num_states: int) -> Any:
-    """The contexts that the networks must score.
+    """List the contexts that the networks must score.
 
     Args:
       keys: (N, max_states), the states of N streams in ascending order.
-      counts: (N,), how many of them.
-      active: (A,), streams that take part.
+      counts: (N,), the number of states of each stream.
+      active: (A,), the streams to advance.
       num_states: States of the graph.
 
     Returns:
-      The stream of each context (R,), the contexts (R,), and the row of each state among them
-      (N, max_states); -1 for final states, which nothing leaves.
+      The stream of each context (R,), the contexts (R,), and the row of each state among them (N,
+      max_states); -1 for final states, which have no arcs.
     """
     owners = np.empty(counts[active].sum(), np.int64)
     contexts = np.empty(len(owners), np.int64)
@@ -100,7 +101,7 @@ def walk_frame(
     rows: Int64Array,
     log_probs: Float32Array,
 ) -> Any:
-    """Take each stream in ``active`` one frame on.
+    """Advance each stream in ``active`` by one frame.
 
     Args:
       keys, scores, counts: (N, max_states) twice and (N,): the states in ascending order, their log
@@ -120,7 +121,7 @@ def walk_frame(
         old = keys[stream, : counts[stream]].copy()
         old_scores = scores[stream, : counts[stream]].copy()
         if (rows[stream, : counts[stream]] < 0).all():
-            counts[stream] = 0  # nothing but final states was left
+            counts[stream] = 0  # only final states were left
             continue
         floor = old_scores.max() - limits.beam
         new, new_scores = _best_states(
@@ -165,10 +166,10 @@ def _best_states(
     log_probs: Float32Array,
     floor: float,
 ) -> Any:
-    """The best ``max_states`` states that are reached, within the beam, in ascending order.
+    """Return the best ``max_states`` reached states within the beam, in ascending order.
 
-    Only a few times as many states are remembered at a time. When they are too many the best of
-    them stay, and what does not come up to these is passed over from then on.
+    At most a few times as many states are stored at a time. If there are more, only the best are
+    kept, and from then on worse states are skipped.
     """
     most = 4 * limits.max_states
     new, new_scores = np.empty(most, np.int64), np.empty(most, np.float64)
@@ -207,7 +208,7 @@ def _best_states(
 def _in_best_contexts(
     keys: Int64Array, scores: Float64Array, num_states: int, max_contexts: int
 ) -> Any:
-    """The states that are in the best contexts; a context is as good as its best state."""
+    """Return the states in the best contexts; the score of a context is that of its best state."""
     contexts = np.empty(len(keys), np.int64)
     context_scores = np.empty(len(keys), np.float64)
     owners = np.empty(len(keys), np.int64)
@@ -229,7 +230,7 @@ def _in_best_contexts(
 
 @compiled
 def _best(keys: Int64Array, scores: Float64Array, count: int) -> Any:
-    """Places of the best scores by ascending key; among equal scores, low keys win."""
+    """Return the indices of the best scores by ascending key; lower keys win ties."""
     order = np.argsort(keys)
     if len(order) <= count:
         return order
@@ -248,10 +249,10 @@ def _best(keys: Int64Array, scores: Float64Array, count: int) -> Any:
 
 @compiled
 def _where(graph: GraphArrays, limits: Limits, key: int) -> Any:
-    """What the arcs that leave a state have in common; divisions are slow.
+    """Compute the values that all arcs of a state share, because divisions are slow.
 
     Returns:
-      The context, the context that follows without its last symbol, and where the state's arcs are.
+      The context, the next context without its last symbol, and the range of the state's arcs.
     """
     context, state = divmod(key, len(graph.arc_splits) - 1)
     tail = context % limits.num_tails * limits.vocab_size
@@ -268,10 +269,10 @@ def _follow(
     first: int,
     log_probs: Float32Array,
 ) -> Any:
-    """Where an arc leads to, what it adds to the score, and what the first pruning sees of that.
+    """Return the destination of an arc, its score, and its score for the first pruning.
 
-    The arc before the ``first`` is the blank's. Like in k2, blanks are never pruned, and the
-    blank's probability counts for a final arc, but not in the first pruning.
+    The arc before ``first`` is the blank's. As in k2, blanks are never pruned, and a final arc gets
+    the blank's probability, which the first pruning ignores.
     """
     if arc < first:
         return key, np.float64(log_probs[0]), np.inf
@@ -286,7 +287,7 @@ def _follow(
 
 @compiled
 def _table(keys: Int64Array, most: int) -> Any:
-    """A hash table of places in ``keys``, with room for ``most``."""
+    """Create a hash table of indices into ``keys``, with room for ``most``."""
     capacity = 16
     while capacity < 2 * most:
         capacity *= 2
@@ -298,7 +299,7 @@ def _table(keys: Int64Array, most: int) -> Any:
 
 @compiled
 def _slot(table: NDArray[np.int32], keys: Int64Array, key: int) -> int:
-    """Where in a table a key is, or would be."""
+    """Return the slot of a key, or the slot where it would be inserted."""
     slot: int = np.int64(np.uint64(key) * np.uint64(_SPREAD) >> np.uint64(32)) & (len(table) - 1)
     while table[slot] >= 0 and keys[table[slot]] != key:
         slot = (slot + 1) & (len(table) - 1)

@@ -21,10 +21,10 @@ Float32Array = NDArray[np.float32]
 Int64Array = NDArray[np.int64]
 
 _MAX_BLOCK = 8
-"""Most frames of one stream that are joined at once."""
+"""Largest number of frames of one stream in one joiner call."""
 
 _ROWS = 16
-"""Rows from which on a joiner takes as much longer as it has more of them."""
+"""Number of rows above which the time of a joiner call is proportional to the rows."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class GreedySearchOptions:
 
 @dataclass
 class GreedyStream:
-    """What greedy search knows of one stream.
+    """State of greedy search for one stream.
 
     Attributes:
       context: The latest symbols.
-      hypothesis: What was found so far.
-      frames: Encoder frames that are done with.
-      emitted: Symbols that the next frame has emitted already.
+      hypothesis: The result so far.
+      frames: Number of encoder frames consumed.
+      emitted: Number of symbols that the next frame has emitted already.
     """
 
     context: Context
@@ -67,17 +67,17 @@ class GreedyStream:
 class GreedySearch:
     """Greedy search, as a `calve.protocols.Search`.
 
-    With one symbol per frame and the default context it is the search of the session's real
-    runtime, and in torch that of icefall's ``streaming_decode.py``.
+    With one symbol per frame and the default context it equals the search of the session's real
+    runtime; in torch, that of icefall's ``streaming_decode.py``.
 
     Args:
       session: The networks.
       options: After ``max_sym_per_frame`` symbols the search moves on to the next frame, even if
         another symbol would score best.
       symbols: The symbol table; its ``<unk>`` is never emitted but treated as a blank.
-      initial_symbol: What the decoder sees before the first symbol, next to one blank: the blank
-        as well (icefall's streaming), or -1 for nothing at all (icefall's ``greedy_search``); by
-        default what the session's real runtime does.
+      initial_symbol: Input of the decoder before the first symbol, next to one blank: a second
+        blank (icefall's streaming), or -1 for no symbol (icefall's ``greedy_search``). By default
+        the same as in the session's real runtime.
     """
 
     def __init__(
@@ -95,16 +95,16 @@ class GreedySearch:
         self._decode = ContextCache(session, initial_symbol)
 
     def start(self, context: Sequence[int] = ()) -> GreedyStream:
-        """The state of a new stream, which goes on after the symbols in ``context``."""
+        """Return the state of a new stream that continues after the symbols in ``context``."""
         return GreedyStream(self._decode.after(context))
 
     def advance(self, streams: Sequence[GreedyStream], encoder_out: Sequence[Float32Array]) -> None:
         """Consume the next encoder frames (T', D) of each stream.
 
-        A block of each stream's frames is joined with the current decoder output, which costs a
-        runtime little more than one frame as long as there are few rows. The first frame that emits
-        a symbol changes that output and makes the rest of the block worthless, so blocks start with
-        one frame after a symbol and double in length as long as only blanks come.
+        A block of each stream's frames is joined with the current decoder output. With few rows
+        this takes a runtime little longer than one frame. The first frame that emits a symbol
+        changes the decoder output and invalidates the rest of the block. The first block after a
+        symbol is therefore one frame, and the length doubles with each block of blanks.
 
         Raises:
           DataError: if frames are missing or malformed, or a logit is NaN.
@@ -136,7 +136,7 @@ class GreedySearch:
     def _best(
         self, encoder_out: Float32Array, decoder_out: Float32Array
     ) -> tuple[Int64Array, Float32Array]:
-        """The best symbol of each row and its log probability."""
+        """Return the best symbol of each row and its log probability."""
         logits = self._session.join(encoder_out, decoder_out)
         if self._options.blank_penalty:
             logits[:, self._session.blank_id] -= self._options.blank_penalty
@@ -146,15 +146,15 @@ class GreedySearch:
 
 
 class _Block(NamedTuple):
-    """Frames that are joined in one call, each stream's one after another.
+    """Frames that are joined in one call, grouped by stream.
 
     Attributes:
-      active: (A,) streams that take part.
-      sizes: (A,) frames of each.
-      firsts: (A,) where the frames of each begin in the block.
+      active: (A,) streams in the block.
+      sizes: (A,) number of frames of each.
+      firsts: (A,) index of the first frame of each in the block.
       owners: (size,) the stream of each frame.
-      within: (size,) place of each frame among those of its stream.
-      rows: (size,) place of each frame among all encoder frames.
+      within: (size,) index of each frame among those of its stream.
+      rows: (size,) index of each frame among all encoder frames.
     """
 
     active: Int64Array
@@ -172,7 +172,7 @@ class _Block(NamedTuple):
 def _until_emission(
     block: _Block, emits: NDArray[np.bool_], log_probs: Float32Array
 ) -> tuple[Int64Array, Float32Array]:
-    """How many frames precede the first that emits, and the log probability up to it: (A,) each."""
+    """Return (A,) the frames before the first emission and (A,) the log probability up to it."""
     if block.size == len(block.active):
         return (~emits).astype(np.int64), log_probs
     sizes = np.repeat(block.sizes, block.sizes)
@@ -184,8 +184,7 @@ def _until_emission(
 class _Work:
     """The streams of one call of `GreedySearch.advance`, as arrays; N is their number.
 
-    The streams themselves change in `write_back` only, so they stay what they were if the networks
-    fail.
+    Only `write_back` changes the streams, so that they are unchanged if the networks fail.
 
     Attributes:
       contexts: The context of each stream.
@@ -207,7 +206,7 @@ class _Work:
         self._found: list[tuple[Int64Array, Int64Array, Int64Array]] = []
 
     def next_block(self) -> _Block:
-        """What to join next: nothing if all frames are done with."""
+        """Return the next block; None if all frames are consumed."""
         active = np.flatnonzero(self._positions < self._ends)
         left = self._ends[active] - self._positions[active]
         sizes = np.minimum(
@@ -225,7 +224,7 @@ class _Work:
         log_probs: Float32Array,
         emits: NDArray[np.bool_],
     ) -> Int64Array:
-        """Take in the best symbol of each frame; returns the streams that emitted one.
+        """Consume the best symbol of each frame; return the streams that emitted one.
 
         Raises:
           DataError: if a log probability is NaN or infinite.
@@ -257,7 +256,7 @@ class _Work:
         self._positions[full] += 1
 
     def write_back(self, streams: Sequence[GreedyStream]) -> None:
-        """Let the streams know what was found."""
+        """Store the results in the streams."""
         for index, stream in enumerate(streams):
             stream.context = self.contexts[index]
             stream.emitted = int(self._emitted[index])

@@ -24,15 +24,15 @@ class Hotwords:
     """Phrases in a trie of symbols with failure links, as a `biases.Bias`.
 
     Every symbol of a phrase adds the phrase's score as soon as it is found, so that the beginning
-    of a phrase is not lost before its end is heard. It is only lent: when the phrase does not go
-    on, it is taken back. A phrase that is found whole keeps it. From "Contextual Speech Recognition
-    in End-to-End Neural Network Systems Using Beam Search" (Williams et al., 2018), with the string
-    matching of Aho and Corasick (1975).
+    of a phrase is not pruned before its end. If the phrase does not continue, the scores are
+    removed again. A complete phrase keeps them. From "Contextual Speech Recognition in End-to-End
+    Neural Network Systems Using Beam Search" (Williams et al., 2018), with the string matching of
+    Aho and Corasick (1975).
 
     Args:
-      phrases: Symbol ids of each phrase, and what each of its symbols adds.
+      phrases: Symbol ids of each phrase, and the score of each of its symbols.
       vocab_size: Number of symbols.
-      silent: Symbols that are never emitted, the blank among them.
+      silent: Symbols that are never emitted, including the blank.
     """
 
     initial = _ROOT
@@ -60,7 +60,7 @@ class Hotwords:
         self._scores: dict[int, NDArray[np.float32]] = {}
 
     def scores(self, state: int) -> NDArray[np.float32]:
-        """(vocab_size,), what each symbol adds."""
+        """(vocab_size,), the score of each symbol."""
         if state not in self._scores:
             row = np.full(self._vocab_size, -self._lent[state], dtype=np.float32)
             node = state
@@ -76,13 +76,13 @@ class Hotwords:
         return self._scores[state]
 
     def following(self, state: int, symbol: int) -> int:
-        """The longest beginning of a phrase with which the symbols end now."""
+        """Return the longest beginning of a phrase that is a suffix of the symbols."""
         while state != _ROOT and symbol not in self._children[state]:
             state = self._fallback[state]
         return self._children[state].get(symbol, _ROOT)
 
     def lent(self, state: int) -> float:
-        """What the beginning of a phrase that did not end was given."""
+        """Return the scores given to a phrase that is incomplete."""
         return self._lent[state]
 
     def _child(self, node: int, symbol: int, score: float) -> int:
@@ -94,7 +94,7 @@ class Hotwords:
         return child
 
     def _breadth_first(self) -> Iterator[int]:
-        """All nodes but the root, those of fewer symbols first."""
+        """Yield all nodes except the root, ordered by number of symbols."""
         waiting = deque(self._children[_ROOT].values())
         while waiting:
             node = waiting.popleft()
@@ -102,7 +102,7 @@ class Hotwords:
             waiting.extend(self._children[node].values())
 
     def _link(self, node: int) -> None:
-        """Say where to go on when a node has no child that fits; all shorter nodes are linked."""
+        """Set the failure link of a node; all shorter nodes have theirs."""
         fallback = self._fallback[node]
         for symbol, child in self._children[node].items():
             self._fallback[child] = self.following(fallback, symbol)
@@ -117,7 +117,7 @@ class Speller:
     Args:
       symbols: The model's symbol table.
       bpe_model: The model's ``bpe.model``, which spells phrases that are written as words; without
-        it they are written as symbols with blanks between them.
+        it they are written as symbols with spaces between them.
 
     Raises:
       DataError: if the BPE model cannot be read.
@@ -145,10 +145,10 @@ class Speller:
         unknown = [piece for piece in pieces if piece not in self._symbols]
         if unknown or not pieces:
             raise ConfigError(
-                f"the hotword {phrase!r} cannot be spelt: the symbol table has no {unknown[0]!r}"
+                f"the hotword {phrase!r} cannot be spelled: the symbol table has no {unknown[0]!r}"
                 if unknown
                 else "a hotword is empty",
-                fix="write it in symbols of tokens.txt with blanks between them, or give the "
+                fix="write it in symbols of tokens.txt with spaces between them, or give the "
                 "bpe_model of this model",
             )
         return [self._symbols.id(piece) for piece in pieces]

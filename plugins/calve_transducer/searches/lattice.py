@@ -1,4 +1,4 @@
-"""The lattice of a frame-synchronous search on a graph: the paths that survived."""
+"""The lattice of a frame-synchronous search on a graph: the paths that were kept."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Lattice:
 
 
 def best_path(lattice: Lattice) -> tuple[Int64Array, float] | None:
-    """The arcs of the best path, one a frame, and its score; None if no path is complete."""
+    """Return the arcs of the best path, one per frame, and its score; None if none is complete."""
     if not lattice.num_states:
         return None
     path, score = _best_path(lattice.source, lattice.destination, lattice.score, lattice.num_states)

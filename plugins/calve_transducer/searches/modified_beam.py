@@ -89,9 +89,9 @@ class _Beam:
     Attributes:
       path: Its symbols.
       context: The latest of them.
-      log_prob: Natural logarithm of its probability, in all alignments that the search kept, and
-        what the stream's biases added.
-      states: What the biases know of it.
+      log_prob: Natural logarithm of its probability, in all alignments that the search kept, plus
+        the stream's biases.
+      states: State of each bias.
     """
 
     path: SymbolPath
@@ -102,12 +102,12 @@ class _Beam:
 
 @dataclass
 class ModifiedBeamStream:
-    """What the search knows of one stream.
+    """State of the search for one stream.
 
     Attributes:
       beams: Its hypotheses.
-      biases: What favours some symbols over others.
-      frames: Encoder frames that are done with.
+      biases: Language models and hotwords.
+      frames: Number of encoder frames consumed.
     """
 
     beams: list[_Beam]
@@ -118,24 +118,24 @@ class ModifiedBeamStream:
 class ModifiedBeamSearch:
     """icefall's ``modified_beam_search``, as a `calve.protocols.Search`.
 
-    At every frame each hypothesis is continued by a blank or one symbol, and the best
-    continuations survive. Those with the same symbols are one hypothesis: their probabilities add
-    up, and the timestamps are those of the best. In the end the hypothesis with the best log
-    probability for each symbol wins, the initial context included in their number.
+    At every frame each hypothesis is extended by a blank or one symbol, and the best extensions are
+    kept. Hypotheses with the same symbols are merged: their probabilities add up, and the
+    timestamps of the best are kept. The result is the hypothesis with the highest log probability
+    per symbol, where the symbols include the initial context.
 
-    A language model and hotwords join in at every symbol, before the best continuations are chosen;
-    scores of hypotheses include them.
+    The language model and the hotwords are applied at every symbol, before the best extensions are
+    chosen. The scores of hypotheses include them.
 
     Args:
       session: The networks.
       options: See `ModifiedBeamSearchOptions`.
       symbols: The symbol table; its ``<unk>`` is never emitted but treated as a blank.
-      initial_symbol: What the decoder sees before the first symbol, next to one blank; by default
-        what the session's real runtime does.
+      initial_symbol: Input of the decoder before the first symbol, next to one blank. By default
+        the same as in the session's real runtime.
 
     Raises:
       ConfigError: if a language model or hotwords are given without the symbol table, or a hotword
-        cannot be spelt.
+        cannot be spelled.
       DataError: if one of their files cannot be read.
     """
 
@@ -158,14 +158,14 @@ class ModifiedBeamSearch:
     def start(
         self, hotwords: Sequence[str] | None = None, context: Sequence[int] = ()
     ) -> ModifiedBeamStream:
-        """The state of a new stream.
+        """Return the state of a new stream.
 
         Args:
-          context: Symbols after which it goes on.
-          hotwords: Phrases to favour in this stream, instead of those in the options' file.
+          context: Symbols after which it continues.
+          hotwords: Phrases to prefer in this stream, instead of those in the options' file.
 
         Raises:
-          ConfigError: if a hotword cannot be spelt.
+          ConfigError: if a hotword cannot be spelled.
         """
         chosen = self._hotwords
         if hotwords is not None:
@@ -245,7 +245,7 @@ class ModifiedBeamSearch:
     def _table(self, option: str) -> SymbolTable:
         if self._symbols is None:
             raise ConfigError(
-                f"{option} names symbols, and the symbol table is not given",
+                f"{option} needs the symbol table, which is not given",
                 fix="give symbols=SymbolTable.read('tokens.txt')",
             )
         return self._symbols.for_vocabulary(self._session.vocab_size)
@@ -256,7 +256,7 @@ class ModifiedBeamSearch:
         beams: Sequence[Sequence[_Beam]],
         biases: Sequence[tuple[Bias, ...]],
     ) -> list[tuple[list[float], list[int]]]:
-        """The best continuations of each stream's hypotheses by one frame.
+        """Return the best extensions of each stream's hypotheses by one frame.
 
         Args:
           frames: (N, D), the frame of each stream.
@@ -278,7 +278,8 @@ class ModifiedBeamSearch:
         )
         if any(biases):
             _add_biases(log_probs, beams, biases)
-        # Added relative to the best, so that float32 is as exact after an hour as after a second.
+        # Scores are relative to the best, so that float32 is as exact after an hour as after a
+        # second.
         highest = [max(beam.log_prob for beam in one) for one in beams]
         offsets = np.array([beam.log_prob for beam in flat]) - np.repeat(highest, counts)
         log_probs += offsets.astype(np.float32)[:, np.newaxis]
@@ -326,7 +327,7 @@ def _add_biases(
     beams: Sequence[Sequence[_Beam]],
     biases: Sequence[tuple[Bias, ...]],
 ) -> None:
-    """Add to the rows of all streams' hypotheses, one after another, what their biases say."""
+    """Add the biases to the rows of all streams' hypotheses, stream by stream."""
     rows = iter(log_probs)
     for of_stream, those in zip(biases, beams, strict=True):
         for beam in those:

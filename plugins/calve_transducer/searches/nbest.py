@@ -1,6 +1,6 @@
-"""The n-best list of a lattice: sampled paths, and the best one by some measure.
+"""The n-best list of a lattice: sampled paths, and the selection of the best.
 
-The paths are those that k2 draws: "random" numbers at even distances, so that the same lattice
+The paths are those of k2, which samples with evenly spaced numbers. The same lattice therefore
 always gives the same paths.
 """
 
@@ -29,17 +29,18 @@ Said = TypeVar("Said", int, str)
 
 
 class Nbest:
-    """Paths drawn from a lattice, of each sequence of words (or tokens) one.
+    """Paths sampled from a lattice, one for each sequence of words (or tokens).
 
     Args:
-      lattice: Where the paths come from.
+      lattice: The lattice to sample from.
       graph: The graph that made the lattice.
-      num_paths: How many are drawn; paths that say the same count once.
-      nbest_scale: Multiplies the lattice's scores for drawing: the lower, the more diverse.
+      num_paths: Number of samples; paths with the same sequence count once.
+      nbest_scale: Factor of the lattice's scores for sampling; lower values give more diverse
+        paths.
 
     Attributes:
       paths: One array of T arcs for each, T being the encoder frames.
-      sequences: What each says.
+      sequences: The sequence of each.
     """
 
     def __init__(
@@ -54,12 +55,12 @@ class Nbest:
         self.sequences = [said[index] for index in kept]
 
     def score(self, sequence: Int64Array) -> float:
-        """Log probability of a sequence in all alignments that the lattice has of it."""
+        """Return the log probability of a sequence, summed over its alignments in the lattice."""
         score, _ = self._aligned(sequence, True)
         return score
 
     def align(self, sequence: Int64Array) -> tuple[float, Int64Array]:
-        """Log probability and path of the best alignment of a sequence."""
+        """Return the log probability and the path of the best alignment of a sequence."""
         return self._aligned(sequence, False)
 
     def _aligned(self, sequence: Int64Array, adds_up: bool) -> tuple[float, Int64Array]:
@@ -90,7 +91,7 @@ class Nbest:
 
 
 def most_probable_alignment(nbest: Nbest) -> tuple[Int64Array, float] | None:
-    """The best alignment of the sequence with the best alignment: path and score."""
+    """Return the path and the score of the best alignment of any sequence."""
     aligned = [nbest.align(sequence) for sequence in nbest.sequences]
     if not aligned:
         return None
@@ -99,7 +100,7 @@ def most_probable_alignment(nbest: Nbest) -> tuple[Int64Array, float] | None:
 
 
 def most_probable(nbest: Nbest) -> tuple[Int64Array, float] | None:
-    """The path that was drawn of the most probable sequence, and the sequence's score."""
+    """Return the sampled path of the most probable sequence, and the sequence's score."""
     scores = [nbest.score(sequence) for sequence in nbest.sequences]
     if not scores:
         return None
@@ -110,12 +111,12 @@ def most_probable(nbest: Nbest) -> tuple[Int64Array, float] | None:
 def closest(
     nbest: Nbest, reference: Sequence[Said], spell: Callable[[Int64Array], Sequence[Said]]
 ) -> tuple[Int64Array, float] | None:
-    """The path whose sequence has the fewest errors, and the score of its best alignment.
+    """Return the path whose sequence has the fewest errors, and the score of its best alignment.
 
     Args:
       nbest: The paths.
-      reference: What should be said, in the units in which errors are counted.
-      spell: A sequence of the list in these units.
+      reference: The reference, in the units in which errors are counted.
+      spell: Converts a sequence of the list to these units.
     """
     errors = [edit_distance(reference, spell(one))["total"] for one in nbest.sequences]
     if not errors:
@@ -126,12 +127,12 @@ def closest(
 
 
 def _last_highest(values: Sequence[float]) -> int:
-    """Of several equal ones, k2 takes the last."""
+    """Return the index of the last maximum, as k2 does."""
     return len(values) - 1 - int(np.argmax(values[::-1]))
 
 
 def _unique(sequences: Sequences) -> list[int]:
-    """Indices of different sequences, in k2's order: by a hash.
+    """Return the indices of different sequences in k2's order, which is that of a hash.
 
     The order decides which of several equally good ones is taken.
     """
@@ -164,8 +165,9 @@ def _paths(
 ) -> Int64Array:
     """(paths, frames) arcs; no paths if the final state cannot be reached.
 
-    Each path has a position between 0 and 1. At every state the arcs share that interval out by
-    their probabilities; the path takes the arc in whose share it is, which then is the interval.
+    Each path has a position between 0 and 1. At every state the arcs divide the interval in
+    proportion to their probabilities. The path takes the arc whose part contains the position, and
+    that part becomes the interval.
     """
     num_states = len(splits) - 1
     to_end = np.full(num_states, -np.inf)
@@ -175,7 +177,7 @@ def _paths(
             way = np.float64(scores[arc]) + to_end[destination[arc]]
             if way > -np.inf:
                 to_end[state] = np.logaddexp(to_end[state], way)
-    shares = np.zeros(len(destination))  # where the share of an arc begins
+    shares = np.zeros(len(destination))  # where the part of an arc begins
     for state in range(num_states - 1):
         total = 0.0
         for arc in range(splits[state], splits[state + 1]):
@@ -224,13 +226,13 @@ def _align(
     sequence: Int64Array,
     adds_up: bool,
 ) -> tuple[float, Int64Array]:
-    """The score of a sequence, and its best path.
+    """Return the score of a sequence and its best path.
 
-    Each state knows how well it is reached with how many words of the sequence said; only the
-    numbers from ``low`` to ``high`` have been reached.
+    Each state has a score for each number of words of the sequence before it. Only the numbers from
+    ``low`` to ``high`` have been reached.
 
     Args:
-      adds_up: Whether the score is that of all alignments together; the path is then empty.
+      adds_up: Whether the score is the sum over all alignments; the path is then empty.
     """
     size = len(sequence) + 1
     best = np.empty((num_states, size), np.float64)
@@ -273,7 +275,7 @@ def _align(
 
 @compiled
 def _widen(best: Float64Array, low: Int64Array, high: Int64Array, state: int, done: int) -> None:
-    """Let ``done`` be among the numbers that a state has been reached with."""
+    """Add ``done`` to the numbers with which a state has been reached."""
     if high[state] < low[state]:
         low[state], high[state] = done, done
         best[done] = -np.inf

@@ -17,7 +17,7 @@ from calve_graphs.lexicon import BACKOFF_SYMBOL
 __all__ = ["NgramModel"]
 
 _CAPACITY = 4096
-"""States whose scores are remembered; with 512 symbols each they take 8 MiB."""
+"""Number of states whose scores are cached; with 512 symbols each they take 8 MiB."""
 
 
 class _Row(NamedTuple):
@@ -28,14 +28,14 @@ class _Row(NamedTuple):
 class NgramModel:
     """An ARPA file as a `biases.Bias`.
 
-    Its words are the model's symbols. A symbol that it does not know is as improbable as the least
-    probable one that it knows. The end of a sentence does not count: a stream has none.
+    The words of the file are the model's symbols. A symbol that is not in the file gets the lowest
+    probability in the file. The end of a sentence does not count, because a stream has none.
 
     Args:
       arpa: The file.
       symbols: The model's symbol table.
       scale: Multiplies the log probabilities.
-      silent: Symbols that are never emitted, the blank among them.
+      silent: Symbols that are never emitted, including the blank.
 
     Raises:
       DataError: if the file is no ARPA file, or shares no word with the symbols.
@@ -64,7 +64,7 @@ class NgramModel:
         return destinations[symbol if symbol in destinations else self._backoff]
 
     def lent(self, state: int) -> float:
-        """Nothing: what follows does not change how probable it was."""
+        """Return 0: later symbols do not change the probability of earlier ones."""
         return 0.0
 
     def _row(self, state: int) -> _Row:
@@ -89,7 +89,7 @@ class NgramModel:
         return _Row((-self._scale * costs).astype(np.float32), destinations)
 
     def _chain(self, state: int) -> Iterator[tuple[int, float]]:
-        """A state and those that it backs off to, each with the cost of getting there."""
+        """Yield a state and its backoff states, each with the accumulated backoff weight."""
         cost = 0.0
         while True:
             yield state, cost

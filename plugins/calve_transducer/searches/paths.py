@@ -10,12 +10,11 @@ __all__ = ["Path"]
 class Path:
     """The symbols that a hypothesis has emitted, each with its frame.
 
-    Paths are equal if their symbols are, whatever the frames. Appending costs the same however long
-    a path is; so does a comparison, but for the part in which two paths of the same symbols were
-    emitted one by one.
+    Paths are equal if their symbols are equal; frames do not count. Appending takes constant time.
+    So does a comparison, except for the part of two equal paths that was built separately.
 
     Args:
-      rest: All symbols but the last; None for a path of no symbols.
+      rest: All symbols except the last; None for an empty path.
       symbol: The last symbol.
       frame: The encoder frame that emitted it.
     """
@@ -51,7 +50,7 @@ class Path:
         return None if self.rest is None else self.frame
 
     def symbols_and_frames(self) -> tuple[list[int], list[int]]:
-        """Both, from the first symbol to the last."""
+        """Return the symbols and their frames, from first to last."""
         symbols, frames = [], []
         path = self
         while path.rest is not None:

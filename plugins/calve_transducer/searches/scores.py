@@ -19,7 +19,7 @@ _FEW = 8
 def log_probabilities(
     logits: Float32Array, *, blank_id: int, blank_penalty: float = 0.0, temperature: float = 1.0
 ) -> Float32Array:
-    """Log probabilities of the symbols, in place.
+    """Compute log probabilities of the symbols in place.
 
     Args:
       logits: (N, vocab_size); overwritten.
@@ -36,11 +36,11 @@ def log_probabilities(
 
 
 def take_best(scores: Float32Array, count: int) -> tuple[Float32Array, Int64Array]:
-    """The highest scores of each row, the highest first, and their places in it.
+    """Return the highest scores of each row in descending order, and their indices.
 
     Args:
       scores: (N, M); overwritten.
-      count: How many; at most M.
+      count: Number of scores; at most M.
 
     Returns:
       Two arrays (N, count). NaN counts as the highest.

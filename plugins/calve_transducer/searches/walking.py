@@ -1,7 +1,7 @@
 """calve's own FSA backend: walks streams through a decoding graph, frame by frame.
 
-This is written by hand since k2, whose results it has, cannot be required: the last wheel on PyPI
-wants Python 3.9, where calve does not run. Where k2 is installed, `calve_k2` is another backend.
+It gives the results of k2. k2 cannot be a requirement: its last wheel on PyPI needs Python 3.9,
+which calve does not support. `calve_k2` is another backend for environments with k2.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class _Frames:
     """Arcs of some frames; states are numbered within their frame.
 
     Attributes:
-      num_states: (F,), states after each frame.
-      num_arcs: (F,), arcs of each frame.
+      num_states: (F,), number of states after each frame.
+      num_arcs: (F,), number of arcs of each frame.
       arcs: (n, 3) int32: source, destination, arc of the graph.
       scores: (n,) float32.
     """
@@ -44,12 +44,12 @@ class _Frames:
 
 @dataclass
 class WalkingStream:
-    """Where a stream is in the graph, and how it came there.
+    """Position of a stream in the graph, and its history.
 
     Attributes:
       keys: Its states; see `calve_transducer.searches.frontier`.
       scores: Their log probabilities.
-      history: The frames so far, in pieces.
+      history: The frames so far, in blocks.
     """
 
     keys: Int64Array
@@ -62,11 +62,11 @@ class GraphWalker:
 
     Args:
       arc_splits, destination, label, score: The graph; see `calve_graphs.graph.DecodingGraph`.
-      vocab_size: Symbols that the networks score.
-      context_size: Symbols that the decoder sees.
-      beam: How far below the best a log probability may be.
-      max_contexts: Most contexts of one stream.
-      max_states: Most states, pairs of a context and a state of the graph, of one stream.
+      vocab_size: Number of symbols that the networks score.
+      context_size: Number of symbols that the decoder sees.
+      beam: Largest difference from the best log probability.
+      max_contexts: Largest number of contexts of one stream.
+      max_states: Largest number of states (pairs of a context and a graph state) of one stream.
     """
 
     def __init__(
@@ -89,15 +89,15 @@ class GraphWalker:
         self.context_size = context_size
 
     def start(self) -> WalkingStream:
-        """A new stream, in the graph's first state; its context is all blanks."""
+        """Return a new stream in the graph's first state; its context consists of blanks."""
         return WalkingStream(np.zeros(1, np.int64), np.zeros(1, np.float64))
 
     def walk(self, streams: Sequence[WalkingStream]) -> GraphWalk:
-        """Take streams on together; they change when the walk is finished."""
+        """Begin a walk of several streams; the streams change when the walk is finished."""
         return GraphWalk(self, streams)
 
     def lattice(self, stream: WalkingStream, *, allow_partial: bool) -> LatticeColumns:
-        """All paths through the frames so far that survived."""
+        """Return the lattice of all paths that were kept so far."""
         history = stream.history = _one_piece(stream.history)
         if not history:
             nothing = np.zeros(0, np.int32)
@@ -123,7 +123,7 @@ class GraphWalker:
 
 
 class GraphWalk:
-    """Some streams on their way; N is their number."""
+    """A walk of N streams."""
 
     def __init__(self, walker: GraphWalker, streams: Sequence[WalkingStream]) -> None:
         self._walker = walker
@@ -142,7 +142,7 @@ class GraphWalk:
         self._frames: list[tuple[Int32Array, Float32Array]] = []
 
     def contexts(self, active: Int64Array) -> tuple[Int64Array, Int64Array]:
-        """What the networks must score for the next frame.
+        """Return the contexts that the networks must score for the next frame.
 
         Args:
           active: (A,), the streams that have a next frame, in ascending order.
@@ -159,7 +159,7 @@ class GraphWalk:
         return owners, numbers[:, np.newaxis] // powers % limits.vocab_size
 
     def advance(self, log_probs: Float32Array) -> None:
-        """Take the streams one frame on, with the log probabilities (R, vocab_size)."""
+        """Advance the streams by one frame, with the log probabilities (R, vocab_size)."""
         walker = self._walker
         self._frames.append(
             walk_frame(
@@ -177,7 +177,7 @@ class GraphWalk:
         self._lengths[self._active] += 1
 
     def finish(self) -> None:
-        """Let the streams know where they are."""
+        """Store the new positions in the streams."""
         if not self._frames:
             return
         arcs = np.concatenate([frame for frame, _ in self._frames])

@@ -137,7 +137,7 @@ def test_what_hotwords_change_is_reported(
         (("--compare", "--bundle", "BUNDLE"), "no checkpoint was given"),
         (
             (*("--bundle", "BUNDLE"), "--endpointing", "--decoding-method", _ORACLE),
-            "must be told what was said",
+            "needs a reference",
         ),
         (("--bundle", "BUNDLE", "--checkpoint", "x.pt"), "instead of a checkpoint"),
         (("--bundle", "BUNDLE", "--encoder-dim", "7"), "exported with --encoder-dim 32, not 7"),

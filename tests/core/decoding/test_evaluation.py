@@ -59,7 +59,7 @@ def test_networks_that_answer_with_nan_find_nothing(
 
     def transcribe(self: OnlineRecognizer, path: Path) -> Transcript:
         if path.name == "b.wav":
-            raise DataError("the networks answer with NaN")
+            raise DataError("the outputs of the networks are NaN")
         return original(self, path)
 
     monkeypatch.setattr(OnlineRecognizer, "transcribe", transcribe)

@@ -130,11 +130,11 @@ def test_an_oracle_is_told_what_was_said_in_each_utterance(
 @pytest.mark.parametrize(
     ("method", "ref_text", "error", "message"),
     [
-        ("fast_beam_search_nbest_oracle", None, ConfigError, "must be told what was said"),
+        ("fast_beam_search_nbest_oracle", None, ConfigError, "needs a reference"),
         ("fast_beam_search_nbest_oracle", [[3]], DataError, "1 references for 2 utterances"),
         ("fast_beam_search_nbest_oracle", [3, 4], DataError, "in one utterance alone"),
         ("fast_beam_search_nbest_oracle", "ab", DataError, "in one utterance alone"),
-        ("greedy_search", [[3], [4]], ConfigError, "greedy_search has no use for ref_text"),
+        ("greedy_search", [[3], [4]], ConfigError, "greedy_search does not use ref_text"),
     ],
 )
 def test_references_that_are_not_one_for_each_utterance_are_refused(

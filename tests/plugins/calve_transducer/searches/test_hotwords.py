@@ -113,7 +113,7 @@ def test_hotwords_come_from_a_file_and_through_calve_search(
     assert count(from_file.tokens, [5, 1]) > count(from_stream.tokens, [5, 1])
 
 
-def test_words_are_spelt_by_the_bpe_model(goldens: Path, tmp_path: Path):
+def test_words_are_spelled_by_the_bpe_model(goldens: Path, tmp_path: Path):
     import io
 
     import sentencepiece
@@ -132,7 +132,7 @@ def test_words_are_spelt_by_the_bpe_model(goldens: Path, tmp_path: Path):
     spelt = speller.spell("seven one")
     assert symbols.text(spelt) == "seven one"
     assert speller.spell(" ".join(symbols[index] for index in spelt)) == spelt
-    with pytest.raises(ConfigError, match="cannot be spelt"):
+    with pytest.raises(ConfigError, match="cannot be spelled"):
         Speller(symbols).spell("seven one")
 
 
@@ -142,7 +142,7 @@ def test_mistakes_in_hotwords_are_named(random_session: TorchSession, tmp_path: 
         search.start(hotwords=["a x"])
     with pytest.raises(ConfigError, match="a hotword is empty"):
         search.start(hotwords=[" "])
-    with pytest.raises(ConfigError, match="symbol table is not given"):
+    with pytest.raises(ConfigError, match="needs the symbol table"):
         make_search("modified_beam_search", random_session).start(hotwords=["a"])
     path = tmp_path / "hotwords.txt"
     for score in ("much", "nan", "inf"):

@@ -136,7 +136,7 @@ def test_a_text_cannot_be_looked_for_without_symbols(decoding: Decoding):
 
 def test_an_oracle_that_is_not_told_what_was_said_is_an_error(random_session: TorchSession):
     oracle = make_search("fast_beam_search_nbest_oracle", random_session)
-    with pytest.raises(ConfigError, match="must be told what was said"):
+    with pytest.raises(ConfigError, match="needs a reference"):
         found(oracle, noise(9, seed=0))
 
 

@@ -127,7 +127,7 @@ def test_chunk_by_chunk_is_as_good_as_whole(random_session: TorchSession, arpa: 
 
 
 def test_mistakes_are_named(random_session: TorchSession, arpa: Path, tmp_path: Path):
-    with pytest.raises(ConfigError, match="symbol table is not given"):
+    with pytest.raises(ConfigError, match="needs the symbol table"):
         make_search("modified_beam_search", random_session, ngram_lm=arpa)
     with pytest.raises(DataError, match="does not exist"):
         make_search(
