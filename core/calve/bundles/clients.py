@@ -14,7 +14,7 @@ from typing import Any
 from calve.bundles.bundle import MANIFEST_FILE, read_manifest
 from calve.common.children import Child, run_children
 from calve.common.files import scratch_folder
-from calve.data.audio import read_audio
+from calve.data.audio import audio_duration
 from calve.data.features import FeatureConfig
 from calve.errors import BundleError, PluginError
 from calve.protocols import ClientResult
@@ -79,7 +79,7 @@ class Client:
         """
         self.check_installed()
         # Unreadable recordings are the caller's mistake, to be named before the child starts.
-        seconds = sum(read_audio(path).duration + tail_seconds for path in paths)
+        seconds = sum(audio_duration(path) + tail_seconds for path in paths)
         task = {
             **files,
             "paths": [str(path.resolve()) for path in paths],

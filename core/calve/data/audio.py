@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -14,15 +13,28 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from calve.common.inputs import check_not_placeholder
+from calve.data.audio_files import AudioFile, decoding, open_audio
+from calve.data.audio_headers import ends_early
+from calve.data.audio_survey import AudioSurvey
 from calve.errors import AudioError
 
-__all__ = ["Audio", "AudioReader", "read_audio"]
+__all__ = ["Audio", "AudioReader", "audio_duration", "read_audio"]
 
 Float32Array = NDArray[np.float32]
 
+MOST_SECONDS_AT_ONCE = 8 * 3600
+"""Seconds of the longest recording that `read_audio` holds in memory: 1.8 GB at 16 kHz."""
+
 _BLOCK_VALUES = 1 << 16
 """Most stored values, of all channels together, that are read at once."""
+
+_FLOAT_SUBTYPES = frozenset({"FLOAT", "DOUBLE"})
+
+_UNKNOWN_LENGTH = 1 << 62
+"""What libsndfile says of the frames of an unfinished FLAC."""
+
+_NOTED_LOSS = 0.01
+"""Share of a recording that is missed; decoders of MP3 estimate its length."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,7 @@ class Audio:
       samples: (n,) float32, mono, full scale is [-1, 1].
       sample_rate: Samples per second of `samples`.
       duration: Seconds of the recording as it was stored.
-      notes: What was changed on the way in (resampling, mixing down), for the user to see.
+      notes: What was changed on the way in (resampling, mixing down, repairs), for the user to see.
     """
 
     samples: Float32Array
@@ -45,30 +57,40 @@ class Audio:
 class AudioReader:
     """Reads any file that libsndfile reads (WAV, FLAC, OGG, MP3, ...), block by block.
 
-    The memory that it needs does not depend on the length of the recording. Channels are averaged
-    and other sampling rates are converted; both leave a note. The blocks, one after another, are
+    The memory that it needs does not depend on the length of the recording. The recording is
+    looked at as a whole when it is opened (`AudioSurvey`) and read when blocks are asked for.
+    Channels are averaged, other sampling rates are converted, wrong lengths in headers and
+    samples of another scale are repaired; each leaves a note. The blocks, one after another, are
     the samples of `read_audio`. Use it as a context manager, and iterate over it once.
 
     Args:
-      path: The recording.
+      path: The recording: a file, a pipe, or ``-`` for the standard input.
       sample_rate: Samples per second wanted.
 
     Attributes:
       sample_rate: Samples per second of the blocks.
+      duration: Seconds of the recording as it is stored.
+      is_silent: Whether it holds only silence.
       notes: What is changed on the way in, for the user to see.
 
     Raises:
-      AudioError: if the file is missing or cannot be decoded.
+      AudioError: if the file is missing or cannot be decoded, or holds no usable samples.
     """
 
     def __init__(self, path: str | PathLike[str], sample_rate: int = 16000) -> None:
         self.sample_rate = sample_rate
-        self._path = Path(path)
-        self._resources = ExitStack()
-        self._file = self._resources.enter_context(_open(self._path))
-        self._stored_rate: int = self._file.samplerate
-        self._frames_read = 0
-        self.notes = tuple(self._changes())
+        with ExitStack() as opened:
+            self._audio = opened.enter_context(open_audio(path))
+            survey, self._stored_rate, declared = _survey(self._audio)
+            self.duration = survey.frames / self._stored_rate
+            self.is_silent = survey.is_silent
+            self._mixdown, notes = survey.result()
+            self.notes = (*_notes_on_length(self._audio, declared, survey), *notes)
+            if self._stored_rate != sample_rate:
+                note = f"resampled from {self._stored_rate} Hz to {sample_rate} Hz"
+                self.notes = (*self.notes, note)
+            self._file = opened.enter_context(self._audio.decoder())
+            self._resources = opened.pop_all()
 
     def __enter__(self) -> AudioReader:
         return self
@@ -81,16 +103,11 @@ class AudioReader:
     ) -> None:
         self._resources.close()
 
-    @property
-    def duration(self) -> float:
-        """Seconds of the recording that have been read so far, as it was stored."""
-        return self._frames_read / self._stored_rate
-
     def __iter__(self) -> Iterator[Float32Array]:
         """Blocks (n,) float32, mono, full scale is [-1, 1]; about a second each.
 
         Raises:
-          AudioError: if the file cannot be decoded, or holds no usable samples.
+          AudioError: if the recording is shorter than a sample.
         """
         samples = 0
         for block in self._resampled():
@@ -98,45 +115,20 @@ class AudioReader:
                 samples += len(block)
                 yield block
         if not samples:
-            what = (
-                f"lasts less than one sample at {self.sample_rate} Hz"
-                if self._frames_read
-                else "holds no samples"
+            raise AudioError(
+                f"the recording lasts less than one sample at {self.sample_rate} Hz",
+                where=self._audio.where,
             )
-            raise AudioError(f"the recording {what}", where=self._path)
-
-    def _changes(self) -> Iterator[str]:
-        if self._file.channels > 1:
-            yield f"averaged {self._file.channels} channels"
-        if self._stored_rate != self.sample_rate:
-            yield f"resampled from {self._stored_rate} Hz to {self.sample_rate} Hz"
 
     def _resampled(self) -> Iterator[Float32Array]:
+        blocks = map(self._mixdown, _stored_blocks(self._file, self._audio.where))
         if self._stored_rate == self.sample_rate:
-            yield from self._stored()
+            yield from blocks
             return
         resampler = soxr.ResampleStream(self._stored_rate, self.sample_rate, 1, dtype="float32")
-        for block in self._stored():
+        for block in blocks:
             yield resampler.resample_chunk(block)
         yield resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
-
-    def _stored(self) -> Iterator[Float32Array]:
-        """Blocks (n,) of the channels' mean, at the stored rate."""
-        # Of a second or less, so that a sampling rate of 1 Hz does not become a giant block.
-        frames = max(1, min(self._stored_rate, _BLOCK_VALUES // self._file.channels))
-        while True:
-            with _decoding(self._path):
-                channels = self._file.read(frames, dtype="float32", always_2d=True)
-            if not len(channels):
-                return
-            if not np.isfinite(channels).all():
-                raise AudioError(
-                    "the recording holds NaN or infinite samples",
-                    where=self._path,
-                    fix="convert it again from its source",
-                )
-            self._frames_read += len(channels)
-            yield channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1)
 
 
 def read_audio(path: str | PathLike[str], sample_rate: int = 16000) -> Audio:
@@ -147,50 +139,68 @@ def read_audio(path: str | PathLike[str], sample_rate: int = 16000) -> Audio:
       sample_rate: Samples per second wanted.
 
     Raises:
-      AudioError: if the file is missing, cannot be decoded, or holds no usable samples.
+      AudioError: if the file is missing, cannot be decoded, holds no usable samples, or lasts more
+        than `MOST_SECONDS_AT_ONCE`.
     """
     with AudioReader(path, sample_rate) as reader:
+        if reader.duration > MOST_SECONDS_AT_ONCE:
+            raise AudioError(
+                f"the recording lasts {reader.duration / 3600:.1f} hours; "
+                f"{MOST_SECONDS_AT_ONCE // 3600} hours can be read at once",
+                where=path,
+                fix="cut it into pieces, or decode it as a stream",
+            )
         samples = np.concatenate(list(reader))
         return Audio(samples, sample_rate, reader.duration, reader.notes)
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[soundfile.SoundFile]:
-    check_not_placeholder(path, "recording", AudioError)
-    if not path.is_file():
-        what = "is not a file" if path.exists() else "does not exist"
-        raise AudioError(f"the recording {what}", where=path)
-    with ExitStack() as opened:
-        with _decoding(path):
-            # Opened here, because libsndfile reports a missing permission as an unknown format.
-            file = opened.enter_context(path.open("rb"))
-            decoder = opened.enter_context(_SequentialFile(file))
-        yield decoder
+def audio_duration(path: str | PathLike[str]) -> float:
+    """Seconds of a recording, which is read once, to its end.
 
-
-class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
-    """A file that is read from its beginning to its end.
-
-    soundfile seeks after every read, to where the decoder already is. In an MP3 the samples that
-    follow are then zeros or wrong, because the decoder has lost what it knew of earlier frames.
+    Raises:
+      AudioError: if it is missing, cannot be decoded, or holds no usable samples.
     """
+    with AudioReader(path) as reader:
+        return reader.duration
 
-    def seekable(self) -> bool:
-        return False
+
+def _survey(audio: AudioFile) -> tuple[AudioSurvey, int, int]:
+    """What the whole recording holds, its sampling rate, and the frames that it promises."""
+    with audio.decoder() as file:
+        survey = AudioSurvey(
+            file.channels,
+            file.samplerate,
+            is_float=file.subtype in _FLOAT_SUBTYPES,
+            where=audio.where,
+        )
+        for block in _stored_blocks(file, audio.where):
+            survey.add(block)
+        if not survey.frames:
+            raise AudioError(
+                f"the recording holds no samples that can be read; its file has {audio.size:,} "
+                "bytes",
+                where=audio.where,
+                fix="if it is not empty, `ffmpeg -i IN OUT.wav` may repair it",
+            )
+        return survey, file.samplerate, file.frames
 
 
-@contextmanager
-def _decoding(path: Path) -> Iterator[None]:
-    """Errors of libsndfile become errors that name the recording."""
-    try:
-        yield
-    except OSError as error:
-        raise AudioError(f"cannot read the recording: {error.strerror}", where=path) from error
-    except (soundfile.SoundFileError, TypeError) as error:
-        # A name ending in .raw makes soundfile ask for parameters with a TypeError.
-        reason = getattr(error, "error_string", error)
-        raise AudioError(
-            f"cannot decode the recording: {reason}",
-            where=path,
-            fix="give a WAV, FLAC, OGG or MP3 file; others convert with `ffmpeg -i IN OUT.wav`",
-        ) from error
+def _notes_on_length(audio: AudioFile, declared: int, survey: AudioSurvey) -> Iterator[str]:
+    seconds_per_frame = 1 / survey.sample_rate
+    duration = survey.frames * seconds_per_frame
+    if audio.repair is not None:
+        yield audio.repair.note(duration)
+    elif survey.frames < (1 - _NOTED_LOSS) * declared < _UNKNOWN_LENGTH:
+        yield ends_early(declared * seconds_per_frame, duration)
+
+
+def _stored_blocks(file: soundfile.SoundFile, where: str) -> Iterator[Float32Array]:
+    """Blocks (n, channels) float32, at the stored rate."""
+    # Of a second or less, so that a low sampling rate does not become a giant block.
+    frames = max(1, min(file.samplerate, _BLOCK_VALUES // file.channels))
+    while True:
+        with decoding(where):
+            channels = file.read(frames, dtype="float32", always_2d=True)
+        if not len(channels):
+            return
+        yield channels

@@ -7,21 +7,17 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-import numpy as np
-
 from calve.bundles.bundle import Bundle
 from calve.common.parallel import ordered_map
 from calve.common.progress import NO_PROGRESS, Progress, tracked
 from calve.data.audio import AudioReader
+from calve.data.audio_survey import SILENCE
 from calve.data.recordings import Recording
 from calve.decoding.online_recognizer import OnlineRecognizer
 from calve.decoding.transcript import Recognition, Transcript
 from calve.errors import AudioError, DataError
 
 __all__ = ["SILENCE", "Evaluation", "evaluate", "is_silent"]
-
-SILENCE = 1e-4
-"""A recording whose peak is below this (-80 dB of full scale) holds nothing to recognize."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +77,13 @@ def evaluate(
 
 
 def is_silent(path: Path, sample_rate: int) -> bool:
-    """Whether nothing in a recording is louder than `SILENCE`; it is read up to the first sound.
+    """Whether nothing in a recording is louder than `SILENCE`.
 
     Raises:
       AudioError: if it cannot be read.
     """
     with AudioReader(path, sample_rate) as audio:
-        return all(np.abs(samples).max() < SILENCE for samples in audio)
+        return audio.is_silent
 
 
 def _transcribe(bundle_dir: Path, chunk_ms: int | None, path: Path) -> Transcript | str:

@@ -77,6 +77,7 @@ class Transcript(Recognition):
             "timestamps": list(self.timestamps),
             "duration": self.duration,
             "rtf": self.rtf,
+            "notes": list(self.notes),
         }
 
 

@@ -28,7 +28,7 @@ from calve.common.measuring import (
 )
 from calve.common.progress import NO_PROGRESS, Progress
 from calve.common.suggest import did_you_mean
-from calve.data.audio import read_audio
+from calve.data.audio import audio_duration
 from calve.errors import BundleError, PluginError
 from calve.exporting.benchmark_child import BundleMeasurement, BundleTask
 from calve.registry.catalog import registry
@@ -171,7 +171,7 @@ def _golden_wav(bundle: Bundle, folder: Path) -> Path:
 
 def _audio_seconds(paths: Sequence[Path]) -> float:
     """Length of all recordings; a bad one is named before anything is measured."""
-    return sum(read_audio(path).duration for path in paths)
+    return sum(map(audio_duration, paths))
 
 
 def _contender(task: BundleTask, audio_seconds: float) -> Contender[BundleMeasurement]:

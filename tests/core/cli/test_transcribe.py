@@ -74,7 +74,17 @@ def test_json_is_one_object_a_line_and_nothing_else_on_stdout(
     assert [one["path"] for one in found] == recordings
     for one, duration in zip(found, (1.0, 0.5), strict=True):
         assert list(one) == [
-            *("path", "text", "words", "word_timestamps", "tokens", "timestamps", "duration", "rtf")
+            *(
+                "path",
+                "text",
+                "words",
+                "word_timestamps",
+                "tokens",
+                "timestamps",
+                "duration",
+                "rtf",
+            ),
+            "notes",
         ]
         assert one["duration"] == duration
         assert len(one["tokens"]) == len(one["timestamps"]) > 0
