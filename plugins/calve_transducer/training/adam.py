@@ -13,7 +13,7 @@ __all__ = ["GroupOptimizer", "means_and_denominators"]
 
 
 class GroupOptimizer(torch.optim.Optimizer, ABC):
-    """An optimizer that changes all parameters of a group at once; a subclass says how."""
+    """An optimizer that updates all parameters of a group at once; subclasses define the update."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -37,7 +37,7 @@ class GroupOptimizer(torch.optim.Optimizer, ABC):
 
     @abstractmethod
     def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        """Change ``parameters``, those of ``group`` that have a gradient."""
+        """Update ``parameters``: the parameters of ``group`` that have a gradient."""
 
 
 def means_and_denominators(
@@ -46,11 +46,11 @@ def means_and_denominators(
     group: dict[str, Any],
     name: str = "exp_avg",
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Move Adam's running means ``name`` and ``name_sq`` on by a gradient each.
+    """Update Adam's running means ``name`` and ``name_sq`` with one gradient each.
 
     Returns:
-      The means of the gradients as they are kept, without correction of their bias; and what Adam
-      divides them by: the roots of the corrected means of the squares, plus ``eps``.
+      The means of the gradients, without bias correction, and Adam's denominators: the square roots
+      of the bias-corrected means of the squares, plus ``eps``.
     """
     means = [state[name] for state in states]
     squares = [state[f"{name}_sq"] for state in states]

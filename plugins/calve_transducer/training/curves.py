@@ -37,7 +37,7 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Curve:
-    """Points that belong together, from left to right."""
+    """The points of one curve, from left to right."""
 
     label: str
     points: Points
@@ -55,13 +55,13 @@ class Panel:
 
 
 def read_panels(exp_dir: Path) -> list[Panel]:
-    """What there is to see of a run.
+    """Read the panels of a training run.
 
     Losses and learning rate come from ``tensorboard/``, error rates from icefall's
     ``wer-summary-*.txt`` anywhere in the folder.
 
     Raises:
-      ConfigError: if there is nothing.
+      ConfigError: if there is nothing to plot.
     """
     scalars = _scalars(exp_dir / "tensorboard")
     losses = _curves(scalars, _LOSSES)
@@ -82,13 +82,13 @@ def read_panels(exp_dir: Path) -> list[Panel]:
 
 
 def draw(panels: Sequence[Panel], output: Path) -> None:
-    """Draw panels below one another; the file's suffix says in which format.
+    """Draw panels below one another; the file's suffix selects the format.
 
     Raises:
-      ConfigError: if the suffix is that of no format.
+      ConfigError: if the suffix is not that of a picture format.
       CalveError: if the file cannot be written.
     """
-    # Its import takes half a second, which only this needs.
+    # The import takes half a second; only this function needs it.
     from matplotlib.figure import Figure
 
     formats = Figure().canvas.get_supported_filetypes()
@@ -119,7 +119,7 @@ def _draw_panel(panel: Panel, axes: Axes) -> None:
 
 @contextmanager
 def _only_errors(logger: logging.Logger) -> Iterator[None]:
-    """Let a logger pass nothing below an error in the ``with`` block."""
+    """Suppress a logger's messages below the level of errors in the ``with`` block."""
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
@@ -129,14 +129,14 @@ def _only_errors(logger: logging.Logger) -> Iterator[None]:
 
 
 def _scalars(folder: Path) -> dict[str, Points]:
-    """Everything in TensorBoard's files, by name."""
+    """Return all scalars in TensorBoard's files, by name."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     if not folder.is_dir():
         return {}
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     with _only_errors(logging.getLogger("tensorboard")):
-        # It leaves out what a continued run has superseded, but not without a warning.
+        # It omits steps that a continued run has superseded, with a warning.
         events.Reload()
     return {
         name: [(event.step, event.value) for event in events.Scalars(name)]
@@ -149,7 +149,10 @@ def _curves(scalars: Mapping[str, Points], labels: Mapping[str, str]) -> list[Cu
 
 
 def _loss_scale(losses: Sequence[Curve]) -> str:
-    """Losses fall by orders of magnitude; a delay penalty can push them below zero."""
+    """Return the scale of the loss axis.
+
+    Losses fall by orders of magnitude; a delay penalty can make them negative.
+    """
     positive = all(y > 0 for curve in losses for _, y in curve.points)
     return "log" if positive else "linear"
 
@@ -165,7 +168,7 @@ def _error_rates(exp_dir: Path, unit: str) -> list[Curve]:
 
 
 def _error_rate(path: Path) -> float | None:
-    """The number that ends the file, None if it is none."""
+    """Return the number at the end of the file; None if there is none."""
     words = path.read_text(encoding="utf-8").split()
     try:
         return float(words[-1])

@@ -36,10 +36,10 @@ _LINE_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
 class Experiment:
-    """Where a run's files are, and what configuration they belong to.
+    """The directory of a run and its configuration.
 
     Args:
-      run: Gives the folder and the configuration.
+      run: The run, with its folder and its configuration.
     """
 
     def __init__(self, run: TrainingRun) -> None:
@@ -54,19 +54,19 @@ class Experiment:
         self._training: TrainingConfig = run.configuration["training"]
 
     def epoch_file(self, epoch: int) -> Path:
-        """The checkpoint after an epoch."""
+        """Return the path of the checkpoint after an epoch."""
         return self.folder / f"epoch-{epoch}.pt"
 
     def batch_file(self, batch: int) -> Path:
-        """The checkpoint after a batch, counted from the start of training."""
+        """Return the path of the checkpoint after a batch, counted from the start of training."""
         return self.folder / f"checkpoint-{batch}.pt"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Inside the block, no other process trains in the folder; unfinished files are removed.
+        """Lock the folder against other processes inside the block; remove unfinished files.
 
         Raises:
-          ConfigError: if another process trains in it.
+          ConfigError: if another process trains in the folder.
         """
         with locked(self.folder, doing="training in", option="--exp-dir"):
             for unfinished in (*self.folder.glob(".*.*.pt"), *self.folder.glob(".*.*.json")):
@@ -74,12 +74,12 @@ class Experiment:
             yield
 
     def checkpoint_to_continue(self) -> Path | None:
-        """The checkpoint that the options ask for; None for a new run.
+        """Return the checkpoint that the options select; None for a new run.
 
         Raises:
           CheckpointError: if there is no such checkpoint.
-          ConfigError: if a new run would mix with the checkpoints of another, or a continued one
-            has another configuration.
+          ConfigError: if the folder of a new run holds checkpoints of another run, or the continued
+            run has another configuration.
         """
         options = self._training
         if options.resume:
@@ -103,9 +103,9 @@ class Experiment:
         return path
 
     def _newest_checkpoint(self) -> Path | None:
-        """The checkpoint after the most batches, by its own count; of equal ones, the epoch's.
+        """Return the checkpoint with the largest batch count; the epoch's checkpoint wins a tie.
 
-        Modification times say nothing: copying a folder changes them.
+        Modification times are not used, because copying a folder changes them.
 
         Raises:
           CheckpointError: if a checkpoint cannot be read.
@@ -114,7 +114,7 @@ class Experiment:
         return max(reversed(candidates), key=_batches_in, default=None)
 
     def _epoch_files(self) -> list[Path]:
-        """The files ``epoch-N.pt``, lowest N first."""
+        """Return the files ``epoch-N.pt`` by ascending N."""
         numbered = {
             int(path.stem.removeprefix("epoch-")): path
             for path in self.folder.glob("epoch-*.pt")
@@ -137,14 +137,14 @@ class Experiment:
         return entries
 
     def keep_newest_batch_files(self, count: int) -> None:
-        """Delete all but ``count`` of the ``checkpoint-N.pt``."""
+        """Delete all but the newest ``count`` files ``checkpoint-N.pt``."""
         for path in find_checkpoints(self.folder)[count:]:
             path.unlink()
 
     def keep_bad_batch(self, batch: Batch, name: str, reason: str) -> Path | None:
-        """Save a batch that could not be trained on, for inspection; None if enough are kept.
+        """Save a batch that could not be trained on; return None if enough batches are saved.
 
-        The file holds what `calve.protocols.Batch` has, and the reason.
+        The file holds the fields of `calve.protocols.Batch` and the reason.
         """
         folder = self.folder / "bad-batches"
         if folder.is_dir() and len(list(folder.glob("*.pt"))) >= _MOST_BAD_BATCHES_KEPT:
@@ -155,19 +155,19 @@ class Experiment:
         return path
 
     def copy_as(self, source: Path, name: str) -> None:
-        """A copy of a checkpoint under another name in the same folder."""
+        """Copy a checkpoint to another name in the same folder."""
         with atomic_file(self.folder / name) as temporary:
             shutil.copyfile(source, temporary)
 
     @contextmanager
     def logging(self, processes: Processes) -> Iterator[None]:
-        """Inside the block, `LOGGER` writes to a file in ``log/``.
+        """Write the messages of `LOGGER` inside the block to a file in ``log/``.
 
-        Warnings, and what is announced, are shown on stderr too. Of several processes, each has a
-        file of its own.
+        Warnings and announcements are also shown on stderr. Each process of distributed training
+        has its own file.
 
         Raises:
-          CalveError: if the file cannot be written, then or whenever a line is logged.
+          CalveError: if the file cannot be created, or a line cannot be written later.
         """
         log_dir = self.folder / "log"
         started = datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
@@ -192,7 +192,7 @@ class Experiment:
             LOGGER.propagate = before[1]
             for handler in handlers:
                 LOGGER.removeHandler(handler)
-                with suppress(OSError):  # It has been said when the line was written.
+                with suppress(OSError):  # The error was reported when the line was written.
                     handler.close()
 
     @property
@@ -229,7 +229,7 @@ class Experiment:
 
 
 class _LogFile(logging.FileHandler):
-    """A log whose disk is full ends the run, rather than printing a traceback for each line."""
+    """A log file that ends the run on a full disk instead of printing a traceback per line."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         if not isinstance(sys.exc_info()[1], OSError):
@@ -240,14 +240,14 @@ class _LogFile(logging.FileHandler):
 
 
 class _Console(logging.Handler):
-    """Lines on what stderr is now: a progress bar puts itself in its place, to stay below them."""
+    """Writes to the current stderr, which a progress bar replaces to stay below the lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print_to_stderr(self.format(record))  # If nobody looks on any more, the log has it.
+        print_to_stderr(self.format(record))  # If stderr is closed, the line is still in the log.
 
 
 def _batches_in(checkpoint: Path) -> int:
-    """After how many batches a checkpoint was saved; -1 if it does not say so."""
+    """Return the number of batches before a checkpoint; -1 if it is not recorded."""
     batches = read_checkpoint(checkpoint).get("batch_idx_train")
     return batches if isinstance(batches, int) else -1
 
@@ -257,19 +257,19 @@ def _is_for_console(record: logging.LogRecord) -> bool:
 
 
 def announce(message: str, *arguments: object) -> None:
-    """Write a line to the log, and show it to whoever looks on."""
+    """Write a line to the log and to stderr."""
     LOGGER.info(message, *arguments, extra={_ANNOUNCED: True})
 
 
 def _plain(options: Any) -> dict[str, Any]:
-    """A dataclass as JSON would give it back."""
+    """Return a dataclass as the dict that its JSON would be read as."""
     return json.loads(json.dumps(asdict(options), default=str))  # type: ignore[no-any-return]
 
 
 def _fixed_options(options: Any) -> dict[str, Any]:
-    """The options that must be the same when a run is continued, with their defaults.
+    """Return the options that must not change when a run is continued, with their defaults.
 
-    These are all but those marked otherwise.
+    All options are fixed unless their field says otherwise.
     """
     return {
         field.name: None if field.default is MISSING else field.default
@@ -281,10 +281,10 @@ def _fixed_options(options: Any) -> dict[str, Any]:
 def _differences(
     saved: Mapping[str, Any], current: Mapping[str, Any], fixed: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
-    """ "name was A, is B" for each option that must not change.
+    """Yield "name was A, is B" for each fixed option that changed.
 
-    A run that is older than an option was trained with its default; one that is older than a table
-    says nothing of it.
+    If the configuration of the old run lacks an option, it was trained with the default. A table
+    that the old configuration lacks is not compared.
     """
     pairs = [("recipe", saved.get("recipe"), current["recipe"])]
     for table, defaults in fixed.items():

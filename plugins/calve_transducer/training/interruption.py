@@ -15,9 +15,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def stop_request() -> Iterator[threading.Event]:
-    """Inside the block, a first Ctrl-C or SIGTERM sets the event; a second one acts at once.
+    """Inside the block, the first Ctrl-C or SIGTERM sets the event; a second one acts immediately.
 
-    SIGTERM is what batch systems send before they take a machine back.
+    Batch systems send SIGTERM before they reclaim a machine.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

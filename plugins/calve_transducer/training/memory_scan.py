@@ -1,4 +1,4 @@
-"""Tries the largest batches before the first epoch, to see whether they fit into memory."""
+"""Check before the first epoch whether the largest batches fit into memory."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class _KnowsLargest(Protocol):
 def check_memory(
     state: TrainingState, loader: BatchLoader, config: TrainingConfig, losses: LossBackend
 ) -> None:
-    """Compute the gradients of the loader's ``largest_batches()``, and throw them away.
+    """Compute and discard the gradients of the loader's ``largest_batches()``.
 
-    Nothing is trained, and each epoch seeds its own random numbers, so training is the same with
-    and without it. A CPU is not checked: there the system swaps, or ends the process.
+    This does not change the training: no step is taken, and each epoch seeds its own random
+    numbers. A CPU is not checked, because the system swaps or ends the process.
 
     Raises:
       CalveError: if a batch does not fit; names its utterances.
     """
     if state.processes.device.type == "cpu":
-        LOGGER.info("no look at the largest batches: training on a CPU")
+        LOGGER.info("the largest batches are not checked: training on a CPU")
         return
     if not isinstance(loader, _KnowsLargest):
-        LOGGER.info("no look at the largest batches: the loader cannot tell which they are")
+        LOGGER.info("the largest batches are not checked: the loader does not know them")
         return
     state.model.train()
     for batch in loader.largest_batches():

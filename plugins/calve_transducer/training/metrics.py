@@ -16,7 +16,7 @@ from calve.common.files import writing_explained
 __all__ = ["SPACE_FIX", "LossTotals", "Scalars"]
 
 SPACE_FIX = "free some space, then continue with --resume 1"
-"""What to do when a run cannot write what it has to say."""
+"""Fix for errors in writing a run's files."""
 
 
 @dataclass
@@ -30,7 +30,7 @@ class LossTotals:
     pruned_loss: float = 0.0
 
     def add(self, other: LossTotals) -> None:
-        """Count other utterances too."""
+        """Add the totals of other utterances."""
         self.frames += other.frames
         self.utterances += other.utterances
         self.loss += other.loss
@@ -38,7 +38,7 @@ class LossTotals:
         self.pruned_loss += other.pruned_loss
 
     def entries(self) -> list[float]:
-        """The sums, in the order in which `LossTotals` takes them."""
+        """Return the sums in the order of the arguments of `LossTotals`."""
         return [self.frames, self.utterances, self.loss, self.simple_loss, self.pruned_loss]
 
     @classmethod
@@ -61,19 +61,19 @@ class LossTotals:
 class Scalars:
     """Writes named numbers of a step for TensorBoard.
 
-    What was written is in the file, and a full disk is noticed at once. The writers of torch and of
-    tensorboard leave that to a thread, which a full disk ends with a traceback.
+    Each write reaches the file immediately, so that a full disk is an error at that point. The
+    writers of torch and tensorboard use a thread, which a full disk ends with a traceback.
 
     Args:
-      folder: Where TensorBoard's files go.
-      first_step: Steps from here on in older files are superseded.
+      folder: The folder for TensorBoard's files.
+      first_step: Steps from this one on in older files are superseded.
 
     Raises:
       CalveError: if the file cannot be written.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
-        # tensorboard's import takes seconds, and only a run that really starts needs it.
+        # The import of tensorboard takes seconds; only a run that starts needs it.
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.summary.writer.record_writer import RecordWriter
@@ -89,7 +89,7 @@ class Scalars:
         self._add(step=first_step, session_log=SessionLog(status=SessionLog.START))
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Add numbers.
+        """Write numbers of one step.
 
         Raises:
           CalveError: if the file cannot be written.
@@ -99,8 +99,8 @@ class Scalars:
         self._add(step=step, summary=self._summary(value=values))
 
     def close(self) -> None:
-        """End the file."""
-        with suppress(OSError):  # It has been said when it was written.
+        """Close the file."""
+        with suppress(OSError):  # The error was reported when the number was written.
             self._file.close()
 
     def _add(self, **content: Any) -> None:

@@ -23,13 +23,13 @@ _HOPELESS_SCALE = 1.0e-05
 
 
 def autocast(config: TrainingConfig, device: torch.device) -> torch.autocast:
-    """A context in which matrix products have the precision that ``config`` chooses."""
+    """Return a context in which matrix products have the precision that ``config`` selects."""
     dtype = torch.float16 if config.use_fp16 else torch.bfloat16
     return torch.autocast(device.type, dtype, enabled=config.use_fp16 or config.use_bf16)
 
 
 class MixedPrecision:
-    """How gradients are computed and used: in float16 through a scale, else as they are.
+    """Computation and use of gradients, which float16 scales.
 
     Args:
       config: ``use_fp16``.
@@ -42,7 +42,7 @@ class MixedPrecision:
 
     @property
     def scales(self) -> bool:
-        """Whether a gradient that is not finite only means that the scale was too large."""
+        """Whether a non-finite gradient only means that the scale was too large."""
         return bool(self.scaler.is_enabled())
 
     def backward(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
@@ -51,18 +51,18 @@ class MixedPrecision:
         self.scaler.unscale_(optimizer)
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Step, unless the scale was too large for the gradients; then lower it."""
+        """Take a step of the optimizer; if the scale was too large, lower it instead."""
         self.scaler.step(optimizer)
         self.scaler.update()
 
     def watch(self, step: int) -> float | None:
-        """Every hundred steps, help a scale up that has fallen too low to recover by itself.
+        """Every hundred steps, raise a scale that has fallen too low to recover by itself.
 
         Returns:
-          The scale, None in other precisions.
+          The scale; None in other precisions.
 
         Raises:
-          CalveError: if it has fallen so far that training cannot be saved.
+          CalveError: if it has fallen so low that training cannot continue.
         """
         if not self.scales:
             return None

@@ -18,11 +18,11 @@ _SCALAR_RANGE = (-10.0, 2.0)
 
 
 def make_optimizer(name: str, model: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """The optimizer that ``--optimizer-type`` names, for all parameters of a model.
+    """Create the optimizer that ``--optimizer-type`` names, for all parameters of a model.
 
     Args:
-      name: "eve", "scaled_adam" or "adamw"; the last decays matrices, and neither biases nor
-        scales.
+      name: "eve", "scaled_adam" or "adamw"; weight decay of the last applies to matrices, not to
+        biases and scales.
       lr: Learning rate at the start.
     """
     if name == "eve":
@@ -38,9 +38,9 @@ def make_optimizer(name: str, model: nn.Module, lr: float) -> torch.optim.Optimi
 class Eve(GroupOptimizer):
     """Adam for scaled layers: weight decay works only on weights that have grown too large.
 
-    A tensor of more than one element shrinks by the factor ``1 - weight_decay`` in each step in
-    which its root mean square exceeds ``target_rms``; the learning rate plays no part. A tensor of
-    one element is the logarithm of a scale and is kept between -10 and 2.
+    In each step, a tensor of more than one element whose root mean square exceeds ``target_rms`` is
+    multiplied by ``1 - weight_decay``, whatever the learning rate. A tensor of one element is the
+    logarithm of a scale and is kept between -10 and 2.
 
     Args:
       params: Parameters or parameter groups.
@@ -105,11 +105,11 @@ class Eden:
     """A learning rate that falls smoothly with the batch and with the epoch.
 
     It is ``lr * (1 + (batch / lr_batches)^2)^-0.25 * (1 + (epoch / lr_epochs)^2)^-0.25``, and rises
-    from half of that to all of it over the first ``warmup_batches``.
-    Call `step_batch` before each step of the optimizer and `step_epoch` before each epoch.
+    from half of that to the full value over the first ``warmup_batches``. Call `step_batch` before
+    each step of the optimizer and `step_epoch` before each epoch.
 
     Args:
-      optimizer: Its groups' learning rates are set; the present ones are the base.
+      optimizer: The optimizer whose learning rates are set; the present ones are the base.
       lr_batches: Number of batches after which the rate begins to fall noticeably.
       lr_epochs: The same in epochs.
       warmup_batches: See above; 0 for none.
@@ -133,12 +133,12 @@ class Eden:
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
 
     def step_batch(self, batch: int | None = None) -> None:
-        """Batch number ``batch``, by default the next, is about to be used."""
+        """Set the rate for batch number ``batch``, by default the next."""
         self.batch = self.batch + 1 if batch is None else batch
         self._set_rates()
 
     def step_epoch(self, epoch: int | None = None) -> None:
-        """Epoch number ``epoch`` (from 0), by default the next, is about to begin."""
+        """Set the rate for epoch number ``epoch`` (from 0), by default the next."""
         self.epoch = self.epoch + 1 if epoch is None else epoch
         self._set_rates()
 

@@ -1,12 +1,12 @@
 """The processes of distributed training, and their communication.
 
 Every process has a copy of the model and its own utterances; gradients are summed over all of them
-(`torch.nn.parallel.DistributedDataParallel`). Whatever decides what happens next -- is the batch
-usable, is the loss finite, has somebody pressed Ctrl-C -- is decided together, since a process that
-went another way than the others would wait for them forever.
+(`torch.nn.parallel.DistributedDataParallel`). The processes make every decision together: whether
+the batch is usable, whether the loss is finite, whether Ctrl-C was pressed. A process that decided
+differently would wait for the others forever.
 
-This is written by hand over `torch.distributed`, which has the mechanics: launchers such as
-Lightning and Accelerate own the training loop, and calve's is resumed bit for bit.
+The module uses `torch.distributed` directly. Launchers such as Lightning and Accelerate own the
+training loop, but calve's loop resumes bit for bit.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ T = TypeVar("T")
 
 
 class Processes:
-    """The processes, as one of them sees them.
+    """The processes of a training run, from the view of one of them.
 
     Args:
-      shard: Which one this is.
-      device: Where it trains.
+      shard: The shard of this process.
+      device: The device of this process.
     """
 
     def __init__(self, shard: Shard, device: torch.device) -> None:
@@ -42,14 +42,14 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that writes files."""
+        """Whether this process writes the files."""
         return self.rank == 0
 
     def sharing_gradients(self, model: nn.Module, *, some_unused: bool = False) -> nn.Module:
-        """A module like ``model`` whose gradients are means over all processes after backward.
+        """Wrap ``model`` so that its gradients are means over all processes after backward.
 
         Args:
-          some_unused: Whether there are batches to whose loss some parameters do not contribute.
+          some_unused: Whether some batches have parameters that do not contribute to the loss.
         """
         if self.world_size == 1:
             return model
@@ -61,10 +61,10 @@ class Processes:
 
     @contextmanager
     def explaining_deaths(self) -> Iterator[None]:
-        """Around a forward or backward pass, which exchange buffers and gradients.
+        """Translate communication errors of a forward or backward pass inside the block.
 
         Raises:
-          CalveError: if another process is gone; all other errors stay as they are.
+          CalveError: if another process has ended; other errors are not changed.
         """
         try:
             yield
@@ -74,7 +74,7 @@ class Processes:
             raise
 
     def sums(self, *numbers: float) -> list[float]:
-        """Each number summed over all processes."""
+        """Sum each number over all processes."""
         if self.world_size == 1:
             return list(numbers)
         values = torch.tensor(numbers, dtype=torch.float64, device=self.device)
@@ -83,7 +83,7 @@ class Processes:
         return values.tolist()
 
     def gathered(self, value: T) -> list[T]:
-        """The values of all processes, in their order; plain data only."""
+        """Return the values of all processes in order of rank; plain data only."""
         if self.world_size == 1:
             return [value]
         values: list[Any] = [None] * self.world_size
@@ -92,10 +92,10 @@ class Processes:
         return values
 
     def from_first(self, function: Callable[[], T]) -> T:
-        """What ``function`` returns in the first process, where alone it is called.
+        """Call ``function`` in the first process only and return its result in all.
 
         Raises:
-          SystemExit: in the others, if it raises a `CalveError` there; one message is enough.
+          SystemExit: in the other processes, if it raises a `CalveError`; only the first prints it.
         """
         if self.world_size == 1:
             return function()
@@ -118,11 +118,11 @@ class Processes:
 
 @contextmanager
 def joined(shard: Shard, device: torch.device) -> Iterator[Processes]:
-    """Inside the block, this process can talk to those that train with it.
+    """Connect this process to the others of the run inside the block.
 
     Raises:
-      ConfigError: if there are more of them on this machine than GPUs.
-      CalveError: if they do not find one another.
+      ConfigError: if this machine has fewer GPUs than processes.
+      CalveError: if the processes cannot connect.
     """
     if shard.world_size == 1:
         yield Processes(WHOLE, device)
@@ -164,12 +164,12 @@ def _deaths_explained() -> Iterator[None]:
 
 
 def _is_of_an_exchange(error: RuntimeError) -> bool:
-    # NCCL's errors have a class of their own, gloo's only name the file that raised them.
+    # NCCL's errors have their own class; gloo's only name the file that raised them.
     return isinstance(error, distributed.DistError) or "gloo" in str(error)
 
 
 def _gone(error: RuntimeError) -> CalveError:
     return CalveError(
-        f"another process of this training is gone: {str(error).splitlines()[0]}",
-        fix="see what it said; then continue with --resume 1",
+        f"another process of this training run has ended: {str(error).splitlines()[0]}",
+        fix="read its messages, then continue with --resume 1",
     )

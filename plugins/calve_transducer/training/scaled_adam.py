@@ -19,13 +19,13 @@ _NORMS_BEFORE_CLIPPING = 10
 
 
 class ScaledAdam(GroupOptimizer):
-    """Adam whose steps are as large as the tensor that they change, and that learns how large.
+    """Adam with steps in proportion to the size of each tensor, and with learned sizes.
 
-    A tensor takes Adam's step times its root mean square, so the learning rate is the relative
-    change of one step, whatever the size of the tensor. Its size is learnt besides, as if the
-    tensor were multiplied by the exponential of one more parameter: that parameter's gradient is
-    the product of tensor and gradient, and its own Adam step is ``scalar_lr_scale`` times smaller.
-    A tensor of one element has no size of its own; it takes Adam's step times ``scalar_lr_scale``.
+    The step of a tensor is Adam's step times the tensor's root mean square, so that the learning
+    rate is the relative change per step for tensors of any size. The size is learned in addition,
+    as if the tensor were multiplied by the exponential of another parameter. The gradient of that
+    parameter is the product of tensor and gradient, and ``scalar_lr_scale`` is a factor of its Adam
+    step. A tensor of one element takes Adam's step times ``scalar_lr_scale``.
 
     Args:
       params: Parameters or parameter groups.
@@ -34,11 +34,12 @@ class ScaledAdam(GroupOptimizer):
       eps: Added to the denominators.
       scalar_lr_scale: See above.
       min_rms: The root mean square does not shrink below this.
-      max_rms: Nor is it made to grow above this.
+      max_rms: The learned size does not grow above this.
       max_scalar: Largest absolute value of a tensor of one element.
-      clipping_scale: A gradient is shortened to this many times the median norm of the recent ones,
-        each tensor's gradient being weighed by its root mean square. 0 for no clipping.
-      clipping_period: How many gradients are recent.
+      clipping_scale: Gradients are clipped to this multiple of the median norm of the recent
+        gradients. The norm weights each tensor's gradient by the tensor's root mean square. 0 for
+        no clipping.
+      clipping_period: Number of recent gradients.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class ScaledAdam(GroupOptimizer):
         }
         super().__init__(params, defaults)
         for group in self.param_groups:
-            # In the group, so that it is saved with it.
+            # Stored in the group, so that it is saved with it.
             group["recent_norms"] = []
 
     def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
@@ -114,7 +115,7 @@ def _root_mean_squares(tensors: Sequence[Tensor]) -> list[Tensor]:
 def _clipped(
     grads: list[Tensor], sizes: Sequence[Tensor | float], group: dict[str, Any]
 ) -> list[Tensor]:
-    """The gradients, shortened together if they are far longer than the recent ones."""
+    """Return the gradients, scaled down together if their norm is far above the recent ones."""
     weighed = [norm * size for norm, size in zip(torch._foreach_norm(grads), sizes, strict=True)]
     norm = float(torch.stack(weighed).norm())
     recent: list[float] = group["recent_norms"]
@@ -128,7 +129,7 @@ def _clipped(
 def _directions(
     grads: list[Tensor], states: Sequence[dict[str, Any]], name: str, group: dict[str, Any]
 ) -> list[Tensor]:
-    """Adam's directions; moves the running means ``name`` and ``name_sq`` on."""
+    """Return Adam's directions; updates the running means ``name`` and ``name_sq``."""
     means, denominators = means_and_denominators(grads, states, group, name)
     beta1, _ = group["betas"]
     directions = list(torch._foreach_div(means, denominators))
@@ -143,7 +144,7 @@ def _growths(
     rms: Sequence[Tensor],
     group: dict[str, Any],
 ) -> list[Tensor]:
-    """By which share of itself each tensor grows, negative if it shrinks."""
+    """Return the relative growth of each tensor; negative if it shrinks."""
     if not tensors:
         return []
     scale_grads = [(tensor * grad).sum() for tensor, grad in zip(tensors, grads, strict=True)]
@@ -152,6 +153,6 @@ def _growths(
     growths = growths.clamp(-_LARGEST_SCALE_STEP, _LARGEST_SCALE_STEP)
     sizes = torch.stack(list(rms))
     growths = torch.where(sizes < group["min_rms"], growths.relu(), growths)
-    # A tensor of zeros grows by its own step alone.
+    # A tensor of zeros changes by its own step only.
     room = group["max_rms"] / sizes.clamp(min=group["min_rms"]) - 1.0
     return list(torch.minimum(growths, room).unbind())

@@ -1,4 +1,4 @@
-"""The state of a training run, which is saved and restored as a whole."""
+"""The state of a training run. It is saved and restored as a whole."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _SEEDS_PER_PROCESS = 1_000_003
 
 @dataclass
 class TrainingNumbers:
-    """How far training is; saved under icefall's names in every checkpoint.
+    """Counters of the training progress, saved under icefall's names in every checkpoint.
 
     Attributes:
       batch_idx_train: Batches since the start of training.
-      cur_epoch: The epoch that is running, or has just ended; they count from 1.
+      cur_epoch: The current epoch, or the one that has just ended, counted from 1.
       epoch_totals: Training losses since the start of the epoch.
     """
 
@@ -50,13 +50,13 @@ class TrainingNumbers:
     epoch_totals: LossTotals = field(default_factory=LossTotals)
 
     def note_loss(self, kind: Literal["train", "valid"], loss: float) -> None:
-        """Remember the loss of the epoch that has just ended, if it is the lowest so far."""
+        """Record the loss of the epoch that has just ended if it is the lowest so far."""
         if loss < getattr(self, f"best_{kind}_loss"):
             setattr(self, f"best_{kind}_loss", loss)
             setattr(self, f"best_{kind}_epoch", self.cur_epoch)
 
     def entries(self) -> dict[str, Any]:
-        """The numbers as plain data."""
+        """Return the numbers as plain data."""
         return asdict(self)
 
     @classmethod
@@ -72,16 +72,16 @@ class TrainingState:
     """Model, running average, optimizer, schedule, position in the data, and numbers.
 
     Args:
-      model: The model, on the device where it trains.
+      model: The model, on the training device.
       loader: The training data.
       config: Hyper-parameters.
-      processes: Those that train together; only the random generators differ between them.
+      processes: The processes of the run; only their random generators differ.
     """
 
     def __init__(
         self, model: nn.Module, loader: BatchLoader, config: TrainingConfig, processes: Processes
     ) -> None:
-        # On a CPU, convolutions are faster where the channels of a place lie side by side.
+        # On a CPU, convolutions are faster if the channels of a position are adjacent in memory.
         on_cpu = processes.device.type == "cpu"
         self.model = model
         if on_cpu:
@@ -89,7 +89,7 @@ class TrainingState:
         self.loader = loader
         self.processes = processes
         self.precision = MixedPrecision(config, processes.device)
-        # In float64, so that the average of a million batches loses nothing.
+        # In float64, so that the average over a million batches keeps its precision.
         self.model_avg = copy.deepcopy(model).double()
         self.optimizer = make_optimizer(config.optimizer_type, model, config.initial_lr)
         self.scheduler = Eden(
@@ -100,7 +100,7 @@ class TrainingState:
         self._average_period = config.average_period
 
     def begin_epoch(self, epoch: int) -> None:
-        """Put data order, randomness and schedule to the start of an epoch (from 1)."""
+        """Set data order, random generators and schedule to the start of an epoch (from 1)."""
         self.numbers.cur_epoch = epoch
         self.numbers.epoch_totals = LossTotals()
         seed = self._seed + epoch + _SEEDS_PER_PROCESS * self.processes.rank
@@ -110,7 +110,7 @@ class TrainingState:
         self.scheduler.step_epoch(epoch - 1)
 
     def update_average(self) -> None:
-        """Every ``average_period`` batches, take the model into the average of all so far."""
+        """Every ``average_period`` batches, add the model to the running average."""
         batches = self.numbers.batch_idx_train
         if batches % self._average_period:
             return
@@ -123,9 +123,9 @@ class TrainingState:
                 average.copy_(current[key])
 
     def save(self, path: Path, configuration: Mapping[str, Any]) -> None:
-        """Write a checkpoint in icefall's format, with the random generators' states beside.
+        """Write a checkpoint in icefall's format, with the states of the random generators.
 
-        All processes must call it, and the first one writes.
+        All processes must call it; the first one writes.
         """
         random_states = self.processes.gathered(_random_states())
         if not self.processes.is_first:
@@ -145,7 +145,7 @@ class TrainingState:
         """Continue from a checkpoint that `save` wrote.
 
         Raises:
-          CheckpointError: if it cannot be read, or is another model's.
+          CheckpointError: if it cannot be read, or belongs to another model.
         """
         content = read_checkpoint(path)
         missing = [
@@ -153,17 +153,17 @@ class TrainingState:
         ]
         if missing:
             raise CheckpointError(
-                f"this checkpoint cannot be continued from: it has no {', '.join(missing)}",
+                f"training cannot continue from this checkpoint: it has no {', '.join(missing)}",
                 where=path,
             )
         try:
             self.model.load_state_dict(model_state(content, path))
             self.model_avg.load_state_dict(content["model_avg"])
-            # A copy, since the tensors of the content are mapped from the file.
+            # A copy, because the tensors of the content are mapped from the file.
             self.optimizer.load_state_dict(copy.deepcopy(content["optimizer"]))
         except (RuntimeError, ValueError) as error:
             raise CheckpointError(
-                f"this checkpoint is another model's: {error}", where=path
+                f"this checkpoint belongs to another model: {error}", where=path
             ) from error
         self.scheduler.load_state_dict(content["scheduler"])
         self.loader.load_state_dict(content["sampler"])
@@ -175,7 +175,7 @@ class TrainingState:
 
 @contextmanager
 def random_state_kept() -> Iterator[None]:
-    """After the block, the random generators go on as if it had not been."""
+    """Restore the states of the random generators after the block."""
     states = _random_states()
     try:
         yield

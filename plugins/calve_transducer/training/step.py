@@ -34,12 +34,12 @@ _SILENT = math.log(1e-10)
 
 
 class BadBatchError(Exception):
-    """A batch that cannot be trained on, and why.
+    """Error of a batch that cannot be trained on, with the reason.
 
     Args:
-      reason: In words.
-      too_short: Whether the utterances are too short, rather than a loss or gradient not finite.
-      is_own: Whether it is this process' batch, rather than that of one that trains with it.
+      reason: The reason in words.
+      too_short: Whether the utterances are too short; otherwise a loss or gradient is not finite.
+      is_own: Whether it is the batch of this process, not of another process of the run.
     """
 
     def __init__(self, reason: str, *, too_short: bool = False, is_own: bool = True) -> None:
@@ -50,13 +50,13 @@ class BadBatchError(Exception):
 
 @dataclass(frozen=True)
 class TrainingStepResult:
-    """What one step did, in all processes together.
+    """The result of one step, over all processes.
 
     Attributes:
       totals: The losses of the batch.
-      grad_norm: Norm of the gradient; not finite where float16's scale was too large.
-      learning_rate: Of the first group of parameters.
-      grad_scale: float16's; None in other precisions.
+      grad_norm: Norm of the gradient; not finite if float16's scale was too large.
+      learning_rate: Learning rate of the first group of parameters.
+      grad_scale: Gradient scale of float16; None in other precisions.
       dropped: Names of utterances of this process that were left out.
       num_dropped: How many utterances of all processes were left out.
     """
@@ -77,12 +77,12 @@ class TrainingStepResult:
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """The losses of the next batch, and what all processes decided after they had theirs.
+    """The losses of the next batch, and the common decision of all processes about it.
 
     Attributes:
-      ended: Whether a process has no batch left: the epoch has ended for all.
+      ended: Whether a process has no batch left, which ends the epoch for all.
       stopping: Whether a process was asked to stop.
-      failure: Why the batch cannot be trained on, in whichever process; None if it can.
+      failure: The reason why a process cannot train on its batch; None if all can.
       names: Utterances of this process in the batch that are used.
       dropped: Utterances of this process that were left out.
       num_dropped: How many utterances of all processes were left out.
@@ -102,7 +102,7 @@ class ForwardPass:
 
 @dataclass
 class _OwnPass:
-    """The forward pass of this process alone."""
+    """The forward pass of this process only."""
 
     names: Sequence[str] = ()
     dropped: Sequence[str] = ()
@@ -118,9 +118,9 @@ class TrainingStep:
     during the backward pass.
 
     Args:
-      state: What is trained; changed in place.
+      state: The state, which is changed in place.
       config: Hyper-parameters.
-      losses: What computes the losses.
+      losses: The loss backend.
     """
 
     def __init__(self, state: TrainingState, config: TrainingConfig, losses: LossBackend) -> None:
@@ -160,11 +160,11 @@ class TrainingStep:
         )
 
     def finish(self, forward: ForwardPass) -> TrainingStepResult:
-        """Take the step that follows from a forward pass which has not ended the epoch.
+        """Take the step after a forward pass that has not ended the epoch.
 
         Raises:
-          BadBatchError: in all processes, if one of them cannot train on its batch; nothing has
-            changed then.
+          BadBatchError: in all processes, if one of them cannot train on its batch; the state is
+            unchanged then.
         """
         if forward.failure is not None:
             raise forward.failure
@@ -199,7 +199,7 @@ class TrainingStep:
             return own
         own.names = usable.cut_ids
         own.dropped = sorted({*batch.cut_ids} - {*usable.cut_ids})
-        # Of the step that is about to be taken, whose number is not yet counted.
+        # The number of the step that is about to be taken.
         warmup = (self._state.numbers.batch_idx_train + 1) / self._config.model_warm_step
         try:
             own.loss, own.totals = compute_loss(
@@ -210,11 +210,11 @@ class TrainingStep:
         return own
 
     def _keep_in_step(self) -> None:
-        """Join in the exchanges of a forward pass for which this process has no batch.
+        """Take part in the communication of a forward pass for which this process has no batch.
 
-        The others' forward passes broadcast buffers, and once rebuild the gradients' buckets; a
-        process that left its own out would answer the wrong exchange. Its result is not used, and
-        the random generators go on as if it had not been.
+        The forward passes of the other processes broadcast buffers and once rebuild the gradient
+        buckets. A process that skipped its own pass would answer the wrong communication call. The
+        result is not used, and the random generators are restored.
         """
         if self._state.processes.world_size == 1:
             return
@@ -226,7 +226,7 @@ class TrainingStep:
     def _backward(self, loss: Tensor, names: Sequence[str]) -> float:
         """Compute the gradients, summed over all processes, and return their norm."""
         state = self._state
-        # Sharing gradients takes their mean; the sum is what one process would have found.
+        # DistributedDataParallel takes the mean of the gradients; one process would get the sum.
         with state.processes.explaining_deaths():
             state.precision.backward(state.processes.world_size * loss, state.optimizer)
         grads = [p.grad for p in state.model.parameters() if p.grad is not None]
@@ -262,9 +262,9 @@ def _silence(model: nn.Module) -> Batch:
 
 
 def alignable(batch: Batch, geometry: StreamingGeometry) -> Batch | None:
-    """The batch without utterances that have fewer encoder frames than tokens, None if all have.
+    """Remove utterances with fewer encoder frames than tokens; return None if none is left.
 
-    Such utterances are mistakes of segmentation, or were too short for their front end.
+    Such utterances are segmentation errors, or too short for the front end.
     """
     frames = _encoder_frames(batch.feature_lens, geometry).tolist()
     kept = [row for row, tokens in enumerate(batch.tokens) if frames[row] >= max(len(tokens), 1)]
@@ -283,7 +283,7 @@ def alignable(batch: Batch, geometry: StreamingGeometry) -> Batch | None:
 
 
 def pruned_loss_scale(warmup: float) -> float:
-    """Weight of the pruned loss; it is only useful once the simple loss has learnt to align."""
+    """Return the weight of the pruned loss, which is low until the simple loss can align."""
     if warmup < 1.0:
         return 0.0
     return 0.1 if 1.0 < warmup < 2.0 else 1.0
@@ -296,12 +296,12 @@ def compute_loss(
     warmup: float,
     losses: LossBackend | None = None,
 ) -> tuple[Tensor, LossTotals]:
-    """The loss to minimize, summed over the utterances: with its graph, and in numbers.
+    """Compute the loss, summed over the utterances, as a tensor with its graph and as numbers.
 
     Args:
       model: A `calve_transducer.model.transducer.Transducer`, or one that shares its gradients.
       warmup: Batches so far, as a fraction of ``model_warm_step``.
-      losses: What computes the losses; calve's own by default.
+      losses: The loss backend; calve's own by default.
 
     Raises:
       BadBatchError: if a loss is infinite or NaN; names the utterances.
@@ -340,7 +340,7 @@ def compute_loss(
 
 
 def _first_symbol(model: nn.Module, config: TrainingConfig) -> int:
-    """-1, or in a random share of the training batches the blank."""
+    """Return -1, or the blank in a random share of the training batches."""
     share = config.blank_start_share if model.training else 0.0
     starts_with_blanks = share > 0.0 and torch.rand(()).item() < share
     return int(model.blank_id) if starts_with_blanks else -1  # type: ignore[arg-type]

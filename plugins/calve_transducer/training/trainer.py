@@ -1,4 +1,4 @@
-"""Trains a transducer on any device, in any number of processes; resumable at any moment."""
+"""Training of a transducer on any device, in any number of processes, resumable at any time."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def train(run: TrainingRun) -> None:
 
     Raises:
       PluginError: if the loss backend is unknown or not installed.
-      ConfigError: if the folder holds another run, or one of another configuration, or another
-        process trains in it; if the encoder refuses to be trained with its options.
+      ConfigError: if the folder holds another run or a run with another configuration, if another
+        process trains in it, or if the encoder cannot be trained with its options.
       CheckpointError: if the checkpoint to continue from cannot be used.
       CalveError: if too many batches in a row cannot be trained on, if the device has not enough
         memory, or if a file cannot be written.
@@ -49,7 +49,7 @@ def train(run: TrainingRun) -> None:
     """
     config: TrainingConfig = run.configuration["training"]
     losses = load_driver("calve.loss_backends", config.loss_backend)()
-    run.model.train()  # an encoder may refuse it, and nothing has been written yet
+    run.model.train()  # an encoder may reject it; nothing has been written yet
     with ExitStack() as stack:
         stack.enter_context(torch_threads(config.num_threads or None))
         processes = stack.enter_context(joined(own_shard(), _device(config.device)))
@@ -75,7 +75,7 @@ def train(run: TrainingRun) -> None:
 
 @contextmanager
 def _randomness_restored(device: torch.device) -> Iterator[None]:
-    """Put the global random states of Python and torch back after the block."""
+    """Restore the global random states of Python and torch after the block."""
     python_state = random.getstate()
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -85,14 +85,14 @@ def _randomness_restored(device: torch.device) -> Iterator[None]:
 
 
 class Trainer:
-    """The loop over epochs and batches, and what it reports.
+    """The loop over epochs and batches, and its reports.
 
     Args:
       run: Data, folder, progress and events.
       experiment: The run's folder.
-      state: What is trained; changed in place.
-      losses: What computes the losses.
-      scalars: Writes for TensorBoard; None in all processes but the first.
+      state: The state, which is changed in place.
+      losses: The loss backend.
+      scalars: Writer for TensorBoard; None in all processes except the first.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Trainer:
         self._batches_per_epoch: int | None = None
 
     def train_epochs(self, stop: threading.Event, continued: Path | None) -> None:
-        """All epochs that are left; the first may be the rest of one."""
+        """Train all remaining epochs; the first may be a part of one."""
         numbers = self._state.numbers
         LOGGER.info("configuration: %s", self._experiment.configuration)
         if self._config.use_fp16 and self._processes.device.type == "cpu":
@@ -153,7 +153,7 @@ class Trainer:
             raise
 
     def _train_one_epoch(self, stop: threading.Event) -> int:
-        """The rest of the epoch; returns the number of its batches."""
+        """Train the rest of the epoch; return its number of batches."""
         numbers, config = self._state.numbers, self._config
         self._run.progress.start(f"epoch {numbers.cur_epoch}", self._batches_per_epoch)
         since_log, log_time = LossTotals(), time.monotonic()
@@ -180,7 +180,7 @@ class Trainer:
                 since_log, log_time = LossTotals(), time.monotonic()
             if step % config.valid_interval == 0:
                 self._report_validation(_valid_losses(self._validate()))
-            # Several processes stop together, one step after the request reached the first.
+            # The processes stop together, one step after the request reached the first.
             stopping = forward.stopping or (self._processes.world_size == 1 and stop.is_set())
             if step % config.save_every_n == 0 or stopping:
                 self._save_batch_file()
@@ -199,7 +199,7 @@ class Trainer:
     def _train_on(
         self, batch: Batch, forward: ForwardPass, since_log: LossTotals
     ) -> Mapping[str, float]:
-        """One step of the optimizer; a batch that cannot be trained on is kept and skipped."""
+        """Take one step of the optimizer; save and skip a batch that cannot be trained on."""
         try:
             result = self._step.finish(forward)
         except BadBatchError as bad:
@@ -248,11 +248,11 @@ class Trainer:
         LOGGER.info("epoch %d, batch %d: %s", numbers.cur_epoch, numbers.batch_idx_train, shown)
 
     def _announce(self, message: str, *arguments: object) -> None:
-        """Log a line; of several processes, one shows it."""
+        """Log a line; only the first process shows it."""
         (announce if self._processes.is_first else LOGGER.info)(message, *arguments)
 
     def _publish(self, group: str, metrics: Mapping[str, float]) -> None:
-        """Tell TensorBoard and whoever listens; of several processes, one does."""
+        """Send metrics to TensorBoard and to plugins; only the first process does."""
         if self._scalars is None:
             return
         step = self._state.numbers.batch_idx_train
@@ -294,7 +294,8 @@ class Trainer:
     def _copy_if_best(self, epoch_file: Path) -> None:
         """Copy the file of the epoch that has just ended to ``best-*.pt``.
 
-        It is done again when training continues from it: it may have been killed in between.
+        This is repeated when training continues, because the process may have been killed in
+        between.
         """
         if not self._processes.is_first:
             return

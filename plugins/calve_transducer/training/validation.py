@@ -19,10 +19,10 @@ __all__ = ["validate"]
 def validate(
     state: TrainingState, loader: BatchLoader, config: TrainingConfig, losses: LossBackend
 ) -> LossTotals:
-    """Losses over a whole loader, with the pruned loss in full, whatever the warm-up.
+    """Compute the losses over a whole loader, with the full pruned loss during warm-up too.
 
-    Each process goes through its own shard; the totals are those of all. Random generators are left
-    as they were, so training is the same however often it is validated.
+    Each process validates its own shard; the totals are those of all. The random generators are
+    restored, so that validation does not change the training.
 
     Raises:
       CalveError: if no utterance can be aligned.
@@ -38,7 +38,7 @@ def validate(
 def _own_losses(
     state: TrainingState, loader: BatchLoader, config: TrainingConfig, losses: LossBackend
 ) -> LossTotals:
-    """Those of this process' shard."""
+    """Compute the losses of this process' shard."""
     model = state.model.eval()
     loader.set_epoch(0)
     own = LossTotals()

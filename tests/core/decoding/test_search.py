@@ -132,8 +132,8 @@ def test_an_oracle_is_told_what_was_said_in_each_utterance(
     [
         ("fast_beam_search_nbest_oracle", None, ConfigError, "needs a reference"),
         ("fast_beam_search_nbest_oracle", [[3]], DataError, "1 references for 2 utterances"),
-        ("fast_beam_search_nbest_oracle", [3, 4], DataError, "in one utterance alone"),
-        ("fast_beam_search_nbest_oracle", "ab", DataError, "in one utterance alone"),
+        ("fast_beam_search_nbest_oracle", [3, 4], DataError, "of one utterance only"),
+        ("fast_beam_search_nbest_oracle", "ab", DataError, "of one utterance only"),
         ("greedy_search", [[3], [4]], ConfigError, "greedy_search does not use ref_text"),
     ],
 )

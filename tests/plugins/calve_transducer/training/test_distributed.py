@@ -102,7 +102,7 @@ def test_a_process_that_is_killed_ends_the_others_and_all_continue_exactly(
     exp_dir = tmp_path / "exp"
     ((code, said),) = end(start(exp_dir, 2, *AT_ONE_MACHINE, kill_after=5, **options))
     assert code != 0
-    assert "another process of this training is gone" in said
+    assert "another process of this training run has ended" in said
     assert [path.name for path in exp_dir.glob("*.pt")] == ["checkpoint-3.pt"]
     metrics_file(exp_dir).unlink()
     ((code, said),) = end(start(exp_dir, 2, *AT_ONE_MACHINE, resume=True, **options))

@@ -57,4 +57,4 @@ def test_a_loader_that_cannot_tell_is_not_asked(
 ) -> None:
     with caplog.at_level(logging.INFO, logger="calve.training"):
         check_memory(state[0], [], state[1].configuration["training"], TooLarge)  # type: ignore[arg-type]
-    assert "the loader cannot tell" in caplog.text
+    assert "the loader does not know them" in caplog.text

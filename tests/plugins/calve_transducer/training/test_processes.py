@@ -41,7 +41,7 @@ def test_processes_that_nobody_brings_together_are_an_error(
 
 def test_only_a_broken_exchange_is_explained_as_a_death() -> None:
     two = Processes(Shard(rank=0, world_size=2), CPU)
-    gone = r"another process of this training is gone: .*pair\.cc"
+    gone = r"another process of this training run has ended: .*pair\.cc"
     with pytest.raises(CalveError, match=gone), two.explaining_deaths():
         raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer")
     with pytest.raises(RuntimeError, match="shapes"), two.explaining_deaths():
