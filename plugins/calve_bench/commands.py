@@ -28,7 +28,7 @@ __all__ = ["bench_loss", "bench_search", "bench_streaming", "bench_training"]
 
 
 Columns = dict[str, Callable[[Any], object]]
-"""What a table shows of a row, by heading."""
+"""Cell of a row by column heading."""
 
 
 @click.command("bench-loss")
@@ -60,7 +60,7 @@ def bench_loss(
     runs: int,
     as_json: bool,
 ) -> None:
-    """Measure the losses of training, forward and backward, and the memory that they take.
+    """Measure time (forward and backward) and memory of the training losses.
 
     The work is 8 utterances of 250 encoder frames and 60 symbols, with 512-dimensional joiners.
     Each run is a process of its own; backends run in turns, and ratios are taken within a turn.
@@ -214,15 +214,15 @@ def bench_search(
     runs: int,
     as_json: bool,
 ) -> None:
-    """Measure decoding methods on encoder output that is there already.
+    """Measure decoding methods on given encoder output.
 
     The model is random, with 500 symbols and 512 dimensions; an utterance is 10 s long, 250 encoder
-    frames, and about every sixth of them emits a symbol. All methods see the same; they run in
-    turns. "outside" is the share of the time that does not pass in decoder and joiner.
+    frames, and about every sixth of them emits a symbol. All methods get the same input and run in
+    turns. "outside" is the share of the time outside of decoder and joiner.
 
     With --against, the same search also runs on two FSA backends in turns, which must find the same
-    tokens. Of each, "FSA ms" is what walking through the graph takes and "outside ms" all that
-    does not pass in decoder and joiner, both in CPU time.
+    tokens. For each, "FSA ms" is the CPU time of the graph traversal, and "outside ms" the CPU time
+    outside of decoder and joiner.
     """
     from calve_bench.fsas import benchmark_fsa_backends
     from calve_bench.searches import benchmark_searches

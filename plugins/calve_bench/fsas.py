@@ -1,4 +1,4 @@
-"""The CPU time that FSA backends take in the same search on the same synthetic input."""
+"""CPU time of FSA backends in the same search on the same synthetic input."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ __all__ = ["FsaRow", "benchmark_fsa_backends"]
 
 @dataclass(frozen=True)
 class FsaRow:
-    """All runs on one backend. Times are CPU times, which other work on the machine disturbs less.
+    """All runs on one backend.
+
+    Times are CPU times, because other work on the machine affects them less.
 
     Attributes:
       backend: A driver in ``calve.fsa_backends``.
-      utterances: How many were searched at once.
-      milliseconds: What the backend took, median over the runs.
-      outside: What all took but decoder and joiner, in milliseconds; median over the runs.
+      utterances: Number of utterances searched at once.
+      milliseconds: CPU time of the backend, median over the runs.
+      outside: CPU time outside of decoder and joiner in milliseconds, median over the runs.
       ratio: Median, over the turns, of ``milliseconds`` by the second backend's.
       outside_ratio: Median, over the turns, of ``outside`` by the second backend's
         ``milliseconds``.
@@ -54,14 +56,14 @@ def benchmark_fsa_backends(
 
     Args:
       backend, against: Drivers in ``calve.fsa_backends``.
-      utterances: How many utterances of 10 s are searched at once.
+      utterances: Number of utterances of 10 s that are searched at once.
       num_threads: CPU threads for the networks.
       runs: Turns; each backend runs once in each, after one turn that is not counted.
-      progress: Where to say how far it is.
+      progress: Receives the progress.
 
     Raises:
       PluginError: if a backend is unknown.
-      CalveError: if one fails, or finds other tokens than the other one.
+      CalveError: if one fails, or if they find different tokens.
     """
     backends = (backend, against)
     problems = [make_problem(count) for count in utterances]
@@ -78,7 +80,7 @@ def benchmark_fsa_backends(
 
 @dataclass(frozen=True)
 class _BackendRun:
-    """One search: CPU seconds of the backend, those outside the networks, and what was found."""
+    """One search: CPU seconds of the backend and outside of the networks, and the result."""
 
     backend: float
     outside: float
@@ -102,13 +104,13 @@ def _search(problem: SearchProblem, name: str) -> _BackendRun:
     found = [search.result(stream) for stream in streams]
     here = time.process_time() - before - networks.seconds
     elsewhere = _seconds_elsewhere(backend) - before_elsewhere
-    # What talks to a backend in another process is no part of it.
+    # Communication with a backend in another process is not part of the backend.
     taken = elsewhere or walking.seconds
     return _BackendRun(taken, here - walking.seconds + taken, found)
 
 
 def _seconds_elsewhere(backend: FsaBackend) -> float:
-    """CPU time that a backend says it has taken in another process, see `FsaBackend`."""
+    """CPU time that a backend reports for its other process, see `FsaBackend`."""
     return float(getattr(backend, "seconds", 0.0))
 
 
@@ -120,8 +122,7 @@ def _check_tokens(
             raise CalveError(
                 f"{names[0]} finds {one.tokens}, {names[1]} {other.tokens}",
                 where=f"utterance {number}",
-                fix="a backend that finds something else cannot be compared: see its conformance "
-                "tests",
+                fix="backends with different results cannot be compared; run the conformance tests",
             )
 
 
@@ -140,7 +141,7 @@ def _row(
 
 
 class _TimedBackend:
-    """An FSA backend that is timed, and so are its walks."""
+    """An FSA backend with a clock on all calls, including those of its walks."""
 
     def __init__(self, backend: FsaBackend, clock: Clock) -> None:
         self._backend = backend
@@ -149,12 +150,12 @@ class _TimedBackend:
         self.lattice = clock.of(backend.lattice)
 
     def walk(self, streams: Sequence[Any]) -> _TimedWalk:
-        """Take streams on together."""
+        """Begin a walk of several streams."""
         return _TimedWalk(self._clock.of(self._backend.walk)(streams), self._clock)
 
 
 class _TimedWalk:
-    """A walk that is timed."""
+    """A walk with a clock on all calls."""
 
     def __init__(self, walk: FsaWalk, clock: Clock) -> None:
         self.contexts = clock.of(walk.contexts)

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Clock:
-    """Adds up how long calls take.
+    """Sums the time of calls.
 
     Args:
       now: The time in seconds: wall time, or CPU time.
@@ -35,7 +35,7 @@ class Clock:
         self._now = now
 
     def of(self, call: Callable[P, T]) -> Callable[P, T]:
-        """The same function, with its time added to ``seconds``."""
+        """Return the function with its time added to ``seconds``."""
 
         def timed(*arguments: P.args, **options: P.kwargs) -> T:
             before = self._now()
@@ -48,7 +48,7 @@ class Clock:
 
 
 class TimedSession:
-    """A session whose decoder and joiner are timed; everything else is the session's own."""
+    """A session with a clock on decoder and joiner; everything else is passed through."""
 
     def __init__(self, session: Session, clock: Clock) -> None:
         self._session = session
@@ -62,10 +62,10 @@ class TimedSession:
 def measure(
     contenders: Sequence[Contender[T]], runs: int, *, num_threads: int, progress: Progress
 ) -> list[list[T]]:
-    """Run contenders in this process in turns, after one turn that does not count.
+    """Run contenders in this process in turns, after one turn that is not counted.
 
     Args:
-      contenders: What is measured.
+      contenders: The functions to measure.
       runs: Number of turns.
       num_threads: CPU threads of torch.
       progress: Receives one unit per run.

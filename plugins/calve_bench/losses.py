@@ -1,4 +1,4 @@
-"""The speed and memory of loss backends; each run is a process of its own."""
+"""Speed and memory of loss backends; each run has its own process."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LossRow:
       seconds: Median over the runs of the fastest step, forward and backward.
       peak_mb: Median of the memory that a step needs.
       ratio: Median, over the turns, of its time by the other backend's; None without another.
-      memory_ratio: The same of its memory.
+      memory_ratio: The same for the memory.
     """
 
     backend: str
@@ -63,12 +63,12 @@ def benchmark_losses(
 
     Args:
       backend: A driver in ``calve.loss_backends``.
-      against: Another one to compare with.
-      python: The interpreter that runs it, if it does not run in this environment.
+      against: A backend to compare with.
+      python: The interpreter for ``against`` if that does not run in this environment.
       vocab_sizes: Vocabularies to measure.
       num_threads: CPU threads for each.
       runs: Turns; each backend runs once in each.
-      progress: Where to say how far it is.
+      progress: Receives the progress.
 
     Raises:
       PluginError: if a backend is unknown.
@@ -95,9 +95,9 @@ def benchmark_losses(
 
 
 def _reference(backend: str, python: Path | None = None) -> str:
-    """How a child imports a backend; in another environment by its file, since calve is not there.
+    """Return how a child imports a backend: in another environment by file, without calve.
 
-    The backend is not imported to find out.
+    The backend itself is not imported.
     """
     found = [e for e in entry_points(group="calve.loss_backends") if e.name == backend]
     if not found:

@@ -1,4 +1,4 @@
-"""Time and memory of one loss backend, in a process of its own.
+"""Time and memory of one loss backend, measured in its own process.
 
 The program imports the standard library, torch and the backend and nothing else, and is run as a
 file, so that backends can be measured in other environments: k2's last wheel on PyPI needs Python
@@ -26,7 +26,7 @@ _SIMPLE_LOSS_SCALE = 0.5
 
 @dataclass(frozen=True)
 class LossTask:
-    """What to measure.
+    """The measurement to make.
 
     Attributes:
       backend: ``module:attribute``, or ``/path/to/file.py:attribute``.
@@ -44,12 +44,12 @@ class LossTask:
 
 @dataclass(frozen=True)
 class LossMeasurement:
-    """What one process found.
+    """The measurement of one process.
 
     Attributes:
-      seconds: The fastest step; anything slower is the machine's doing.
-      peak_mb: Most memory that a step needed beyond what was there before.
-      loss: The loss, so that backends can be seen to compute the same.
+      seconds: Time of the fastest step; slower steps are disturbed by other work on the machine.
+      peak_mb: Largest additional memory of a step.
+      loss: The loss, for the comparison of backends.
     """
 
     seconds: float
@@ -76,7 +76,7 @@ class LossStep:
         )
 
     def __call__(self) -> float:
-        """One step; returns the loss."""
+        """Run one step; return the loss."""
         simple_loss, (px_grad, py_grad) = self.losses.rnnt_loss_smoothed(
             lm=self.simple_lm(self.decoder_out),
             am=self.simple_am(self.encoder_out),
@@ -133,7 +133,7 @@ def _load(reference: str) -> Any:
 
 
 def _forget_peak() -> None:
-    """Let Linux count the peak of resident memory anew from here."""
+    """Reset Linux's counter of the peak of resident memory."""
     with open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123
         file.write("5")
 

@@ -1,4 +1,4 @@
-"""Registers the commands that measure."""
+"""Registers the benchmark commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The speed of decoding methods on the same synthetic encoder output."""
+"""Speed of decoding methods on the same synthetic encoder output."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ EMITTING = 0.17
 _VOCAB_SIZE = 500
 _DIM = 512
 _SAID, _RIVAL, _NOISE = 0.55, 0.5, 0.3
-"""How loud a frame says its own symbol, another one (at most), and nothing in particular."""
+"""Logits of a frame: its own symbol, another symbol (at most), and the rest."""
 _CONTEXT_WEIGHT = 0.3
 
 
 @dataclass(frozen=True)
 class SearchProblem:
-    """What is searched.
+    """The input of the searches.
 
     Attributes:
       session: Decoder and joiner of 512 dimensions, 500 symbols; there is no encoder.
@@ -56,11 +56,11 @@ class SearchRow:
 
     Attributes:
       method: Name of the decoding method.
-      utterances: How many were searched at once.
+      utterances: Number of utterances searched at once.
       milliseconds: Median over the runs.
       fastest: The fastest of them, in milliseconds.
-      outside: Share of the time that passed outside decoder and joiner, median over the runs.
-      emitting: Symbols found for each frame.
+      outside: Share of the time outside of decoder and joiner, median over the runs.
+      emitting: Number of symbols per frame.
       score: Mean score of the hypotheses.
     """
 
@@ -74,15 +74,16 @@ class SearchRow:
 
 
 def make_problem(utterances: int, frames: int = 250, seed: int = 0) -> SearchProblem:
-    """A random model and utterances in which it finds a symbol in about every sixth frame.
+    """Create a random model and utterances in which about every sixth frame emits a symbol.
 
-    The weights are random, and a frame points to the row of one symbol, or of the blank, and less
-    so to that of another: that makes most frames certain and some doubtful, as in speech.
+    The weights are random. A frame is the sum of the row of one symbol (or the blank) and, with a
+    smaller weight, the row of another. Most frames are therefore certain and some are doubtful, as
+    in speech.
 
     Args:
-      utterances: How many.
+      utterances: Number of utterances.
       frames: Encoder frames of each; 250 are 10 s.
-      seed: Of all random numbers.
+      seed: Seed of all random numbers.
     """
     generator = torch.Generator().manual_seed(seed)
     decoder: Any = to_plain(StatelessDecoder(_VOCAB_SIZE, _DIM, blank_id=0, context_size=2))
@@ -125,7 +126,7 @@ def benchmark_searches(
     """Measure decoding methods.
 
     Args:
-      jobs: Methods, and how many utterances of 10 s each searches at once.
+      jobs: Methods, each with the number of utterances of 10 s that it searches at once.
       options: Options of methods, by name of the method.
       num_threads: CPU threads for the networks.
       runs: Turns; each job runs once in each, after one that is not counted.
@@ -151,7 +152,7 @@ def benchmark_searches(
 
 @dataclass(frozen=True)
 class _MethodRun:
-    """One search: seconds in all and in the networks, symbols found and their summed score."""
+    """One search: total seconds, seconds in the networks, number of symbols, and sum of scores."""
 
     seconds: float
     in_networks: float
@@ -167,7 +168,7 @@ def _contender(
 
 
 def _search(method: str, problem: SearchProblem, options: Mapping[str, Any]) -> _MethodRun:
-    """Search once; the search is made anew, so that nothing is remembered."""
+    """Search once, with a new search object, so that its caches are empty."""
     networks = Clock()
     session: Any = TimedSession(problem.session, networks)
     search: Search = make_search(method, session, **options)

@@ -1,4 +1,4 @@
-"""The throughput of a random model that streams through noise."""
+"""Throughput of streaming recognition of noise by a random model."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class StreamingRow:
     """All runs with one number of streams.
 
     Attributes:
-      streams: How many ran side by side.
+      streams: Number of parallel streams.
       throughput: Seconds of audio decoded per second, median over the runs.
-      fastest: In the fastest of them.
+      fastest: Throughput of the fastest run.
       step_p50_ms: Median time of a chunk, in milliseconds, over the steps of all runs.
-      encoder: Share of the time that passed in the encoder, median over the runs.
-      outside: Share that passed outside encoder, decoder and joiner.
-      emitting: Symbols found for each frame.
+      encoder: Share of the time in the encoder, median over the runs.
+      outside: Share of the time outside of encoder, decoder and joiner.
+      emitting: Number of symbols per frame.
     """
 
     streams: int
@@ -75,12 +75,12 @@ def benchmark_streaming(
 ) -> list[StreamingRow]:
     """Stream noise through a new model on the torch runtime.
 
-    Reading audio and computing features is not counted. The weights are random; the blank's bias
-    is such that greedy search emits a symbol in about every sixth frame.
+    Reading audio and computing features is not counted. The weights are random; the bias of the
+    blank is chosen so that greedy search emits a symbol in about every sixth frame.
 
     Args:
       recipe: Name of the recipe.
-      options: Of its encoder and model, by table.
+      options: Options of its encoder and model, by table.
       streams: Numbers of streams to measure; each stream is one recording.
       method: Decoding method.
       seconds: Length of each recording.
@@ -99,7 +99,7 @@ def benchmark_streaming(
         torch.manual_seed(0)
         model = builder.build(builder.resolve(options)).eval()
         session = TorchRuntime.open(model, num_threads=num_threads)
-        make_search(method, session)  # Says what the method lacks, if anything.
+        make_search(method, session)  # Raises an error if the method needs more than a model.
         _let_blanks_win(session)
     subjects = [_Streams(session, method, count, seconds) for count in streams]
     contenders = [Contender(f"{one.count} streams", one.run) for one in subjects]
@@ -134,7 +134,7 @@ def _let_blanks_win(session: TorchSession) -> None:
 
 
 def _encode(session: StreamingSession, features: Sequence[Float32Array]) -> list[Float32Array]:
-    """The encoder's frames of recordings of equal length."""
+    """Return the encoder frames of recordings of equal length."""
     segment, shift = session.geometry.segment, session.geometry.shift
     stacked, states = np.stack(features), session.init_states(len(features))
     chunks = []
@@ -147,7 +147,7 @@ def _encode(session: StreamingSession, features: Sequence[Float32Array]) -> list
 
 @dataclass(frozen=True)
 class _StreamingMeasurement:
-    """One run, and the shares of its time in the encoder and outside the networks."""
+    """One run, with the shares of its time in the encoder and outside of the networks."""
 
     run: StreamingRun
     encoder: float
@@ -155,7 +155,7 @@ class _StreamingMeasurement:
 
 
 class _Streams:
-    """Recordings that are streamed side by side."""
+    """Recordings that are streamed in parallel."""
 
     def __init__(
         self, session: StreamingSession, method: str, streams: int, seconds: float
@@ -173,7 +173,7 @@ class _Streams:
         ]
 
     def run(self) -> _StreamingMeasurement:
-        """Stream once; the search is made anew, so that nothing is remembered."""
+        """Stream once, with a new search object, so that its caches are empty."""
         encoder, others = Clock(), Clock()
         session: Any = TimedSession(self._session, others)
         session.encode_chunk = encoder.of(self._session.encode_chunk)

@@ -32,15 +32,15 @@ _SAMPLING_RATE = 16000
 
 
 class Noise:
-    """A `calve.protocols.BatchLoader` without an end: white noise with random transcripts.
+    """An endless `calve.protocols.BatchLoader` of white noise with random transcripts.
 
-    Each batch has the same audio, whose features are computed anew.
+    Each batch has the same audio; its features are computed for each batch.
 
     Args:
       batch_size: Utterances in a batch.
       seconds: Length of each.
-      symbols: How many symbols are said in each.
-      vocab_size: Of how many.
+      symbols: Number of symbols in each.
+      vocab_size: Size of the vocabulary.
     """
 
     def __init__(self, batch_size: int, seconds: float, symbols: int, vocab_size: int) -> None:
@@ -74,15 +74,15 @@ class Noise:
 
 @dataclass(frozen=True)
 class StepTimes:
-    """How long the fastest step took; anything slower is the machine's doing.
+    """Time of the fastest step; slower steps are disturbed by other work on the machine.
 
     Attributes:
       seconds: By part: making the batch from audio; the encoder, forward and backward; decoder,
         joiner and losses, forward and backward; norm of the gradient and optimizer.
       total: The whole step.
-      processor: Least processor time of a step, of all threads together; other work on the machine
-        hardly changes it.
-      parameters: How many the model has.
+      processor: Smallest processor time of a step, over all threads; other work on the machine
+        hardly affects it.
+      parameters: Number of parameters of the model.
     """
 
     seconds: Mapping[str, float]
@@ -102,12 +102,12 @@ def benchmark_step(
     steps: int = 5,
     progress: Progress = NO_PROGRESS,
 ) -> StepTimes:
-    """Train a new model on noise, past its warm-up, and time the parts of each step.
+    """Train a new model on noise, after its warm-up, and time the parts of each step.
 
     Args:
       recipe: Name of the recipe.
       options: Of its encoder and model, by table.
-      config: How to train; on the CPU in any case.
+      config: Training options; the device is always the CPU.
       batch_size: Utterances in a batch.
       seconds: Length of each.
       symbols: Symbols in each.
@@ -171,17 +171,17 @@ def _train(step: TrainingStep, batch: Batch) -> None:
         step.finish(step.forward(batch))
     except BadBatchError as error:
         raise ConfigError(
-            f"the noise cannot be trained on: {error}",
+            f"the model cannot be trained on the noise: {error}",
             where="--seconds, --symbols",
             fix="give longer utterances, or fewer symbols",
         ) from error
 
 
 class _Stopwatch:
-    """Gives the time since the last mark to a part, where one part of a step hands over to another.
+    """Measures the parts of a step: each mark assigns the time since the last mark to a part.
 
     Args:
-      state: What is trained; its encoder and its backward pass get marks.
+      state: The training state; its encoder and its backward pass set marks.
     """
 
     def __init__(self, state: TrainingState) -> None:
@@ -198,14 +198,14 @@ class _Stopwatch:
         self._last = time.perf_counter()
 
     def mark(self, part: str) -> None:
-        """What was done since the last mark belongs to ``part``."""
+        """Assign the time since the last mark to ``part``."""
         now = time.perf_counter()
         self.seconds[part] += now - self._last
         self._last = now
 
     def _leave_encoder(self, module: nn.Module, inputs: Any, outputs: tuple[Tensor, ...]) -> None:
         self.mark("encoder")
-        # The gradient comes here when everything behind the encoder has had its turn.
+        # The gradient arrives here after the backward pass of everything behind the encoder.
         outputs[0].register_hook(lambda grad: self.mark("loss"))  # type: ignore[no-untyped-call]
 
     def _whole_backward(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:

@@ -17,10 +17,10 @@ def auxiliary_layers(num_layers: int, period: int) -> list[int]:
 
 
 class LayerBypass(nn.Module):
-    """While training, lets some of a layer's input past the layer; no parameters.
+    """Mixes a layer's input into its output during training; has no parameters.
 
-    The layer's share grows with the warm-up from ``least_share`` to 1, and falls back to
-    ``least_share`` at random.
+    The share of the layer's output grows from ``least_share`` to 1 during the warm-up. At random it
+    is ``least_share`` again.
 
     Args:
       layer_dropout: Probability that the layer's share is the least.
@@ -36,7 +36,7 @@ class LayerBypass(nn.Module):
         """Equal shapes -> the same shape.
 
         Args:
-          warmup: How far training's warm-up is, 1 at its end.
+          warmup: Progress of the warm-up of training, 1 at its end.
         """
         if not self.training:
             return output
@@ -48,13 +48,14 @@ class LayerBypass(nn.Module):
 class RandomCombine(nn.Module):
     """Combines several layers' outputs frame by frame with random weights; no parameters.
 
-    For a third of the frames one input is taken whole (the last one half of the time), for the
-    rest the weights are a softmax of normally distributed scores that favours the last input.
+    For a third of the frames one input is taken alone (in half of the cases the last). For the
+    other frames the weights are a softmax of normally distributed scores, with a higher mean for
+    the last input.
 
     Args:
       num_inputs: Number of outputs to combine; the last is the most important.
       final_weight: Probability, or typical weight, of the last input.
-      pure_prob: Probability that a frame takes one input whole.
+      pure_prob: Probability that a frame takes one input alone.
       stddev: Standard deviation of the scores.
     """
 

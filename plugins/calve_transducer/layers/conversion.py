@@ -1,4 +1,4 @@
-"""Folds the scaled, gradient-shaping layers of training into plain torch layers."""
+"""Conversion of the scaled layers of training into plain torch layers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Converters = Mapping[type[nn.Module], Callable[[Any], nn.Module]]
 
 
 class PlainBasicNorm(nn.Module):
-    """`BasicNorm` with a constant ``eps`` and operators that every exporter knows."""
+    """`BasicNorm` with a constant ``eps`` and operators that every exporter supports."""
 
     def __init__(self, channel_dim: int, eps: float) -> None:
         super().__init__()
@@ -49,14 +49,14 @@ class PlainBasicNorm(nn.Module):
 
 
 class PlainDoubleSwish(nn.Module):
-    """`DoubleSwish` without a backward function of its own, so that it can be traced."""
+    """`DoubleSwish` without its own backward function, so that it can be traced."""
 
     def forward(self, x: Tensor) -> Tensor:
         return double_swish(x)
 
 
 def to_plain(module: nn.Module) -> nn.Module:
-    """A copy in eval mode whose layers are plain torch layers with the scales folded in.
+    """Return a copy in eval mode with plain torch layers, whose weights include the scales.
 
     The result computes the same and can be traced. Weights without a scale are shared with
     ``module``, the others are new.
@@ -65,11 +65,11 @@ def to_plain(module: nn.Module) -> nn.Module:
 
 
 def convert_modules(module: nn.Module, converters: Converters) -> nn.Module:
-    """A copy of a module in which those of some types, itself included, are replaced.
+    """Return a copy of a module with the modules of some types replaced, including itself.
 
     Args:
-      module: Weights that no converter makes anew are shared with it.
-      converters: By type, what makes the replacement of a module.
+      module: The module. The copy shares all weights with it that no converter replaces.
+      converters: Function that creates the replacement of a module, by type.
     """
     convert = converters.get(type(module))
     if convert is not None:
@@ -85,7 +85,7 @@ def convert_modules(module: nn.Module, converters: Converters) -> nn.Module:
 
 
 def linear_layer(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    """A linear layer with these weights, which learns nothing.
+    """Return a linear layer with the given weights, which are not trained.
 
     Args:
       weight: (outputs, inputs).
@@ -99,12 +99,12 @@ def linear_layer(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 def pointwise_layer(convolution: Any) -> nn.Linear:
-    """A one-dimensional convolution of kernel size 1 as a linear layer on (N, T, C)."""
+    """Return a 1-D convolution of kernel size 1 as a linear layer on (N, T, C)."""
     return linear_layer(convolution.weight.squeeze(-1), convolution.bias)
 
 
 def _without_storage(build: Callable[[], nn.Module]) -> nn.Module:
-    """Build a layer whose weights are about to be replaced, without allocating them."""
+    """Build a layer without allocating its weights, which the caller replaces."""
     with torch.device("meta"):
         return build()
 

@@ -13,8 +13,8 @@ _LEVELS = 2**16
 class Dropout(nn.Dropout):
     """`torch.nn.Dropout` that draws its masks in an eighth of the time on a CPU.
 
-    There torch draws one random number after the other, each wide enough for four elements of a
-    mask. The probability is a multiple of 2**-16 here, ``p`` being rounded.
+    torch draws one random number per element; one number has enough bits for four elements of a
+    mask. The probability ``p`` is rounded to a multiple of 2**-16.
     """
 
     def forward(self, x: Tensor) -> Tensor:

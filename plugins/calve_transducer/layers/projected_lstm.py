@@ -1,7 +1,8 @@
 """A projected LSTM for training in mixed precision on a CPU.
 
-torch's own has no mixed precision there. Here matrix products are computed in autocast's dtype,
-cells and gates in float32, and the weights' gradients in one product over all frames.
+torch's LSTM does not support mixed precision on a CPU. Here matrix products are computed in
+autocast's dtype, cells and gates in float32, and the gradients of the weights in one product over
+all frames.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def _product_dtype(x: Tensor) -> torch.dtype:
 
 
 def _slopes(gates: Tensor, cells: Tensor, squashed: Tensor) -> tuple[Tensor, Tensor]:
-    """What turns gradients of cell and gated output into those of the gates before squashing.
+    """Return the factors from gradients of cell and gated output to those of the gate inputs.
 
     Returns:
       (T, N, 4, H): d cell / d gate for the first three gates, d gated / d gate for the last; and

@@ -1,9 +1,10 @@
 """Layers of the "reworked" models: every weight carries a learned scale.
 
-A layer computes with ``weight * exp(weight_scale)``, so that the optimizer can change how large a
-weight matrix is without turning it. Two things act on gradients only: `ActivationBalancer` keeps
-activations in a useful range, and `ScaledLSTM` damps the gradient of utterances where it explodes.
-`calve_transducer.layers.conversion` folds all of it into plain layers.
+A layer computes with ``weight * exp(weight_scale)``, so that the optimizer can change the size of a
+weight matrix without changing its direction. Two classes act on gradients only:
+`ActivationBalancer` keeps activations in a useful range, and `ScaledLSTM` damps the exploding
+gradients of single utterances. `calve_transducer.layers.conversion` folds all of it into plain
+layers.
 
 The parametrisation is that of icefall's ``pruned_transducer_stateless2`` and
 ``lstm_transducer_stateless2``; parameter names are part of its checkpoint format.
@@ -39,7 +40,7 @@ _INITIAL_STD = 0.1
 def _initialize_weight(weight: Tensor, initial_speed: float) -> float:
     """Fill ``weight`` uniformly and return the standard deviation it was given.
 
-    The smaller the values, the faster the optimizer turns them, hence ``initial_speed``.
+    The optimizer changes the direction of smaller values faster, hence ``initial_speed``.
     """
     std = _INITIAL_STD / initial_speed
     bound = math.sqrt(3.0) * std
@@ -50,7 +51,7 @@ def _initialize_weight(weight: Tensor, initial_speed: float) -> float:
 def _add_scales(layer: Any, *, fan_in: int, initial_scale: float, initial_speed: float) -> None:
     """Initialize a layer's weight and bias and add the log-scales that multiply them.
 
-    Together they start as a plain layer would, with variance ``initial_scale ** 2 / fan_in``.
+    The initial products have the variance of a plain layer, ``initial_scale ** 2 / fan_in``.
     """
     std = _initialize_weight(layer.weight, initial_speed)
     weight_scale = math.log(initial_scale / (std * math.sqrt(fan_in)))
@@ -86,7 +87,7 @@ class ScaledLinear(nn.Linear):
         )
 
     def scaled_parameters(self) -> tuple[Tensor, Tensor | None]:
-        """The weight and bias that the layer computes with."""
+        """Return the effective weight and bias."""
         return _scaled(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -102,7 +103,7 @@ class ScaledConv1d(nn.Conv1d):
         _add_scales(self, fan_in=fan_in, initial_scale=initial_scale, initial_speed=1.0)
 
     def scaled_parameters(self) -> tuple[Tensor, Tensor | None]:
-        """The weight and bias that the layer computes with."""
+        """Return the effective weight and bias."""
         return _scaled(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,7 +120,7 @@ class ScaledConv2d(nn.Conv2d):
         _add_scales(self, fan_in=fan_in, initial_scale=initial_scale, initial_speed=1.0)
 
     def scaled_parameters(self) -> tuple[Tensor, Tensor | None]:
-        """The weight and bias that the layer computes with."""
+        """Return the effective weight and bias."""
         return _scaled(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -134,12 +135,12 @@ class ScaledEmbedding(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(math.log(1.0 / _INITIAL_STD)))
         self.weight = nn.Parameter(torch.empty(num_embeddings, embedding_dim))
-        # On the meta device there is nothing to fill, and torch would import sympy for it.
+        # On the meta device there is nothing to fill, and filling would import sympy.
         if not self.weight.is_meta:
             nn.init.normal_(self.weight, std=_INITIAL_STD)
 
     def scaled_weight(self) -> Tensor:
-        """The table that the layer looks up."""
+        """The effective table."""
         return self.weight * self.scale.exp()
 
     def forward(self, y: Tensor) -> Tensor:
@@ -180,8 +181,8 @@ class ScaledLSTM(nn.LSTM):
       hidden_size: Size of the cell state.
       proj_size: Size of the projected hidden state; 0 for no projection.
       batch_first: Whether the input is (N, T, C) rather than (T, N, C).
-      grad_norm_threshold: How many times the median gradient norm an utterance may have before
-        its gradient is damped to about half.
+      grad_norm_threshold: Multiple of the median gradient norm at which the gradient of an
+        utterance is damped to about half.
     """
 
     def __init__(
@@ -206,12 +207,12 @@ class ScaledLSTM(nn.LSTM):
 
     @property
     def parameter_names(self) -> list[str]:
-        """Names of the weights and biases, in the order in which the kernel takes them."""
+        """Names of the weights and biases, in the order of the kernel's arguments."""
         names = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
         return [*names, "weight_hr_l0"] if self.proj_size > 0 else names
 
     def scaled_parameters(self) -> list[Tensor]:
-        """The weights and biases that the layer computes with, in `parameter_names` order."""
+        """Return the effective weights and biases, in the order of `parameter_names`."""
         return [
             getattr(self, name) * getattr(self, f"{name}_scale").exp()
             for name in self.parameter_names
@@ -309,12 +310,12 @@ class _Balance(torch.autograd.Function):
 
 
 class ActivationBalancer(nn.Module):
-    """Keeps each channel's sign and size in range, by its gradient alone.
+    """Keeps each channel's sign and size in range by changing gradients only.
 
-    Forward is the identity. Backward adds to the gradient where a channel is positive too rarely
-    or too often, or where its mean absolute value is too small or too large. This is done at
-    random, on average for one call in four, and then four times as strongly; the random number is
-    Python's, as in icefall.
+    Forward is the identity. Backward adds to the gradient where a channel is positive too rarely or
+    too often, or where its mean absolute value is too small or too large. This is done at random,
+    for one call in four on average, with four times the strength. The random number is Python's, as
+    in icefall.
 
     Args:
       channel_dim: The axis of channels.

@@ -2,9 +2,9 @@
 
 A lattice of one utterance has nodes (s, t), 0 <= s <= S symbols emitted, 0 <= t <= T frames
 consumed. ``py[s, t]`` is the log probability of blank, the arc (s, t) -> (s, t + 1). ``px[s, t]``
-is that of the next symbol: the arc (s, t) -> (s + 1, t) in a *regular* lattice (Graves 2012),
-(s, t) -> (s + 1, t + 1) in a *modified* one, where a symbol also consumes its frame. Which of the
-two is meant shows in the shapes: px has T + 1 columns in a regular lattice and T in a modified one.
+is that of the next symbol: the arc (s, t) -> (s + 1, t) in a *regular* lattice (Graves 2012), (s,
+t) -> (s + 1, t + 1) in a *modified* one, where a symbol also consumes its frame. The shapes
+distinguish them: px has T + 1 columns in a regular lattice and T in a modified one.
 """
 
 from __future__ import annotations

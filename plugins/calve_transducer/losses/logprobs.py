@@ -61,10 +61,10 @@ def get_rnnt_logprobs_smoothed(
 ) -> tuple[Tensor, Tensor]:
     """`get_rnnt_logprobs` interpolated with the probabilities of either network alone.
 
-    The scores of the acoustic network alone are taken against the average unigram of the decoder
-    over the batch, padding included. The smoothed lattice is not a probability distribution; it is
-    what ranges are pruned by (Kuang et al. 2022, "Pruned RNN-T for fast, memory-efficient ASR
-    training").
+    The scores of the acoustic network alone are normalized with the average unigram of the decoder
+    over the batch, including padding. The smoothed lattice is not a probability distribution; it
+    serves to choose the pruned ranges (Kuang et al. 2022, "Pruned RNN-T for fast, memory-efficient
+    ASR training").
 
     Args:
       lm_only_scale: Weight of the decoder's own probabilities.

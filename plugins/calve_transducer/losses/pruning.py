@@ -13,7 +13,7 @@ __all__ = ["do_rnnt_pruning", "get_rnnt_prune_ranges"]
 def get_rnnt_prune_ranges(
     px_grad: Tensor, py_grad: Tensor, boundary: Tensor | None, s_range: int
 ) -> Tensor:
-    """For each frame, the window of ``s_range`` symbol positions that most paths go through.
+    """Return for each frame the window of ``s_range`` symbol positions with the most paths.
 
     Args:
       px_grad: Symbol arcs' occupation, (B, S, T + 1) or (B, S, T), from a loss' ``return_grad``.
@@ -31,7 +31,7 @@ def get_rnnt_prune_ranges(
     if s_range < (2 if regular else 1):
         raise ConfigError(f"a prune range of {s_range} keeps no path", fix="raise prune_range")
     s_range = min(s_range, rows)
-    # What leaves the window by blank, less what entered its first row by a symbol from outside.
+    # Mass that leaves the window by blank, minus mass that enters its first row by a symbol.
     leaving = py_grad.unfold(1, s_range, 1).sum(dim=3)
     entering = torch.nn.functional.pad(px_grad[:, :, :num_frames], (0, 0, 1, 0))
     begin = (leaving - entering[:, : leaving.shape[1]]).argmax(dim=1)
@@ -46,7 +46,7 @@ def get_rnnt_prune_ranges(
 
 
 def boundary_or_full(boundary: Tensor | None, py: Tensor) -> Tensor:
-    """The boundary, or the one that says that nothing in py's (B, S + 1, T) is padding."""
+    """Return the boundary; if it is None, that of py (B, S + 1, T) without padding."""
     if boundary is not None:
         return boundary
     full = torch.tensor([0, 0, py.shape[1] - 1, py.shape[2]], device=py.device)
@@ -54,7 +54,7 @@ def boundary_or_full(boundary: Tensor | None, py: Tensor) -> Tensor:
 
 
 def _connect(begin: Tensor, max_move: int) -> Tensor:
-    """Lower the window starts (B, T) until they never fall, raise them to move ``max_move``."""
+    """Make the window starts (B, T) monotonic, with steps of at most ``max_move``."""
     begin = _suffix_min(begin)
     slope = max_move * torch.arange(begin.shape[1], device=begin.device)
     return slope - _suffix_min(slope - begin).clamp(min=0)

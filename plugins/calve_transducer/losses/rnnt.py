@@ -108,7 +108,7 @@ def _loss(
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     boundary = boundary_or_full(boundary, py)
     if delay_penalty > 0.0:
-        # Centerd on the utterance, so that the penalties of a steady rate of symbols cancel.
+        # Centered on the utterance, so that the penalties of a steady rate of symbols cancel.
         frame = torch.arange(px.shape[2], device=px.device)
         center = (boundary[:, 3:] - 1) / 2
         px = px + delay_penalty * (center - frame).unsqueeze(1).to(px.dtype)

@@ -65,7 +65,7 @@ def _advance_together(px: Tensor, py: Tensor, boundary: Tensor) -> tuple[Tensor,
     share[utterance, s_end, t_end] = (scores != -math.inf).to(py.dtype)
     px_grad, py_grad = torch.zeros_like(px), torch.zeros_like(py)
     for step in reversed(range(num_steps)):
-        # A node that no path reaches has share 0; any finite score keeps its quotient from NaN.
+        # A node that no path reaches has share 0; a finite score prevents a NaN quotient.
         after = alpha[:, :, step + 1]
         after = after.masked_fill(after == -math.inf, 0.0)
         blank = share[:, :, step + 1] * (alpha[:, :, step] + py[:, :, step] - after).exp()

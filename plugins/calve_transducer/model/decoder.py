@@ -1,4 +1,4 @@
-"""The prediction network ("decoder"), which sees only the last few symbols."""
+"""The prediction network ("decoder"), whose input is the last few symbols."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class StatelessDecoder(nn.Module):
       decoder_dim: Dimension of the embedding and of the output.
       blank_id: Id of the blank symbol.
       context_size: Number of symbols seen; 1 for a bigram.
-      embedding: Makes the embedding, from ``vocab_size`` and ``decoder_dim``.
-      convolution: Makes the convolution, from `torch.nn.Conv1d`'s arguments.
+      embedding: Creates the embedding from ``vocab_size`` and ``decoder_dim``.
+      convolution: Creates the convolution from `torch.nn.Conv1d`'s arguments.
       output_linear: Applied last, if given.
-      initial_symbol: What stands before an utterance, next to one blank, in icefall's searches on
-        whole utterances: "no symbol" as in training, or the blank.
+      initial_symbol: Symbol before an utterance, next to one blank, in icefall's searches on whole
+        utterances: "no symbol" as in training, or the blank.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class StatelessDecoder(nn.Module):
 
         Args:
           y: (N, U) int64 symbols; a negative id stands for "no symbol" and embeds as zeros.
-          need_pad: Whether to put ``context_size - 1`` such symbols in front, so that there are U
-            outputs (training); otherwise there are ``U - context_size + 1`` (decoding).
+          need_pad: Whether to prepend ``context_size - 1`` such symbols, which gives U outputs
+            (training); otherwise there are ``U - context_size + 1`` (decoding).
 
         Returns:
           (N, number of outputs, D'), D' being decoder_dim unless there is an ``output_linear``.
@@ -80,10 +80,10 @@ class StatelessDecoder(nn.Module):
 
 
 class SingleContextDecoder(nn.Module):
-    """What a plain `StatelessDecoder` answers to contexts, one output for each.
+    """A plain `StatelessDecoder` for single contexts, with one output for each.
 
-    A depthwise convolution that fits only once is a weighted sum, and as such takes a tenth of the
-    time. Exporters want the convolution.
+    A depthwise convolution over one position is a weighted sum, which takes a tenth of the time.
+    Exporters need the convolution.
     """
 
     def __init__(self, decoder: StatelessDecoder) -> None:

@@ -16,7 +16,7 @@ class Joiner(nn.Module):
     Args:
       encoder_dim: Dimension of the encoder output.
       decoder_dim: Dimension of the decoder output.
-      joiner_dim: Dimension in which they are added.
+      joiner_dim: Dimension of the sum.
       vocab_size: Number of symbols, blank included.
     """
 
@@ -37,7 +37,7 @@ class Joiner(nn.Module):
           encoder_out: (..., encoder_dim), or (..., joiner_dim) without ``project_input``.
           decoder_out: The same leading shape, decoder_dim or joiner_dim.
           project_input: False if the caller applied `encoder_proj` and `decoder_proj`, which is
-            cheaper where one frame meets many contexts.
+            cheaper for one frame with many contexts.
         """
         if project_input:
             encoder_out = self.encoder_proj(encoder_out)

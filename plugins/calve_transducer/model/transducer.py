@@ -19,7 +19,7 @@ __all__ = ["Transducer", "TransducerParts", "reworked_parts"]
 
 
 class TransducerParts(NamedTuple):
-    """What surrounds the encoder; the last two are for the simple loss."""
+    """The networks besides the encoder; the last two are for the simple loss."""
 
     decoder: StatelessDecoder
     joiner: Any
@@ -40,13 +40,13 @@ def reworked_parts(encoder_dim: int, config: TransducerConfig) -> TransducerPart
 
 
 class Transducer(nn.Module):
-    """A transducer as icefall lays it out.
+    """A transducer with icefall's layout.
 
     Args:
-      encoder: A `calve.protocols.StreamingEncoder` module. If its ``forward`` takes ``warmup``,
-        it is told how far training's warm-up is.
+      encoder: A `calve.protocols.StreamingEncoder` module. If its ``forward`` has the argument
+        ``warmup``, it gets the progress of the warm-up.
       config: Sizes of the decoder and the joiner.
-      parts: Makes them, from the encoder's output dimension and ``config``.
+      parts: Creates the other networks from the encoder's output dimension and ``config``.
     """
 
     runtime = RUNTIME
@@ -85,15 +85,15 @@ class Transducer(nn.Module):
           x: (N, T, C) float32 features.
           x_lens: (N,) frames of each utterance.
           y: Symbol ids of each utterance, without blank.
-          prune_range: Symbols per frame that the pruned loss looks at.
+          prune_range: Symbols per frame in the pruned loss.
           am_scale: Weight of an encoder-only term in the simple loss.
           lm_scale: Weight of a decoder-only term in the simple loss.
           delay_penalty: Penalty per frame of delay, in nats; 0 for none.
-          first_symbol: What the decoder sees before the blank that every utterance starts with:
-            -1 for nothing (icefall), or one more blank, as streaming recognizers start.
-          warmup: How far training's warm-up is, 1 at its end.
+          first_symbol: Input of the decoder before the blank at the start of every utterance: -1
+            for no symbol (icefall), or a second blank, as in streaming recognizers.
+          warmup: Progress of the warm-up of training, 1 at its end.
           reduction: "none", "sum" or "mean".
-          losses: What computes them; calve's own by default.
+          losses: The loss backend; calve's own by default.
 
         Returns:
           The simple and the pruned loss, (N,) or scalars.
@@ -154,7 +154,7 @@ class Transducer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Symbols (N, S), 0 after an utterance's end, and their numbers (N,)."""
         lens = torch.tensor([len(symbols) for symbols in y])
-        # One column at least, though all be empty: k2 wants it.
+        # At least one column, even if all are empty: k2 needs it.
         padded = torch.zeros(len(y), max(int(lens.max()), 1), dtype=torch.int64)
         for row, symbols in zip(padded, y, strict=True):
             row[: len(symbols)] = torch.tensor(symbols, dtype=torch.int64)
@@ -162,8 +162,8 @@ class Transducer(nn.Module):
 
 
 def _own_losses() -> LossBackend:
-    # numba's import takes most of a second, and only training needs it.
+    # The import of numba takes most of a second; only training needs it.
     from calve_transducer.losses.backend import TorchLossBackend
 
-    # k2's functions take options that the protocol leaves open.
+    # k2's functions have options that the protocol does not define.
     return cast("LossBackend", TorchLossBackend())
