@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ def _compile_encoder(workspace: ExportWorkspace) -> Any:
 def write_networks(workspace: ExportWorkspace) -> None:
     """Put each network into a file of its own."""
     for network in NETWORKS:
-        _scratch(workspace, network).replace(network_path(workspace.folder, network))
+        # They may lie on different file systems, between which nothing can be renamed.
+        shutil.move(_scratch(workspace, network), network_path(workspace.folder, network))
 
 
 def write_model(workspace: ExportWorkspace) -> None:

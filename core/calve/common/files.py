@@ -15,13 +15,15 @@ import errno
 import hashlib
 import math
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from calve.common.claims import claimed, hidden_sibling, older_sibling, remove
+from calve.common.renaming import exchange, rename_new
+from calve.common.scratch import locked_scratch
 from calve.errors import CalveError, ConfigError
 
 __all__ = [
@@ -41,6 +43,12 @@ __all__ = [
 _WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 """Errors of writing only. The system does not name a file that was opened before."""
 
+_PATIENCE = 0.5
+"""Seconds in which another process looks whether the one that claimed an output is alive."""
+_LONG_PATIENCE = 60.0
+"""Seconds to wait for another process: a file that may be replaced is written by one after the
+other."""
+
 _FULL = 2**20
 """With fewer free bytes, a disk counts as full."""
 
@@ -51,28 +59,33 @@ def atomic_file(path: Path | str, *, overwrite: bool = True) -> Iterator[Path]:
 
     The temporary name keeps the suffix of ``path``, since some writers choose by it. The content
     is on the disk before the rename. On any exception, Ctrl-C included, the temporary file is
-    removed and an older ``path`` is left as it was.
+    removed and an older ``path`` is left as it was. What a killed process left there is removed.
 
     Yields:
       The path to write to; it does not exist yet, its parent does.
 
     Raises:
-      ConfigError: if ``path`` is a directory, a pipe or a device, or exists and ``overwrite`` is
-        false.
+      ConfigError: if ``path`` is a directory, a pipe or a device, if it exists, now or when the
+        block ends, and ``overwrite`` is false, or if another process is writing it.
       CalveError: if the disk is full or cannot be written.
     """
     target = _with_name(Path(path))
-    temporary = _hidden_sibling(target)
+    temporary = hidden_sibling(target)
     with _explained(temporary, target):
         if target.is_dir():
             raise ConfigError("the output is a directory, not a file", where=target)
         if target.exists() and not target.is_file():
             raise ConfigError("the output is a pipe or a device, not a file", where=target)
         _refuse_existing(target, overwrite)
-        with _removed_afterwards(temporary):
+        patience = _LONG_PATIENCE if overwrite else _PATIENCE
+        with _claimed(target, patience), _removed_afterwards(temporary):
+            _refuse_existing(target, overwrite)
             yield temporary
             _flush(temporary)
-            temporary.replace(target)
+            if overwrite:
+                temporary.replace(target)
+            else:
+                _name_new(temporary, target)
             _flush_folder(target.parent)
 
 
@@ -81,27 +94,33 @@ def atomic_dir(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
     """Fill a directory under a temporary name beside ``path``; rename it when the block succeeds.
 
     With ``overwrite`` the older directory is replaced only after the new one is complete and on
-    the disk.
+    the disk. What a killed process left there is removed.
 
     Yields:
       An empty directory to write into.
 
     Raises:
-      ConfigError: if ``path`` is a file, the current directory or one above it, or exists and
-        ``overwrite`` is false.
+      ConfigError: if ``path`` is a file, the current directory or one above it, if it exists, now
+        or when the block ends, and ``overwrite`` is false, or if another process is writing it.
       CalveError: if the disk is full or cannot be written.
     """
     target = _with_name(Path(path))
     _refuse_current(target)
-    temporary = _hidden_sibling(target)
+    temporary = hidden_sibling(target)
     with _explained(temporary, target):
         if target.exists() and not target.is_dir():
             raise ConfigError("the output is a file, not a directory", where=target)
         _refuse_existing(target, overwrite)
-        with _removed_afterwards(temporary):
+        with _claimed(target, _PATIENCE), _removed_afterwards(temporary):
+            _refuse_existing(target, overwrite)
             temporary.mkdir()
             yield temporary
-            replace_dir(temporary, target)
+            _flush_tree(temporary)
+            if overwrite:
+                _put_in_place(temporary, target)
+            else:
+                _name_new(temporary, target)
+            _flush_folder(target.parent)
 
 
 def _with_name(path: Path) -> Path:
@@ -135,12 +154,22 @@ def _refuse_current(target: Path) -> None:
 
 
 def _refuse_existing(target: Path, overwrite: bool) -> None:
-    if not overwrite and target.exists():
-        raise ConfigError(
-            "the output exists already",
-            where=target,
-            fix="name another output, or give --overwrite",
-        )
+    target.exists()  # Unlike `os.path.lexists`, it raises what the system says of an odd name.
+    if not overwrite and os.path.lexists(target):
+        raise _existing("the output exists already", target)
+
+
+def _existing(what: str, target: Path) -> ConfigError:
+    return ConfigError(what, where=target, fix="name another output, or give --overwrite")
+
+
+def _name_new(temporary: Path, target: Path) -> None:
+    """Give an output its name, unless something has got that name in the meantime."""
+    try:
+        rename_new(temporary, target)
+    except FileExistsError as error:
+        what = "something of this name has appeared while the output was made; it is left alone"
+        raise _existing(what, target) from error
 
 
 @contextmanager
@@ -164,15 +193,23 @@ def _explained(temporary: Path, target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _removed_afterwards(temporary: Path) -> Iterator[None]:
-    """Remove what was not renamed, and the folders that were made for it."""
-    missing = missing_folders(temporary.parent)
+def _claimed(target: Path, patience: float) -> Iterator[None]:
+    """Claim an output, and afterwards remove the folders that were made for it if it failed."""
+    missing = missing_folders(target.parent)
     try:
-        temporary.parent.mkdir(parents=True, exist_ok=True)
+        with claimed(target, patience=patience):
+            yield
+    finally:
+        remove_empty(missing)
+
+
+@contextmanager
+def _removed_afterwards(temporary: Path) -> Iterator[None]:
+    """Remove what was not renamed."""
+    try:
         yield
     finally:
-        _remove(temporary)
-        remove_empty(missing)
+        remove(temporary)
 
 
 def missing_folders(folder: Path) -> list[Path]:
@@ -235,20 +272,23 @@ def naming_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
-    """A folder for temporary files, removed after the block.
+    """A folder for temporary files, removed after the block; those of killed processes before.
+
+    Args:
+      prefix: "calve-PURPOSE-".
 
     Raises:
       CalveError: if it cannot be made, or its disk is full.
     """
-    try:
-        folder = tempfile.TemporaryDirectory(prefix=prefix)
-    except OSError as error:
-        raise _scratch_error(error) from error
-    with folder as name:
+    with ExitStack() as stack:
         try:
-            yield Path(name)
+            folder = stack.enter_context(locked_scratch(prefix))
         except OSError as error:
-            if error.errno != errno.ENOSPC or shutil.disk_usage(name).free >= _FULL:
+            raise _scratch_error(error) from error
+        try:
+            yield folder
+        except OSError as error:
+            if error.errno != errno.ENOSPC or shutil.disk_usage(folder).free >= _FULL:
                 raise
             raise _scratch_error(error) from error
 
@@ -272,10 +312,6 @@ def file_sha256(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _hidden_sibling(target: Path) -> Path:
-    return target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
 
 
 def _is_of_another_file(error: OSError, temporary: Path, target: Path) -> bool:
@@ -326,29 +362,31 @@ def _flush_tree(folder: Path) -> None:
 def replace_dir(temporary: Path, target: Path) -> None:
     """Flush ``temporary`` to the disk, rename it to ``target``, remove the older directory.
 
-    `os.replace` refuses that unless the older directory is empty. If ``target`` is a link, the
-    directory that it names is kept.
+    If ``target`` is a link, the directory that it names is kept.
     """
     _flush_tree(temporary)
-    retired = _hidden_sibling(target)
+    with claimed(target, patience=_LONG_PATIENCE):
+        # Under a hidden name of ours, what remains of a kill is known and removed.
+        staged = temporary.rename(hidden_sibling(target))
+        _put_in_place(staged, target)
+        _flush_folder(target.parent)
+
+
+def _put_in_place(temporary: Path, target: Path) -> None:
+    """Rename to ``target``; the older one is there until the new one is."""
+    if exchange(temporary, target):
+        remove(temporary)
+        return
+    older = older_sibling(target)
     with suppress(FileNotFoundError):
-        target.rename(retired)
+        target.rename(older)
     try:
         temporary.rename(target)
     except BaseException:
         with suppress(FileNotFoundError):
-            retired.rename(target)
+            older.rename(target)
         raise
-    _flush_folder(target.parent)
-    _remove(retired)
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink()
+    remove(older)
 
 
 def size_text(size: int) -> str:

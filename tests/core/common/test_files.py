@@ -19,6 +19,7 @@ from calve.common.files import (
     size_text,
     writing_explained,
 )
+from calve.common.renaming import rename_new
 from calve.errors import CalveError, ConfigError
 
 EXCEPTIONS = [RuntimeError("x"), KeyboardInterrupt(), SystemExit(1)]
@@ -310,6 +311,7 @@ def _record_order(monkeypatch):
     monkeypatch.setattr(os, "fsync", recorded_fsync)
     monkeypatch.setattr(Path, "replace", recorded(replace))
     monkeypatch.setattr(Path, "rename", recorded(rename))
+    monkeypatch.setattr("calve.common.files.rename_new", recorded(rename_new))
     return calls
 
 

@@ -7,6 +7,8 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -304,6 +306,27 @@ def scratch_env(tmp_path: Path) -> dict[str, str]:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     return os.environ | {"TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture
+def another_file_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Temporary files lie on another file system than outputs."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no other file system")
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield
+
+
+@pytest.mark.usefixtures("bundled_plugins", "another_file_system")
+@pytest.mark.parametrize("name", ["ncnn", "onnx", "jit-trace", "state-dict"])
+def test_temporary_files_may_lie_on_another_file_system(job: dict[str, Any], name: str):
+    bundle = export(**job, format=name)
+    assert sorted(bundle.manifest.files) == sorted(
+        path.name for path in bundle.path.iterdir() if path.name != "bundle.json"
+    )
+    assert [path.name for path in job["output"].parent.iterdir()] == ["bundle"]
 
 
 @pytest.mark.usefixtures("bundled_plugins")
