@@ -19,6 +19,7 @@ import click
 from calve.common.paths import is_native_path
 from calve.common.suggest import did_you_mean
 from calve.common.terminal import print_to_stderr
+from calve.common.termination import Terminated, raise_when_terminated
 from calve.errors import CalveError, PluginError
 from calve.registry.builtin_commands import BUILTIN_COMMANDS
 from calve.registry.specs import CommandSpec
@@ -187,6 +188,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def report(error: Exception | KeyboardInterrupt, *, debug: bool = False) -> int:
     """Print what ended a command on stderr, and return the exit code for it."""
+    # click raises its own exception in place of the interrupt.
+    request = error.__cause__ if isinstance(error, click.Abort) else error
+    if isinstance(request, Terminated):
+        print_to_stderr(f"Ended: {request}.")
+        return request.exit_code
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
         print_to_stderr("Interrupted.")
         return _INTERRUPTED
@@ -243,6 +249,8 @@ def _report_failure(error: Exception, debug: bool) -> int:
 
 def main() -> None:
     """Entry point of the ``calve`` script."""
+    raise_when_terminated()
+    _occupy_closed_descriptors()
     # For every Python process that a command starts: none imports from where the user stands.
     os.environ.setdefault("PYTHONSAFEPATH", "1")
     # Looking for further devices, torch reads the entry points of all installed packages, and one
@@ -251,6 +259,18 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         _keep_stdout_for_results(sys.stdout)
     sys.exit(run())
+
+
+def _occupy_closed_descriptors() -> None:
+    """Keep files from getting the numbers of streams that are closed.
+
+    What native code and child processes print would be written into such a file.
+    """
+    for descriptor in (0, 1, _STDERR):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # It gets the lowest free number.
 
 
 def _keep_stdout_for_results(stdout: io.TextIOWrapper) -> None:

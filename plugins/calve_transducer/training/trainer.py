@@ -274,9 +274,8 @@ class Trainer:
         if train_loss is not None:
             numbers.note_loss("train", train_loss)
         numbers.note_loss("valid", valid_loss)
-        path = self._experiment.epoch_file(numbers.cur_epoch)
-        self._save(path)
-        self._copy_if_best(path)
+        # Before the checkpoint is saved: a run that is killed in between reports it once more. In
+        # the other order, a run that continues from the checkpoint would never report it.
         epoch_loss = {} if train_loss is None else {"epoch_loss": train_loss}
         self._report_validation({**_valid_losses(valid), **epoch_loss})
         self._announce(
@@ -290,6 +289,9 @@ class Trainer:
             numbers.skipped_batches,
             numbers.dropped_utterances,
         )
+        path = self._experiment.epoch_file(numbers.cur_epoch)
+        self._save(path)
+        self._copy_if_best(path)
 
     def _copy_if_best(self, epoch_file: Path) -> None:
         """Copy the file of the epoch that has just ended to ``best-*.pt``.

@@ -40,6 +40,21 @@ def fail(how):
     if how == "interrupt":
         print("waiting", flush=True)
         time.sleep(30)
+    if how == "write":
+        from calve.common.files import atomic_dir, scratch_folder
+        with atomic_dir("out"), scratch_folder("calve-test-"):
+            print("waiting", flush=True)
+            time.sleep(30)
+    if how == "descriptor":
+        import os
+        from calve.common.files import atomic_file
+        with atomic_file("out") as path, path.open("wb") as file:
+            file.write(b"content")
+            file.flush()
+            try:
+                os.write(1, b"noise of native code")
+            except OSError:
+                pass
     if how == "chatter":
         for number in range(100_000):
             print(number)
@@ -151,6 +166,41 @@ def test_ctrl_c_is_one_line_and_130(failing):
     assert child.returncode == 130
     assert errors.strip() == "Interrupted."
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_request_to_end_cleans_up_like_ctrl_c(failing, tmp_path, number, code):
+    place, temporary = tmp_path / "place", tmp_path / "temporary"
+    place.mkdir()
+    temporary.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", MAIN, "fail", "write"],
+        env={**os.environ, "PYTHONPATH": str(failing), "TMPDIR": str(temporary)},
+        cwd=place,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdout.readline() == "waiting\n"
+        assert [*place.iterdir()]
+        assert [*temporary.iterdir()]
+        child.send_signal(number)
+        _, errors = child.communicate(timeout=20)
+    assert child.returncode == code
+    assert errors.strip() == f"Ended: terminated by {number.name}."
+    assert [*place.iterdir(), *temporary.iterdir()] == []
+
+
+def test_what_a_command_prints_never_reaches_a_file_where_stdout_is_closed(failing, tmp_path):
+    command = 'exec "$0" -c "$1" fail descriptor >&-'
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable, MAIN],
+        env={**os.environ, "PYTHONPATH": str(failing)},
+        cwd=tmp_path,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out").read_bytes() == b"content"
 
 
 @pytest.mark.parametrize("arguments", [("fail", "chatter"), ("--help",)])

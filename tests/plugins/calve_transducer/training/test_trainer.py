@@ -32,6 +32,7 @@ from hum_training import (
 
 from calve.api import CalveError, CheckpointError, ConfigError, PluginError
 from calve.common.locking import locked
+from calve.common.termination import Terminated
 from calve.models.checkpoints import CheckpointChoice, load_state_dict, read_checkpoint
 from calve.models.loading import load_model
 from calve.protocols import Batch
@@ -40,6 +41,7 @@ from calve_transducer.losses.backend import TorchLossBackend
 from calve_transducer.training.config import TrainingConfig
 from calve_transducer.training.curves import read_panels
 from calve_transducer.training.processes import Processes
+from calve_transducer.training.state import TrainingState
 from calve_transducer.training.trainer import train
 
 KILLED_TRAINING = Path(hum_training.__file__).with_name("killed_training.py")
@@ -141,6 +143,31 @@ def test_a_run_killed_at_any_moment_continues_as_if_it_had_not_been(tmp_path: Pa
                 assert all(
                     torch.equal(actual[entry][key], other[entry][key]) for key in other[entry]
                 )
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_no_validation_is_lost_when_a_run_is_killed_at_the_checkpoint_of_an_epoch(
+    finished: tuple[Path, Metrics], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    save = TrainingState.save
+
+    class Killed(BaseException):
+        pass
+
+    def kill(self: TrainingState, path: Path, entries: dict[str, Any]) -> None:
+        if path.name != "epoch-2.pt" or moment == "after":
+            save(self, path, entries)
+        if path.name == "epoch-2.pt":
+            raise Killed
+
+    monkeypatch.setattr(TrainingState, "save", kill)
+    with pytest.raises(Killed):
+        train_hums(tmp_path, num_epochs=3, save_every_n=6)
+    monkeypatch.undo()
+    assert (tmp_path / "epoch-2.pt").exists() == (moment == "after")
+    train_hums(tmp_path, num_epochs=3, save_every_n=6, resume=True)
+    assert read_panels(tmp_path)[0].curves == read_panels(finished[0])[0].curves
+    assert "epoch 2 ended: training loss" in log_text(tmp_path)
 
 
 def test_a_run_continues_after_any_batch_as_if_it_had_not_stopped(
@@ -426,8 +453,9 @@ def test_a_request_to_stop_saves_a_checkpoint_after_the_running_batch(
             signal.raise_signal(number)
 
     handler = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as raised:
         train(hum_run(tmp_path, on_metrics=interrupt, num_epochs=3))
+    assert isinstance(raised.value, Terminated) == (number == signal.SIGTERM)
     assert signal.getsignal(number) is handler
     assert "continue with --start-batch 5" in log_text(tmp_path)
     resumed = train_hums(tmp_path, num_epochs=3, start_batch=5)
