@@ -10,12 +10,16 @@ import torch
 
 from calve.api import BundleError
 from calve.common.inputs import check_not_placeholder
+from calve.common.trust import trusts_files
+from calve_torchscript.scanning import code_problem
 
 __all__ = [
     "MODEL_FILE",
     "NETWORKS",
     "WEIGHTS_FILE",
+    "check_code",
     "load_networks",
+    "network_files",
     "network_path",
     "present",
     "save_module",
@@ -51,11 +55,19 @@ def save_module(module: Any, path: Path) -> None:
     path.write_bytes(content.getbuffer())
 
 
+def network_files(bundle_dir: Path) -> list[Path]:
+    """The one file or the three files of the networks; some may be missing."""
+    if (bundle_dir / MODEL_FILE).is_file():
+        return [bundle_dir / MODEL_FILE]
+    return [network_path(bundle_dir, name) for name in NETWORKS]
+
+
 def load_networks(bundle_dir: Path) -> dict[str, Any]:
     """Encoder, decoder and joiner by name, from one file or from three.
 
     Raises:
-      BundleError: if a file is missing or torch cannot load it.
+      BundleError: if a file is missing, does more than compute (`check_code`), or torch cannot load
+        it.
     """
     if (bundle_dir / MODEL_FILE).is_file():
         model = _load(bundle_dir / MODEL_FILE)
@@ -70,7 +82,25 @@ def load_networks(bundle_dir: Path) -> dict[str, Any]:
     return {name: _load(network_path(bundle_dir, name)) for name in NETWORKS}
 
 
+def check_code(path: Path) -> None:
+    """Refuse a file whose code does more than compute, unless the user trusts it.
+
+    Raises:
+      BundleError: naming what it does.
+    """
+    problem = None if trusts_files() else code_problem(present(path))
+    if problem is not None:
+        raise BundleError(
+            f"this TorchScript file is not loaded, because its code may do more than compute: "
+            f"{problem}",
+            where=path,
+            fix="export the model yourself, or give --trust if you trust whoever made the file: "
+            "its code then runs with your permissions",
+        )
+
+
 def _load(path: Path) -> Any:
+    check_code(path)
     try:
         return torch.jit.load(present(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from calve.api import BundleError, CheckpointError, ConfigError, TokensError
 from calve.bundles.bundle import TOKENS_FILE
+from calve.common.children import Child, run_children
+from calve.common.files import scratch_folder
 from calve.data.tokens import SymbolTable
 from calve.protocols import Finding
 from calve.services import read_checkpoint
-from calve_torchscript.layout import MODEL_FILE, WEIGHTS_FILE, load_networks
+from calve_torchscript.layout import (
+    MODEL_FILE,
+    WEIGHTS_FILE,
+    check_code,
+    load_networks,
+    network_files,
+)
 
-__all__ = ["lint", "lint_weights"]
+__all__ = ["lint", "lint_loaded", "lint_weights"]
 
 _EXPORT_AGAIN = "export the bundle again"
+_TIME_LIMIT = 120.0
+_MEMORY_LIMIT = 32 * 2**30
 _USED = {
     "RNN": ("encoder.forward", "encoder.get_init_states", "decoder.conv", "joiner.forward"),
     "Conformer": (
@@ -51,7 +64,7 @@ def lint_weights(bundle_dir: Path, runtime: str | None = None) -> list[Finding]:
 
 
 def lint(bundle_dir: Path, runtime: str | None = None) -> list[Finding]:
-    """Look at TorchScript files, which are loaded and not run.
+    """Look at TorchScript files: at their code here, at what they load as in a child process.
 
     Args:
       bundle_dir: The directory; ``bundle.json`` is not needed.
@@ -61,6 +74,33 @@ def lint(bundle_dir: Path, runtime: str | None = None) -> list[Finding]:
       ConfigError: if there is no such runtime.
     """
     _check_runtime(runtime, "torchscript", "sherpa")
+    try:
+        for path in network_files(bundle_dir):
+            check_code(path)
+    except BundleError as error:
+        return [_error("file", Path(error.where or bundle_dir), error.what, error.fix)]
+    task = {"folder": str(bundle_dir.resolve()), "runtime": runtime}
+    with scratch_folder("calve-lint-") as folder:
+        child = Child(
+            name="lint",
+            command=[sys.executable, "-m", "calve_torchscript.lint_child"],
+            folder=folder,
+            time_limit=_TIME_LIMIT,
+            input=json.dumps(task),
+            memory_limit=_MEMORY_LIMIT,
+            keep_stdout=True,
+        )
+        (outcome,) = run_children([child])
+    if outcome.failure:
+        what = f"torch cannot load the networks: the process that tried {outcome.failure}"
+        return [_error("file", bundle_dir, what, None)]
+    found = [Finding(**finding) for finding in json.loads(outcome.stdout)]
+    resolved = str(bundle_dir.resolve())
+    return [replace(one, where=one.where.replace(resolved, str(bundle_dir))) for one in found]
+
+
+def lint_loaded(bundle_dir: Path, runtime: str | None) -> list[Finding]:
+    """The findings of `lint` for which the networks are loaded, in this process."""
     try:
         networks = load_networks(bundle_dir)
     except BundleError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from calve.cli.options import CHUNK_MS, json_option, num_threads_option, runs_option
+from calve.cli.options import CHUNK_MS, json_option, num_threads_option, runs_option, trust_option
 from calve.cli.output import print_json, print_table
 from calve.common.progress import console_progress
 from calve.exporting.benchmark import BenchmarkRow, benchmark
@@ -37,6 +37,7 @@ __all__ = ["bench"]
 )
 @num_threads_option
 @runs_option(3)
+@trust_option
 @json_option
 def bench(
     bundle: Path,

@@ -23,6 +23,7 @@ from calve.cli.options import (
     num_threads_option,
     recipe_options,
     strict_option,
+    trust_option,
 )
 from calve.data.hotwords import hotwords_in_words
 from calve.decoding.bundle_model import BundleModel
@@ -69,6 +70,7 @@ def decoding_options(recipe: RecipeSpec, *own: Decorator) -> Decorator:
             _RES_DIR,
             unit_option,
             num_threads_option,
+            trust_option,
             recipe_options(recipe),
             *([] if has_chunk_size(recipe) else [_CHUNK_SIZE]),
             strict_option,

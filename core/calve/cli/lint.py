@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from calve.bundles.metadata import bundle_exporter
-from calve.cli.options import json_option
+from calve.cli.options import json_option, trust_option
 from calve.cli.output import echo, print_json
 from calve.protocols import Finding
 
@@ -23,6 +23,7 @@ __all__ = ["lint"]
     metavar="NAME",
     help="Check only for this runtime, for example sherpa-ncnn.",
 )
+@trust_option
 @json_option
 @click.pass_context
 def lint(ctx: click.Context, bundle: Path, runtime: str | None, as_json: bool) -> None:

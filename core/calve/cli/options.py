@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import os
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from calve.common.config import ConfigField, fields_help, load_toml, parse_text,
 from calve.common.machine import usable_cpus
 from calve.common.ranges import ANY_NUMBER, Range, shortened
 from calve.common.references import LazyRef
+from calve.common.trust import TRUST_VARIABLE
 from calve.errors import PluginError
 from calve.registry.catalog import SpecTable, registry
 from calve.registry.specs import RecipeSpec
@@ -41,6 +43,7 @@ __all__ = [
     "runs_option",
     "strict_option",
     "training_corpus_options",
+    "trust_option",
 ]
 
 Function = Callable[..., Any]
@@ -355,6 +358,24 @@ def _corpus_options(function: Function, names: Iterable[str]) -> Function:
 def json_option(function: Function) -> Function:
     """``--json``: the result as JSON on stdout; the command gets it as ``as_json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(function)
+
+
+def trust_option(function: Function) -> Function:
+    """``--trust``, for this process and those that it starts."""
+
+    def remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value and TRUST_VARIABLE not in os.environ:
+            os.environ[TRUST_VARIABLE] = "1"
+            ctx.call_on_close(lambda: os.environ.pop(TRUST_VARIABLE, None))
+
+    option = click.option(
+        "--trust",
+        is_flag=True,
+        expose_value=False,
+        callback=remember,
+        help="Run code that is in the bundle, whatever it does, with your permissions.",
+    )
+    return option(function)
 
 
 def strict_option(function: Function) -> Function:

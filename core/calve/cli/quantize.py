@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from calve.cli.options import dataclass_options, json_option, loadable_options
+from calve.cli.options import dataclass_options, json_option, loadable_options, trust_option
 from calve.cli.output import echo, print_json, print_table
 from calve.common.files import size_text
 from calve.common.progress import console_progress
@@ -32,6 +32,7 @@ def _all_options() -> list[type]:
 @click.option("--scheme", default="int8", show_default=True, help="A registered scheme.")
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 @dataclass_options(*_all_options())
+@trust_option
 @json_option
 def quantize(
     bundle: Path,

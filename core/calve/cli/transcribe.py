@@ -23,6 +23,7 @@ from calve.cli.options import (
     json_option,
     num_threads_option,
     strict_option,
+    trust_option,
 )
 from calve.cli.output import echo, hotwords_text, print_error, print_json, score_text, warn
 from calve.common.config import option_name
@@ -87,6 +88,7 @@ __all__ = ["transcribe"]
 )
 @strict_option
 @encoder_options
+@trust_option
 @json_option
 @click.pass_context
 def transcribe(

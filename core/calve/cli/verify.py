@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from calve.cli.options import json_option, num_threads_option
+from calve.cli.options import json_option, num_threads_option, trust_option
 from calve.cli.output import echo, outcome_text, print_json
 from calve.exporting.verification import FAILED
 from calve.exporting.verification import verify as run_checks
@@ -18,6 +18,7 @@ __all__ = ["verify"]
 @click.command("verify")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @num_threads_option
+@trust_option
 @json_option
 @click.pass_context
 def verify(ctx: click.Context, bundle: Path, num_threads: int, as_json: bool) -> None:
