@@ -1,4 +1,4 @@
-"""A bundle as a model that recognizes."""
+"""A bundle as a model for decoding."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class BundleModel:
 
     @property
     def name(self) -> str:
-        """What file names and tables call it: the directory's name."""
+        """Its name in file names and tables: the name of the directory."""
         return self.path.resolve().name
 
     def symbols(self) -> SymbolTable:
-        """The symbol table; the networks are not loaded.
+        """Read the symbol table without loading the networks.
 
         Raises:
           BundleError, TokensError: if it cannot be read.
@@ -43,10 +43,10 @@ class BundleModel:
         return Bundle.open(self.path).symbols
 
     def steps(self, chunk_size: int | None = None) -> StreamingSetup:
-        """How it streams, in steps of ``chunk_size`` encoder frames; its own by default.
+        """Return the setup for steps of ``chunk_size`` encoder frames; its own by default.
 
         Raises:
-          BundleError, ConfigError: if it cannot be read, does not stream, or cannot step so.
+          BundleError, ConfigError: if it cannot be read, does not stream, or has no such step.
         """
         bundle = Bundle.open(self.path)
         bundle.check_streaming()
@@ -54,15 +54,15 @@ class BundleModel:
         return StreamingSetup(bundle.manifest.encoder, bundle.manifest.config["encoder"], geometry)
 
     def check_exported_as(self, recipe: str, overrides: Mapping[str, Mapping[str, Any]]) -> None:
-        """See that it streams and was exported as a user says.
+        """Check that the bundle streams and was exported with the given options.
 
         Args:
           recipe: Name of the recipe.
-          overrides: Options by table, as a user gave them.
+          overrides: The given options by table.
 
         Raises:
           BundleError: if it cannot be read, or does not stream.
-          ConfigError: if it is of another recipe, or was exported with other options.
+          ConfigError: if it belongs to another recipe, or was exported with other options.
         """
         bundle = Bundle.open(self.path)
         bundle.check_streaming()
@@ -86,7 +86,7 @@ class BundleModel:
 
     @property
     def streaming(self) -> bool:
-        """Whether it streams; otherwise it is for whole utterances.
+        """Whether it streams; otherwise it decodes whole utterances.
 
         Raises:
           BundleError: if it cannot be read.
@@ -94,7 +94,7 @@ class BundleModel:
         return read_manifest(self.path).streaming
 
     def open(self) -> OpenedModel[StreamingSession]:
-        """Load it to stream.
+        """Load the bundle for streaming.
 
         Raises:
           BundleError, PluginError: if it cannot be loaded, or does not stream.
@@ -103,7 +103,7 @@ class BundleModel:
         return self._opened(bundle, bundle.open_streaming_session(num_threads=self.num_threads))
 
     def open_offline(self) -> OpenedModel[OfflineSession]:
-        """Load it to see whole utterances.
+        """Load the bundle for whole utterances.
 
         Raises:
           BundleError, PluginError: if it cannot be loaded, or streams.

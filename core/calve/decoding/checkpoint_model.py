@@ -1,4 +1,4 @@
-"""A checkpoint as a model that recognizes."""
+"""A checkpoint as a model for decoding."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class CheckpointModel:
 
     Attributes:
       recipe: Name of the recipe.
-      checkpoint: Which checkpoint, or average of checkpoints.
-      overrides: Configuration by table that the checkpoint leaves open.
+      checkpoint: The checkpoint, or average of checkpoints.
+      overrides: Configuration by table that the checkpoint does not determine.
       tokens: The symbol table; a builtin checkpoint brings its own.
       num_threads: Threads of torch.
     """
@@ -65,12 +65,12 @@ class CheckpointModel:
         """Read a checkpoint; it is not read again when the model is opened.
 
         Args:
-          checkpoint: Which checkpoint, or average of checkpoints.
-          recipe: By default what the checkpoint itself says.
-          encoder: Options of the encoder; ``decode_chunk_size`` is ignored where the encoder is not
-            made for one chunk.
-          sample_rate: Samples per second of the audio that it was trained on; by default what the
-            checkpoint itself says, otherwise 16000.
+          checkpoint: The checkpoint, or average of checkpoints.
+          recipe: By default the recipe stored in the checkpoint.
+          encoder: Options of the encoder; ``decode_chunk_size`` is ignored if the encoder is not
+            built for one chunk size.
+          sample_rate: Samples per second of the audio that it was trained on; by default the rate
+            stored in the checkpoint, otherwise 16000.
           tokens: The symbol table; a builtin checkpoint brings its own.
           num_threads: Threads of torch.
 
@@ -94,7 +94,7 @@ class CheckpointModel:
 
     @cached_property
     def loaded(self) -> LoadedModel:
-        """The model with its weights.
+        """Load the model with its weights.
 
         Raises:
           CheckpointError, ConfigError: if it cannot be loaded.
@@ -102,7 +102,7 @@ class CheckpointModel:
         return load(self.recipe, self.checkpoint, self.overrides)
 
     def adopt(self, weights: LoadedCheckpoint) -> None:
-        """Take what has been read from ``checkpoint`` already, instead of reading it again.
+        """Use the already read content of ``checkpoint`` instead of reading it again.
 
         Raises:
           CheckpointError, ConfigError: if it does not fit.
@@ -110,16 +110,16 @@ class CheckpointModel:
         self.__dict__["loaded"] = load(self.recipe, weights, self.overrides)
 
     def release(self) -> None:
-        """Let go of the model's memory; it is read again when it is needed again."""
+        """Release the memory of the model; it is read again when it is needed."""
         self.__dict__.pop("loaded", None)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the model: another process reads the checkpoint itself."""
+        """Return the state without the model; another process reads the checkpoint itself."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @property
     def name(self) -> str:
-        """What file names and tables call it, as in icefall: ``epoch-20-avg-5``."""
+        """Its name in file names and tables, as in icefall: ``epoch-20-avg-5``."""
         choice = self.checkpoint
         if choice.checkpoint is not None:
             return Path(choice.checkpoint.removeprefix("builtin:")).stem
@@ -137,7 +137,7 @@ class CheckpointModel:
         return ModelBuilder(self.recipe).family.runtime
 
     def open(self) -> OpenedModel[LiveSession]:
-        """Load it.
+        """Load the model.
 
         Raises:
           CheckpointError, ConfigError, TokensError: if it cannot be loaded.
@@ -156,7 +156,7 @@ class CheckpointModel:
         )
 
     def symbols(self) -> SymbolTable:
-        """The symbol table; the networks are not loaded.
+        """Read the symbol table without loading the networks.
 
         Raises:
           ConfigError, TokensError: if there is none, or it cannot be read.
@@ -166,10 +166,10 @@ class CheckpointModel:
         return builtin_symbols(self.checkpoint.checkpoint or "")
 
     def steps(self, chunk_size: int | None = None) -> StreamingSetup:
-        """How it streams, in steps of ``chunk_size`` encoder frames; its own by default.
+        """Return the setup for steps of ``chunk_size`` encoder frames; its own by default.
 
         Raises:
-          CheckpointError, ConfigError: if it cannot be loaded, or cannot step so.
+          CheckpointError, ConfigError: if it cannot be loaded, or has no such step.
         """
         loaded = self.loaded
         geometry: StreamingGeometry = loaded.model.encoder.geometry
@@ -177,7 +177,7 @@ class CheckpointModel:
         return StreamingSetup(loaded.encoder.name, config, geometry.with_chunk_size(chunk_size))
 
     def fingerprint(self) -> dict[str, Any]:
-        """What decides its answers, as plain data.
+        """Return everything that determines its results, as plain data.
 
         Raises:
           CheckpointError, DataError: if a file is missing.
@@ -196,6 +196,6 @@ class CheckpointModel:
 
 
 def has_chunk_size(recipe: RecipeSpec) -> bool:
-    """Whether the encoder itself is made for one chunk, and has ``decode_chunk_size``."""
+    """Whether the encoder is built for one chunk size and has ``decode_chunk_size``."""
     config = registry().encoders.get(recipe.encoder).config.load()
     return "decode_chunk_size" in {field.name for field in fields_help(config)}

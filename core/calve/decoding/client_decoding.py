@@ -1,4 +1,4 @@
-"""Decodes a corpus with the clients of a bundle."""
+"""Decoding of a corpus with the clients of a bundle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["transcribe_with_client"]
 def transcribe_with_client(
     client: ClientSpec, bundle: Bundle, utterances: Sequence[Utterance], *, num_threads: int = 1
 ) -> Decoded:
-    """What a real client makes of utterances, running the bundle in a child process.
+    """Transcribe utterances with a client, which runs the bundle in a child process.
 
     Raises:
       BundleError: if the client fails on the bundle.

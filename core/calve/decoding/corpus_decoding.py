@@ -1,4 +1,4 @@
-"""Decodes a corpus with checkpoints, with a bundle and with the clients of that bundle."""
+"""Decoding of a corpus with checkpoints, with a bundle, and with the clients of that bundle."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ __all__ = ["check_decoding", "decode_corpus"]
 def check_decoding(
     jobs: Sequence[OfflineJob], bundle: BundleModel | None = None, *, strict: bool = False
 ) -> tuple[str, ...]:
-    """Find what is missing before anything is decoded.
+    """Check for everything that is missing before anything is decoded.
 
     Args:
       jobs: As for `decode_corpus`.
       bundle: The same.
-      strict: Whether to refuse what the models were not trained for, instead of warning.
+      strict: Whether to reject settings that the models were not trained for, instead of warning.
 
     Returns:
       Warnings for the user.
 
     Raises:
-      CalveError: if a checkpoint, the bundle or a split is missing, or a job cannot be done.
+      CalveError: if a checkpoint, the bundle or a split is missing, or a job is impossible.
     """
     for job in jobs:
         job.model.fingerprint()
@@ -50,7 +50,7 @@ def check_decoding(
     bundle_streams = bundle is not None and bundle.streaming
     warnings: list[str] = []
     if first.simulate_streaming or bundle_streams:
-        # The checkpoints of one experiment were trained alike.
+        # All checkpoints of an experiment were trained with the same configuration.
         warnings += first.model.steps(first.chunk_size).warnings(strict=strict)
     if bundle is not None and bundle_streams:
         warnings += bundle.steps(first.chunk_size).warnings(strict=strict)
@@ -68,23 +68,22 @@ def decode_corpus(
 ) -> Iterator[DecodingResult]:
     """Decode the splits with each checkpoint in whole utterances, then with the bundle.
 
-    A bundle that streams is compared with its checkpoint, which streams as well, and with its
-    clients.
+    A streaming bundle is compared with its checkpoint, which also streams, and with its clients.
 
     Args:
-      jobs: One for each checkpoint, all of the same splits and methods.
+      jobs: One job for each checkpoint, all with the same splits and methods.
       bundle: An export of the only checkpoint.
-      processes: How many of the jobs run at a time.
-      dask: Address of the scheduler of a Dask cluster, instead of processes here.
-      progress: Is advanced by utterance, or by job where several run at a time.
-      notify: Is told what is left out.
+      processes: Number of jobs that run in parallel.
+      dask: Address of the scheduler of a Dask cluster, which replaces local processes.
+      progress: Advanced by utterance, or by job if several jobs run in parallel.
+      notify: Receives messages about clients that are left out.
 
     Raises:
       CalveError: if a model, a split or a method cannot be used; finished jobs are kept on disk.
     """
     for job, results in zip(jobs, _finished(jobs, processes, dask, progress), strict=True):
         if len(jobs) > 1:
-            job.model.release()  # Of a sweep, one at a time; a bundle needs its checkpoint again.
+            job.model.release()  # In a sweep only: a bundle needs its checkpoint again.
         yield from results
     if bundle is not None and bundle.streaming:
         for split in jobs[0].splits:
@@ -97,7 +96,7 @@ def decode_corpus(
 def _finished(
     jobs: Sequence[OfflineJob], processes: int, dask: str | None, progress: Progress
 ) -> Iterator[list[DecodingResult]]:
-    """The results of each job, in order."""
+    """Yield the results of each job, in order."""
     if processes == 1 and dask is None:
         for job in jobs:
             yield run_job(job, progress)
@@ -133,7 +132,7 @@ def _in_whole_utterances(
 def _as_streams(
     bundle: BundleModel, job: OfflineJob, split: Split, progress: Progress
 ) -> Iterator[DecodingResult]:
-    """The checkpoint and the bundle, streaming."""
+    """Decode with the checkpoint and the bundle, streaming."""
     methods = tuple(map(StreamingMethod, job.methods))
     for model in (job.model, bundle):
         streaming = StreamingJob(model, split, methods, chunk_size=job.chunk_size)
@@ -151,11 +150,11 @@ def _by_clients(
     progress: Progress,
     notify: Callable[[str], None],
 ) -> Iterator[DecodingResult]:
-    """The clients that the bundle's encoder claims."""
+    """Decode with the clients that the bundle's encoder claims."""
     opened = Bundle.open(bundle.path)
     for client in claimed_clients(opened.manifest.encoder, opened.manifest.format):
         if not client.is_installed:
-            notify(f"{client.name} is not installed, and left out")
+            notify(f"{client.name} is not installed and is left out")
             continue
         with tracked(progress, f"{split.name}: {client.name}"):
             decoded = transcribe_with_client(

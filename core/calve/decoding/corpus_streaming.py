@@ -1,4 +1,4 @@
-"""Decodes a corpus in many streams with checkpoints or a bundle, and with simulated streams."""
+"""Streaming decoding of a corpus with checkpoints or a bundle, real or simulated."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ __all__ = ["StreamedSplit", "stream_corpus", "with_and_without_endpoints"]
 
 @dataclass(frozen=True)
 class StreamedSplit:
-    """What became of one split.
+    """The results of one split.
 
     Attributes:
-      job: What was done.
+      job: The job.
       result: The results of real streaming.
-      simulated: Those of simulated streaming by `StreamingMethod.key`, without endpoints; empty if
-        it was not asked for.
+      simulated: The results of simulated streaming by `StreamingMethod.key`, without endpoints;
+        empty if it was not requested.
     """
 
     job: StreamingJob
@@ -52,15 +52,15 @@ def stream_corpus(
 ) -> Iterator[StreamedSplit]:
     """Stream through the split of each job.
 
-    Jobs of one model follow one another, since a checkpoint's memory is released after the last.
+    The jobs of one model must be adjacent: its memory is released after the last of them.
 
     Args:
       jobs: Models, splits and methods.
-      compare: Whether to simulate streaming with the checkpoint as well.
-      checkpoint: Whose streaming is simulated where a job streams through a bundle of it.
-      res_dir: Where error files go; None for none.
-      unit: What errors are counted in, for these files.
-      progress: Is advanced by utterance, or by process where there are several.
+      compare: Whether to also simulate streaming with the checkpoint.
+      checkpoint: The checkpoint for simulated streaming if a job streams through a bundle of it.
+      res_dir: Directory for error files; None to write none.
+      unit: Unit of errors in these files.
+      progress: Advanced by utterance, or by process if there are several.
 
     Raises:
       CalveError: if a model, a split or a method cannot be used.
@@ -106,8 +106,8 @@ def _simulated(
     model = job.model if isinstance(job.model, CheckpointModel) else checkpoint
     if model is None:
         raise ConfigError(
-            "streaming is simulated with a checkpoint, and there is only a bundle",
-            fix="name the checkpoint as well",
+            "simulated streaming needs a checkpoint, but only a bundle is given",
+            fix="give the checkpoint as well",
         )
     return simulate(
         model,

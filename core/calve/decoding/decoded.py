@@ -17,18 +17,18 @@ __all__ = ["Decoded"]
 
 @dataclass
 class Decoded:
-    """What was made of some utterances.
+    """The results of some utterances.
 
     Attributes:
-      utterances: Those that were decoded.
-      failures: Those that were not, and why.
+      utterances: The decoded utterances.
+      failures: The utterances that failed, each with its error.
     """
 
     utterances: list[DecodedUtterance] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
     def score(self, unit: str) -> Score:
-        """The errors in what was decoded, in the order of the utterances' names."""
+        """Score the decoded utterances, in the order of their names."""
         return score(sorted(self.utterances, key=lambda one: one.name), unit)
 
     def add(
@@ -38,7 +38,7 @@ class Decoded:
         symbols: SymbolTable,
         geometry: StreamingGeometry,
     ) -> None:
-        """Take in a hypothesis, or the error that there is instead."""
+        """Add a hypothesis, or the error instead of it."""
         if isinstance(outcome, CalveError):
             self.failures.append(Failure(utterance.name, outcome.what))
             return

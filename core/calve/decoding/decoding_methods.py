@@ -24,11 +24,11 @@ _UNFIT_FOR_NAMES = re.compile(r"[^\w.+-]+")
 
 @dataclass(frozen=True)
 class DecodingMethod:
-    """A decoding method and those of its options that were given.
+    """A decoding method with its given options.
 
     Attributes:
-      name: Of a registered decoding method.
-      options: By name; the others have their defaults.
+      name: Name of a registered decoding method.
+      options: Given options by name; the others have their defaults.
     """
 
     name: str
@@ -36,7 +36,7 @@ class DecodingMethod:
 
     @classmethod
     def default(cls) -> DecodingMethod:
-        """The method where none is named, with its default options.
+        """Return the default method with its default options.
 
         Raises:
           PluginError: if no plugin registers a default method, or several do.
@@ -45,7 +45,7 @@ class DecodingMethod:
 
     @property
     def key(self) -> str:
-        """What it is called in file names and tables: its name, and what is not by default.
+        """Its key in file names and tables: its name and the options that differ from the defaults.
 
         Raises:
           PluginError: if no plugin provides the method.
@@ -63,13 +63,13 @@ class DecodingMethod:
     def _in_words(self, option: ConfigField, value: Any) -> list[str]:
         text = value.stem if isinstance(value, Path) else str(value)
         words = [option.name, _UNFIT_FOR_NAMES.sub("-", text)]
-        # The name of fast_beam_search_LG holds what it requires, which most files are called, too.
+        # The name fast_beam_search_LG includes "LG", the usual name of its required file.
         said = option.required and self.name.endswith(f"_{option.name}")
         return [word for word in words if word != option.name] if said else words
 
     @property
     def stream_options(self) -> tuple[str, ...]:
-        """What it can be told of each stream, as `DecodingMethodSpec.stream_options`.
+        """Its options for single streams; see `DecodingMethodSpec.stream_options`.
 
         Raises:
           PluginError: if no plugin provides the method.
@@ -83,7 +83,7 @@ class DecodingMethod:
 
     @property
     def hotwords_file(self) -> Path | None:
-        """The file with its hotwords, if it has any."""
+        """The file with its hotwords; None if it has none."""
         path = self.options.get("hotwords_file")
         return None if path is None else Path(path)
 
@@ -99,7 +99,7 @@ class DecodingMethod:
     def search(
         self, session: Session, symbols: SymbolTable, initial_symbol: int | None = None
     ) -> Search:
-        """The method on a session; ``initial_symbol`` is that of `make_search`."""
+        """Create the search on a session; see `make_search` for ``initial_symbol``."""
         return make_search(
             self.name,
             session,
@@ -112,11 +112,11 @@ class DecodingMethod:
 def choose_decoding_methods(
     names: Sequence[str], options: Mapping[str, Any]
 ) -> list[DecodingMethod]:
-    """Methods by name, each with those of ``options`` that it has.
+    """Return methods by name, each with the options that it has.
 
     Raises:
       PluginError: if no plugin provides a method.
-      ConfigError: if none of the methods has an option, or its value is wrong.
+      ConfigError: if no method has one of the options, or a value is invalid.
     """
     known = {
         name: {
@@ -143,7 +143,7 @@ def choose_decoding_methods(
 
 
 def with_and_without_hotwords(methods: Sequence[DecodingMethod]) -> list[DecodingMethod]:
-    """The methods, and after each that has hotwords the same without them."""
+    """Yield the methods; each method with hotwords is followed by the same method without."""
     both: dict[str, DecodingMethod] = {}
     for method in methods:
         both.setdefault(method.key, method)
@@ -162,7 +162,7 @@ def _check(method: DecodingMethod) -> None:
 
 
 def _methods_with(option: str) -> list[str]:
-    """The methods that have an option, as far as their options can be imported."""
+    """Return the methods that have an option, among those with importable options."""
     names = []
     for search in registry().decoding_methods:
         with suppress(PluginError):

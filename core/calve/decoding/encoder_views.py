@@ -1,4 +1,4 @@
-"""Encodes whole utterances: with full context, or masked as in a stream."""
+"""Encoders of whole utterances: with full context, or masked as in a stream."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Float32Array = NDArray[np.float32]
 
 
 class WholeUtterances:
-    """An encoder that sees whole utterances, as in icefall's ``decode.py``.
+    """An encoder with full context, as in icefall's ``decode.py``.
 
     Args:
       session: The networks.
-      features: What they were trained on; by default sherpa-ncnn's features, of the session's
-        dimension.
+      features: The features that the model was trained on; by default sherpa-ncnn's, with the
+        session's dimension.
     """
 
     def __init__(self, session: OfflineSession, features: FeatureConfig | None = None) -> None:
@@ -42,11 +42,11 @@ class WholeUtterances:
         return utterance.features(self._config)
 
     def encode(self, matrices: Sequence[Float32Array]) -> list[Float32Array]:
-        """encoder_out (T', D) of each utterance; T' is 0 for one that is too short."""
+        """Return encoder_out (T', D) of each utterance; T' is 0 if the utterance is too short."""
         geometry = self._session.geometry
         padding = 0 if geometry.left_context else FLUSH_FRAMES
         lengths = np.array([len(matrix) + padding for matrix in matrices])
-        # No encoder can work on less than this.
+        # The shortest input of any encoder.
         longest = max(lengths.max(), geometry.overlap + geometry.subsampling_factor)
         features = stack_features(matrices, longest, PADDING)
         encoder_out, output_lengths = self._session.encode(features, lengths)
@@ -54,13 +54,13 @@ class WholeUtterances:
 
 
 class SimulatedStreaming:
-    """An encoder that sees what a stream sees, but all of it at once.
+    """An encoder with the context of a stream that encodes all frames at once.
 
     Args:
       session: The networks.
       features: As in `WholeUtterances`.
-      tail_padding_frames: Silent frames behind each utterance; derived from the geometry by
-        default. Streaming derives them from the model's own geometry, whatever its chunks.
+      tail_padding_frames: Silent frames after each utterance; derived from the geometry by default.
+        Streaming derives them from the model's own geometry, for any chunk length.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class SimulatedStreaming:
         self._silence = silent_frame(self._config)
 
     def features(self, utterance: Utterance) -> Float32Array:
-        """(T, C), those of the silence behind the recording included."""
+        """Return (T, C), including the silence after the recording."""
         samples = utterance.audio(self._config.sample_rate).samples
         return compute_fbank(np.concatenate([samples, self._tail]), self._config)
 
     def encode(self, matrices: Sequence[Float32Array]) -> list[Float32Array]:
-        """encoder_out (T', D) of each utterance."""
+        """Return encoder_out (T', D) of each utterance."""
         geometry = self._session.geometry
         frames = np.array([len(matrix) for matrix in matrices])
         steps = np.ceil((frames - geometry.overlap) / geometry.shift).astype(np.int64)
@@ -100,7 +100,7 @@ def _valid(encoder_out: Float32Array, lengths: Sequence[int]) -> list[Float32Arr
 def stack_features(
     matrices: Sequence[Float32Array], length: int, padding: float | Float32Array
 ) -> Float32Array:
-    """(N, length, C), each matrix followed by ``padding``."""
+    """Return (N, length, C), each matrix followed by ``padding``."""
     shape = (len(matrices), length, matrices[0].shape[1])
     stacked = np.empty(shape, dtype=np.float32)
     stacked[:] = padding

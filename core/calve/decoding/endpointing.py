@@ -1,4 +1,4 @@
-"""Endpoint detection in streams, by sherpa's three rules."""
+"""Endpoint detection in streams with sherpa's three rules."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ def _seconds(default: float, text: str) -> float:
 
 @dataclass(frozen=True)
 class EndpointRules:
-    """An utterance ends when any of the rules holds; names and defaults are sherpa-onnx's.
+    """Rules for the end of an utterance, with the names and defaults of sherpa-onnx.
 
-    Silence is time in which the search emitted no symbol.
+    An utterance ends when any rule holds. Silence is time in which the search emits no symbol.
     """
 
     rule1_min_trailing_silence: float = _seconds(
-        2.4, "Rule 1: an utterance ends after so many seconds of silence, even if it is empty."
+        2.4, "Rule 1: seconds of silence after which an utterance ends, even if it is empty."
     )
     rule2_min_trailing_silence: float = _seconds(
-        1.2, "Rule 2: an utterance that is not empty ends after so many seconds of silence."
+        1.2, "Rule 2: seconds of silence after which an utterance that is not empty ends."
     )
     rule3_min_utterance_length: float = _seconds(
-        20.0, "Rule 3: an utterance ends when it has lasted so many seconds."
+        20.0, "Rule 3: length in seconds at which an utterance ends."
     )
 
     def __post_init__(self) -> None:
         check_ranges(self)
 
     def rule(self, length: float, trailing_silence: float | None) -> int | None:
-        """The first rule that ends the utterance.
+        """Return the number of the first rule that ends the utterance.
 
         Args:
-          length: Seconds that it has lasted.
+          length: Length of the utterance in seconds.
           trailing_silence: Seconds since its last symbol; None if it has none.
 
         Returns:
-          1, 2 or 3; None if it goes on.
+          1, 2 or 3; None if the utterance continues.
         """
         silence = length if trailing_silence is None else trailing_silence
         if silence >= self.rule1_min_trailing_silence:

@@ -22,12 +22,12 @@ __all__ = ["SILENCE", "Evaluation", "evaluate", "is_silent"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one bundle made of some recordings.
+    """The results of one bundle on some recordings.
 
     Attributes:
-      texts: The words found in each recording that could be used, by path.
+      texts: The recognized words of each usable recording, by path.
       tokens: The same as symbols, separated by spaces.
-      skipped: Why a recording could not be used, by path.
+      skipped: The reason why a recording is not usable, by path.
       rtf: Seconds of decoding per second of audio, over all recordings.
     """
 
@@ -48,8 +48,8 @@ def evaluate(
 ) -> Evaluation:
     """Transcribe recordings with a bundle, each process with one thread.
 
-    Recordings that cannot be read or hold only silence are skipped, with the reason. Networks that
-    answer with NaN have found nothing, which counts against them.
+    Recordings that cannot be read or hold only silence are skipped, with the reason. If the outputs
+    of the networks are NaN, the result is empty and counts as errors.
     """
     work = partial(_transcribe, bundle_dir, chunk_ms)
     paths = [recording.path for recording in recordings]
@@ -64,7 +64,7 @@ def evaluate(
                 else:
                     transcripts[path] = outcome
     finally:
-        # Also after an error: a bundle that is exported anew to the same path has other networks.
+        # Also after an error: a bundle exported again to the same path has other networks.
         _recognizer.cache_clear()
     seconds = sum(one.rtf * one.duration for one in transcripts.values())
     duration = sum(one.duration for one in transcripts.values())
@@ -87,7 +87,7 @@ def is_silent(path: Path, sample_rate: int) -> bool:
 
 
 def _transcribe(bundle_dir: Path, chunk_ms: int | None, path: Path) -> Transcript | str:
-    """What was recognized in a recording, or why it cannot be used."""
+    """Transcribe a recording; return the reason if it is not usable."""
     recognizer = _recognizer(bundle_dir, chunk_ms)
     try:
         if is_silent(path, recognizer.features.sample_rate):
@@ -96,11 +96,11 @@ def _transcribe(bundle_dir: Path, chunk_ms: int | None, path: Path) -> Transcrip
     except AudioError as error:
         return error.what
     except DataError:
-        # The networks answer with NaN. Without an answer there is no speed either.
+        # The outputs are NaN. A failed recording does not count for the speed.
         return Transcript.of(Recognition("", (), (), ()), str(path), duration=0.0, seconds=0.0)
 
 
 @lru_cache(maxsize=1)
 def _recognizer(bundle_dir: Path, chunk_ms: int | None) -> OnlineRecognizer:
-    """One loaded model per process."""
+    """Load one model per process."""
     return OnlineRecognizer.from_bundle(Bundle.open(bundle_dir), chunk_ms=chunk_ms)

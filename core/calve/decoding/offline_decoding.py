@@ -1,4 +1,4 @@
-"""Decodes a corpus in whole utterances, offline or with simulated streaming."""
+"""Decoding of whole utterances, offline or with simulated streaming."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ def decode_offline(
     max_duration: float = MAX_DURATION,
     progress: Progress = NO_PROGRESS,
 ) -> dict[str, Decoded]:
-    """Decode whole utterances, encoding each once for all methods.
+    """Decode whole utterances; each is encoded once for all methods.
 
     This follows icefall's ``decode.py``: a recurrent encoder gets `FLUSH_FRAMES` padding frames
-    after each utterance, and the search starts as in training. Simulated streaming does at once
-    what `calve.decoding.online_decoding` does step by step: the same silence after each utterance,
-    the same chunks and the same start of the search. An utterance that cannot be read or decoded
-    does not stop the others.
+    after each utterance, and the search starts as in training. Simulated streaming equals
+    `calve.decoding.online_decoding` in one step: it has the same silence after each utterance, the
+    same chunks and the same start of the search. An utterance that cannot be read or decoded does
+    not stop the others.
 
     Args:
       session: The networks.
       symbols: Their symbol table.
       utterances: In any order.
       methods: Decoding methods.
-      features: What the networks were trained on; by default sherpa-ncnn's features, of the
+      features: The features that the model was trained on; by default sherpa-ncnn's, with the
         session's dimension.
       simulate_streaming: Whether attention is masked to the chunks of ``session.geometry``.
-      tail_padding_frames: Silent frames behind each utterance in simulated streaming; derived from
+      tail_padding_frames: Silent frames after each utterance in simulated streaming; derived from
         the geometry by default.
-      max_duration: Seconds in a batch, padding included.
-      progress: Is advanced by one for each utterance.
+      max_duration: Seconds in a batch, including padding.
+      progress: Advanced by one for each utterance.
 
     Returns:
-      What was found, by the method's key.
+      The results by the method's key.
 
     Raises:
       ConfigError, PluginError: if a method cannot be used.
@@ -92,12 +92,12 @@ def decode_offline(
 def search_each(
     search: Search, encoder_out: Sequence[Float32Array], told: Sequence[Mapping[str, Any]]
 ) -> list[Hypothesis | CalveError]:
-    """What each utterance says; if the search fails on the batch, each is tried alone.
+    """Search a batch; if the search fails on the batch, search each utterance alone.
 
     Args:
       search: The decoding method.
       encoder_out: (T', D) of each utterance.
-      told: What the method is told of each.
+      told: The stream options of each.
     """
     if not encoder_out:
         return []

@@ -1,4 +1,4 @@
-"""Jobs of a decoding sweep: one model on one split each; finished jobs are kept on disk."""
+"""Jobs of a decoding sweep, one model on one split each. Finished jobs are kept on disk."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ __all__ = ["OfflineJob", "run_job"]
 
 @dataclass(frozen=True)
 class OfflineJob:
-    """One model on some splits, searched by several methods.
+    """One model on some splits, with several decoding methods.
 
     Attributes:
-      simulate_streaming: Whether the encoder sees chunks only.
+      simulate_streaming: Whether the encoder is limited to chunks.
       chunk_size: Encoder frames of a simulated step; the model's own by default.
       max_duration: Seconds in a batch.
-      res_dir: Where the results go, in a folder for each method; None keeps nothing.
-      unit: What errors are counted in, for the files.
-      hotwords: Texts to count in the results, for the files.
-      redo: Whether to decode once more what is there already.
+      res_dir: Directory for the results, with a folder for each method; None to keep nothing.
+      unit: Unit of errors in the files.
+      hotwords: Texts to count in the files.
+      redo: Whether to decode again if results exist.
     """
 
     model: CheckpointModel
@@ -56,13 +56,13 @@ class OfflineJob:
 
 
 def run_job(job: OfflineJob, progress: Progress = NO_PROGRESS) -> list[DecodingResult]:
-    """Decode with the methods whose results are not there yet, and read the others.
+    """Decode with the methods without results on disk, and read the results of the others.
 
-    A result counts as there if nothing that decides it has changed: checkpoint files, options,
-    the utterances and their references, calve's version.
+    A result on disk is used if everything that determines it is unchanged: checkpoint files,
+    options, utterances with their references, and calve's version.
 
     Raises:
-      CalveError: if the model or a split cannot be used; what was finished before is kept.
+      CalveError: if the model or a split cannot be used; finished results are kept.
     """
     opened: OpenedModel[LiveSession] | None = None
     results: list[DecodingResult] = []
@@ -102,8 +102,8 @@ def _open(job: OfflineJob) -> OpenedModel[LiveSession]:
 class _Store:
     """Results of a job on one split, on disk.
 
-    The record beside the files of icefall's form says what they are the results of; it is written
-    last.
+    The record next to the files in icefall's format states what they are the results of. It is
+    written last.
     """
 
     def __init__(self, job: OfflineJob, split: Split, utterances: Sequence[Utterance]) -> None:
@@ -118,12 +118,12 @@ class _Store:
         }
 
     def read_all(self) -> dict[str, DecodingResult]:
-        """Results that are there, by the method's key."""
+        """Read the existing results, by the method's key."""
         found = ((method.key, self._read(method)) for method in self._job.methods)
         return {key: result for key, result in found if result is not None}
 
     def write(self, method: DecodingMethod, mode: str, decoded: Decoded) -> DecodingResult:
-        """Keep a result."""
+        """Write a result."""
         result = self._score(method, mode, decoded, resumed=False)
         if result.files is not None:
             record = {
@@ -147,14 +147,14 @@ class _Store:
             decoded = Decoded(read_recogs(files.recogs), failures)
             mode = str(record["mode"])
         except (OSError, ValueError, LookupError, TypeError, DataError):
-            # Whatever is wrong with it, it can be made again.
+            # A damaged result is computed again.
             return None
         return self._score(method, mode, decoded, resumed=True)
 
     def _score(
         self, method: DecodingMethod, mode: str, decoded: Decoded, *, resumed: bool
     ) -> DecodingResult:
-        """Write the files; also for results that were there, since the unit may be another."""
+        """Write the files; also for existing results, because the unit may differ."""
         files = self._files(method)
         split, model = self._split.name, self._job.model.name
         if files is not None:
@@ -185,7 +185,7 @@ def _record(files: ResultFiles) -> Path:
 
 
 def _suffix(job: OfflineJob) -> str:
-    """icefall's: the model, and how streaming was simulated as far as it was said."""
+    """Return icefall's suffix: the model and the given settings of simulated streaming."""
     if not job.simulate_streaming:
         return job.model.name
     given = job.model.overrides.get("encoder", {})

@@ -1,4 +1,4 @@
-"""Transcribes recordings as whole utterances."""
+"""Transcription of recordings as whole utterances."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ __all__ = ["OfflineRecognizer"]
 
 
 class OfflineRecognizer:
-    """Transcribes recordings, each at once, as `decode_offline` decodes utterances.
+    """Transcribes each recording as a whole, as `decode_offline` does.
 
     Args:
       session: The networks.
       symbols: Their symbol table.
-      method: The decoding method; the default one of the installation by default.
-      features: What the networks were trained on; by default sherpa-ncnn's features, of the
+      method: The decoding method; by default that of the installation.
+      features: The features that the model was trained on; by default sherpa-ncnn's, with the
         session's dimension.
       simulate_streaming: Whether attention is masked to the chunks of ``session.geometry``.
-      tail_padding_frames: Silent frames behind each recording in simulated streaming; derived from
+      tail_padding_frames: Silent frames after each recording in simulated streaming; derived from
         the geometry by default.
 
     Raises:
@@ -76,14 +76,14 @@ class OfflineRecognizer:
     def warm_up(self) -> None:
         """Recognize a second of silence, unless something was recognized already.
 
-        In the first use searches compile their loops and runtimes choose theirs, which takes up to
+        On first use searches compile their loops and runtimes select theirs, which takes up to
         seconds. `transcribe` calls this before it measures.
         """
         if self._is_warm:
             return
         self._is_warm = True
         silence = silent_tail(round(1000 / self.features.frame_shift_ms), self.features)
-        # Whoever transcribes is told what is wrong, with the name of the recording.
+        # `transcribe` reports the error with the name of the recording.
         with suppress(CalveError):
             audio = Audio(silence, self.features.sample_rate, duration=1.0)
             features = self._view.features(Utterance.of_audio("", audio))
@@ -94,7 +94,7 @@ class OfflineRecognizer:
 
         Raises:
           AudioError: if the recording cannot be read, or is shorter than a feature frame.
-          DataError: if the networks answer with NaN.
+          DataError: if the outputs of the networks are NaN.
         """
         audio = read_audio(path, self.features.sample_rate)
         self.warm_up()

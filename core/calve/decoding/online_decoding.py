@@ -1,4 +1,4 @@
-"""Decodes many streams in parallel, chunk by chunk, as a server does."""
+"""Decoding of many parallel streams, chunk by chunk, as in a server."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ Float32Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class StreamSearch:
-    """A decoding method on a session, and where it cuts streams; several share one encoder.
+    """A decoding method on a session, with endpoint rules; several share one encoder.
 
     Attributes:
       search: The decoding method.
-      endpoints: Where a stream is cut into utterances; None leaves it whole.
+      endpoints: Rules that cut a stream into utterances; None to leave it whole.
       stream_options: Options per stream, as in `calve.api.DecodingMethodSpec`.
     """
 
@@ -43,7 +43,7 @@ class StreamSearch:
     stream_options: tuple[str, ...] = ()
 
     def start(self, reference: str, context: Sequence[int] = ()) -> Any:
-        """The search's state for a stream in which ``reference`` is said, after some symbols."""
+        """Return the search's state for a stream with a reference, after some symbols."""
         told = {"ref_text": reference, "context": context}
         return self.search.start(
             **{name: value for name, value in told.items() if name in self.stream_options}
@@ -51,20 +51,20 @@ class StreamSearch:
 
 
 class StreamDecoder:
-    """Decodes recordings as streams of one batch: when one ends, the next enters.
+    """Decodes recordings as streams of one batch; when one ends, the next starts.
 
-    Silence is appended to each recording, so that its last words are found. Silent frames complete
-    the last segment of a stream, and the encoder's output for them is dropped. The result is that
-    of `calve.decoding.online_stream.OnlineStream`.
+    Silence is appended to each recording, so that its last words are recognized. Silent frames
+    complete the last segment of a stream; the encoder's output for them is dropped. The result
+    equals that of `calve.decoding.online_stream.OnlineStream`.
 
     Args:
       session: The networks.
       symbols: Their symbol table.
       searches: The decoding methods, by key.
-      num_streams: Most streams at a time.
-      features: What the networks were trained on.
-      geometry: How to step; the session's own geometry by default.
-      tail_padding_frames: Silent frames behind a recording; derived from the geometry by default.
+      num_streams: Largest number of parallel streams.
+      features: The features that the model was trained on.
+      geometry: Steps of the encoder; by default the session's own geometry.
+      tail_padding_frames: Silent frames after a recording; derived from the geometry by default.
     """
 
     def __init__(
@@ -95,8 +95,8 @@ class StreamDecoder:
         """Decode utterances; one that cannot be read or decoded does not stop the others.
 
         Args:
-          utterances: In the order in which they enter.
-          progress: Is advanced by one for each utterance.
+          utterances: The utterances, in the order in which they start.
+          progress: Advanced by one for each utterance.
 
         Returns:
           A run for each search, by its key.
@@ -125,11 +125,11 @@ class StreamDecoder:
                 active = [active[row] for row in staying]
 
     def _warm_up(self) -> None:
-        """Take a step on silence: no measured step is the first, in which code is compiled."""
+        """Take a step on silence, so that the measured steps do not include compilation."""
         silence = np.repeat(self._silence, self._session.geometry.segment, axis=0)
         frames, _ = self._session.encode_chunk(silence[None], self._session.init_states(1))
         for one in self._searches.values():
-            with suppress(CalveError):  # It is reported for the utterances that it concerns.
+            with suppress(CalveError):  # The error is reported with each utterance that it affects.
                 one.search.advance([one.start("")], [frames[0]])
 
     def _streams(
@@ -138,7 +138,7 @@ class StreamDecoder:
         runs: Mapping[str, StreamingRun],
         progress: Progress,
     ) -> Iterator[_Stream]:
-        """Streams of the utterances that can be read; the others become failures."""
+        """Yield streams of the readable utterances; the others become failures."""
         for utterance in utterances:
             started = time.perf_counter()
             loaded, failures = load_each([utterance], self._read)
@@ -165,7 +165,7 @@ class StreamDecoder:
     def _step(
         self, active: Sequence[_Stream], states: Any, runs: Mapping[str, StreamingRun]
     ) -> Any:
-        """One segment of every stream through the encoder and all searches."""
+        """Run one segment of every stream through the encoder and all searches."""
         segment, shift = self._geometry.segment, self._geometry.shift
         started = time.perf_counter()
         segments = stack_features(
@@ -213,7 +213,7 @@ class StreamDecoder:
             for key, run in runs.items():
                 found = stream.found[key]
                 outcome = (
-                    DataError("the encoder answers with NaN or infinity")
+                    DataError("the outputs of the encoder are NaN or infinite")
                     if stream.failed
                     else found.error or found.finish()
                 )
@@ -223,7 +223,7 @@ class StreamDecoder:
 
 
 def _advance(search: Search, pairs: Sequence[tuple[_Found, Float32Array]]) -> None:
-    """Search the frames of some streams; if that fails, each alone, so that only bad ones fail."""
+    """Search the frames of some streams; if that fails, search each stream alone."""
     if not pairs:
         return
     try:
@@ -238,7 +238,7 @@ def _advance(search: Search, pairs: Sequence[tuple[_Found, Float32Array]]) -> No
 
 @contextmanager
 def _busy(runs: Mapping[str, StreamingRun]) -> Iterator[None]:
-    """Count the time of work that all runs share."""
+    """Count the time of the work that all runs share."""
     started = time.perf_counter()
     yield
     for run in runs.values():
@@ -250,7 +250,7 @@ class _Found:
 
     Attributes:
       stream: The search's state.
-      error: Why the search cannot go on; None if it can.
+      error: The error that ended the search; None if there is none.
     """
 
     def __init__(self, method: StreamSearch, reference: str) -> None:
@@ -263,7 +263,7 @@ class _Found:
         self.error: CalveError | None = None
 
     def consumed(self, frames: int, seconds_per_frame: float) -> int | None:
-        """Say that ``frames`` more were searched; returns the rule by which an utterance ended."""
+        """Count ``frames`` more as searched; return the rule that ended an utterance, if any."""
         self._frames += frames
         if self._method.endpoints is None:
             return None
@@ -279,12 +279,12 @@ class _Found:
         return rule
 
     def finish(self) -> Hypothesis:
-        """End the stream; returns everything that was found, with timestamps from its start."""
+        """End the stream; return the whole result, with timestamps from the start."""
         self._keep_utterance()
         return self._finished
 
     def _keep_utterance(self) -> None:
-        """Append what was found since the last endpoint; what came before is not copied."""
+        """Append the result since the last endpoint; earlier results are not copied."""
         last, kept = self._method.search.result(self.stream), self._finished
         kept.tokens.extend(last.tokens)
         kept.timestamps.extend(self._start + frame for frame in last.timestamps)
@@ -300,9 +300,9 @@ class _Stream:
     """One recording that is being decoded.
 
     Attributes:
-      features: (T, C), those that are not read yet and the overlap.
+      features: (T, C), the unread features and the overlap.
       frames_left: Encoder frames still to come.
-      found: What each search has found.
+      found: The result of each search.
       failed: Whether the encoder failed on it.
     """
 
@@ -318,13 +318,13 @@ class _Stream:
         return lost or self.frames_left == 0
 
     def take(self, segment: int, shift: int) -> Float32Array:
-        """The next segment, shorter at the end."""
+        """Return the next segment, which is shorter at the end."""
         taken = self.features[:segment]
         self.features = self.features[shift:]
         return taken
 
     def use(self, frames: int) -> int:
-        """How many of the ``frames`` that a step gives belong to the recording."""
+        """Return how many of the ``frames`` of a step belong to the recording."""
         used = min(frames, self.frames_left)
         self.frames_left -= used
         return used

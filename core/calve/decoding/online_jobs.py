@@ -1,4 +1,4 @@
-"""Jobs of streaming decoding: one model on groups of streams, real or simulated."""
+"""Jobs of streaming decoding: one model on groups of streams, with real or simulated streaming."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ Float32Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class StreamingMethod:
-    """A decoding method, and where it cuts a stream into utterances.
+    """A decoding method with endpoint rules.
 
     Attributes:
       method: The decoding method.
-      endpoints: The rules; None leaves streams whole.
+      endpoints: The rules; None to leave streams whole.
     """
 
     method: DecodingMethod
@@ -51,23 +51,23 @@ class StreamingMethod:
 
     @property
     def key(self) -> str:
-        """What it is called in file names and tables."""
+        """Its key in file names and tables."""
         return self.method.key if self.endpoints is None else f"{self.method.key}_endpointing"
 
 
 @dataclass(frozen=True)
 class StreamingJob:
-    """One model streaming through one split.
+    """Streaming decoding of one split with one model.
 
     Attributes:
       model: A checkpoint on the torch runtime, or a bundle on its own.
-      split: What is decoded.
-      methods: How; all share the encoder's output.
-      num_streams: Most streams at a time, in all groups together.
+      split: The split to decode.
+      methods: The methods; all share the encoder's output.
+      num_streams: Largest number of parallel streams in all groups together.
       chunk_size: Encoder frames of a step; the model's own by default.
-      groups: Most processes, each with a model of its own and its share of the streams and the
-        utterances.
-      hotwords: Texts to count in the results, for the files.
+      groups: Largest number of processes, each with its own model and its share of the streams and
+        the utterances.
+      hotwords: Texts to count in the files.
     """
 
     model: CheckpointModel | BundleModel
@@ -80,7 +80,7 @@ class StreamingJob:
 
     @property
     def streams_by_group(self) -> tuple[int, ...]:
-        """Streams of each process; no more processes than streams."""
+        """Return the streams of each process; there are no more processes than streams."""
         groups = min(self.groups, self.num_streams)
         each, more = divmod(self.num_streams, groups)
         return tuple(each + (group < more) for group in range(groups))
@@ -88,11 +88,11 @@ class StreamingJob:
 
 @dataclass(frozen=True)
 class StreamingResult:
-    """What came of a `StreamingJob`.
+    """The result of a `StreamingJob`.
 
     Attributes:
       runtime: What ran the networks.
-      geometry: How its encoder stepped.
+      geometry: The steps of its encoder.
       runs: By `StreamingMethod.key`.
     """
 
@@ -102,12 +102,12 @@ class StreamingResult:
 
     @property
     def mode(self) -> str:
-        """How the encoder saw the recordings, for tables."""
+        """The streaming mode, for tables."""
         return f"streaming, {self.geometry.chunk_ms} ms"
 
 
 def run_streaming(job: StreamingJob, progress: Progress = NO_PROGRESS) -> StreamingResult:
-    """Stream through the split; one utterance that fails does not stop the others.
+    """Decode the split in streams; an utterance that fails does not stop the others.
 
     Raises:
       CalveError: if the model, the split or a method cannot be used.
@@ -135,7 +135,7 @@ def write_streaming_results(
 ) -> None:
     """Write error files in icefall's form into ``res_dir/streaming``, in a folder for each method.
 
-    The summary also says how fast it was.
+    The summary also contains the speed.
     """
     geometry = result.geometry
     suffix = f"{job.model.name}-chunk-size-{geometry.output_frames}"
@@ -168,7 +168,7 @@ def simulate(
     max_duration: float,
     progress: Progress = NO_PROGRESS,
 ) -> dict[str, Decoded]:
-    """What streaming finds if it is simulated by masks, by `DecodingMethod.key`.
+    """Simulate streaming by masks; return the results by `DecodingMethod.key`.
 
     Raises:
       CalveError: if the model, the split or a method cannot be used.
@@ -195,10 +195,10 @@ class Difference:
     """An utterance in which simulated and real streaming differ.
 
     Attributes:
-      name: Of the utterance.
-      reference: What was said.
-      simulated: What simulated streaming found; None if it failed.
-      real: What real streaming found; None if it failed.
+      name: Name of the utterance.
+      reference: The reference.
+      simulated: Result of simulated streaming; None if it failed.
+      real: Result of real streaming; None if it failed.
     """
 
     name: str
@@ -208,7 +208,7 @@ class Difference:
 
 
 def first_difference(simulated: Decoded, real: Decoded) -> Difference | None:
-    """The first utterance, by name, that is not the same in both."""
+    """Return the first utterance, by name, with different results."""
     before = {one.name: one for one in simulated.utterances}
     after = {one.name: one for one in real.utterances}
     for name in sorted(before | after):

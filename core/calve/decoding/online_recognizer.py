@@ -1,4 +1,4 @@
-"""Transcribes recordings step by step, on any runtime."""
+"""Transcription of recordings step by step, on any runtime."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ Float32Array = NDArray[np.float32]
 class OnlineRecognizer:
     """Transcribes recordings, one after another, with one loaded model.
 
-    The first use of a model, in which code is compiled, is no part of any transcript's RTF.
+    The RTF of a transcript does not include the first use of a model, which compiles code.
 
     Args:
       session: The networks.
       symbols: The model's symbol table.
-      method: The decoding method; the default one of the installation by default.
-      features: What the networks were trained on; by default sherpa-ncnn's features, of the
+      method: The decoding method; by default that of the installation.
+      features: The features that the model was trained on; by default sherpa-ncnn's, with the
         session's dimension.
       tail_padding_frames: Silent frames to append; derived from the geometry by default.
       chunk_ms: Milliseconds of audio per encoder step; the model's own by default.
 
     Raises:
-      ConfigError: if the model cannot step ``chunk_ms`` at a time, or an option is wrong.
+      ConfigError: if the model has no step of ``chunk_ms``, or an option is invalid.
       PluginError: if no plugin provides the decoding method.
     """
 
@@ -75,7 +75,7 @@ class OnlineRecognizer:
         """Load a bundle's networks, to run on ``num_threads`` CPU threads.
 
         Raises:
-          BundleError: if the networks cannot be loaded, or the bundle is for whole utterances.
+          BundleError: if the networks cannot be loaded, or the bundle does not stream.
           ConfigError, PluginError: as the constructor.
         """
         return cls(
@@ -88,7 +88,7 @@ class OnlineRecognizer:
         )
 
     def stream(self) -> OnlineStream:
-        """A new stream on the loaded model."""
+        """Create a stream on the loaded model."""
         return OnlineStream(
             self.session,
             self.symbols,
@@ -99,10 +99,10 @@ class OnlineRecognizer:
         )
 
     def warm_up(self) -> None:
-        """Take one step on silence, unless one was taken, so that no measured step is the first.
+        """Take one step on silence unless a step was taken, so that no measured step is the first.
 
-        In the first step searches compile their loops and runtimes choose theirs, which takes up
-        to seconds. `transcribe` and `transcribe_audio` call this before they measure.
+        In the first step searches compile their loops and runtimes select theirs, which takes up to
+        seconds. `transcribe` and `transcribe_audio` call this before they measure.
         """
         if self._is_warm:
             return
@@ -110,7 +110,7 @@ class OnlineRecognizer:
         stream = OnlineStream(
             self.session, self.symbols, self._search, features=self.features, tail_padding_frames=0
         )
-        # Whoever transcribes is told what is wrong, with the name of the recording.
+        # `transcribe` reports the error with the name of the recording.
         with suppress(CalveError):
             stream.accept(silent_tail(self.session.geometry.segment + 1, self.features))
             stream.finish()
@@ -118,24 +118,24 @@ class OnlineRecognizer:
     def transcribe(self, path: str | PathLike[str]) -> Transcript:
         """Transcribe one file, which is read and decoded block by block.
 
-        The memory that it needs does not depend on the length of the recording, if the decoding
-        method keeps nothing of the frames that it has consumed.
+        The memory does not depend on the length of the recording, unless the decoding method stores
+        consumed frames.
 
         Raises:
           AudioError: if the recording cannot be read.
-          DataError: if the networks answer with NaN.
+          DataError: if the outputs of the networks are NaN.
         """
         with AudioReader(path, self.features.sample_rate) as audio:
             recognized, seconds = self._recognize(audio)
             return Transcript.of(recognized, fspath(path), audio.duration, seconds, audio.notes)
 
     def transcribe_audio(self, audio: Audio, path: str = "") -> Transcript:
-        """Transcribe samples in memory; ``path`` is what the transcript is labelled with."""
+        """Transcribe samples in memory; ``path`` is the label of the transcript."""
         recognized, seconds = self._recognize([audio.samples])
         return Transcript.of(recognized, path, audio.duration, seconds, audio.notes)
 
     def _recognize(self, blocks: Iterable[Float32Array]) -> tuple[Recognition, float]:
-        """What is recognized, and the seconds of decoding; those of reading do not count."""
+        """Return the result and the seconds of decoding, without reading."""
         self.warm_up()
         stream, seconds = self.stream(), 0.0
         for samples in blocks:

@@ -1,4 +1,4 @@
-"""One stream of audio, recognized step by step as the audio arrives."""
+"""Recognition of one stream of audio, step by step as the audio arrives."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ Float32Array = NDArray[np.float32]
 
 
 class OnlineStream:
-    """Transcribes one stream while its audio comes in.
+    """Transcribes one stream while its audio arrives.
 
-    The encoder only ever sees whole segments, so the result does not depend on the size of the
-    pieces that the audio comes in. At the end, silence brings out the last words. The last step
-    reads only what is left, if the network takes any length; else as many silent frames as it
-    needs complete it, and what the encoder makes of those is dropped. So the result does not depend
-    on the chunk length of an exact encoder either.
+    The encoder processes whole segments, so that the result does not depend on how the audio is
+    divided into pieces. At the end, silence is appended so that the last words are recognized. If
+    the network accepts any length, the last step reads only the remaining frames. Otherwise silent
+    frames complete it, and the encoder's output for them is dropped. The result of an exact encoder
+    therefore does not depend on the chunk length either.
 
-    The cost of a step does not depend on how long the stream has lasted, if that of the search does
-    not. `result` spells everything that has been found, so ask for it when it is needed.
+    The cost of a step does not depend on the length of the stream, unless that of the search does.
+    `result` spells the whole text, so call it only when it is needed.
 
     Args:
       session: The networks.
       symbols: The model's symbol table.
       search: A search on this session; streams may share it.
-      features: What the networks were trained on; by default sherpa-ncnn's features, of the
+      features: The features that the model was trained on; by default sherpa-ncnn's, with the
         session's dimension.
-      geometry: How to step; the session's own geometry by default.
+      geometry: Steps of the encoder; by default the session's own geometry.
       tail_padding_frames: Silent frames to append; derived from the geometry by default.
     """
 
@@ -64,21 +64,21 @@ class OnlineStream:
         self._finished = False
 
     def accept(self, samples: Float32Array) -> None:
-        """Append audio, and decode the segments that are complete with it.
+        """Append audio and decode the segments that it completes.
 
         Args:
           samples: (n,) float32 at the rate of the feature configuration, full scale [-1, 1].
 
         Raises:
           AudioError: if the samples have a wrong shape or type, or the stream is finished.
-          DataError: if the networks answer with NaN.
+          DataError: if the outputs of the networks are NaN.
         """
         self._fbank.accept(samples)
         self._heard_samples = self._heard_samples or len(samples) > 0
         self._encode_whole_segments()
 
     def finish(self) -> Recognition:
-        """Say that no audio follows; returns the final result."""
+        """End the stream; return the final result."""
         if not self._finished:
             self._finished = True
             if self._heard_samples:
@@ -89,7 +89,7 @@ class OnlineStream:
         return self.result()
 
     def result(self) -> Recognition:
-        """What has been recognized so far."""
+        """Return the result so far."""
         return recognition(self._search.result(self._found), self._symbols, self._geometry)
 
     def _encode_whole_segments(self) -> None:
@@ -108,7 +108,7 @@ class OnlineStream:
             self._step(self._last_segment(rest, output_frames), output_frames)
 
     def _last_segment(self, rest: Float32Array, output_frames: int) -> Float32Array:
-        """What the last step reads: no more than it needs, if the network takes any length."""
+        """Return the input of the last step, which is shorter if the network accepts any length."""
         geometry = self._geometry
         if geometry.dynamic:
             return rest[: output_frames * geometry.subsampling_factor + geometry.overlap]

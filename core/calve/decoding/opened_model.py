@@ -1,4 +1,4 @@
-"""A loaded model with what belongs to it, and how it is made to stream."""
+"""A loaded model with its symbols and features, and its streaming setup."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ AnySession = TypeVar("AnySession", bound=Session)
 
 
 class StreamingSetup(NamedTuple):
-    """How a model is made to stream, as `calve.models.training_range` asks it.
+    """The streaming setup of a model, as `calve.models.training_range` needs it.
 
     Attributes:
       encoder: Name of the encoder.
       config: Its options by name.
-      geometry: How it steps.
+      geometry: Steps of the encoder.
     """
 
     encoder: str
@@ -31,7 +31,7 @@ class StreamingSetup(NamedTuple):
     geometry: StreamingGeometry
 
     def warnings(self, *, strict: bool = False) -> tuple[str, ...]:
-        """In what it differs from what the model was trained for.
+        """Return the differences from the setups that the model was trained for.
 
         Raises:
           ConfigError: instead, if ``strict``.
@@ -43,13 +43,13 @@ class StreamingSetup(NamedTuple):
 
 @dataclass(frozen=True)
 class OpenedModel(Generic[AnySession]):
-    """A loaded model and what belongs to it.
+    """A loaded model with everything that decoding needs.
 
     Attributes:
       session: The networks.
       symbols: Their symbol table.
-      features: What they were trained on.
-      tail_padding_frames: Silent frames that bring out the last words of a stream.
+      features: The features that the model was trained on.
+      tail_padding_frames: Silent frames at the end of a stream, for its last words.
       runtime: What runs the networks.
       encoder: Name of the encoder.
       config: The encoder's options.
@@ -64,5 +64,5 @@ class OpenedModel(Generic[AnySession]):
     config: Mapping[str, Any]
 
     def setup(self, geometry: StreamingGeometry) -> StreamingSetup:
-        """How it streams in steps of ``geometry``."""
+        """Return the streaming setup with steps of ``geometry``."""
         return StreamingSetup(self.encoder, self.config, geometry)

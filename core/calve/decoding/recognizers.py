@@ -1,4 +1,4 @@
-"""From a bundle or a checkpoint to text: step by step, or in whole utterances."""
+"""Recognizers from bundles and checkpoints, streaming or for whole utterances."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ __all__ = [
 AnyRecognizer: TypeAlias = OnlineRecognizer | OfflineRecognizer
 
 Mode: TypeAlias = Literal["streaming", "offline", "simulated streaming"]
-"""How the encoder sees a recording: step by step, as a whole, or masked to what it streams."""
+"""Mode of the encoder: step by step, whole utterances, or masked as in streaming."""
 
 
 @dataclass(frozen=True)
 class LoadedRecognizer:
-    """A recognizer, and what the user should know of it.
+    """A recognizer with warnings and notes for the user.
 
     Attributes:
-      recognizer: Ready to transcribe.
-      warnings: In what it differs from what the model was trained for.
-      notes: What was chosen because something else is impossible.
+      recognizer: The recognizer, ready to transcribe.
+      warnings: Differences from the setups that the model was trained for.
+      notes: Choices that were made because the alternative is impossible.
     """
 
     recognizer: AnyRecognizer
@@ -65,16 +65,16 @@ def load_recognizer(
 
     Args:
       model: A bundle on the runtime of its format, or a checkpoint on the runtime of its family.
-      method: The decoding method; the default one of the installation by default.
-      mode: How the encoder sees a recording. By default, a bundle does what it is made for, and a
+      method: The decoding method; by default that of the installation.
+      mode: Mode of the encoder. By default, a bundle runs in the mode of its export, and a
         checkpoint streams if its encoder can.
       chunk_ms: Milliseconds of audio per encoder step; the model's own by default.
       chunk_size: The same in encoder frames; give one of them.
-      strict: Whether to refuse chunks that the model was not trained for, instead of warning.
+      strict: Whether to reject chunks that the model was not trained for, instead of warning.
 
     Raises:
       BundleError, CheckpointError, TokensError: if the model cannot be loaded.
-      ConfigError: if it cannot recognize so, or an option of the method is wrong.
+      ConfigError: if the model does not support the mode, or an option of the method is invalid.
       PluginError: if the runtime or the method is missing.
     """
     chunk = _Chunk(chunk_ms, chunk_size)
@@ -99,7 +99,7 @@ def transcribe(
     Args:
       bundle: The bundle or its directory.
       paths: Recordings of any sampling rate and channel count.
-      decoding_method: Name of the decoding method; the default one of the installation by default.
+      decoding_method: Name of the decoding method; by default that of the installation.
       decoding_options: Its options by name.
       chunk_ms: Milliseconds of audio per encoder step; the bundle's own by default.
       num_threads: CPU threads that the runtime may use.
@@ -123,21 +123,21 @@ def transcribe_each(
     """Transcribe recordings in order; one that fails does not end the others.
 
     Yields:
-      The transcript of each recording, or the error that there is instead, which names it.
+      The transcript of each recording, or an error that names the recording.
     """
     for path in paths:
         try:
             yield recognizer.transcribe(path)
         except AudioError as error:
             yield error
-        except DataError as error:  # The networks answer with NaN.
+        except DataError as error:  # The outputs of the networks are NaN.
             where = ", ".join(filter(None, (fspath(path), error.where)))
             yield DataError(error.what, where=where, fix=error.fix)
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """The length of a step that was asked for, in one of two units; the model's own if in none."""
+    """The requested length of a step in one of two units; the model's own if both are None."""
 
     milliseconds: int | None
     frames: int | None
@@ -151,10 +151,10 @@ class _Chunk:
         return self.milliseconds is not None or self.frames is not None
 
     def of(self, geometry: StreamingGeometry) -> StreamingGeometry:
-        """The geometry with steps of this length.
+        """Return the geometry with steps of this length.
 
         Raises:
-          ConfigError: if the encoder cannot step so.
+          ConfigError: if the encoder has no such step.
         """
         if self.milliseconds is not None:
             return geometry.with_chunk_ms(self.milliseconds)
@@ -201,7 +201,7 @@ def _of_checkpoint(
     if mode == "offline" and chunk.given:
         raise ConfigError("whole utterances have no chunks", fix="leave the chunk length out")
     opened = model.open()
-    model.release()  # The session has a copy of its own.
+    model.release()  # The session has its own copy.
     if mode == "offline":
         return LoadedRecognizer(_offline(opened, method))
     if mode == "simulated streaming":

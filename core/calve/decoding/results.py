@@ -17,12 +17,12 @@ class DecodingResult:
     Attributes:
       split: Name of the split.
       runtime: What ran the networks.
-      mode: How they saw the audio.
+      mode: The streaming mode.
       model: Name of the checkpoint.
       method: `DecodingMethod.key`.
       decoded: The texts.
-      files: Where they were written; None if they were not.
-      resumed: Whether they were there already.
+      files: The files of the results; None if none were written.
+      resumed: Whether the results existed already.
     """
 
     split: str

@@ -1,4 +1,4 @@
-"""Makes searches by name, and runs them on existing encoder output."""
+"""Creation of searches by name, and decoding of existing encoder output."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def make_search(
       method: Name of a registered decoding method.
       session: The networks.
       symbols: The model's symbol table, whose ``<unk>`` is never emitted; without it every symbol
-        is, and files that name symbols cannot be read.
-      initial_symbol: What the decoder sees before the first symbol, next to one blank: the blank
-        as well, or -1 for nothing at all; by default what the session's real runtime does.
+        can be emitted, and files that name symbols cannot be read.
+      initial_symbol: Input of the decoder before the first symbol, next to one blank: a second
+        blank, or -1 for no symbol. By default the same as in the session's real runtime.
       **options: The method's own options.
 
     Raises:
@@ -71,7 +71,7 @@ def search(
       encoder_out: (N, T', D) float32, a tensor or an array: the output of the model's encoder or of
         the session for N utterances.
       encoder_out_lens: (N,) integers, frames of each utterance.
-      method: Name of a registered decoding method; the default one of the installation by default.
+      method: Name of a registered decoding method; by default that of the installation.
       symbols: The model's symbol table, whose ``<unk>`` is never emitted.
       ref_text: The reference of each of the N utterances, as a text or in tokens, for a method that
         needs it; see `calve.registry.specs.DecodingMethodSpec.stream_options`.
@@ -142,13 +142,13 @@ def _told_each(
 def _split(
     spec: DecodingMethodSpec, options: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options of a single stream, and the others."""
+    """Split the options into those of a single stream and the others."""
     of_streams = {name: options[name] for name in spec.stream_options if name in options}
     return of_streams, {name: options[name] for name in options if name not in of_streams}
 
 
 def _array(values: Any) -> NDArray[Any]:
-    """An array of a tensor of any device and precision, or of what numpy takes."""
+    """Convert a tensor of any device and precision, or anything that numpy accepts, to an array."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
         values = (values.float() if values.is_floating_point() else values).numpy()
@@ -164,7 +164,7 @@ def _lengths(frames: NDArray[np.float32], lengths: NDArray[Any]) -> Sequence[int
     if lengths.shape != frames.shape[:1] or not np.issubdtype(lengths.dtype, np.integer):
         raise DataError(
             f"encoder_out_lens is {lengths.dtype} of the shape {lengths.shape}",
-            fix=f"give one whole number for each of the {len(frames)} utterances",
+            fix=f"give one integer for each of the {len(frames)} utterances",
         )
     for utterance, length in enumerate(lengths.tolist()):
         if not 0 <= length <= frames.shape[1]:

@@ -25,7 +25,7 @@ class Split:
     name: str
 
     def utterances(self) -> Sequence[Utterance]:
-        """The utterances; each process reads the manifests once."""
+        """Return the utterances; each process reads the manifests once."""
         return self._utterances
 
     @cached_property
@@ -33,12 +33,12 @@ class Split:
         return read_utterances(self.corpus, self.data_dir, self.name)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the utterances: what reads their audio cannot be sent to another process."""
+        """Return the state without the utterances, whose readers cannot be pickled."""
         return asdict(self)
 
 
 def read_utterances(corpus: str, data_dir: Path, split: str) -> list[Utterance]:
-    """The utterances of a prepared corpus's split, by name.
+    """Read the utterances of a split of a prepared corpus, by name.
 
     Raises:
       DataError: if the corpus has no such split, or it cannot be read or is empty, or two
@@ -64,7 +64,7 @@ def read_utterances(corpus: str, data_dir: Path, split: str) -> list[Utterance]:
 
 
 def file_stamp(path: Path) -> list[str | int]:
-    """Name, size and time of a file, by which a change is noticed.
+    """Return name, size and time of a file, to detect changes.
 
     Raises:
       DataError: if it cannot be read.

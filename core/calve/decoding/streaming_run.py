@@ -15,17 +15,17 @@ __all__ = ["StreamingRun"]
 
 @dataclass
 class StreamingRun:
-    """What became of some utterances, and how long it took.
+    """Results and timing of some utterances.
 
     Attributes:
       decoded: Texts and failures.
-      endpoints: How often each rule ended an utterance within a recording.
-      step_seconds: Time of every step of all streams together, encoder and search.
-      step_streams: Streams in each step.
-      busy_seconds: Time of all steps, and of states that come and go between them; of the slowest
-        group where there are several.
-      audio_seconds: Of the recordings that were decoded.
-      feature_seconds: Time that reading and computing features took, not counted in the steps.
+      endpoints: Number of utterances that each rule ended within a recording.
+      step_seconds: Time of each step of all streams together, encoder and search.
+      step_streams: Number of streams in each step.
+      busy_seconds: Time of all steps and of state changes between them; of the slowest group if
+        there are several.
+      audio_seconds: Length of the decoded recordings.
+      feature_seconds: Time of reading and feature extraction, which the steps do not include.
     """
 
     decoded: Decoded = field(default_factory=Decoded)
@@ -38,7 +38,7 @@ class StreamingRun:
 
     @classmethod
     def of_groups(cls, runs: Sequence[StreamingRun]) -> StreamingRun:
-        """What groups of streams that ran at the same time did together."""
+        """Combine the runs of groups of streams that ran at the same time."""
         return cls(
             Decoded(
                 [utterance for run in runs for utterance in run.decoded.utterances],
@@ -54,11 +54,11 @@ class StreamingRun:
 
     @property
     def throughput(self) -> float | None:
-        """Seconds of audio decoded per second; None if there was nothing to do."""
+        """Seconds of audio decoded per second; None if nothing was decoded."""
         return self.audio_seconds / self.busy_seconds if self.busy_seconds else None
 
     def latency_ms(self, *percentiles: float) -> list[float]:
-        """How long a chunk waits for its result, in milliseconds, over the chunks of all streams.
+        """Return the latency of chunks in milliseconds, over the chunks of all streams.
 
         Raises:
           ValueError: if there was no step.

@@ -15,14 +15,14 @@ __all__ = ["Recognition", "Transcript", "recognition"]
 
 @dataclass(frozen=True)
 class Recognition:
-    """What has been recognized of one stream so far.
+    """The result of one stream so far.
 
     Attributes:
-      text: The words, those of the decoding graph if the method follows one that knows any.
+      text: The words; with a decoding graph that has words, the words of the graph.
       tokens: Symbols, blank excluded.
       timestamps: Seconds from the start of the stream at which each symbol was emitted.
-      word_timestamps: The same of each word: when its first symbol was emitted or, with a graph,
-        where the graph says it.
+      word_timestamps: The same for each word: the time of its first symbol or, with a graph, the
+        time at which the graph emits it.
     """
 
     text: str
@@ -38,14 +38,14 @@ class Recognition:
 
 @dataclass(frozen=True)
 class Transcript(Recognition):
-    """What was recognized in one recording.
+    """The result of one recording.
 
     Attributes:
       path: The recording.
       duration: Seconds of the recording.
       rtf: Seconds of decoding per second of audio; reading the file and loading the model are not
         counted.
-      notes: What was changed while reading the recording.
+      notes: Changes made while the recording was read.
     """
 
     path: str
@@ -62,12 +62,12 @@ class Transcript(Recognition):
         seconds: float,
         notes: tuple[str, ...] = (),
     ) -> Transcript:
-        """What was recognized in a recording of ``duration``, in so many seconds of decoding."""
+        """Create the transcript of a recording from its duration and the seconds of decoding."""
         rtf = seconds / duration if duration else 0.0
         return cls(**vars(found), path=path, duration=duration, rtf=rtf, notes=notes)
 
     def to_json(self) -> dict[str, Any]:
-        """The stable keys of ``calve transcribe --json``."""
+        """Return the stable keys of ``calve transcribe --json``."""
         return {
             "path": self.path,
             "text": self.text,
@@ -84,7 +84,7 @@ class Transcript(Recognition):
 def recognition(
     hypothesis: Hypothesis, symbols: SymbolTable, geometry: StreamingGeometry
 ) -> Recognition:
-    """A hypothesis in words and seconds."""
+    """Convert a hypothesis to words and seconds."""
     tokens = tuple(symbols[token] for token in hypothesis.tokens)
     if hypothesis.words:
         text, word_frames = " ".join(hypothesis.words), hypothesis.word_timestamps

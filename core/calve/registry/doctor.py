@@ -1,8 +1,8 @@
 """The state of the environment: packages, clients, drivers, plugins, the machine.
 
-Installed packages are read from their metadata. Drivers are imported in a child process, since
-that is the only way to know that a native library loads. Plugins add what they know of their own
-packages by `calve.registry.specs.ExporterSpec.doctor`.
+Installed packages are read from their metadata. Drivers are imported in a child process, which
+shows whether their native libraries load. Plugins report on their own packages through
+`calve.registry.specs.ExporterSpec.doctor`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ DRIVER_NAMESPACES: Mapping[str, str] = {
     "calve.loss_backends": "loss backend",
     "calve.fsa_backends": "FSA backend",
 }
-"""The namespaces of drivers, and what their drivers are called."""
+"""Namespaces of drivers, each with the name of its kind."""
 
 _DEVELOPER_EXTRAS = {"test", "docs", "lint"}
 _GIGABYTE = 1 << 30
@@ -57,8 +57,8 @@ class Section:
 
     Attributes:
       name: The heading.
-      diagnoses: What was found.
-      required: Whether calve does not work where something of it is missing.
+      diagnoses: The diagnoses.
+      required: Whether calve needs everything in the section.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Section:
 
 
 def diagnose(registry: Registry) -> Iterator[Section]:
-    """Look at the environment; nothing heavy is imported, and no plugin makes it fail."""
+    """Diagnose the environment; nothing heavy is imported, and no plugin can make it fail."""
     yield Section("system", tuple(_system()), required=True)
     yield Section("packages", tuple(_packages("")), required=True)
     for extra in _extras():
@@ -91,14 +91,14 @@ def _extras() -> list[str]:
 
 
 def _packages(extra: str) -> Iterator[Diagnosis]:
-    """The packages that calve requires, or that one of its extras adds."""
+    """Diagnose the packages that calve or one of its extras requires."""
     for text in importlib.metadata.requires("calve") or ():
         requirement = Requirement(text)
         if requirement.name == "calve":
             continue
         marker = requirement.marker
         applies = marker is None or marker.evaluate({"extra": extra})
-        # What the base installation has is not an extra's.
+        # Packages of the base installation are not part of an extra.
         added = not extra or (marker is not None and not marker.evaluate({"extra": ""}))
         if applies and added:
             yield _package(requirement, extra)
@@ -119,7 +119,7 @@ def _package(requirement: Requirement, extra: str) -> Diagnosis:
 
 
 def _of_formats(registry: Registry) -> Iterator[Diagnosis]:
-    """What the plugins of formats know about their own packages."""
+    """Collect the diagnoses of the plugins of formats."""
     for exporter in registry.exporters:
         if exporter.doctor is None:
             continue
@@ -160,7 +160,7 @@ for namespace, name in json.loads(sys.argv[2]):
 
 
 def _drivers() -> Iterator[Diagnosis]:
-    """Each driver, imported in one child process for all."""
+    """Diagnose the drivers, all imported in one child process."""
     drivers = [
         (namespace, name) for namespace in DRIVER_NAMESPACES for name in driver_names(namespace)
     ]
@@ -173,7 +173,7 @@ def _drivers() -> Iterator[Diagnosis]:
             detail = f"importing it {outcome.failure or 'ended the process'}"
             yield Diagnosis(subject, "warn", detail, "reinstall the package that it needs")
         else:
-            yield Diagnosis(subject, "warn", "not tried, since the one above ended the process")
+            yield Diagnosis(subject, "warn", "not tried: the driver above ended the process")
 
 
 def _load_in_child(

@@ -79,7 +79,7 @@ def reports_named(registry: Registry, name: str) -> list[PluginReport]:
 def check_references(registry: Registry, source: PluginSource) -> list[Problem]:
     """Import everything that the specs of a plugin refer to; slow, since torch may be among it."""
     problems = [
-        Problem(source, hook, "the function is not marked with @hookimpl, so nobody calls it")
+        Problem(source, hook, "the function is not marked with @hookimpl, so it is never called")
         for hook in registry.host.unmarked_hooks_of(source)
     ]
     for table in registry.tables:

@@ -1,4 +1,4 @@
-"""Which installed distribution is calve itself.
+"""Identification of calve's own distribution.
 
 Any distribution may call itself calve. Ours is the one that provides the files that are running.
 """

@@ -1,7 +1,7 @@
-"""What plugins print while they are imported and called.
+"""Limits on the output of plugins while they are imported and called.
 
-Only results of commands belong on stdout. What a plugin prints goes to stderr, and only its first
-lines do.
+Only results of commands belong on stdout. The first lines that a plugin prints go to stderr; the
+rest is dropped.
 """
 
 from __future__ import annotations

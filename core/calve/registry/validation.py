@@ -19,7 +19,7 @@ _NAMES = frozenset({"name", "format", "scheme"})
 
 
 def complaint_about(spec: object, wanted: type[Any]) -> str | None:
-    """What is wrong with a spec, in a phrase; None if nothing is.
+    """Return what is wrong with a spec, in a phrase; None if it is valid.
 
     Args:
       spec: What a hook returned.
@@ -41,7 +41,7 @@ def complaint_about(spec: object, wanted: type[Any]) -> str | None:
 
 
 def is_name(text: str) -> bool:
-    """Whether people can write it on a command line without quotes around it."""
+    """Whether it can be written on a command line without quotes."""
     return bool(text) and text.isprintable() and not any(map(str.isspace, text))
 
 

@@ -1,7 +1,7 @@
 """Alignment of a reference and a hypothesis with the fewest errors, in bounded memory.
 
-kaldialign aligns two texts in a matrix of one cell for each pair of symbols, a gigabyte for two
-hours of speech. Longer texts are first split where an alignment with the fewest errors passes
+kaldialign uses a matrix with one cell for each pair of symbols, which takes a gigabyte for two
+hours of speech. Longer texts are first split at a point of an alignment with the fewest errors
 (Hirschberg, "A linear space algorithm for computing maximal common subsequences", 1975).
 """
 
@@ -49,7 +49,7 @@ def align(reference: Sequence[str], hypothesis: Sequence[str]) -> list[Pair]:
 def _pieces(
     reference: Sequence[str], hypothesis: Sequence[str]
 ) -> list[tuple[Sequence[str], Sequence[str]]]:
-    """Pieces of both texts that belong together, small enough for a matrix."""
+    """Yield corresponding pieces of both texts that are small enough for a matrix."""
     if len(reference) * len(hypothesis) <= _MAX_CELLS:
         return [(reference, hypothesis)]
     row, column = _crossing(reference, hypothesis)
@@ -60,7 +60,7 @@ def _pieces(
 
 
 def _crossing(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[int, int]:
-    """Where an alignment with the fewest errors passes the middle of the longer text."""
+    """Return where an alignment with the fewest errors crosses the middle of the longer text."""
     if len(reference) < len(hypothesis):
         column, row = _crossing(hypothesis, reference)
         return row, column
@@ -74,14 +74,14 @@ def _crossing(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[int,
 
 
 def _errors_by_prefix(rows: Int32Array, columns: Int32Array) -> Int32Array:
-    """Errors of ``rows`` against every prefix of ``columns``, (len(columns) + 1,) int32."""
+    """Count errors of ``rows`` against each prefix of ``columns``, (len(columns) + 1,) int32."""
     inserted = np.arange(len(columns) + 1, dtype=np.int32)
     errors: Int32Array = inserted.copy()
     for row in rows:
         substituted = errors[:-1] + (columns != row)
         errors = errors + 1
         np.minimum(errors[1:], substituted, out=errors[1:])
-        # An insertion costs 1 for each column to the right of where it starts.
+        # An insertion costs 1 for each column to the right of its start.
         errors = np.minimum.accumulate(errors - inserted) + inserted
     return errors
 

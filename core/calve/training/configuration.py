@@ -25,13 +25,13 @@ __all__ = ["TrainingRequest", "configure", "options_by_table"]
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """One run, as somebody asks for it.
+    """The request for one training run.
 
     Attributes:
       recipe: Name of the recipe.
       corpus: Name of the corpus.
-      data_dir: Where the corpus was prepared.
-      exp_dir: Where checkpoints, logs and the configuration go.
+      data_dir: Data directory of the corpus.
+      exp_dir: Directory for checkpoints, logs and the configuration.
       config: A TOML file with the tables [encoder], [model] and [training].
       encoder: Options of the encoder.
       model: Options of the model.
@@ -49,12 +49,12 @@ class TrainingRequest:
 
     @property
     def tables(self) -> dict[str, Mapping[str, Any]]:
-        """The options by table, as they stand in a file."""
+        """Return the options by table, as in a file."""
         return {"encoder": self.encoder, "model": self.model, "training": self.training}
 
 
 def configure(request: TrainingRequest) -> dict[str, Any]:
-    """Lay the options over those of the file, and these over the recipe's defaults.
+    """Merge the recipe's defaults, the file and the given options, in ascending priority.
 
     The prepared corpus decides the vocabulary size.
 
@@ -62,14 +62,14 @@ def configure(request: TrainingRequest) -> dict[str, Any]:
       The dataclasses of options by table: "encoder", "model", "training", "loading" and "data".
 
     Raises:
-      ConfigError: for an option that does not exist or cannot be right; if the corpus cannot be
-        trained on; if the file is not as it must be.
+      ConfigError: for an unknown or invalid option; if the corpus cannot be used for training; if
+        the file is invalid.
       DataError: if the corpus was not prepared in ``data_dir``.
       PluginError: if the recipe or the corpus is not registered, or cannot be imported.
     """
     dataset = registry().datasets.get(request.corpus)
     if dataset.loader is None:
-        raise ConfigError(f"the corpus {dataset.name} has no loader, so nothing can train on it")
+        raise ConfigError(f"the corpus {dataset.name} has no loader, which training needs")
     builder = ModelBuilder(request.recipe)
     training_config = builder.family.training_config
     _check_corpus_has(dataset, training_config, request.training)
@@ -129,7 +129,7 @@ def options_by_table(
 
 
 def _classes(builder: ModelBuilder, dataset: DatasetSpec) -> dict[str, tuple[type, ...]]:
-    """The dataclasses of each table's options."""
+    """Return the dataclasses of each table's options."""
     return {
         **{table: (cls,) for table, cls in builder.config_classes.items()},
         "training": (builder.family.training_config, dataset.loader_options.load()),
@@ -137,7 +137,7 @@ def _classes(builder: ModelBuilder, dataset: DatasetSpec) -> dict[str, tuple[typ
 
 
 def _read_config(path: Path, builder: ModelBuilder, dataset: DatasetSpec) -> dict[str, Any]:
-    """The tables of a file, each with options that exist."""
+    """Read the tables of a file; check that all options exist."""
     classes = _classes(builder, dataset)
     config = load_toml(path)
     for name, table in config.items():
@@ -160,7 +160,7 @@ def _read_config(path: Path, builder: ModelBuilder, dataset: DatasetSpec) -> dic
 def _check_corpus_has(
     dataset: DatasetSpec, training_config: type, given: Mapping[str, Any]
 ) -> None:
-    """Refuse options of the loaders of other corpora; the command line offers those of all."""
+    """Reject options of other corpora's loaders, because the command line offers all of them."""
     classes = (training_config, dataset.loader_options.load())
     known = {field.name for cls in classes for field in fields_help(cls)}
     for name in given:
@@ -173,7 +173,7 @@ def _check_corpus_has(
 
 
 def _training(training_config: type, dataset: DatasetSpec, given: dict[str, Any]) -> dict[str, Any]:
-    """The options of training and of the loader; they are one list for people."""
+    """Split the options into those of training and of the loader, which share a table."""
     loader_options = dataset.loader_options.load()
     names = {
         cls: {field.name for field in fields_help(cls)} for cls in (training_config, loader_options)
@@ -198,7 +198,7 @@ def _with_launched_world_size(training: Any, is_given: bool) -> Any:
     if is_given and training.world_size != world_size:
         raise ConfigError(
             f"--world-size is {training.world_size}, but {world_size} processes were started",
-            fix="leave --world-size out: whoever starts the processes decides",
+            fix="leave --world-size out: the launcher decides",
         )
     return replace(training, world_size=world_size)
 

@@ -79,7 +79,7 @@ def run_stages(
 
 
 def _sole_preparation(data_dir: Path | None) -> AbstractContextManager[None]:
-    """No other process prepares in the folder; a plugin's corpus need not have one."""
+    """Lock the corpus' ``data_dir`` against other preparations, if it has one."""
     if data_dir is None:
         return nullcontext()
     return locked(data_dir, doing="preparing", option="--data-dir")

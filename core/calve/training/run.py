@@ -72,12 +72,12 @@ def prepare_run(
     """Open the loaders and build the model, from the seed, for this process' share of a run.
 
     Args:
-      request: What is asked for.
-      configuration: What `configure` made of it.
-      progress: Shown by the first process alone.
+      request: The request.
+      configuration: The result of `configure` for it.
+      progress: Shown by the first process only.
     """
     dataset = registry().datasets.get(request.corpus)
-    assert dataset.loader is not None  # `configure` has checked it
+    assert dataset.loader is not None  # checked by `configure`
     shard = own_shard()
     open_loader: OpenLoader = dataset.loader.load()
     batches = {
@@ -120,7 +120,7 @@ def _notify(step: int, metrics: dict[str, float]) -> None:
 
 
 def _command_line(request: TrainingRequest) -> list[str]:
-    """The arguments with which ``calve`` does what is asked for."""
+    """Return the arguments of ``calve`` for the same run."""
     arguments = ["train", request.recipe, "--corpus", request.corpus]
     arguments += ["--data-dir", str(request.data_dir), "--exp-dir", str(request.exp_dir)]
     if request.config is not None:
