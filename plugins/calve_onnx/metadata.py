@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from calve.api import BundleError, PluginError
 from calve.common.files import atomic_file
-from calve.common.inputs import check_input
+from calve_onnx.external_data import check_external_data, read_model
 from calve_onnx.layout import find_network
 from calve_onnx.network import OnnxNetwork
 
@@ -45,29 +44,15 @@ def stamp(path: Path, table: Mapping[str, int | str]) -> None:
       PluginError: if the package onnx, which only writing needs, is not installed.
       BundleError: if the file holds no network.
     """
-    try:
-        import onnx
-        from google.protobuf.message import DecodeError
-    except ImportError as error:
-        raise PluginError("onnx is not installed", fix="pip install 'calve[onnx]'") from error
-    try:
-        model = onnx.load(path)
-    except DecodeError as error:
-        check_input(path, "network", BundleError)
-        raise _damaged(path) from error
-    # To protobuf, an empty file is a model without anything in it.
-    if not model.graph.node:
-        raise _damaged(path)
+    # External data stay where they are: the file goes on naming them.
+    check_external_data(path)
+    model = read_model(path)
+    import onnx
+
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {key: str(value) for key, value in table.items()})
     with atomic_file(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
-
-
-def _damaged(path: Path) -> BundleError:
-    return BundleError(
-        "the file holds no ONNX network", where=path, fix="copy or export the bundle again"
-    )
 
 
 def _value(text: str) -> int | str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.api import BundleError, PluginError
-from calve.common.inputs import check_input
+from calve_onnx.external_data import check_external_data
 
 __all__ = ["OnnxNetwork", "OnnxPort"]
 
@@ -58,6 +58,7 @@ class OnnxNetwork:
                 "onnxruntime is not installed", fix="pip install 'calve[onnx]'"
             ) from error
         self.path = path
+        check_external_data(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.inter_op_num_threads = 1
@@ -68,7 +69,6 @@ class OnnxNetwork:
             )
         # Its exceptions have no common base but this one.
         except Exception as error:
-            check_input(path, "network", BundleError)
             raise BundleError(
                 f"ONNX Runtime {onnxruntime.__version__} cannot load the network: "
                 f"{_first_line(error)}",

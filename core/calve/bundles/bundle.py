@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from calve.common.files import atomic_file
-from calve.common.inputs import check_not_placeholder, parse_json, read_text
+from calve.common.inputs import check_inside, check_not_placeholder, parse_json, read_text
 from calve.common.paths import check_native_path
 from calve.common.printable import json_text
 from calve.data.tokens import SymbolTable
@@ -56,7 +56,8 @@ class Bundle:
         bundle = cls(Path(path), read_manifest(Path(path)))
         for name, record in bundle.manifest.files.items():
             file = bundle.path / name
-            if not file.is_file():
+            check_inside(file, bundle.path, "file", BundleError)
+            if not _is_file(file):
                 raise _damaged(f"{name} is missing from the bundle", bundle.path)
             if (size := file.stat().st_size) != record.size:
                 check_not_placeholder(file, "file", BundleError)
@@ -208,6 +209,8 @@ def read_manifest(path: Path) -> BundleManifest:
             where=path,
             fix="make one with `calve export RECIPE --output DIR`",
         )
+    check_inside(file, path, "manifest", BundleError)
+    check_folder(path)
     text = read_text(file, "manifest", BundleError)
     try:
         values = parse_json(text)
@@ -222,6 +225,24 @@ def read_manifest(path: Path) -> BundleManifest:
             where=file,
             fix=error.fix or "export the bundle again",
         ) from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL
+        return False
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a directory in which a link leads out of it.
+
+    Raises:
+      BundleError: naming the link.
+    """
+    for file in path.iterdir():
+        if file.is_symlink():
+            check_inside(file, path, "file", BundleError)
 
 
 def _damaged(what: str, where: object) -> BundleError:

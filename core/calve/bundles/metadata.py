@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from calve.bundles.bundle import MANIFEST_FILE, read_manifest, record_files, write_manifest
+from calve.bundles.bundle import (
+    MANIFEST_FILE,
+    check_folder,
+    read_manifest,
+    record_files,
+    write_manifest,
+)
 from calve.common.config import resolve
 from calve.errors import BundleError, ConfigError
 from calve.protocols import MetadataStore
@@ -31,6 +37,7 @@ def bundle_exporter(bundle_dir: Path) -> ExporterSpec:
     if not bundle_dir.is_dir():
         what = "is not a directory" if bundle_dir.exists() else "does not exist"
         raise BundleError(f"the bundle {what}", where=bundle_dir)
+    check_folder(bundle_dir)
     for exporter in registry().exporters:
         if exporter.metadata is not None and _store(exporter).recognizes(bundle_dir):
             return exporter

@@ -21,6 +21,7 @@ __all__ = [
     "LARGEST_INPUT",
     "InputProblem",
     "check_input",
+    "check_inside",
     "check_not_placeholder",
     "decoded_text",
     "input_problem",
@@ -106,6 +107,28 @@ def check_input(path: Path | str, kind: str = "file", error: type[CalveError] = 
     problem = input_problem(path, kind)
     if problem is not None:
         raise error(problem.what, where=path, fix=problem.fix)
+
+
+def check_inside(path: Path, folder: Path, kind: str, error: type[CalveError]) -> None:
+    """Refuse a file of a folder from elsewhere that is a link to something outside of it.
+
+    What such a link leads to may be anything that the user can read, and nothing that came with the
+    folder.
+
+    Raises:
+      CalveError: of the class ``error``.
+    """
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):
+        return  # a link to itself, a name that is too long or holds a NUL: there is no such file
+    if not inside:
+        how = "is a link that leads" if path.is_symlink() else "lies"
+        raise error(
+            f"this {kind} {how} out of its folder",
+            where=path,
+            fix="copy the folder with the content of its links: cp -rL FOLDER COPY",
+        )
 
 
 def check_not_placeholder(path: Path | str, kind: str, error: type[CalveError]) -> None:

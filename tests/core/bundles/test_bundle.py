@@ -106,7 +106,7 @@ def test_a_broken_manifest_is_an_error_that_names_it(
 def test_a_manifest_that_never_ends_is_refused_unread(bundle_dir: Path):
     (bundle_dir / "bundle.json").unlink()
     (bundle_dir / "bundle.json").symlink_to("/dev/zero")
-    with pytest.raises(BundleError, match="this is a device, not a manifest"):
+    with pytest.raises(BundleError, match="a link that leads out of its folder"):
         Bundle.open(bundle_dir)
 
 
@@ -178,6 +178,38 @@ def test_a_file_that_goes_away_after_the_bundle_was_opened_is_named(bundle_dir: 
     (bundle_dir / "tokens.txt").unlink()
     with pytest.raises(BundleError, match=r"cannot read the bundle[\s\S]*tokens\.txt"):
         bundle.verify_files()
+
+
+@pytest.mark.parametrize("name", ["tokens.txt", "bundle.json", "extra.txt"])
+def test_a_link_that_leads_out_of_the_bundle_is_refused_unread(
+    bundle_dir: Path, tmp_path: Path, name: str
+):
+    (tmp_path / "secret").write_text("hunter2")
+    (bundle_dir / name).unlink(missing_ok=True)
+    (bundle_dir / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(BundleError, match="leads out of its folder") as caught:
+        Bundle.open(bundle_dir)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.where == str(bundle_dir / name)
+
+
+def test_a_link_within_the_bundle_and_one_to_the_bundle_are_followed(
+    bundle_dir: Path, tmp_path: Path
+):
+    (bundle_dir / "tokens.txt").rename(bundle_dir / "symbols.txt")
+    (bundle_dir / "tokens.txt").symlink_to("symbols.txt")
+    (tmp_path / "link").symlink_to(bundle_dir)
+    assert len(Bundle.open(tmp_path / "link").symbols) == 30
+
+
+@pytest.mark.parametrize("name", ["../secret", "a/../../secret", "/etc/passwd", "x\0y", "x" * 999])
+def test_a_name_that_is_none_of_a_file_in_the_bundle_is_refused(
+    bundle_dir: Path, tmp_path: Path, name: str
+):
+    (tmp_path / "secret").write_text("hunter2")
+    edit(bundle_dir, lambda values: values["files"].update({name: values["files"]["tokens.txt"]}))
+    with pytest.raises(BundleError, match=r"lies out of its folder|is missing|malformed"):
+        Bundle.open(bundle_dir)
 
 
 def test_a_truncated_file_is_named_with_both_sizes(bundle_dir: Path):
