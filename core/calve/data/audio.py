@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -13,7 +14,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from calve.data.audio_files import AudioFile, decoding, open_audio
+from calve.data.audio_files import AudioFile, check_is_no_pipe, decoding, open_audio
 from calve.data.audio_headers import ends_early
 from calve.data.audio_survey import AudioSurvey
 from calve.errors import AudioError
@@ -69,6 +70,7 @@ class AudioReader:
 
     Attributes:
       sample_rate: Samples per second of the blocks.
+      stored_rate: Samples per second of the recording as it is stored.
       duration: Seconds of the recording as it is stored.
       is_silent: Whether it holds only silence.
       notes: What is changed on the way in, for the user to see.
@@ -81,13 +83,13 @@ class AudioReader:
         self.sample_rate = sample_rate
         with ExitStack() as opened:
             self._audio = opened.enter_context(open_audio(path))
-            survey, self._stored_rate, declared = _survey(self._audio)
-            self.duration = survey.frames / self._stored_rate
+            survey, self.stored_rate, declared = _survey(self._audio)
+            self.duration = survey.frames / self.stored_rate
             self.is_silent = survey.is_silent
             self._mixdown, notes = survey.result()
             self.notes = (*_notes_on_length(self._audio, declared, survey), *notes)
-            if self._stored_rate != sample_rate:
-                note = f"resampled from {self._stored_rate} Hz to {sample_rate} Hz"
+            if self.stored_rate != sample_rate:
+                note = f"resampled from {self.stored_rate} Hz to {sample_rate} Hz"
                 self.notes = (*self.notes, note)
             self._file = opened.enter_context(self._audio.decoder())
             self._resources = opened.pop_all()
@@ -122,10 +124,10 @@ class AudioReader:
 
     def _resampled(self) -> Iterator[Float32Array]:
         blocks = map(self._mixdown, _stored_blocks(self._file, self._audio.where))
-        if self._stored_rate == self.sample_rate:
+        if self.stored_rate == self.sample_rate:
             yield from blocks
             return
-        resampler = soxr.ResampleStream(self._stored_rate, self.sample_rate, 1, dtype="float32")
+        resampler = soxr.ResampleStream(self.stored_rate, self.sample_rate, 1, dtype="float32")
         for block in blocks:
             yield resampler.resample_chunk(block)
         yield resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
@@ -155,11 +157,12 @@ def read_audio(path: str | PathLike[str], sample_rate: int = 16000) -> Audio:
 
 
 def audio_duration(path: str | PathLike[str]) -> float:
-    """Seconds of a recording, which is read once, to its end.
+    """Seconds of a recording that will be read again; it is read once, to its end.
 
     Raises:
-      AudioError: if it is missing, cannot be decoded, or holds no usable samples.
+      AudioError: if it is missing, cannot be decoded, holds no usable samples, or is a pipe.
     """
+    check_is_no_pipe(Path(path))
     with AudioReader(path) as reader:
         return reader.duration
 

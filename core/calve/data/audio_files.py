@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import stat
 import sys
 import tempfile
@@ -17,9 +18,17 @@ import soundfile
 
 from calve.common.inputs import check_not_placeholder
 from calve.data.audio_headers import LengthRepair, PatchedFile, repair_length
-from calve.errors import AudioError
+from calve.errors import AudioError, CalveError
 
-__all__ = ["CHANNELS", "SAMPLE_RATES", "STDIN", "AudioFile", "decoding", "open_audio"]
+__all__ = [
+    "CHANNELS",
+    "SAMPLE_RATES",
+    "STDIN",
+    "AudioFile",
+    "check_is_no_pipe",
+    "decoding",
+    "open_audio",
+]
 
 STDIN = "-"
 """The path that stands for the standard input."""
@@ -32,6 +41,9 @@ CHANNELS = range(1, 65)
 
 _MOST_PIPED_BYTES = 1 << 32
 """What is taken from a pipe; a WAV file cannot be larger."""
+
+_SECONDS_FOR_A_WRITER = 10
+"""How long a named pipe may wait for somebody who writes to it."""
 
 _PIPED_BYTES_IN_MEMORY = 1 << 24
 _PIPED_BLOCK = 1 << 18
@@ -97,6 +109,20 @@ def open_audio(path: str | PathLike[str]) -> Iterator[AudioFile]:
         yield AudioFile(where, size, repair, file)
 
 
+def check_is_no_pipe(path: Path, raised: type[CalveError] = AudioError) -> None:
+    """Refuse a pipe where a recording is read several times.
+
+    Raises:
+      CalveError: of the class ``raised``.
+    """
+    if _is_pipe(path):
+        raise raised(
+            "the recording is a pipe, which can be read only once",
+            where=path,
+            fix="copy what it gives to a file",
+        )
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     check_not_placeholder(path, "recording", AudioError)
@@ -110,9 +136,11 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     with ExitStack() as opened:
         with decoding(str(path)):
             # Opened here, because libsndfile reports a missing permission as an unknown format.
-            file: BinaryIO = opened.enter_context(path.open("rb"))
             if is_pipe:
-                file = opened.enter_context(_piped(file, str(path)))
+                pipe = opened.enter_context(_named_pipe(path))
+                file = opened.enter_context(_piped(pipe, str(path)))
+            else:
+                file = opened.enter_context(path.open("rb"))
         yield file
 
 
@@ -121,6 +149,31 @@ def _is_pipe(path: Path) -> bool:
         return stat.S_ISFIFO(path.stat().st_mode)
     except OSError:
         return False
+
+
+@contextmanager
+def _named_pipe(path: Path) -> Iterator[BinaryIO]:
+    """A pipe that somebody writes to. To open it in the ordinary way may last for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as pipe:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        while not poll.poll(1000 * _SECONDS_FOR_A_WRITER):
+            if not _has_writer(descriptor):
+                raise AudioError(
+                    f"nobody wrote to this pipe for {_SECONDS_FOR_A_WRITER} s", where=path
+                )
+        os.set_blocking(descriptor, True)
+        yield pipe
+
+
+def _has_writer(empty_pipe: int) -> bool:
+    """Whether an empty pipe that does not block is open for writing."""
+    try:
+        os.read(empty_pipe, 1)
+    except BlockingIOError:
+        return True
+    return False
 
 
 def _standard_input() -> BinaryIO:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from calve.errors import AudioError
 
-__all__ = ["SILENCE", "AudioSurvey", "Mixdown"]
+__all__ = ["SILENCE", "AudioSurvey", "Mixdown", "check_samples"]
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
@@ -72,6 +72,26 @@ class Mixdown:
         if self.offset:
             mono = mono - np.float32(self.offset)
         return mono
+
+
+def check_samples(samples: NDArray[np.floating]) -> None:
+    """Refuse samples of which nothing can be made out: no recording of full scale 1 has them.
+
+    Args:
+      samples: Floating point, of any shape.
+
+    Raises:
+      AudioError: if they hold NaN or infinity, or reach more than 16 times full scale.
+    """
+    peak = float(np.abs(samples).max(initial=0.0))
+    if not np.isfinite(peak):
+        raise AudioError("the recording holds NaN or infinite samples")
+    if peak > _LEAST_INTEGER_PEAK:
+        raise AudioError(
+            f"the samples reach {peak:.3g}; full scale of floating point samples is 1",
+            fix="divide them by the full scale that they were written with, for example 32768 for "
+            "16-bit integers",
+        )
 
 
 class AudioSurvey:

@@ -15,6 +15,7 @@ import kaldi_native_fbank as knf
 import numpy as np
 from numpy.typing import NDArray
 
+from calve.data.audio_survey import check_samples
 from calve.errors import AudioError, ConfigError
 
 __all__ = [
@@ -91,8 +92,8 @@ class StreamingFbank:
           samples: (n,) floating point, full scale is [-1, 1]; n may be 0.
 
         Raises:
-          AudioError: if the samples are integers or not one-dimensional, or the stream is
-            already finished.
+          AudioError: if the samples are integers or not one-dimensional, hold NaN or infinity, or
+            are far beyond full scale, or the stream is already finished.
         """
         if self._finished:
             raise AudioError("audio was appended to a stream that is already finished")
@@ -102,6 +103,7 @@ class StreamingFbank:
                 f"not {samples.shape} {samples.dtype}",
                 fix="scale integer samples to [-1, 1] first, or use calve.data.audio.read_audio",
             )
+        check_samples(samples)
         for start in range(0, len(samples), _BLOCK_SAMPLES):
             block = samples[start : start + _BLOCK_SAMPLES].astype(np.float32, copy=False)
             # A list, since the binding reads an array one numpy scalar at a time, which is slower.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calve.common.inputs import LARGEST_INPUT, decoded_text, parse_json, read_bytes
+from calve.data.audio_files import check_is_no_pipe
 from calve.errors import DataError
 
 __all__ = [
@@ -47,11 +48,12 @@ def find_recordings(sources: Iterable[Path]) -> list[Path]:
         current one.
 
     Raises:
-      DataError: if a source does not exist or stands for no recording.
+      DataError: if a source does not exist or stands for no recording, or a recording is a pipe.
     """
     found: dict[Path, None] = {}
     for source in sources:
         for path in _expand(source):
+            check_is_no_pipe(path, DataError)
             found.setdefault(path)
     return list(found)
 
@@ -88,6 +90,7 @@ def _with_nearest_references(sources: Iterable[Path]) -> list[Recording]:
     files: dict[Path, Path | None] = {}
     for source in sources:
         for path in _expand(source):
+            check_is_no_pipe(path, DataError)
             files[path] = files.get(path) or _nearest_transcripts(path, source)
     references: dict[Path, str | None] = {}
     for file in {file: None for file in files.values() if file is not None}:
@@ -218,6 +221,7 @@ def _expand(source: Path) -> list[Path]:
             raise DataError("the folder holds no recordings", where=source)
         return files
     if source.suffix.lower() != ".txt":
+        check_is_no_pipe(source, DataError)
         if not source.is_file():
             raise DataError("the recording does not exist", where=source)
         return [source]

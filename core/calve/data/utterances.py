@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.data.audio import Audio
+from calve.data.audio_survey import check_samples
 from calve.data.features import FeatureConfig, compute_fbank
 from calve.errors import AudioError, CalveError, DataError
 
@@ -66,14 +67,14 @@ class Utterance:
         """The samples.
 
         Raises:
-          AudioError: if they cannot be read, there are none, or some are NaN.
+          AudioError: if they cannot be read, there are none, or some are NaN or far beyond full
+            scale.
         """
         with reading("audio"):
             audio = self.read_audio(sample_rate)
         if not len(audio.samples):
             raise AudioError("the recording holds no samples")
-        if not np.isfinite(audio.samples).all():
-            raise AudioError("the recording holds NaN or infinite samples")
+        check_samples(audio.samples)
         return audio
 
     def features(self, config: FeatureConfig) -> Float32Array:

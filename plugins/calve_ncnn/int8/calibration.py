@@ -16,17 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from calve.api import AudioError, BundleError, DataError
 from calve.bundles.bundle import Bundle
 from calve.common.parallel import ordered_map
 from calve.common.progress import Progress, tracked
-from calve.data.audio import read_audio
+from calve.data.audio import AudioReader
 from calve.protocols import CalibrationReport
 from calve.protocols.bundles import OpenedBundle
-from calve.services import SILENCE, OnlineRecognizer
+from calve.services import OnlineRecognizer
 from calve_ncnn.int8.scales import BINS
 from calve_ncnn.network import NcnnNetwork
 from calve_ncnn.runtime import NcnnSession
@@ -145,24 +144,27 @@ def _stream(
 ) -> _Seen | str:
     recognizer, watcher = _session(bundle_dir, taps)
     try:
-        rate = soundfile.info(path).samplerate
-        audio = read_audio(path, recognizer.features.sample_rate)
+        with AudioReader(path, recognizer.features.sample_rate) as audio:
+            useless = _why_useless(audio)
+            if useless is not None:
+                return useless
+            watcher.begin(absmax)
+            # A stream, since the recognizer itself would first decode a second of silence.
+            stream = recognizer.stream()
+            for samples in audio:
+                stream.accept(samples)
+            stream.finish()
+            return _Seen(audio.duration, watcher.values)
     except AudioError as error:
         return error.what
-    except (OSError, soundfile.SoundFileError) as error:
-        return f"cannot read the recording: {error}"
-    if rate != recognizer.features.sample_rate:
-        return f"its sampling rate is {rate} Hz, the model's is {recognizer.features.sample_rate}"
+
+
+def _why_useless(audio: AudioReader) -> str | None:
+    if audio.stored_rate != audio.sample_rate:
+        return f"its sampling rate is {audio.stored_rate} Hz, the model's is {audio.sample_rate}"
     if audio.duration < _MIN_SECONDS:
         return f"it lasts only {audio.duration:.2f} s"
-    if np.abs(audio.samples).max() < SILENCE:
-        return "it holds only silence"
-    watcher.begin(absmax)
-    # A stream, since the recognizer itself would first decode a second of silence.
-    stream = recognizer.stream()
-    stream.accept(audio.samples)
-    stream.finish()
-    return _Seen(audio.duration, watcher.values)
+    return "it holds only silence" if audio.is_silent else None
 
 
 class _ActivationWatcher:

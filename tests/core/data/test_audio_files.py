@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ import pytest
 import soundfile
 
 from calve.data import audio_files
-from calve.data.audio import read_audio
-from calve.errors import AudioError
+from calve.data.audio import audio_duration, read_audio
+from calve.data.recordings import find_recordings, find_with_references
+from calve.errors import AudioError, CalveError
 
 SAMPLES = (np.random.default_rng(0).normal(size=16000) * 3000).astype(np.int16)
 READ = np.float32(SAMPLES) / 32768
@@ -49,6 +51,47 @@ def test_a_pipe_without_content_is_an_error(tmp_path: Path) -> None:
         read_audio(tmp_path / "pipe")
     assert caught.value.where == str(tmp_path / "pipe")
     writer.join()
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio_files, "_SECONDS_FOR_A_WRITER", 0.2)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(AudioError, match=r"nobody wrote to this pipe for 0\.2 s"):
+        read_audio(tmp_path / "pipe")
+
+
+def test_a_writer_that_is_slow_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio_files, "_SECONDS_FOR_A_WRITER", 0.5)
+    os.mkfifo(tmp_path / "pipe")
+    data = content()
+
+    def write() -> None:
+        with (tmp_path / "pipe").open("wb", buffering=0) as pipe:
+            for start in (0, 1000, 2000):
+                time.sleep(0.8)
+                pipe.write(data[start : start + 1000] if start < 2000 else data[start:])
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    np.testing.assert_array_equal(read_audio(tmp_path / "pipe").samples, READ)
+    writer.join()
+
+
+def test_a_pipe_is_refused_where_a_recording_is_read_again(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    for read in (
+        lambda: audio_duration(tmp_path / "pipe.wav"),
+        lambda: find_recordings([tmp_path / "pipe.wav"]),
+        lambda: find_recordings([tmp_path]),
+        lambda: find_with_references([tmp_path], None),
+    ):
+        with pytest.raises(CalveError, match="a pipe, which can be read only once") as caught:
+            read()
+        assert caught.value.where == str(tmp_path / "pipe.wav")
 
 
 def test_a_pipe_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,22 @@ def test_integer_or_multichannel_samples_are_refused(samples: np.ndarray) -> Non
         StreamingFbank().accept(samples)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_not_finite_are_refused(value: float) -> None:
+    samples = np.zeros(16000, dtype=np.float32)
+    samples[-1] = value
+    with pytest.raises(AudioError, match="NaN or infinite"):
+        compute_fbank(samples)
+
+
+@pytest.mark.parametrize("value", [-17.0, 32767.0, 3e38])
+def test_samples_far_beyond_full_scale_are_refused(value: float) -> None:
+    samples = np.full(16000, value, dtype=np.float32)
+    with pytest.raises(AudioError, match="full scale of floating point samples is 1") as caught:
+        compute_fbank(samples)
+    assert "divide them by" in str(caught.value.fix)
+
+
 def test_double_precision_samples_give_the_same_features() -> None:
     np.testing.assert_array_equal(compute_fbank(NOISE.astype(np.float64)), compute_fbank(NOISE))
 
