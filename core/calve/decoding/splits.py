@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from calve.common.files import file_sha256
 from calve.data.utterances import Utterance, reading
 from calve.errors import DataError
 from calve.registry.catalog import registry
@@ -63,14 +64,22 @@ def read_utterances(corpus: str, data_dir: Path, split: str) -> list[Utterance]:
     return utterances
 
 
-def file_stamp(path: Path) -> list[str | int]:
-    """Return name, size and time of a file, to detect changes.
+def file_stamp(path: Path) -> list[str]:
+    """Return name and SHA-256 of a file, to detect changes.
+
+    Times do not tell: a copy, an archive or a clock that is set gives new content an old time.
 
     Raises:
       DataError: if it cannot be read.
     """
     try:
         status = path.stat()
+        # The jobs of a sweep ask again and again; nothing but a change sets the ctime.
+        return [path.name, _digest(path, status.st_ino, status.st_ctime_ns)]
     except OSError as error:
         raise DataError(f"cannot read the file: {error.strerror}", where=path) from error
-    return [path.name, status.st_size, status.st_mtime_ns]
+
+
+@lru_cache
+def _digest(path: Path, *state: int) -> str:
+    return file_sha256(path)

@@ -11,6 +11,7 @@ from lhotse import CutSet, Recording, RecordingSet, SupervisionSegment, Supervis
 from lhotse.cut import MonoCut, MultiCut
 
 from calve.api import DataError
+from calve.common.files import file_sha256
 from calve.common.inputs import check_input
 from calve.common.progress import Progress, tracked
 from calve_lhotse.corpus import Corpus
@@ -103,10 +104,10 @@ def _by_name(folder: Path, kind: str, part: str) -> dict[str, Path]:
 def _manifests_of(
     options: ManifestsOptions, name: str, part: str, paths: Sequence[Path]
 ) -> Mapping[str, object]:
-    states = [(path.absolute(), path.stat()) for path in paths]
+    # Times would not do: copies, archives and clocks that are set give other content an older one.
     key = {
         "name": name,
-        "manifests": [(path, state.st_size, state.st_mtime_ns) for path, state in states],
+        "manifests": [(path.absolute(), file_sha256(path)) for path in paths],
     }
     allowed = {"allow_commands": options.allow_commands}
     with stamped(options.data_dir / "manifests" / part, key) as output:

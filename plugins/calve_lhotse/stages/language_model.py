@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from calve.api import DataError
 from calve.common.children import Child, run_children
+from calve.common.files import file_sha256
 from calve.common.progress import Progress, tracked
 from calve_lhotse.corpus import Corpus
 from calve_lhotse.stages.transcripts import training_stamps, training_transcripts
@@ -59,8 +60,7 @@ def _given(options: PreparationOptions, arpa: Path) -> Mapping[str, object]:
             where=arpa,
             fix="give an ARPA file to --lm; LibriSpeech's are at https://www.openslr.org/11",
         )
-    state = arpa.stat()
-    key = {"arpa": arpa.absolute(), "size": state.st_size, "modified": state.st_mtime_ns}
+    key = {"arpa": arpa.absolute(), "sha256": file_sha256(arpa)}
     with stamped(options.data_dir / _FOLDER, key) as output:
         if output.is_new:
             copied = output.folder / "lm.arpa"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -257,6 +258,29 @@ def test_a_result_that_no_longer_fits_is_made_again(
     assert sweep(*arguments) == 0
     assert "were there already" not in capfd.readouterr().err
     assert sweep(*arguments, "--redo") == 0
+    assert "were there already" not in capfd.readouterr().err
+
+
+def test_a_result_is_known_by_the_content_of_files_not_by_their_times(
+    goldens: Path,
+    few_tokens: Path,
+    data_dir: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+):
+    tokens = tmp_path / "tokens.txt"
+    shutil.copy(few_tokens, tokens)
+    os.utime(tokens, (1, 1))
+    arguments = (goldens, tokens, data_dir, tmp_path / "res", "--epoch", "4")
+    assert sweep(*arguments) == 0
+    capfd.readouterr()
+    os.utime(tokens, (2, 2))
+    assert sweep(*arguments) == 0
+    assert "1 of 1 results were there already" in capfd.readouterr().err
+    text = tokens.read_text(encoding="utf-8")
+    tokens.write_text(text.replace("word1", "wordX"), encoding="utf-8")
+    os.utime(tokens, (2, 2))
+    assert sweep(*arguments) == 0
     assert "were there already" not in capfd.readouterr().err
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -296,3 +298,37 @@ def test_a_command_as_a_source_is_run_only_where_it_is_allowed(
     manifests(replace(own_options, allow_commands=True), NO_PROGRESS)
     run_stages("from-manifests", replace(own_options, allow_commands=True))
     assert ran.exists()
+
+
+def test_a_manifest_and_a_language_model_are_known_by_content_not_by_size_and_time(
+    own_options: ManifestsOptions, tmp_path: Path
+) -> None:
+    arpa = tmp_path / "lm.arpa"
+    arpa.write_text("\\data\\\nngram 1=3\n\n\\1-grams:\n-99 <s>\n-1 </s>\n-1 ONE\n\n\\end\\\n")
+    options = replace(own_options, lm=arpa)
+    manifests(options, NO_PROGRESS)
+    lm(options, NO_PROGRESS)
+    (supervisions,) = own_options.manifest_dir.glob("*_supervisions_train.jsonl.gz")
+    for path, change in ((arpa, ("ONE", "TWO")), (supervisions, ("ONE", "TWO"))):
+        _change_unseen(path, *change)
+    manifests(options, NO_PROGRESS)
+    lm(options, NO_PROGRESS)
+    assert "TWO" in (own_options.data_dir / "lm" / "lm.arpa").read_text()
+    made = SupervisionSet.from_file(
+        next((own_options.data_dir / "manifests" / "train").glob("*supervisions*"))
+    )
+    texts = " ".join(supervision.text for supervision in made)
+    assert "TWO" in texts
+    assert "ONE" not in texts
+
+
+def _change_unseen(path: Path, old: str, new: str) -> None:
+    """Other content of the same size, with the same times."""
+    state = path.stat()
+    if path.suffix == ".gz":
+        content = gzip.decompress(path.read_bytes()).replace(old.encode(), new.encode())
+        content = gzip.compress(content, mtime=0)
+    else:
+        content = path.read_bytes().replace(old.encode(), new.encode())
+    path.write_bytes(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
