@@ -19,6 +19,7 @@ def _description(error: BaseException) -> str:
     if isinstance(error, CalveError):
         return error.what
     if isinstance(error, SystemExit):
-        return f"it called exit({'' if error.code is None else error.code!r})"
+        code = "" if error.code is None else repr(error.code)
+        return f"it called exit({code})"
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""Each check of the decoder kit fails on a decoding method that is broken in just that way."""
+"""Each check of the kit fails on a decoding method that is broken in just that way."""
 
 from __future__ import annotations
 
