@@ -52,13 +52,20 @@ def test_an_impossible_vocabulary_size_is_an_error_saying_why(
     assert ".cc(" not in caught.value.what
 
 
-@pytest.mark.parametrize("content", [None, b"", b"not a model"])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "no such sentencepiece model"),
+        (b"", "this file is empty"),
+        (b"not a model", "not a sentencepiece model"),
+    ],
+)
 def test_a_missing_or_damaged_model_is_an_error_naming_it(
-    tmp_path: Path, content: bytes | None
+    tmp_path: Path, content: bytes | None, reason: str
 ) -> None:
     path = tmp_path / "bpe.model"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DataError, match="sentencepiece") as caught:
+    with pytest.raises(DataError, match=reason) as caught:
         load_subwords(path)
     assert caught.value.where == str(path)
