@@ -57,7 +57,7 @@ def test_an_impossible_vocabulary_size_is_an_error_saying_why(
     [
         (None, "no such sentencepiece model"),
         (b"", "this file is empty"),
-        (b"not a model", "not a sentencepiece model"),
+        (b"not a model", "cannot read the sentencepiece model"),
     ],
 )
 def test_a_missing_or_damaged_model_is_an_error_naming_it(
