@@ -10,15 +10,15 @@ import calve.testing
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "conformance.md"
 MUTANTS = {
-    "DatasetConformance": "test_dataset_kit.py",
-    "DecoderConformance": "test_search_kit.py",
-    "EncoderConformance": "test_encoder_kit.py",
-    "ExporterConformance": "test_exporter_kit.py",
-    "FsaBackendConformance": "test_fsa_kit.py",
-    "LossBackendConformance": "test_loss_kit.py",
-    "MetadataWriterConformance": "test_metadata_kit.py",
-    "QuantizerConformance": "test_quantizer_kit.py",
-    "RuntimeConformance": "test_runtime_kit.py",
+    "DatasetConformance": "test_datasets.py",
+    "DecoderConformance": "test_decoding_methods.py",
+    "EncoderConformance": "test_encoders.py",
+    "ExporterConformance": "test_exporters.py",
+    "FsaBackendConformance": "test_fsas.py",
+    "LossBackendConformance": "test_losses.py",
+    "MetadataWriterConformance": "test_metadata.py",
+    "QuantizerConformance": "test_quantizers.py",
+    "RuntimeConformance": "test_runtimes.py",
 }
 
 
