@@ -25,7 +25,7 @@ __all__ = ["BundleMeasurement", "BundleTask", "main"]
 
 @dataclass(frozen=True)
 class BundleTask:
-    """What to measure.
+    """The measurement to make.
 
     Attributes:
       bundle: The bundle's directory.
@@ -44,13 +44,13 @@ class BundleTask:
 
 @dataclass(frozen=True)
 class BundleMeasurement:
-    """What one run took.
+    """The measurement of one run.
 
     Attributes:
-      load_seconds: Until the networks were ready; a first step that compiles code is not counted.
-      decode_seconds: For all recordings, their tail padding included.
+      load_seconds: Time until the networks are ready, without a first step that compiles code.
+      decode_seconds: Time for all recordings, including their tail padding.
       duration: Seconds of audio in the recordings.
-      step_ms: Milliseconds that each chunk took, where that can be seen.
+      step_ms: Milliseconds of each chunk, if the runtime shows them.
       peak_mb: Peak resident memory in 2^20 bytes.
     """
 
@@ -62,7 +62,7 @@ class BundleMeasurement:
 
 
 def measure_own(task: BundleTask) -> BundleMeasurement:
-    """calve's own runtime, fed one chunk of audio at a time."""
+    """Measure calve's own runtime, which receives one chunk of audio at a time."""
     started = time.perf_counter()
     bundle = Bundle.open(task.bundle)
     recognizer = OnlineRecognizer.from_bundle(
@@ -91,7 +91,7 @@ def measure_own(task: BundleTask) -> BundleMeasurement:
 
 
 def measure_client(task: BundleTask) -> BundleMeasurement:
-    """A real client, which runs in a child of this process."""
+    """Measure a client, which runs in a child of this process."""
     bundle = Bundle.open(task.bundle)
     clients = registry().exporters.get(bundle.manifest.format).clients
     client = next(client for client in clients if client.name == task.runtime)
@@ -111,7 +111,7 @@ def measure_client(task: BundleTask) -> BundleMeasurement:
 
 
 def _own_peak_mb() -> float:
-    """Of this process image alone; getrusage would count what the parent had when it forked."""
+    """Return the peak of this process image; getrusage would include the parent's."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():
@@ -126,7 +126,7 @@ def _megabytes(maxrss: int) -> float:
 
 
 def main() -> None:
-    """Do the task on stdin."""
+    """Run the task from stdin."""
     task = BundleTask(**json.load(sys.stdin))
     measurement = measure_own(task) if task.runtime == "calve" else measure_client(task)
     Path(sys.argv[1]).write_text(json.dumps(asdict(measurement)), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Exports a checkpoint as a bundle."""
+"""Export of a checkpoint as a bundle."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def export(
       CheckpointError: if the checkpoint cannot be read or does not fit the recipe.
       TokensError: if the symbol table is missing or does not fit the model.
       ExportError: if a step fails, or the result does not agree with torch.
-      ConfigError: if ``output`` exists, an option is wrong, the recipe's encoder cannot be
-        exported to the format or cannot stream and must, or, under ``strict``, it was not trained
-        for its geometry.
-      PluginError: if the recipe or format is not registered or not usable.
+      ConfigError: if ``output`` exists, an option is wrong, the recipe's encoder cannot be exported
+        to the format or cannot stream and must, or, with ``strict``, the model was not trained for
+        its geometry.
+      PluginError: if the recipe or the format is not registered or not usable.
     """
     if format is None:
         format = default_format()  # noqa: A001
@@ -98,7 +98,7 @@ def export(
 
 
 def export_unclaimed(request: ExportRequest, progress: Progress = NO_PROGRESS) -> Bundle:
-    """Run an export as `export` does, whether the recipe's encoder claims the format or not.
+    """Export like `export`, even if the recipe's encoder does not claim the format.
 
     Raises:
       CalveError: as `export` says, except that the claim is not checked.
@@ -142,7 +142,7 @@ def export_unclaimed(request: ExportRequest, progress: Progress = NO_PROGRESS) -
 
 
 def _usable_exporter(format_name: str) -> ExporterSpec:
-    """The exporter of the format, if the packages that it needs are installed.
+    """Return the exporter of the format if the packages that it needs are installed.
 
     Raises:
       PluginError: if not.
@@ -157,11 +157,10 @@ def _usable_exporter(format_name: str) -> ExporterSpec:
 
 
 def _whether_to_stream(encoder: Any, exporter: ExporterSpec, wanted: bool | None) -> bool:
-    """What the user wants; by default, whether the encoder can stream.
+    """Return the user's choice; by default, whether the encoder can stream.
 
     Raises:
-      ConfigError: if the encoder cannot stream but must: the user wants it, or the format is for
-        streaming alone.
+      ConfigError: if the encoder cannot stream although the user or the format requires it.
     """
     obstacle = streaming_obstacle(encoder)
     if obstacle is not None and (wanted or not exporter.offline):

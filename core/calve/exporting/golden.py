@@ -1,4 +1,4 @@
-"""Making golden data: the recording, and what sessions answer to it."""
+"""Creation of golden data: the recording and the outputs of sessions for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Float32Array = NDArray[np.float32]
 _SECONDS = 3.0
 
 _UTTERANCES = 4
-"""Whole utterances of as many lengths are encoded side by side."""
+"""Number of whole utterances, of different lengths, in one batch."""
 
 
 def observe_again(golden: Golden, session: Any, geometry: StreamingGeometry) -> Observation:
@@ -32,7 +32,7 @@ def observe_again(golden: Golden, session: Any, geometry: StreamingGeometry) -> 
       golden: The golden data.
       session: A `calve.protocols.StreamingSession` or, if whole utterances were observed, an
         `OfflineSession`.
-      geometry: How the encoder steps; only its chunk may be another one than it was.
+      geometry: Steps of the encoder; only the chunk length may differ from the golden observation.
     """
     chunk_ms = golden.observation.chunk_ms
     if chunk_ms is None:
@@ -60,11 +60,11 @@ def observe_offline(session: OfflineSession, features: Float32Array) -> Observat
 
 
 def golden_pcm(recipe: RecipeSpec, sample_rate: int) -> NDArray[np.int16]:
-    """At most three seconds of audio to check a model of this recipe on, (n,) int16.
+    """Return at most three seconds of audio for checks of a model of this recipe, (n,) int16.
 
-    The recipe's own demo recording if it has one, else vowel-like sound made from formulas: what
-    it says does not matter, only that every network is driven as speech drives it. It lasts whole
-    tenths of a second: clients disagree on whether a segment may end with the very last frame.
+    It is the recipe's demo recording or, if there is none, a synthetic vowel-like sound whose
+    features resemble those of speech. Its length is a multiple of a tenth of a second, because
+    clients differ in whether a segment may end with the last frame.
     """
     longest = round(_SECONDS * sample_rate)
     samples = _demo_recording(recipe, sample_rate)

@@ -1,6 +1,6 @@
-"""Describes any file of the chain: checkpoints, bundles, networks, symbol tables.
+"""Descriptions of the files that calve uses: checkpoints, bundles, networks, symbol tables.
 
-Files are read as data: no network is loaded, and a file that would have to run code is refused or
+Files are read as data: no network is loaded, and a file that needs code to be run is rejected or
 only listed. The plugins of formats describe their own networks
 (`calve.registry.specs.ExporterSpec.inspect`).
 """
@@ -39,9 +39,9 @@ _OPTIONS_SHOWN = (bool, int, float, str, type(None))
 
 
 def inspect_file(path: str | PathLike[str]) -> dict[str, Any]:
-    """What is in a file or a bundle, as values that JSON has.
+    """Describe a file or a bundle with JSON values.
 
-    The ``bundle.json`` of a bundle stands for the bundle.
+    The path of a ``bundle.json`` selects its bundle.
 
     Returns:
       "path", "bytes" and "kind" first; the other keys depend on the kind.
@@ -73,13 +73,13 @@ def _of_core(path: Path) -> dict[str, Any]:
 
 
 def _begins_as_checkpoint(path: Path) -> bool:
-    """Whether a file of any name is an archive or a pickle, as ``torch.save`` writes them."""
+    """Whether a file begins like an archive or a pickle of ``torch.save``."""
     with path.open("rb") as file:
         return file.read(2).startswith((b"PK", b"\x80"))
 
 
 def _of_format(path: Path) -> Mapping[str, Any] | None:
-    """What the first format that knows the file says of it."""
+    """Return the description of the first format that recognizes the file."""
     inspectors = {
         spec.inspect: spec.format for spec in registry().exporters if spec.inspect is not None
     }
@@ -88,7 +88,7 @@ def _of_format(path: Path) -> Mapping[str, Any] | None:
             found: Mapping[str, Any] | None = inspect.load()(path)
         except CalveError:
             raise
-        # A plugin may fail in any way on a file that is not its own.
+        # A plugin may fail in any way on a foreign file.
         except Exception as error:
             raise PluginError(
                 f"format {name} cannot inspect the file: {describe(error)}", where=path
@@ -142,12 +142,12 @@ def _checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _without_nan(value: Any) -> Any:
-    """A number that JSON has; icefall's best loss is infinite before the first epoch ends."""
+    """Return a JSON number. icefall's best loss is infinite before the first epoch ends."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _networks(state: Mapping[str, torch.Tensor]) -> Iterator[dict[str, Any]]:
-    """Entries, numbers and types of each top-level module."""
+    """Count entries, numbers and types of each top-level module."""
     modules: dict[str, list[torch.Tensor]] = {}
     for name, tensor in state.items():
         modules.setdefault(name.partition(".")[0], []).append(tensor)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["ExportJob"]
 
 _LONG_CHUNK = 8
-"""A dynamic network is checked with its own shift and with one so many times longer."""
+"""A dynamic network is also checked with its shift multiplied by this factor."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ExportJob:
       exporter: The format.
       loaded: The model with its weights.
       streaming: Whether the bundle streams; otherwise it is for whole utterances.
-      features: What the model was trained on.
+      features: The features that the model was trained on.
       folder: Temporary folder that becomes the bundle.
     """
 
@@ -63,7 +63,7 @@ class ExportJob:
     folder: Path
 
     def workspace(self, symbols: SymbolTable, options: Any, scratch: Path) -> ExportWorkspace:
-        """What the steps of the exporter share.
+        """Create the workspace that the steps of the exporter share.
 
         Args:
           symbols: The model's symbol table.
@@ -101,7 +101,7 @@ class ExportJob:
         )
 
     def finish(self, workspace: ExportWorkspace) -> None:
-        """Compare the new networks with torch, keep golden numbers, write the manifest last.
+        """Compare the new networks with torch, write the golden data, then the manifest.
 
         Raises:
           ExportError: if they do not agree, or the steps report something malformed.
@@ -115,7 +115,7 @@ class ExportJob:
         golden.write(self.folder / GOLDEN_FILE)
         complete = replace(manifest, parity=parity.to_json(), files=record_files(self.folder))
         write_manifest(self.folder, complete)
-        # What steps of a plugin reported may be something that nobody could read again.
+        # A plugin's steps may report values that cannot be read again.
         read_manifest(self.folder)
 
     def _manifest(self, workspace: ExportWorkspace) -> BundleManifest:
@@ -155,13 +155,13 @@ class ExportJob:
             self.loaded, conventions=self.exporter.conventions
         )
         candidate = Bundle(self.folder, manifest).open_session()
-        # The coarsest: what the limits allow grows from one to the next.
+        # The coarsest precision, which has the largest limits.
         precision = max(manifest.precision.values(), key=list(LIMITS).index)
         observations, reports = [], []
         for observe_session in _ways_to_observe(manifest):
             reference = observe_session(live_session, features)
             answer = observe_session(candidate, features)
-            # Quantized weights are held to what they answered when they were new.
+            # Quantized networks are compared with their own first outputs.
             kept = answer if precision == "int8" else reference
             observations.append(replace(kept, tokens=answer.tokens))
             reports.append(compare(reference, answer, precision=precision))
@@ -170,7 +170,7 @@ class ExportJob:
 
 
 def _checked_precision(precision: Any, exporter: ExporterSpec) -> dict[str, str]:
-    """The precision of each network's weights, as the steps reported it.
+    """Return the reported precision of each network's weights.
 
     Raises:
       ExportError: if the report is missing or malformed.
@@ -186,14 +186,14 @@ def _checked_precision(precision: Any, exporter: ExporterSpec) -> dict[str, str]
 
 
 def _rewritten(forms: Sequence[LazyRef], encoder: Any) -> Any:
-    """The encoder, rewritten by each of the functions in turn."""
+    """Apply each of the functions to the encoder in turn."""
     for form in forms:
         encoder = form.load()(encoder)
     return encoder
 
 
 def _ways_to_observe(manifest: BundleManifest) -> list[Callable[[Any, Any], Observation]]:
-    """In chunks for a network that streams, and in longer ones as well if it is dynamic."""
+    """Return the observations to make: with the own chunk and, if dynamic, a longer one."""
     if not manifest.streaming:
         return [observe_offline]
     geometries = [manifest.geometry]

@@ -1,8 +1,8 @@
 """Parity: numerical agreement of two runtimes on the same model.
 
 Each session is *observed* on the same features: chained chunks with carried states, or whole
-utterances; some decoder contexts, some joiner inputs, a greedy search. Two observations are then
-compared; one of them may have been stored (`calve.bundles.golden`).
+utterances; some decoder contexts; some joiner inputs; a greedy search. Two observations are then
+compared. One of them may come from a file (`calve.bundles.golden`).
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class OutputParity:
     """Agreement on one output.
 
     Attributes:
-      chunk_ms: Milliseconds per chunk with which it was observed; None for whole utterances.
-      chunks: Chained chunks, or whole utterances.
+      chunk_ms: Milliseconds per chunk; None for whole utterances.
+      chunks: Number of chained chunks or whole utterances.
       output: Name of the output.
       max_abs_error: Largest absolute difference.
       limit: Largest absolute difference allowed.
@@ -61,7 +61,7 @@ class OutputParity:
 
     @property
     def observed(self) -> str:
-        """How it was observed, in words."""
+        """Description of the observation."""
         return WHOLE_UTTERANCES if self.chunk_ms is None else f"chunks of {self.chunk_ms} ms"
 
 
@@ -92,7 +92,7 @@ class ParityReport:
         return self.tokens == self.reference_tokens
 
     def __add__(self, other: ParityReport) -> ParityReport:
-        """Both reports as one: for the same model observed with another chunk length."""
+        """Combine the reports of the same model for different chunk lengths."""
         return ParityReport(
             self.precision,
             self.outputs + other.outputs,
@@ -101,13 +101,13 @@ class ParityReport:
         )
 
     def check(self) -> None:
-        """Accept or refuse.
+        """Check the limits.
 
         Raises:
           ExportError: if an error exceeds the limit, or the greedy tokens differ in fp32.
         """
         for output in self.outputs:
-            # Written so that NaN, which no comparison is true of, is refused too.
+            # Written so that NaN, for which every comparison is false, is rejected too.
             if not output.max_abs_error <= output.limit:
                 raise ExportError(
                     f"the export does not agree with torch: {output.output} is off by "
@@ -116,21 +116,22 @@ class ParityReport:
                 )
         if self.precision == "fp32" and not self.tokens_equal:
             raise ExportError(
-                f"greedy search finds other symbols than in torch: {list(self.tokens)} instead of "
-                f"{list(self.reference_tokens)}"
+                f"greedy search finds different symbols than in torch: {list(self.tokens)} "
+                f"instead of {list(self.reference_tokens)}"
             )
 
     def check_quantized(self) -> None:
-        """Accept or refuse a model whose weights have just been quantized.
+        """Check a newly quantized model.
 
-        How far its numbers may be off is for its user to judge, by the report and the error rate.
+        The size of the errors is not limited. The user judges it by the report and the error rate.
 
         Raises:
-          ExportError: if it went mad or silent.
+          ExportError: if the outputs are NaN or infinite, or if it finds nothing where the source
+            does.
         """
         if not all(np.isfinite(output.max_abs_error) for output in self.outputs):
             raise ExportError(
-                "the quantized model answers the golden recording with NaN or infinity"
+                "the outputs of the quantized model for the golden recording are NaN or infinite"
             )
         if self.reference_tokens and not self.tokens:
             raise ExportError(
@@ -160,10 +161,10 @@ class ParityReport:
 def compare(reference: Observation, candidate: Observation, *, precision: str) -> ParityReport:
     """Compare two observations of the same features, made in the same way.
 
-    States are compared where both sessions know them by the same name and size.
+    States are compared if both sessions have them with the same name and size.
 
     Raises:
-      ExportError: if an output of the candidate has another size than the reference's.
+      ExportError: if an output of the candidate differs in size from the reference.
     """
     outputs = []
     for name, expected in reference.outputs.items():
@@ -183,10 +184,10 @@ def compare(reference: Observation, candidate: Observation, *, precision: str) -
 
 
 def _limit(output: str, precision: str, peak: float) -> float:
-    """What a search reads in fp32 is held to an absolute error; the rest grows with the values.
+    """Return the largest allowed error, which is absolute for what a search reads in fp32.
 
-    The cells of an LSTM add up over chunks without bound: on some processors, rounding in float32
-    alone moves one of 55 by 1.3e-4.
+    The cells of an LSTM grow without bound over the chunks. On some processors, float32 rounding
+    alone changes a cell of value 55 by 1.3e-4.
     """
     absolute = precision == "fp32" and output in _READ_BY_SEARCHES
     limit = LIMITS.get(precision, LIMITS["int8"])

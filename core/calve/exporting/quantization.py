@@ -1,4 +1,4 @@
-"""Quantizes a bundle and reports the loss of accuracy."""
+"""Quantization of a bundle, with a report on the loss of accuracy."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _options(spec: QuantizerSpec, given: dict[str, Any]) -> Any:
 
 
 def _finish(source: Bundle, report: QuantizationReport, folder: Path) -> QuantizationReport:
-    """Check the result on the golden recording, keep new golden numbers, write the manifest."""
+    """Check the result on the golden recording, write new golden data, then the manifest."""
     manifest = _manifest(source, report)
     golden = Golden.read(source.path / GOLDEN_FILE)
     observation = observe_again(golden, Bundle(folder, manifest).open_session(), manifest.geometry)

@@ -15,18 +15,18 @@ __all__ = ["ExportRequest"]
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """Which checkpoint is exported, to which format, and where the bundle goes.
+    """The request for one export: checkpoint, format and output.
 
     Attributes:
       recipe: Name of the recipe that the checkpoint was trained with.
       checkpoint: A file, "builtin:NAME", or a choice of checkpoints to average.
       output: Directory to create.
       format: Name of the export format.
-      tokens: The model's tokens.txt; None for the one that a builtin checkpoint brings.
+      tokens: The model's tokens.txt; None to use that of a builtin checkpoint.
       overwrite: Whether to replace ``output`` if it exists.
       streaming: Whether the bundle streams; False for whole utterances. None means that it streams
         if the encoder can.
-      strict: Whether to refuse a chunk or a context that the model was not trained for.
+      strict: Whether to reject a chunk or a context that the model was not trained for.
       overrides: Configuration by table ("encoder", "model") that the checkpoint leaves open.
       options: Options of the format, as ``calve export --help`` lists them.
     """

@@ -1,4 +1,4 @@
-"""Verifies a finished bundle with its own runtime and the installed clients."""
+"""Verification of a finished bundle with its own runtime and the installed clients."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from calve.scoring.error_rates import count_errors
 __all__ = ["FAILED", "PASSED", "SKIPPED", "Check", "check_bundle", "check_client", "verify"]
 
 _FEATURE_TOLERANCE = 1e-3
-"""Filter banks of different processors differ by rounding, far below this."""
+"""Largest difference of features. Rounding on different processors stays far below it."""
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was verified.
+    """The result of one check.
 
     Attributes:
-      name: Which.
+      name: Name of the check.
       outcome: "passed", "failed" or "skipped".
-      detail: What was found.
+      detail: Details of the result.
     """
 
     name: str
@@ -51,7 +51,7 @@ def verify(path: str | PathLike[str], *, num_threads: int = 1) -> Iterator[Check
     """Verify a bundle, check by check; needs neither torch nor the checkpoint.
 
     Raises:
-      BundleError: if it cannot be opened at all; whatever else is wrong is a failed check.
+      BundleError: if it cannot be opened; every other problem is a failed check.
     """
     bundle = Bundle.open(path)
     yield from check_bundle(bundle, num_threads=num_threads)
@@ -68,7 +68,7 @@ def verify(path: str | PathLike[str], *, num_threads: int = 1) -> Iterator[Check
 
 
 def check_bundle(bundle: Bundle, *, num_threads: int = 1) -> Iterator[Check]:
-    """What calve itself can tell of a bundle, its own runtime included."""
+    """Yield calve's own checks of a bundle, including those with its runtime."""
     exporter = registry().exporters.get(bundle.manifest.format)
     yield _check("files", partial(_files, bundle))
     yield _check("lint", partial(_lint, bundle, exporter))
@@ -77,7 +77,7 @@ def check_bundle(bundle: Bundle, *, num_threads: int = 1) -> Iterator[Check]:
 
 
 def check_client(bundle: Bundle, client: ClientSpec, *, num_threads: int = 1) -> Check:
-    """Whether a client hears in the golden recording what calve hears; skipped if not installed."""
+    """Compare a client's result for the golden recording with calve's; skip missing clients."""
     if not client.is_installed:
         fix = f"not installed: pip install 'calve[{client.extra}]'"
         return Check(client.name, SKIPPED, fix)
@@ -89,7 +89,7 @@ def _check(name: str, run: Callable[[], str]) -> Check:
         return Check(name, PASSED, run())
     except CalveError as error:
         return Check(name, FAILED, str(error))
-    # What is damaged, or a plugin, may fail in any way; the other checks go on.
+    # Damaged files and plugins may fail in any way; the other checks continue.
     except Exception as error:
         return Check(name, FAILED, describe(error))
 
@@ -156,10 +156,10 @@ def _client(bundle: Bundle, client: ClientSpec, num_threads: int) -> str:
 
 
 def _ending_in_whole_steps(bundle: Bundle, frames: int) -> Bundle:
-    """The bundle with a tail behind ``frames`` frames that ends a little after a step does.
+    """Return the bundle with a tail after ``frames`` frames that ends shortly after a step.
 
-    Clients drop what fills no whole segment, which calve decodes as well, and they disagree on
-    whether a segment may end with the very last frame.
+    Clients drop an incomplete last segment, which calve decodes. They also differ in whether a
+    segment may end with the last frame.
     """
     geometry, padding = bundle.manifest.geometry, bundle.manifest.tail_padding_frames
     steps = math.ceil((frames + padding - geometry.overlap) / geometry.shift)
@@ -168,11 +168,11 @@ def _ending_in_whole_steps(bundle: Bundle, frames: int) -> Bundle:
 
 
 def _allowed_differences(bundle: Bundle) -> float:
-    """Words in which a client may differ from calve's own runtime.
+    """Return the number of words in which a client may differ from calve's own runtime.
 
-    None in floating point. Integer arithmetic of another build may round otherwise: one word may
-    differ. Where quantization itself changed what is heard, the model is undecided, every symbol
-    depends on the ones before it, and nothing but silence can be told from rounding.
+    In floating point no word may differ. Integer arithmetic of another build may round differently,
+    so that one word may differ. If quantization itself changed the result, the scores are close and
+    each symbol depends on the earlier ones; then only an empty result is an error.
     """
     if {*bundle.manifest.precision.values()} <= {"fp32", "fp16"}:
         return 0

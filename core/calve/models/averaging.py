@@ -1,9 +1,8 @@
-"""Averages checkpoints by icefall's rules.
+"""Averaging of checkpoints by icefall's rules.
 
-There are two ways. `average_checkpoints` is the mean of several saved models. The other uses
-``model_avg``, which icefall keeps while it trains: the average of *all* models since the start,
-updated every ``average_period`` batches. From two such averages follows the average over the
-batches between them, without any of the models in between.
+There are two methods. `average_checkpoints` computes the mean of several saved models. The other
+method uses ``model_avg``, which icefall updates every ``average_period`` batches: the average of
+*all* models since the start. Two such averages determine the average over the batches between them.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _ITERATION_FILE = re.compile(r"checkpoint-(\d+)\.pt")
 
 
 def find_checkpoints(exp_dir: Path | str, iteration: int = 0) -> list[Path]:
-    """The files ``checkpoint-N.pt`` in a folder, highest N first.
+    """Return the files ``checkpoint-N.pt`` in a folder, by descending N.
 
     Args:
       iteration: If positive or zero, only N >= iteration; if negative, only N <= -iteration.
@@ -52,11 +51,11 @@ def find_checkpoints(exp_dir: Path | str, iteration: int = 0) -> list[Path]:
 
 
 def average_checkpoints(paths: Sequence[Path | str]) -> dict[str, torch.Tensor]:
-    """The mean of the models in several checkpoints.
+    """Compute the mean of the models in several checkpoints.
 
-    Integer entries are divided rounding down, as icefall does. Boolean entries are masks, which
-    have no mean: those of the newest checkpoint are taken, the one with the highest number in its
-    name (``epoch-N.pt``, ``checkpoint-N.pt``), otherwise the last one named.
+    Integer entries are divided with rounding down, as in icefall. Boolean entries are masks, which
+    have no mean. They are taken from the newest checkpoint: the one with the highest number in its
+    name (``epoch-N.pt``, ``checkpoint-N.pt``), otherwise the last.
 
     Raises:
       CheckpointError: if a file cannot be read, or the models differ in keys or shapes.
@@ -67,10 +66,10 @@ def average_checkpoints(paths: Sequence[Path | str]) -> dict[str, torch.Tensor]:
 def mean_of_models(
     models: Iterable[tuple[Path, Mapping[str, torch.Tensor]]],
 ) -> dict[str, torch.Tensor]:
-    """As `average_checkpoints`, of models that are read one after another.
+    """Like `average_checkpoints`, for models that are read one after another.
 
     Args:
-      models: Each file and its model, one at least.
+      models: At least one pair of a file and its model.
 
     Raises:
       CheckpointError: if the models differ in keys or shapes.
@@ -101,7 +100,7 @@ def _is_mask(value: torch.Tensor) -> bool:
 
 
 def _summable(value: torch.Tensor) -> torch.Tensor:
-    """A copy in which a sum of many neither overflows nor loses bits of half precision."""
+    """Return a copy whose sums do not overflow and do not lose bits of half precision."""
     import torch
 
     if value.dtype in (torch.float16, torch.bfloat16):
@@ -116,7 +115,7 @@ def _divided(total: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def checkpoint_number(path: Path) -> int:
-    """The N of ``epoch-N.pt`` or ``checkpoint-N.pt``; -1 for another name."""
+    """Return N of ``epoch-N.pt`` or ``checkpoint-N.pt``; -1 for other names."""
     number = path.stem.rpartition("-")[2]
     return int(number) if number.isdecimal() else -1
 
@@ -124,9 +123,9 @@ def checkpoint_number(path: Path) -> int:
 def average_checkpoints_with_averaged_model(
     start: Path | str, end: Path | str
 ) -> dict[str, torch.Tensor]:
-    """The average model over the batches after ``start`` up to ``end``, from their ``model_avg``.
+    """Compute the average model over the batches after ``start`` up to ``end``.
 
-    Integer and boolean entries are those of ``end``.
+    It follows from the entries ``model_avg``. Integer and boolean entries are those of ``end``.
 
     Raises:
       CheckpointError: if a file cannot be read or has no ``model_avg``, if ``end`` is not later
@@ -140,11 +139,11 @@ def average_checkpoints_with_averaged_model(
 def running_average_between(
     start: tuple[Path, Mapping[str, Any]], end: tuple[Path, Mapping[str, Any]]
 ) -> dict[str, torch.Tensor]:
-    """As `average_checkpoints_with_averaged_model`, of checkpoints that were read already.
+    """Like `average_checkpoints_with_averaged_model`, for checkpoints that are already read.
 
     Args:
-      start: The file, and what `read_checkpoint` returned for it.
-      end: The same of the later one.
+      start: The earlier file, and the result of `read_checkpoint` for it.
+      end: The same for the later file.
     """
     (start_path, start_content), (end_path, end_content) = start, end
     start_average = _running_average(start_content, start_path)
@@ -199,7 +198,7 @@ def _number(content: Mapping[str, Any], key: str, path: Path | str) -> int:
 
 
 def _kind(value: torch.Tensor) -> tuple[Any, ...]:
-    """What must be equal of entries that are averaged; float16 and float32 may be."""
+    """Return what averaged entries must have in common; float16 and float32 may be mixed."""
     return tuple(value.shape), value.is_floating_point(), _is_mask(value)
 
 

@@ -1,4 +1,4 @@
-"""Builds the model of a recipe from its options and the shapes of a checkpoint."""
+"""Construction of a recipe's model from its options and the shapes of a checkpoint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ENCODER_PREFIX = "encoder."
 
 
 def shapes_of(state: Mapping[str, torch.Tensor]) -> Shapes:
-    """The shape of each entry."""
+    """Return the shape of each entry."""
     return {key: tuple(tensor.shape) for key, tensor in state.items()}
 
 
@@ -48,7 +48,7 @@ class ModelBuilder:
         }
 
     def resolve(self, *layers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """The configuration dataclasses by table: the recipe's defaults, then each layer."""
+        """Merge the recipe's defaults and the layers; return the dataclasses by table."""
         defaults = load_toml(self.recipe.defaults)
         return {
             table: resolve(
@@ -58,10 +58,10 @@ class ModelBuilder:
         }
 
     def build(self, config: Mapping[str, Any]) -> torch.nn.Module:
-        """A freshly initialized model.
+        """Create an initialized model.
 
         Raises:
-          ConfigError: if the options make no model.
+          ConfigError: if the options are impossible.
         """
         try:
             return self.construct(config)
@@ -72,11 +72,11 @@ class ModelBuilder:
             ) from error
 
     def construct(self, config: Mapping[str, Any]) -> torch.nn.Module:
-        """As `build`, with the encoder's own exceptions."""
+        """Like `build`, with the encoder's own exceptions."""
         return self.family.build(self.encoder.build.load()(config["encoder"]), config["model"])
 
     def infer(self, shapes: Shapes) -> dict[str, dict[str, Any]]:
-        """The options, by table, that a checkpoint's shapes determine."""
+        """Return the options, by table, that a checkpoint's shapes determine."""
         encoder_shapes = {
             key.removeprefix(_ENCODER_PREFIX): shape
             for key, shape in shapes.items()
@@ -110,7 +110,7 @@ class ModelBuilder:
         }
 
     def saved(self, entries: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """The options, by table, among the training parameters of a checkpoint."""
+        """Return the options, by table, among the training parameters of a checkpoint."""
         return {
             table: {
                 field.name: entries[field.name]
@@ -121,7 +121,7 @@ class ModelBuilder:
         }
 
     def fixed(self, saved: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Those of the `saved` options, by table, that decide what the weights mean."""
+        """Return the `saved` options, by table, on which the weights depend."""
         return {
             table: {
                 field.name: saved[table][field.name]

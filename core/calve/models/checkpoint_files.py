@@ -2,8 +2,8 @@
 
 A checkpoint is a dictionary: ``model`` (a state_dict), ``model_avg`` (the running average of
 training, optional), ``optimizer``, ``scheduler``, ``grad_scaler``, ``sampler``, and the training
-parameters as further entries. A bare state_dict is accepted where only the model is wanted, and so
-are Lightning's checkpoints and safetensors files.
+parameters as further entries. If only the model is needed, a bare state_dict, a Lightning
+checkpoint or a safetensors file is accepted too.
 """
 
 from __future__ import annotations
@@ -58,12 +58,11 @@ class HasState(Protocol):
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:
-    """Everything in a checkpoint file, tensors on the CPU and mapped from the file.
+    """Read everything in a checkpoint file, with tensors on the CPU and mapped from the file.
 
     Tensors, numbers, text, containers, paths, dates and Namespaces are read
-    (`calve.models.safe_unpickling`); a file that would have to run code to be read is refused
-    before any of it runs. Tensors of a mapped file are private copies: changing them does not
-    change the file.
+    (`calve.models.safe_unpickling`); a file that needs code to be run is rejected before any of it
+    runs. Tensors of a mapped file are private copies: changing them does not change the file.
 
     Raises:
       CheckpointError: if the file is missing, truncated, unsafe, or no checkpoint.
@@ -79,7 +78,7 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
 
 
 def checkpoint_sha256(path: Path) -> str:
-    """The SHA-256 of a checkpoint file, in hexadecimal.
+    """Return the SHA-256 of a checkpoint file, in hexadecimal.
 
     Raises:
       CheckpointError: if the file cannot be read.
@@ -89,14 +88,14 @@ def checkpoint_sha256(path: Path) -> str:
 
 
 def model_state(checkpoint: Mapping[str, Any], path: Path | str) -> dict[str, torch.Tensor]:
-    """The model's state_dict in a checkpoint, its entries named as the recipe names them.
+    """Return the model's state_dict in a checkpoint, with the recipe's names of the entries.
 
-    The prefixes that wrappers put before the names are removed: ``module.`` of distributed
-    training, ``_orig_mod.`` of ``torch.compile``, ``model.`` of Lightning.
+    Prefixes of wrappers are removed from the names: ``module.`` of distributed training,
+    ``_orig_mod.`` of ``torch.compile``, ``model.`` of Lightning.
 
     Args:
-      checkpoint: What `read_checkpoint` returned.
-      path: Where it came from, for messages.
+      checkpoint: The result of `read_checkpoint`.
+      path: The file, for messages.
 
     Raises:
       CheckpointError: if there is none, or a tensor in it cannot be a weight.
@@ -113,7 +112,7 @@ def model_state(checkpoint: Mapping[str, Any], path: Path | str) -> dict[str, to
 
 
 def plain_entries(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """The training parameters in a checkpoint: no tensors and no object's state."""
+    """Return the training parameters in a checkpoint, without tensors and states of objects."""
     import torch
 
     return {
@@ -134,7 +133,7 @@ def save_checkpoint(
     sampler: HasState | None = None,
     params: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a checkpoint that icefall and calve read; the file appears whole or not at all.
+    """Write a checkpoint for icefall and calve; the file is written whole or not at all.
 
     Args:
       path: The file; an older one is replaced.
@@ -167,7 +166,7 @@ def save_model(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Write a model alone, as icefall's ``pretrained.pt``: ``model`` and the training parameters.
+    """Write a model like icefall's ``pretrained.pt``: ``model`` and the training parameters.
 
     A ``path`` that ends in ``.safetensors`` is written in that format.
 
@@ -205,7 +204,7 @@ def _write(
         try:
             torch.save(content, file)
         except RuntimeError as error:
-            # torch's writer hides the OSError of a full disk behind one of its own.
+            # torch's writer replaces the OSError of a full disk with its own error.
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from error
             raise
@@ -227,7 +226,7 @@ def _check_readable(path: Path) -> None:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn an error of the system into one that names the checkpoint."""
+    """Convert a system error to one that names the checkpoint."""
     try:
         yield
     except OSError as error:
@@ -241,7 +240,7 @@ def _load_safely(path: Path) -> Any:
             return read_safetensors(path) if is_safetensors(path) else read_pickled(path)
     except CheckpointError:
         raise
-    # Whatever a damaged or hostile file makes the reader raise, the person needs one message.
+    # A damaged or hostile file can make the reader raise anything; the user needs one message.
     except Exception as error:
         raise _unreadable(path, error) from error
 

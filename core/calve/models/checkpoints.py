@@ -1,4 +1,4 @@
-"""Selects, loads and averages checkpoints by icefall's options.
+"""Selection, loading and averaging of checkpoints by icefall's options.
 
 Nothing here needs icefall or k2, and nothing in a checkpoint is executed; see
 `calve.models.checkpoint_files` for the file format and `calve.models.averaging` for the arithmetic.
@@ -58,19 +58,19 @@ __all__ = [
 BUILTIN_PREFIX = "builtin:"
 
 _LISTED = 10
-"""How many missing files a message names."""
+"""Largest number of missing files in a message."""
 
 
 @dataclass(frozen=True)
 class CheckpointChoice:
-    """Which model to take; the fields are the options of the same names, None where not given.
+    """The selected model. The fields are the options of the same names; None if not given.
 
     Attributes:
-      checkpoint: One file, or ``builtin:NAME``; excludes all the others.
+      checkpoint: One file, or ``builtin:NAME``; excludes all other fields.
       exp_dir: Folder of a training run; then ``epoch`` or ``iter`` is needed.
-      epoch: Take ``epoch-{epoch}.pt`` as the last.
-      iter: If positive, take the ``checkpoint-N.pt`` with N up to this number; ``epoch`` is
-        ignored then.
+      epoch: Use ``epoch-{epoch}.pt`` as the last.
+      iter: If positive, use the files ``checkpoint-N.pt`` with N up to this number and ignore
+        ``epoch``.
       avg: Number of checkpoints, or of epochs, to average; 1 by default.
       use_averaged_model: Average over every batch in that range, from the running averages of the
         first and the last checkpoint, rather than over the saved models; needs one checkpoint
@@ -88,7 +88,7 @@ class CheckpointChoice:
         if self.checkpoint is None and self.exp_dir is None:
             raise no_checkpoint()
         if self.checkpoint is not None:
-            # Of one file, an average over one checkpoint is no contradiction.
+            # An average over one checkpoint does not contradict a single file.
             others = [
                 field.name
                 for field in fields(self)[1:]
@@ -97,7 +97,7 @@ class CheckpointChoice:
             if others:
                 flags = ", ".join(map(option_name, others))
                 raise ConfigError(
-                    f"--checkpoint names one file; it cannot be combined with {flags}",
+                    f"--checkpoint selects one file and cannot be combined with {flags}",
                     fix="leave out one or the other",
                 )
         if self.avg is not None and self.avg < 1:
@@ -123,7 +123,7 @@ class LoadedCheckpoint:
 
 
 def no_checkpoint() -> ConfigError:
-    """What is wrong if a checkpoint is needed and none was chosen."""
+    """Return the error for a missing choice of a checkpoint."""
     return ConfigError(
         "no checkpoint was given",
         fix="give --checkpoint FILE, --checkpoint builtin:NAME, or --exp-dir with --epoch",
@@ -131,7 +131,7 @@ def no_checkpoint() -> ConfigError:
 
 
 def checkpoint_files(choice: CheckpointChoice) -> list[Path]:
-    """The files that `load_state_dict` will read; only the first and the last of a running average.
+    """Return the files that `load_state_dict` reads; for a running average the first and the last.
 
     Raises:
       ConfigError: if the choice is impossible.
@@ -146,7 +146,7 @@ def checkpoint_files(choice: CheckpointChoice) -> list[Path]:
 
 
 def load_state_dict(choice: CheckpointChoice) -> LoadedCheckpoint:
-    """Load the model that was chosen, averaged as it says.
+    """Load the selected model, averaged if requested.
 
     Raises:
       ConfigError: if the choice is impossible.
@@ -168,7 +168,7 @@ def load_state_dict(choice: CheckpointChoice) -> LoadedCheckpoint:
 
 @contextmanager
 def builtin_checkpoint(name: str) -> Iterator[tuple[PretrainedSpec, Path]]:
-    """The spec and file of a checkpoint that came with a package.
+    """Return the spec and the file of a checkpoint that comes with a package.
 
     Args:
       name: With or without ``builtin:``.
@@ -192,7 +192,7 @@ def builtin_checkpoint(name: str) -> Iterator[tuple[PretrainedSpec, Path]]:
 
 def _from_file(path: Path) -> LoadedCheckpoint:
     content = read_checkpoint(path)
-    # Cloned, since a mapped file that someone overwrites would crash the process later.
+    # Cloned, because overwriting a mapped file would crash the process later.
     state = {key: tensor.clone() for key, tensor in _finite_model(content, path).items()}
     return LoadedCheckpoint(
         state_dict=state,
@@ -247,7 +247,7 @@ def _provenance(files: Sequence[Path], averaging: str) -> dict[str, Any]:
 
 
 def _chosen_files(choice: CheckpointChoice) -> list[Path]:
-    """The files to average, in icefall's order; with the averaged model, first and last only."""
+    """Return the files to average in icefall's order; first and last for the averaged model."""
     exp_dir = Path(choice.exp_dir or ".")
     if not exp_dir.is_dir():
         raise CheckpointError("there is no such folder", where=exp_dir, fix="check --exp-dir")
@@ -297,7 +297,7 @@ def _files_by_epoch(choice: CheckpointChoice, exp_dir: Path, last: int) -> list[
 
 
 def _check_there(epochs: Sequence[int], exp_dir: Path) -> None:
-    """Name the missing files, the first ones if they are many: a number may be a slip."""
+    """Raise an error that names the first missing files, if any."""
     names = (f"epoch-{epoch}.pt" for epoch in epochs)
     missing = list(islice((name for name in names if not _is_there(exp_dir / name)), _LISTED + 1))
     if missing:
@@ -316,15 +316,15 @@ def _check_links(files: Sequence[Path]) -> None:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether there is something of that name, be it a link that leads nowhere."""
+    """Whether the path exists, possibly as a broken link."""
     try:
         return path.exists() or path.is_symlink()
-    except OSError:  # a number of hundreds of digits makes no file name
+    except OSError:  # a file name cannot have hundreds of digits
         return False
 
 
 def checkpoints_there(exp_dir: Path) -> str:
-    """Which checkpoints a folder has, for whoever named one that is not among them."""
+    """Describe the checkpoints in a folder, for messages about missing ones."""
     names = sorted(
         (path.name for path in exp_dir.glob("*.pt")),
         key=lambda name: (len(name), name),

@@ -1,4 +1,4 @@
-"""Loads the weights of a checkpoint into the model of a recipe and reports mismatches."""
+"""Loading of a checkpoint's weights into the model of a recipe, with a report of mismatches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["fit_weights", "fitting_recipes"]
 
 _LAYER_NUMBER = re.compile(r"\.\d+(?=\.)")
 _LISTED = 4
-"""How many groups of entries a message lists."""
+"""Largest number of groups of entries in a message."""
 
 
 def fit_weights(
@@ -28,14 +28,14 @@ def fit_weights(
     state: dict[str, torch.Tensor],
     source: str,
 ) -> torch.nn.Module:
-    """The model with ``state`` in it, built without memory of its own where that is possible."""
+    """Build the model with the weights ``state``, without allocating them twice if possible."""
     model = _build_without_storage(builder, config)
     if model is None:
         model = builder.build(config)
     _check_fit(model, state, builder, config, source)
     model.load_state_dict(state, assign=True)
     if _has_empty_tensors(model):
-        # The encoder computes constants when it is built; they must have storage.
+        # The encoder computes constants in its constructor; they need storage.
         model = builder.build(config)
         model.load_state_dict(state, assign=True)
     return model
@@ -44,7 +44,7 @@ def fit_weights(
 def _build_without_storage(
     builder: ModelBuilder, config: Mapping[str, Any]
 ) -> torch.nn.Module | None:
-    """The model on torch's meta device, or None if its construction looks at values."""
+    """Build the model on torch's meta device; return None if its constructor reads values."""
     import torch
 
     try:
@@ -102,7 +102,7 @@ def _check_fit(
 def _check_kinds(
     expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor], source: str
 ) -> None:
-    """Whole numbers and fractions do not stand for one another; precisions do."""
+    """Check that integers and floats are not exchanged; their precisions may differ."""
     for key, tensor in expected.items():
         if tensor.is_floating_point() != found[key].is_floating_point():
             raise CheckpointError(
@@ -111,7 +111,7 @@ def _check_kinds(
 
 
 def _explanation(builder: ModelBuilder, config: Mapping[str, Any], found: Shapes) -> str:
-    """Why a checkpoint may not fit: it is plain already, or of another recipe."""
+    """Explain why a checkpoint may not fit: it is converted already, or of another recipe."""
     plain = builder.family.to_plain(builder.build(config))
     if shapes_of(plain.state_dict()) == found:
         return (
@@ -127,7 +127,7 @@ def _explanation(builder: ModelBuilder, config: Mapping[str, Any], found: Shapes
 
 
 def fitting_recipes(found: Shapes) -> list[str]:
-    """Names of the registered recipes whose model has exactly these entries."""
+    """Return the names of the registered recipes whose model has exactly these entries."""
     return [name for name in registry().recipes.names() if _fits(name, found)]
 
 
@@ -139,14 +139,14 @@ def _fits(recipe: str, found: Shapes) -> bool:
         model = _build_without_storage(builder, config)
         if model is None:
             model = builder.build(config)
-    # Another recipe may fail in any way on weights that are not its own.
+    # Another recipe may fail in any way on foreign weights.
     except Exception:
         return False
     return shapes_of(model.state_dict()) == found
 
 
 def _grouped(keys: Sequence[str]) -> str:
-    """The modules that the entries belong to, layer numbers as ``*``, the largest first."""
+    """Group entries by module, with layer numbers as ``*``, the largest group first."""
     if len(keys) == 1:
         return keys[0]
     groups = Counter(_LAYER_NUMBER.sub(".*", key).rpartition(".")[0] or key for key in keys)

@@ -12,17 +12,17 @@ _PARTS = ("encoder", "decoder", "joiner", "runtime")
 
 
 def is_live_model(model: Any) -> bool:
-    """Whether ``model`` is what `calve.protocols.ModelFamily.build` returns."""
+    """Whether ``model`` is a result of `calve.protocols.ModelFamily.build`."""
     return all(hasattr(model, part) for part in _PARTS)
 
 
 def live_runtime(model: Any) -> Any:
-    """The driver in ``calve.runtimes`` that runs a live model; the model itself names it.
+    """Return the driver in ``calve.runtimes`` that the model names.
 
     Args:
-      model: What `calve.protocols.ModelFamily.build` returns.
+      model: A result of `calve.protocols.ModelFamily.build`.
 
     Raises:
-      PluginError: if the driver is not there or cannot be loaded.
+      PluginError: if the driver is missing or cannot be loaded.
     """
     return load_driver("calve.runtimes", model.runtime)

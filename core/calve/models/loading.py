@@ -1,4 +1,4 @@
-"""Loads a model: reads the weights, infers the sizes, builds the networks, fits both."""
+"""Loading of models: read the weights, infer the sizes, build the networks, fit the weights."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model with its weights, and all that made it.
+    """A model with its weights, configuration and origin.
 
     Attributes:
       model: A torch module in eval mode; shares its memory with ``checkpoint.state_dict``.
       config: The resolved dataclasses by table: "encoder" and "model".
-      family: What surrounds the encoder.
+      family: The model family.
     """
 
     model: Any
@@ -60,7 +60,7 @@ class LoadedModel:
 
     @property
     def features(self) -> FeatureConfig:
-        """What the networks were trained on."""
+        """The features that the model was trained on."""
         return FeatureConfig(
             sample_rate=sample_rate_of(self.config["model"]),
             num_mel_bins=self.model.encoder.feature_dim,
@@ -96,10 +96,10 @@ def load(
     checkpoint: str | PathLike[str] | CheckpointChoice | LoadedCheckpoint,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> LoadedModel:
-    """As `load_model`, with everything that made the model.
+    """Like `load_model`, with configuration and origin.
 
     Args:
-      checkpoint: As for `load_model`, or what `load_state_dict` returned.
+      checkpoint: As for `load_model`, or a result of `load_state_dict`.
       overrides: Options by table, "encoder" and "model".
     """
     builder = ModelBuilder(recipe)
@@ -131,7 +131,7 @@ def load(
 
 
 def recipe_of(checkpoint: LoadedCheckpoint) -> str:
-    """The recipe of a checkpoint: the one that brings it, or the one that training noted in it.
+    """Return the recipe that ships the checkpoint, or the one that training stored in it.
 
     Raises:
       ConfigError: if the checkpoint names no recipe.
@@ -143,7 +143,7 @@ def recipe_of(checkpoint: LoadedCheckpoint) -> str:
     recipe = checkpoint.entries.get("recipe")
     if not isinstance(recipe, str):
         raise ConfigError(
-            "the checkpoint does not say which recipe it is of",
+            "the checkpoint does not name its recipe",
             where=checkpoint.source,
             fix=f"give --recipe, one of {', '.join(sorted(registry().recipes.names()))}",
         )
@@ -151,13 +151,13 @@ def recipe_of(checkpoint: LoadedCheckpoint) -> str:
 
 
 def sample_rate_of(config: Any) -> int:
-    """The sampling rate of the audio that a model of these options of its family is for."""
+    """Return the sampling rate in Hz of a model with these options."""
     rate: int = getattr(config, "sample_rate", FeatureConfig().sample_rate)
     return rate
 
 
 def parameter_counts(model: Any) -> dict[str, int]:
-    """Parameters of the three networks that run on a device, and their "total"."""
+    """Count the parameters of the three networks of a bundle, and their "total"."""
     counts = {
         name: sum(parameter.numel() for parameter in getattr(model, name).parameters())
         for name in ("encoder", "decoder", "joiner")
@@ -176,7 +176,7 @@ def _read(
 
 
 def _without_training_only(loaded: LoadedCheckpoint, recipe: RecipeSpec) -> LoadedCheckpoint:
-    """Leave out what only training needs, and say so."""
+    """Remove and log the entries that only training needs."""
     state, left_out = without_modules(loaded.state_dict, recipe.training_only)
     if not left_out:
         return loaded
@@ -213,5 +213,5 @@ def _check_agreement(options: Mapping[str, Any], inferred: Mapping[str, Any], so
 
 
 def _comparable(value: Any) -> Any:
-    """What was a tuple is a list in a checkpoint, whose parameters are written as JSON has them."""
+    """Convert lists to tuples, because checkpoints store tuples as JSON lists."""
     return tuple(value) if isinstance(value, list) else value

@@ -1,10 +1,10 @@
-"""Reads the pickle in a checkpoint without executing its code.
+"""Reading of the pickle in a checkpoint without executing its code.
 
-torch's own reader of tensors (``weights_only``) refuses whatever else is in a file. Many
-checkpoints hold harmless bystanders beside the weights: the version of torch, numbers of numpy, the
-Namespace of a command line, dates, paths. They are read here as plain Python values. For each of
-their classes, torch's reader is given a stand-in that takes the pickled parts, checks them and
-computes the value. No class or function is ever looked up by a name that a file gives.
+torch's own reader (``weights_only``) rejects everything except tensors. Many checkpoints contain
+harmless other objects besides the weights: the version of torch, numbers of numpy, the Namespace of
+a command line, dates, paths. This module reads them as plain Python values. For each of their
+classes, torch's reader gets a stand-in that receives the pickled parts, checks them and computes
+the value. No class or function is looked up by a name from the file.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _NUMPY_TYPE = re.compile(r"(b1|[iu][1248]|f[248]|c(8|16)|[SU]\d{1,6})")
 
 
 def read_pickled(path: Path) -> Any:
-    """What ``torch.save`` wrote to a file, tensors on the CPU and mapped from the file.
+    """Read a file of ``torch.save``, with tensors on the CPU and mapped from the file.
 
-    Bystanders become plain values: numbers, text, dictionaries, dates, pure paths. Arrays of numpy
-    become tensors.
+    Other objects become plain values: numbers, text, dictionaries, dates, pure paths. Arrays of
+    numpy become tensors.
 
     Raises:
       Exception: of any kind, if the file is damaged, or holds anything else than tensors and these.
@@ -49,7 +49,7 @@ def read_pickled(path: Path) -> Any:
     from torch.serialization import safe_globals
 
     with safe_globals(_stand_ins()), warnings.catch_warnings():
-        # torch warns of a TorchScript file, which is about to be an error.
+        # torch warns about TorchScript files, which are an error here.
         warnings.simplefilter("ignore")
         content = torch.load(
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
@@ -58,9 +58,9 @@ def read_pickled(path: Path) -> Any:
 
 
 def _stand_ins() -> list[Any]:
-    """Pairs of what is called and the name in the file that it stands for."""
+    """Return pairs of a stand-in and the name in the file that it replaces."""
     named: dict[str, Callable[..., Any]] = {
-        # As pure paths, so that a checkpoint of one system is read on any other.
+        # Pure paths, so that a checkpoint can be read on any operating system.
         **{f"{module}.{name}": PurePosixPath for module in _PATH_MODULES for name in _POSIX_PATHS},
         **{
             f"{module}.{name}": PureWindowsPath
@@ -110,7 +110,7 @@ class _Namespace(_StandIn):
 
 
 class _Type(_StandIn):
-    """One of Python's own types, such as the default of a defaultdict; becomes its name."""
+    """A built-in type, such as the default of a defaultdict; becomes its name."""
 
     def __init__(self, name: str) -> None:
         self.value = name
@@ -127,7 +127,7 @@ _KNOWN_TYPES = {name: _Type(name) for name in _TYPES}
 
 
 def _dictionary(_: Any = None) -> dict[Any, Any]:
-    """A defaultdict without its default."""
+    """Return a defaultdict as a dict."""
     return {}
 
 
@@ -149,7 +149,7 @@ class _NumpyType(_StandIn):
 
 
 def _numpy_scalar(dtype: _NumpyType, data: bytes) -> Any:
-    """A number or text of Python."""
+    """Return a Python number or text."""
     import numpy as np
 
     (value,) = np.frombuffer(data, dtype=dtype.value).tolist()

@@ -81,7 +81,7 @@ def test_a_checkpoint_says_which_recipe_it_is_of(goldens: Path) -> None:
 def test_a_checkpoint_that_names_no_recipe_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare.pt"
     torch.save({"model": torch.load(checkpoint, weights_only=True)["model"]}, bare)
-    with pytest.raises(ConfigError, match="does not say which recipe"):
+    with pytest.raises(ConfigError, match="does not name its recipe"):
         recipe_of(load_state_dict(CheckpointChoice(str(bare))))
 
 
