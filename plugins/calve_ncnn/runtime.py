@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from calve.api import BundleError, StreamingGeometry
 from calve.bundles.bundle import Bundle
 from calve.protocols import States
 from calve.protocols.states import join_states, select_states
-from calve_ncnn.architectures import encoder_outputs, first_state, has_frame_count
+from calve_ncnn.architectures import architecture_of, encoder_outputs, first_state, has_frame_count
+from calve_ncnn.metadata import store
 from calve_ncnn.network import NcnnNetwork
 
 __all__ = ["STATES_REPORT", "NcnnRuntime", "NcnnSession"]
@@ -25,6 +27,9 @@ STATES_REPORT = "states"
 in the order of the blobs"""
 
 _STREAM_AXIS = 0
+
+_LARGEST_STATES = 2**24
+"""Numbers in all states of a stream together; the largest encoders have a million."""
 
 
 class NcnnSession:
@@ -134,8 +139,31 @@ def _state_shapes(bundle: Bundle) -> dict[str, tuple[int, ...]]:
             where=bundle.path,
             fix="export the bundle again",
         )
-    return {name: tuple(shape) for name, shape in recorded.items()}
+    shapes = {name: tuple(shape) for name, shape in recorded.items()}
+    if sum(map(math.prod, shapes.values())) > _LARGEST_STATES:
+        raise _wrong_states(bundle, "the states in the manifest do not fit into memory")
+    _check_states(bundle, shapes)
+    return shapes
 
 
 def _is_shape(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(size, int) and size >= 0 for size in value)
+    return isinstance(value, list) and all(isinstance(size, int) and size > 0 for size in value)
+
+
+def _check_states(bundle: Bundle, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Compare with the network itself where its layers tell: ncnn reads beyond smaller states."""
+    table = store.infer(bundle.path)
+    architecture = architecture_of(table)
+    if table is None or architecture is None:
+        return
+    expected = architecture.states(table)
+    if list(shapes.values()) != expected:
+        raise _wrong_states(
+            bundle,
+            f"the manifest says that the encoder has states of the shapes {[*shapes.values()]}; "
+            f"its layers need {expected}",
+        )
+
+
+def _wrong_states(bundle: Bundle, what: str) -> BundleError:
+    return BundleError(what, where=bundle.path, fix="copy or export the bundle again")

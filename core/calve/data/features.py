@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import kaldi_native_fbank as knf
 import numpy as np
 from numpy.typing import NDArray
 
+from calve.common.ranges import Range, check_ranges
 from calve.data.audio_survey import check_samples
 from calve.errors import AudioError, ConfigError
 
@@ -49,16 +50,29 @@ class FeatureConfig:
       high_freq: Upper edge in Hz; negative values count down from half the sample rate.
       dither: Standard deviation of noise added to the samples; 0 keeps features deterministic.
       snip_edges: Whether to omit frames that extend beyond the ends of the audio.
+
+    Raises:
+      ConfigError: if a number is outside of its range, or no filter is possible.
     """
 
-    sample_rate: int = 16000
-    num_mel_bins: int = 80
-    frame_length_ms: float = 25.0
-    frame_shift_ms: float = 10.0
-    low_freq: float = 20.0
-    high_freq: float = -400.0
-    dither: float = 0.0
+    sample_rate: int = field(default=16000, metadata={"range": Range(8000, 48_000)})
+    num_mel_bins: int = field(default=80, metadata={"range": Range(1, 1024)})
+    frame_length_ms: float = field(default=25.0, metadata={"range": Range(1, 1000)})
+    frame_shift_ms: float = field(default=10.0, metadata={"range": Range(1, 1000)})
+    low_freq: float = field(default=20.0, metadata={"range": Range(0, 24_000)})
+    high_freq: float = field(default=-400.0, metadata={"range": Range(-24_000, 24_000)})
+    dither: float = field(default=0.0, metadata={"range": Range(0, 1)})
     snip_edges: bool = False
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        half = self.sample_rate / 2
+        top = self.high_freq if self.high_freq > 0 else half + self.high_freq
+        if not self.low_freq < top <= half:
+            raise ConfigError(
+                f"no filters lie between low_freq {self.low_freq:g} and high_freq "
+                f"{self.high_freq:g} at {self.sample_rate} Hz"
+            )
 
     @property
     def fingerprint(self) -> str:

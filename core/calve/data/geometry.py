@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, field, replace
 from typing import Any
 
+from calve.common.ranges import Range, check_ranges
 from calve.errors import ConfigError
 
 __all__ = ["FLUSH_FRAMES", "StreamingGeometry", "tail_padding"]
@@ -13,6 +14,10 @@ __all__ = ["FLUSH_FRAMES", "StreamingGeometry", "tail_padding"]
 
 FLUSH_FRAMES = 35
 """Silence after which a streaming transducer has said its last word; icefall's value."""
+
+
+def _frames(minimum: int, maximum: int, *, default: Any = MISSING) -> Any:
+    return field(default=default, metadata={"range": Range(minimum, maximum)})
 
 
 @dataclass(frozen=True)
@@ -34,17 +39,18 @@ class StreamingGeometry:
       frame_shift_ms: Milliseconds between two feature frames.
     """
 
-    shift: int
-    overlap: int
-    subsampling_factor: int
-    left_context: int = 0
-    right_context: int = 0
-    step_overlap: int = 0
+    shift: int = _frames(1, 60_000)
+    overlap: int = _frames(0, 10_000)
+    subsampling_factor: int = _frames(1, 64)
+    left_context: int = _frames(0, 10_000, default=0)
+    right_context: int = _frames(0, 10_000, default=0)
+    step_overlap: int = _frames(0, 10_000, default=0)
     dynamic: bool = True
-    frame_shift_ms: int = 10
+    frame_shift_ms: int = _frames(1, 1000, default=10)
 
     def __post_init__(self) -> None:
-        if self.subsampling_factor < 1 or not 0 <= self.step_overlap <= self.overlap:
+        check_ranges(self)
+        if self.step_overlap > self.overlap:
             raise ConfigError(f"impossible streaming geometry: {asdict(self)}")
         if self.shift < 1 or self.shift % self.subsampling_factor:
             raise ConfigError(

@@ -24,6 +24,9 @@ __all__ = ["OnlineRecognizer"]
 
 Float32Array = NDArray[np.float32]
 
+_LONGEST_WARM_UP = 3000
+"""Feature frames of a step; that a longer one is the first does not matter to its time."""
+
 
 class OnlineRecognizer:
     """Transcribes recordings, one after another, with one loaded model.
@@ -104,7 +107,7 @@ class OnlineRecognizer:
         In the first step searches compile their loops and runtimes select theirs, which takes up to
         seconds. `transcribe` and `transcribe_audio` call this before they measure.
         """
-        if self._is_warm:
+        if self._is_warm or self.session.geometry.segment > _LONGEST_WARM_UP:
             return
         self._is_warm = True
         stream = OnlineStream(

@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 from calve.common.config import resolve
 from calve.common.files import file_sha256
+from calve.common.ranges import Range, check_ranges
 from calve.data.features import FeatureConfig
 from calve.data.geometry import StreamingGeometry
 from calve.data.tokens import SymbolTable
-from calve.errors import BundleError, CalveError
+from calve.errors import BundleError, CalveError, ConfigError
 
 __all__ = ["FORMAT_VERSION", "BundleManifest", "FileRecord", "OpenedBundle"]
 
@@ -24,7 +25,7 @@ class FileRecord:
     """Hash and size of a file of the bundle."""
 
     sha256: str
-    size: int
+    size: int = field(metadata={"range": Range(0, 2**63 - 1)})
 
     @classmethod
     def of(cls, path: Path) -> FileRecord:
@@ -68,21 +69,30 @@ class BundleManifest:
     config: dict[str, dict[str, Any]]
     provenance: dict[str, Any]
     geometry: StreamingGeometry
-    tail_padding_frames: int
+    tail_padding_frames: int = field(metadata={"range": Range(0, 10_000)})
     features: FeatureConfig
-    blank_id: int
-    unk_id: int | None
-    context_size: int
-    vocab_size: int
+    blank_id: int = field(metadata={"range": Range(0, 999_999)})
+    unk_id: int | None = field(metadata={"range": Range(0, 999_999)})
+    context_size: int = field(metadata={"range": Range(1, 64)})
+    vocab_size: int = field(metadata={"range": Range(1, 1_000_000)})
     precision: dict[str, str]
-    parameters: dict[str, int]
+    parameters: dict[str, int] = field(metadata={"range": Range(0, 10**12)})
     tools: dict[str, str]
-    metadata: dict[str, int | str]
+    metadata: dict[str, int | str] = field(metadata={"range": Range(-(2**63), 2**63 - 1)})
     parity: dict[str, Any]
     streaming: bool = True
     steps: dict[str, Any] = field(default_factory=dict)
     files: dict[str, FileRecord] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        for name in ("blank_id", "unk_id"):
+            symbol = getattr(self, name)
+            if symbol is not None and symbol >= self.vocab_size:
+                raise ConfigError(
+                    f"{name} is {symbol}; the ids of {self.vocab_size} symbols end before it"
+                )
 
     def to_json(self) -> dict[str, Any]:
         """The attributes by name, as `from_json` takes them."""

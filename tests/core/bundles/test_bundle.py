@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -246,3 +247,37 @@ def test_symbols_that_do_not_fit_the_networks_are_refused(bundle_dir: Path):
 def test_json_values_are_plain(golden_bundle: Bundle):
     values = json.loads(json.dumps(golden_bundle.manifest.to_json()))
     assert BundleManifest.from_json(values) == golden_bundle.manifest
+
+
+@pytest.mark.parametrize(
+    ("place", "number", "said"),
+    [
+        (("geometry", "shift"), 10**9, "shift is 1000000000; it must be from 1 to 60000"),
+        (("geometry", "overlap"), -1, "overlap is -1; it must be from 0 to 10000"),
+        (("geometry", "frame_shift_ms"), 0, "frame_shift_ms is 0; it must be from 1 to 1000"),
+        (("geometry", "left_context"), 10**30, "left_context is 1000000"),
+        (("tail_padding_frames",), -1, "tail_padding_frames is -1; it must be from 0 to 10000"),
+        (("tail_padding_frames",), 2**63, "tail_padding_frames is 9223372036854775808"),
+        (("context_size",), 10**6, "context_size is 1000000; it must be from 1 to 64"),
+        (("blank_id",), 2**31, "blank_id is 2147483648; it must be from 0 to 999999"),
+        (("blank_id",), 30, "blank_id is 30; the ids of 30 symbols end before it"),
+        (("unk_id",), 31, "unk_id is 31; the ids of 30 symbols end before it"),
+        (("features", "sample_rate"), 2**32, "sample_rate is 4294967296; it must be from 8000"),
+        (("features", "num_mel_bins"), 0, "num_mel_bins is 0; it must be from 1 to 1024"),
+        (("features", "dither"), float("nan"), "dither is nan; it must be from 0 to 1"),
+        (("features", "low_freq"), 7700.0, "no filters lie between low_freq 7700"),
+        (("files", "tokens.txt", "size"), -1, "size is -1; it must be from 0 to"),
+        (("parameters", "encoder"), 1e300, "is not an integer"),
+    ],
+)
+def test_a_number_beyond_its_range_is_refused_before_it_costs_anything(
+    bundle_dir: Path, place: tuple[str, ...], number: float, said: str
+):
+    def change(values: dict[str, Any]) -> None:
+        for name in place[:-1]:
+            values = values[name]
+        values[place[-1]] = number
+
+    edit(bundle_dir, change)
+    with pytest.raises(BundleError, match=re.escape(said)):
+        Bundle.open(bundle_dir)

@@ -157,3 +157,20 @@ def test_an_operator_that_ncnn_lacks_is_an_error(bundle_dir: Path, golden_bundle
     with pytest.raises(BundleError, match="Tanhh") as caught:
         NcnnRuntime.open(Bundle(bundle_dir, golden_bundle.manifest))
     assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("states", "said"),
+    [
+        ({"hidden": [10**9], "cell": [3, 48]}, "do not fit into memory"),
+        ({"hidden": [3, 31], "cell": [3, 48]}, r"its layers need \[\(3, 32\), \(3, 48\)\]"),
+        ({"cell": [3, 48], "hidden": [3, 32]}, "its layers need"),
+        ({"hidden": [3, 0], "cell": [3, 48]}, "what states the encoder has"),
+    ],
+)
+def test_states_that_the_network_does_not_have_are_refused_before_it_runs(
+    golden_bundle: Bundle, states: object, said: str
+) -> None:
+    manifest = replace(golden_bundle.manifest, steps={"states": states})
+    with pytest.raises(BundleError, match=said):
+        NcnnRuntime.open(Bundle(golden_bundle.path, manifest))
