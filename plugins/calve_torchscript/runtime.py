@@ -85,6 +85,9 @@ def _unknown_class(bundle: Bundle, networks: dict[str, Any]) -> BundleError:
 class StateDictRuntime:
     """The driver ``state-dict`` in the namespace ``calve.runtimes``: the live model."""
 
+    own_networks = True
+    """The file holds weights only; `calve.bundles.trial` has nothing to try."""
+
     @staticmethod
     def open(bundle: Bundle, *, num_threads: int = 1) -> LiveSession:
         """Build the model of the bundle's recipe and load its weights.

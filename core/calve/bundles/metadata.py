@@ -10,13 +10,12 @@ from calve.bundles.bundle import (
     MANIFEST_FILE,
     check_folder,
     read_manifest,
-    record_files,
     write_manifest,
 )
 from calve.common.config import resolve
 from calve.errors import BundleError, ConfigError
 from calve.protocols import MetadataStore
-from calve.protocols.bundles import BundleManifest
+from calve.protocols.bundles import BundleManifest, FileRecord
 from calve.registry.catalog import registry
 from calve.registry.specs import ExporterSpec
 
@@ -90,12 +89,24 @@ def write_metadata(
     if manifest is None:
         store.write(bundle_dir, table)
         return table
-    before = record_files(bundle_dir)
+    before = _states(bundle_dir)
     store.write(bundle_dir, table)
     # What was damaged before must not pass for sound now, nor what others put there for ours.
-    written = dict(record_files(bundle_dir).items() - before.items())
+    changed = dict(_states(bundle_dir).items() - before.items())
+    written = {name: FileRecord.of(bundle_dir / name) for name in changed}
     write_manifest(bundle_dir, replace(manifest, metadata=table, files=manifest.files | written))
     return table
+
+
+def _states(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """What changes when a file is written, by its name; hashing gigabytes takes minutes."""
+    states = {}
+    for file in folder.rglob("*"):
+        if file.is_file() and file.name != MANIFEST_FILE:
+            status = file.stat()
+            state = (status.st_ino, status.st_size, status.st_mtime_ns)
+            states[file.relative_to(folder).as_posix()] = state
+    return states
 
 
 def _recipe_table(manifest: BundleManifest) -> MetadataTable:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from calve.bundles.bundle import Bundle, read_manifest
+from calve.bundles.trial import try_bundle
 from calve.common.config import option_name, value_text
 from calve.data.tokens import SymbolTable
 from calve.decoding.opened_model import AnySession, OpenedModel, StreamingSetup
@@ -94,21 +95,25 @@ class BundleModel:
         return read_manifest(self.path).streaming
 
     def open(self) -> OpenedModel[StreamingSession]:
-        """Load the bundle for streaming.
+        """Load the bundle for streaming, after a trial in a child process.
 
         Raises:
           BundleError, PluginError: if it cannot be loaded, or does not stream.
         """
         bundle = Bundle.open(self.path)
+        bundle.check_streaming()
+        try_bundle(bundle, num_threads=self.num_threads)
         return self._opened(bundle, bundle.open_streaming_session(num_threads=self.num_threads))
 
     def open_offline(self) -> OpenedModel[OfflineSession]:
-        """Load the bundle for whole utterances.
+        """Load the bundle for whole utterances, after a trial in a child process.
 
         Raises:
           BundleError, PluginError: if it cannot be loaded, or streams.
         """
         bundle = Bundle.open(self.path)
+        if not bundle.manifest.streaming:
+            try_bundle(bundle, num_threads=self.num_threads)
         return self._opened(bundle, bundle.open_offline_session(num_threads=self.num_threads))
 
     def _opened(self, bundle: Bundle, session: AnySession) -> OpenedModel[AnySession]:

@@ -20,6 +20,7 @@ from calve.bundles.bundle import (
     write_manifest,
 )
 from calve.bundles.golden import Golden
+from calve.bundles.trial import try_bundle
 from calve.common.config import resolve
 from calve.common.files import atomic_dir, atomic_file, file_sha256, scratch_folder
 from calve.common.paths import check_native_path
@@ -81,6 +82,7 @@ def quantize(
         raise ConfigError("the output is the bundle itself", where=output, fix="name another")
     check_native_path(output, ConfigError)
     source.verify_files()
+    try_bundle(source)
     quantizer: Quantizer = spec.quantize.load()
     with (
         atomic_dir(Path(output), overwrite=overwrite) as folder,

@@ -12,6 +12,7 @@ import numpy as np
 
 from calve.bundles.bundle import GOLDEN_FILE, Bundle
 from calve.bundles.golden import Golden, pcm_samples
+from calve.bundles.trial import try_bundle
 from calve.common.exceptions import describe
 from calve.common.files import scratch_folder
 from calve.data.features import compute_fbank
@@ -54,12 +55,18 @@ def verify(path: str | PathLike[str], *, num_threads: int = 1) -> Iterator[Check
       BundleError: if it cannot be opened; every other problem is a failed check.
     """
     bundle = Bundle.open(path)
-    yield from check_bundle(bundle, num_threads=num_threads)
+    runs = True
+    for check in check_bundle(bundle, num_threads=num_threads, trial=True):
+        yield check
+        if check.name in ("files", "golden") and check.outcome != PASSED:
+            runs = False
     exporter = registry().exporters.get(bundle.manifest.format)
     claimed = claimed_clients(bundle.manifest.encoder, exporter.format)
     for client in exporter.clients:
         if not bundle.manifest.streaming:
             yield Check(client.name, SKIPPED, "it streams, and the bundle is for whole utterances")
+        elif not runs:
+            yield Check(client.name, SKIPPED, "the networks are not what they were")
         elif client in claimed:
             yield check_client(bundle, client, num_threads=num_threads)
         else:
@@ -67,12 +74,27 @@ def verify(path: str | PathLike[str], *, num_threads: int = 1) -> Iterator[Check
             yield Check(client.name, SKIPPED, reason)
 
 
-def check_bundle(bundle: Bundle, *, num_threads: int = 1) -> Iterator[Check]:
-    """Yield calve's own checks of a bundle, including those with its runtime."""
+def check_bundle(bundle: Bundle, *, num_threads: int = 1, trial: bool = False) -> Iterator[Check]:
+    """Yield calve's own checks of a bundle, including those with its runtime.
+
+    Args:
+      bundle: An opened bundle.
+      num_threads: Threads of the runtime.
+      trial: Whether the networks are tried in a child process before they run in this one.
+    """
     exporter = registry().exporters.get(bundle.manifest.format)
-    yield _check("files", partial(_files, bundle))
+    files = _check("files", partial(_files, bundle))
+    yield files
     yield _check("lint", partial(_lint, bundle, exporter))
     yield _check("features", partial(_features, bundle))
+    if files.outcome == FAILED:
+        yield Check("golden", SKIPPED, "the networks do not run, since files have changed")
+        return
+    if trial:
+        tried = _check("golden", partial(_trial, bundle, num_threads))
+        if tried.outcome == FAILED:
+            yield tried
+            return
     yield _check("golden", partial(_golden, bundle, num_threads))
 
 
@@ -97,6 +119,11 @@ def _check(name: str, run: Callable[[], str]) -> Check:
 def _files(bundle: Bundle) -> str:
     bundle.verify_files()
     return f"{len(bundle.manifest.files)} files have the hashes they were exported with"
+
+
+def _trial(bundle: Bundle, num_threads: int) -> str:
+    try_bundle(bundle, num_threads=num_threads)
+    return ""
 
 
 def _lint(bundle: Bundle, exporter: ExporterSpec) -> str:

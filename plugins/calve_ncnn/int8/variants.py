@@ -52,7 +52,7 @@ def write_variant(
     if base is not None:
         for name in linked:
             for path in (param_path(folder, name), bin_path(folder, name)):
-                path.symlink_to(base / path.name)
+                _share(base / path.name, path)
     shutil.copy(source.path / TOKENS_FILE, folder / TOKENS_FILE)
     write_manifest(folder, replace(source.manifest, files={}))
     return folder
@@ -61,3 +61,11 @@ def write_variant(
 def weights_size(folder: Path) -> int:
     """Bytes of a bundle's weights."""
     return sum(bin_path(folder, name).stat().st_size for name in NETWORKS)
+
+
+def _share(source: Path, target: Path) -> None:
+    """A file of another bundle: a second name where the file system has them, else a copy."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)

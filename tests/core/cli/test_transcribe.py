@@ -302,7 +302,7 @@ def test_a_recording_without_reference_is_reported_and_not_counted(
     assert "stereo.flac: no reference" in captured.err
     assert "of 1 utterances" in captured.out
     assert transcribe(golden_bundle.path, *recordings, "--reference", tmp_path / "none") == 1
-    assert "cannot read" in capsys.readouterr().err
+    assert "there is no such transcripts file" in capsys.readouterr().err
     assert transcribe(golden_bundle.path, *recordings, "--res-dir", tmp_path) == 2
     assert "--reference" in capsys.readouterr().err
 

@@ -190,7 +190,7 @@ def test_an_int8_bundle_is_refused(int8_bundle: Bundle, tmp_path: Path) -> None:
         ({"layer_types": ()}, ConfigError, "no layer is left"),
         ({"keep_fp16": ("nothing",)}, ConfigError, "no network has a layer nothing"),
         ({"calibration": ("nowhere",)}, DataError, "does not exist"),
-        ({"table": ("nowhere",)}, DataError, "cannot read the scale table"),
+        ({"table": ("nowhere",)}, DataError, "there is no such scale table"),
         ({"evaluation": ("nowhere",)}, DataError, "does not exist"),
         ({"calibration": (".",), "table": ("t",)}, ConfigError, "a table replaces calibration"),
         ({"max_wer_increase": 1.0}, ConfigError, "nothing to measure"),

@@ -63,6 +63,13 @@ def test_a_flipped_weight_fails_by_its_hash_and_by_its_numbers(bundle_dir: Path)
     checks = outcomes(bundle_dir)
     assert checks["files"].outcome == "failed"
     assert path.name in checks["files"].detail
+    # A network that is not the one that was exported does not run,
+    assert {checks[name].outcome for name in ("golden", "sherpa-ncnn")} == {"skipped"}
+    assert "files have changed" in checks["golden"].detail
+    # unless the manifest says that it is.
+    accept_changes(bundle_dir)
+    checks = outcomes(bundle_dir)
+    assert checks["files"].outcome == "passed"
     assert checks["golden"].outcome == "failed"
     assert "logits" in checks["golden"].detail
 
