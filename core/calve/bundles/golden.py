@@ -16,8 +16,12 @@ import soundfile
 from numpy.typing import NDArray
 
 from calve.bundles.observation import Observation
+from calve.common.arrays import ArraySpec, array_names, read_arrays
+from calve.common.exceptions import describe
 from calve.common.files import atomic_file
-from calve.errors import BundleError
+from calve.common.printable import one_line
+from calve.common.ranges import Range
+from calve.errors import BundleError, ConfigError
 
 __all__ = ["FULL_SCALE", "Golden", "pcm_samples"]
 
@@ -30,6 +34,22 @@ FULL_SCALE = 32768
 _OUTPUT = "output:"
 _NO_CHUNKS = 0
 """In place of milliseconds per chunk."""
+
+_SPECS = {
+    "sample_rate": ArraySpec("i", 0),
+    "pcm": ArraySpec("int16", 1),
+    "features": ArraySpec("float32", 2),
+    "chunk_ms": ArraySpec("i", 0),
+    "chunks": ArraySpec("i", 0),
+    "tokens": ArraySpec("int64", 1),
+}
+_RANGES = {
+    "sample_rate": Range(1000, 768_000),
+    "chunk_ms": Range(0, 3_600_000),
+    "chunks": Range(1, 1_000_000),
+}
+_MOST_OUTPUTS = 256
+_MOST_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -75,8 +95,7 @@ class Golden:
           BundleError: if the file is missing, truncated or no golden file.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                arrays = dict(stored)
+            arrays = _arrays(Path(path))
             observation = Observation(
                 chunk_ms=int(arrays["chunk_ms"]) or None,
                 chunks=int(arrays["chunks"]),
@@ -93,13 +112,32 @@ class Golden:
                 features=arrays["features"],
                 observation=observation,
             )
-        # Whatever a damaged archive makes its readers raise, the person needs one message.
-        except Exception as error:
+        except (OSError, ValueError, ConfigError) as error:
             raise BundleError(
-                f"cannot read the golden input and output: {type(error).__name__}: {error}",
+                f"cannot read the golden input and output: {one_line(describe(error))}",
                 where=path,
                 fix="copy or export the bundle again",
             ) from error
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a golden file, of the types that `Golden.write` gives them.
+
+    Raises:
+      OSError: if the file cannot be read.
+      ValueError: if it is no golden file, or damaged.
+      ConfigError: if a number is outside of its range.
+    """
+    outputs = [name for name in array_names(path) if name.startswith(_OUTPUT)]
+    if len(outputs) > _MOST_OUTPUTS:
+        raise ValueError(f"it has {len(outputs)} outputs, more than {_MOST_OUTPUTS}")
+    expected = _SPECS | dict.fromkeys(outputs, ArraySpec("float32", None))
+    arrays = read_arrays(path, expected, max_bytes=_MOST_BYTES)
+    for name, limits in _RANGES.items():
+        limits.check(name, int(arrays[name]))
+    if not arrays["features"].size or not arrays["pcm"].size:
+        raise ValueError("its recording is empty")
+    return arrays
 
 
 def pcm_samples(pcm: NDArray[np.int16]) -> Float32Array:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from calve.common.inputs import input_problem
 
-__all__ = ["ArraySpec", "read_arrays"]
+__all__ = ["ArraySpec", "array_names", "read_arrays"]
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,16 @@ class ArraySpec:
 
     Attributes:
       kind: Kind of its dtype as in `numpy.dtype.kind`, or a full name such as "int32".
-      ndim: Number of its axes.
+      ndim: Number of its axes; None for any number up to four.
     """
 
     kind: str
-    ndim: int
+    ndim: int | None
 
     def fits(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
         """Whether an array of this type and shape is one."""
-        return len(shape) == self.ndim and self.kind in (dtype.kind, dtype.name)
+        has_axes = len(shape) <= 4 if self.ndim is None else len(shape) == self.ndim
+        return has_axes and self.kind in (dtype.kind, dtype.name)
 
 
 def read_arrays(
@@ -57,9 +58,7 @@ def read_arrays(
       ValueError: if it is no ``.npz`` file, is damaged, or an array is missing, is something else
         or too large.
     """
-    problem = input_problem(fspath(path), "regular file")
-    if problem is not None and Path(path).exists() and not Path(path).is_file():
-        raise ValueError(problem.what)
+    _check_regular(path)
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name: archive.getinfo(f"{name}.npy") for name in expected}
@@ -74,6 +73,27 @@ def read_arrays(
         raise ValueError(f"it lacks an array: {error}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"it is damaged: {error}") from error
+
+
+def array_names(path: str | PathLike[str]) -> list[str]:
+    """The names of the arrays in an ``.npz`` file; none of them is read.
+
+    Raises:
+      OSError: if the file cannot be read.
+      ValueError: if it is no ``.npz`` file.
+    """
+    _check_regular(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        raise ValueError(f"it is damaged: {error}") from error
+
+
+def _check_regular(path: str | PathLike[str]) -> None:
+    problem = input_problem(fspath(path), "regular file")
+    if problem is not None and Path(path).exists() and not Path(path).is_file():
+        raise ValueError(problem.what)
 
 
 def _read(file: IO[bytes], name: str, spec: ArraySpec, size: int) -> NDArray[Any]:
