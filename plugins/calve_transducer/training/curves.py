@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calve.api import ConfigError
+from calve.api import ConfigError, DataError
 from calve.common.charts import chart_settings, chart_text
 from calve.common.files import atomic_file
+from calve.common.inputs import read_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +29,11 @@ _LOSSES = {
     "epoch/valid_pruned_loss": "pruned, validation",
 }
 _RATES = {"train/learning_rate": "learning rate"}
+_EVENTS = "*tfevents*"
+"""What TensorBoard's reader reads in a folder."""
+
 _SUMMARY = re.compile(
-    r"wer-summary-(?P<what>.+)-(?P<unit>epoch|iter)-(?P<number>\d+)(?P<how>-.*)?\.txt"
+    r"wer-summary-(?P<what>.+)-(?P<unit>epoch|iter)-(?P<number>\d{1,15})(?P<how>-.*)?\.txt"
 )
 _PANEL_INCHES = (8.0, 3.6)
 
@@ -134,6 +139,9 @@ def _scalars(folder: Path) -> dict[str, Points]:
 
     if not folder.is_dir():
         return {}
+    for path in folder.glob(_EVENTS):
+        if not path.is_file():  # A pipe would be waited for.
+            raise ConfigError("this is no file, so TensorBoard did not write it", where=path)
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     with _only_errors(logging.getLogger("tensorboard")):
         # It omits steps that a continued run has superseded, with a warning.
@@ -168,9 +176,14 @@ def _error_rates(exp_dir: Path, unit: str) -> list[Curve]:
 
 
 def _error_rate(path: Path) -> float | None:
-    """Return the number at the end of the file; None if there is none."""
-    words = path.read_text(encoding="utf-8").split()
+    """Return the number at the end of the file; None if there is none.
+
+    Raises:
+      DataError: if the file cannot be read.
+    """
+    words = read_text(path, "summary of error rates", DataError).split()
     try:
-        return float(words[-1])
+        rate = float(words[-1])
     except (IndexError, ValueError):
         return None
+    return rate if math.isfinite(rate) else None

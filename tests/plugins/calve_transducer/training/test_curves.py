@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -8,7 +11,7 @@ from hum_training import BATCHES_PER_EPOCH, Metrics, train_hums
 from invoking import invoke
 from torch.utils.tensorboard import SummaryWriter
 
-from calve.api import ConfigError
+from calve.api import CalveError, ConfigError
 from calve.scoring.error_rates import DecodedUtterance, score
 from calve.scoring.result_files import ResultFiles, write_results
 from calve_transducer.commands import plot
@@ -93,3 +96,23 @@ def test_a_name_is_drawn_as_it_is(tmp_path: Path, label: str) -> None:
     draw([Panel("title", "x", "y", [Curve(label, [(1, 2), (2, 3)])])], tmp_path / "a.svg")
     root = ElementTree.parse(tmp_path / "a.svg").getroot()
     assert label.replace("\x1b", r"\x1b") in [one.text for one in root.iter()]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+@pytest.mark.parametrize("name", ["tensorboard/events.out.tfevents.1", "wer-summary-a-epoch-1.txt"])
+def test_what_is_no_file_is_named_and_not_waited_for(
+    tmp_path: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    (tmp_path / "tensorboard").mkdir()
+    make(tmp_path / name)
+    with pytest.raises(CalveError, match=re.escape(name)):
+        read_panels(tmp_path)
+
+
+@pytest.mark.parametrize("rate", ["nan", "inf", "undefined", ""])
+def test_an_error_rate_that_is_no_number_is_left_out(tmp_path: Path, rate: str) -> None:
+    (tmp_path / "wer-summary-a-epoch-1.txt").write_text(f"settings\tWER\na\t{rate}\n")
+    (tmp_path / "wer-summary-a-epoch-2.txt").write_text("settings\tWER\na\t3.5\n")
+    (tmp_path / f"wer-summary-a-epoch-{'9' * 200}.txt").write_text("settings\tWER\na\t3.5\n")
+    (panel,) = read_panels(tmp_path)
+    assert [curve.points for curve in panel.curves] == [[(2, 3.5)]]
