@@ -1,4 +1,4 @@
-"""The bundle: a directory that a client opens as it is, with a manifest for calve."""
+"""The bundle: a directory that a client can open, with a manifest for calve."""
 
 from __future__ import annotations
 
@@ -113,14 +113,14 @@ class Bundle:
         """
         if self.manifest.streaming:
             raise BundleError(
-                "the bundle streams and does not see whole utterances",
+                "the bundle streams and cannot decode whole utterances",
                 where=self.path,
                 fix="export the model with `--streaming-model 0`",
             )
         session = self._open(num_threads)
         if not isinstance(session, OfflineSession):
             raise PluginError(
-                f"the runtime {self.manifest.runtime} does not see whole utterances",
+                f"the runtime {self.manifest.runtime} cannot decode whole utterances",
                 where=self.path,
                 fix="its driver must open such a bundle as an OfflineSession",
             )
@@ -167,7 +167,7 @@ def write_manifest(folder: Path, manifest: BundleManifest) -> None:
 
 
 def record_files(folder: Path) -> dict[str, FileRecord]:
-    """The record of every file in a bundle's directory, the manifest excepted."""
+    """Return the record of every file in a bundle's directory except the manifest."""
     files = (file for file in folder.rglob("*") if file.is_file())
     records = {file.relative_to(folder).as_posix(): FileRecord.of(file) for file in files}
     records.pop(MANIFEST_FILE, None)
@@ -192,7 +192,7 @@ def open_session(path: str | PathLike[str], *, num_threads: int = 1) -> Session:
 
 
 def read_manifest(path: Path) -> BundleManifest:
-    """Read ``bundle.json`` alone; `Bundle.open` also looks at the files that it names.
+    """Read ``bundle.json`` only; `Bundle.open` also checks the files that it names.
 
     Raises:
       BundleError: if the directory is missing, is no bundle, or the manifest is malformed.
@@ -235,7 +235,7 @@ def _is_file(path: Path) -> bool:
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a directory in which a link leads out of it.
+    """Reject a directory with a link that leads out of it.
 
     Raises:
       BundleError: naming the link.

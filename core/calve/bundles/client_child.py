@@ -16,11 +16,11 @@ def run_client(
     load: Callable[[Mapping[str, Any]], Any],
     transcribe: Callable[[Any, str, float], Mapping[str, Any]],
 ) -> int:
-    """Do what the JSON task on stdin says; write a JSON line to stdout for each recording.
+    """Run the JSON task from stdin; write a JSON line to stdout for each recording.
 
     Args:
-      load: ``(task)``: makes the client's recognizer. The task holds ``num_threads``, and the
-        entries that say where networks and symbols are.
+      load: ``(task)``: creates the client's recognizer. The task holds ``num_threads`` and the
+        paths of networks and symbols.
       transcribe: ``(recognizer, path, tail_seconds)``: the fields of
         `calve.protocols.ClientResult` but ``path`` and ``load_seconds``.
 
@@ -28,7 +28,7 @@ def run_client(
       The exit code.
     """
     task = json.load(sys.stdin)
-    # Clients write to stdout from C++; only our lines belong there.
+    # Clients write to stdout from C++; only result lines belong there.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as results:
         os.dup2(2, 1)
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Runs clients in child processes, so that a crash becomes an error message."""
+"""Clients in child processes, so that a crash becomes an error message."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ __all__ = ["Client"]
 
 _BASE_TIME_LIMIT = 120.0
 _MAX_RTF = 20.0
-"""How many times slower than speech a client may be before it counts as hanging."""
+"""Multiple of real time after which a client counts as hanging."""
 
 
 @dataclass(frozen=True)
 class Client:
-    """A client: a package of another project, and the module of ours that drives it.
+    """A client: a package of another project, and calve's module that drives it.
 
     Attributes:
       name: Name of the distribution, and of calve's extra that installs it.
-      module: What it is imported as.
+      module: Name of its Python module.
       child: Module run as the child process, by means of `calve.bundles.client_child`.
     """
 
@@ -41,7 +41,7 @@ class Client:
     child: str
 
     def installed_version(self) -> str | None:
-        """Version of the installed distribution, None if there is none."""
+        """Version of the installed distribution; None if there is none."""
         try:
             return version(self.name)
         except PackageNotFoundError:
@@ -65,9 +65,9 @@ class Client:
         """Transcribe recordings in the child.
 
         Args:
-          bundle_dir: What is transcribed with. The task's ``sample_rate`` is that of its features;
-            16000 where there is no ``bundle.json``.
-          files: The entries of the task that say where networks and symbols are.
+          bundle_dir: The bundle. The task's ``sample_rate`` is that of its features; 16000 without
+            a ``bundle.json``.
+          files: The entries of the task with the paths of networks and symbols.
           paths: Recordings.
           num_threads: CPU threads.
           tail_seconds: Seconds of silence appended to each recording.
@@ -78,7 +78,7 @@ class Client:
           AudioError: if a recording cannot be read.
         """
         self.check_installed()
-        # Unreadable recordings are the caller's mistake, to be named before the child starts.
+        # Unreadable recordings are errors of the caller, reported before the child starts.
         seconds = sum(audio_duration(path) + tail_seconds for path in paths)
         task = {
             **files,
@@ -97,9 +97,9 @@ class Client:
                 keep_stdout=True,
             )
             (outcome,) = run_children([child])
-        # One that ended in the middle of a line left no line end behind it.
+        # A child that ended within a line leaves no line end.
         lines = outcome.stdout.split("\n")[:-1]
-        # On a model that it does not like, a client may end the process with exit code 0.
+        # For a model that it rejects, a client may end the process with exit code 0.
         failure = outcome.failure or ("stopped early" if len(lines) < len(paths) else None)
         if failure:
             raise BundleError(
@@ -115,7 +115,7 @@ class Client:
 
 
 def _sample_rate(bundle_dir: Path) -> int:
-    """What the client must be told; the networks do not say it."""
+    """Return the sampling rate for the client; the networks do not contain it."""
     if not (bundle_dir / MANIFEST_FILE).exists():
         return FeatureConfig().sample_rate
     return read_manifest(bundle_dir).features.sample_rate

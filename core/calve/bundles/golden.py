@@ -29,11 +29,11 @@ Float32Array = NDArray[np.float32]
 
 
 FULL_SCALE = 32768
-"""What an int16 sample of the largest loudness would be."""
+"""Value of an int16 sample at full scale."""
 
 _OUTPUT = "output:"
 _NO_CHUNKS = 0
-"""In place of milliseconds per chunk."""
+"""Stored instead of milliseconds per chunk for whole utterances."""
 
 _SPECS = {
     "sample_rate": ArraySpec("i", 0),
@@ -54,13 +54,13 @@ _MOST_BYTES = 2**28
 
 @dataclass(frozen=True)
 class Golden:
-    """A short recording and what the model makes of it.
+    """A short recording and the model's outputs for it.
 
     Attributes:
       sample_rate: Samples per second.
       pcm: (n,) int16, the recording.
       features: (T, C) float32, its features.
-      observation: What torch answered; its tokens are those of the bundle's own runtime.
+      observation: The outputs of torch; the tokens are those of the bundle's own runtime.
     """
 
     sample_rate: int
@@ -69,7 +69,7 @@ class Golden:
     observation: Observation
 
     def write_wav(self, path: Path) -> None:
-        """The recording as a file, for clients that read files."""
+        """Write the recording as a file, for clients that read files."""
         soundfile.write(path, self.pcm, self.sample_rate, subtype="PCM_16")
 
     def write(self, path: Path) -> None:
@@ -141,5 +141,5 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def pcm_samples(pcm: NDArray[np.int16]) -> Float32Array:
-    """The same audio as float32 at full scale [-1, 1]."""
+    """Convert samples to float32 at full scale [-1, 1]."""
     return np.asarray(pcm / FULL_SCALE, dtype=np.float32)

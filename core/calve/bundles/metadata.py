@@ -26,7 +26,7 @@ MetadataTable = Mapping[str, int | str]
 
 
 def bundle_exporter(bundle_dir: Path) -> ExporterSpec:
-    """The export format of a directory; calve need not have made it.
+    """Return the export format of a directory, which calve need not have written.
 
     Raises:
       BundleError: if no registered format recognizes it.
@@ -48,7 +48,7 @@ def bundle_exporter(bundle_dir: Path) -> ExporterSpec:
 
 
 def read_metadata(bundle_dir: Path) -> MetadataTable | None:
-    """The stamped table, None if the model is not stamped.
+    """Return the stamped table; None if the model is not stamped.
 
     Raises:
       BundleError: if the directory is no bundle or its files cannot be read.
@@ -59,7 +59,7 @@ def read_metadata(bundle_dir: Path) -> MetadataTable | None:
 def write_metadata(
     bundle_dir: Path, changes: Mapping[str, int | str] | None = None
 ) -> MetadataTable:
-    """Stamp the table that the bundle's recipe calls for, and keep its manifest right.
+    """Stamp the table of the bundle's recipe and update the manifest.
 
     Without a manifest the table is inferred from the model's own files.
 
@@ -68,11 +68,11 @@ def write_metadata(
       changes: Values that replace or complete the table.
 
     Returns:
-      The table as it was stamped.
+      The stamped table.
 
     Raises:
       BundleError: if the directory is no bundle or its files cannot be read.
-      ConfigError: if nothing says what to stamp, or a value cannot be stamped.
+      ConfigError: if the values are unknown, or one cannot be stamped.
     """
     exporter = bundle_exporter(bundle_dir)
     store = _store(exporter)
@@ -82,7 +82,7 @@ def write_metadata(
     table = {**(known or {}), **(changes or {})}
     if not table:
         raise ConfigError(
-            "the model's files do not tell what its metadata must be",
+            "the metadata cannot be inferred from the model's files",
             where=bundle_dir,
             fix="give each value: --set KEY=VALUE",
         )
@@ -91,7 +91,7 @@ def write_metadata(
         return table
     before = _states(bundle_dir)
     store.write(bundle_dir, table)
-    # What was damaged before must not pass for sound now, nor what others put there for ours.
+    # Files that were damaged or added before must not become valid now.
     changed = dict(_states(bundle_dir).items() - before.items())
     written = {name: FileRecord.of(bundle_dir / name) for name in changed}
     write_manifest(bundle_dir, replace(manifest, metadata=table, files=manifest.files | written))

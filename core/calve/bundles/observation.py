@@ -1,4 +1,4 @@
-"""The numbers that a session answers with, collected so that two sessions can be compared."""
+"""Outputs of a session, collected for the comparison of two sessions."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ __all__ = ["MIN_CHUNKS", "Observation", "decoder_and_joiner", "greedy_tokens", "
 Float32Array = NDArray[np.float32]
 
 MIN_CHUNKS = 20
-"""Fewer chained chunks would not show an error that builds up in the states."""
+"""Least number of chained chunks; fewer would not show errors that accumulate in the states."""
 
 _CONTEXTS = 32
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What a session answered.
+    """Outputs of a session.
 
     Attributes:
       chunk_ms: Milliseconds per chunk; None if whole utterances were encoded.
       chunks: Chained chunks, or whole utterances, that were encoded.
-      outputs: Arrays by name: "encoder_out" (frames, D), the final states as the session names
-        them (flattened), "decoder_out" (K, D') and "logits" (K, vocab_size).
-      tokens: Symbols that greedy search found in all frames.
+      outputs: Arrays by name: "encoder_out" (frames, D), the final states by the session's names
+        (flattened), "decoder_out" (K, D') and "logits" (K, vocab_size).
+      tokens: Symbols of greedy search over all frames.
     """
 
     chunk_ms: int | None
@@ -42,7 +42,7 @@ class Observation:
 
     @property
     def unit(self) -> str:
-        """What ``chunks`` counts, in words."""
+        """The unit of ``chunks``, in words."""
         return WHOLE_UTTERANCES if self.chunk_ms is None else "chained chunks"
 
 
@@ -55,7 +55,7 @@ def observe(
       session: The networks.
       features: (T, C); repeated until there are at least `MIN_CHUNKS` chunks, and cut where they
         fill no whole segment.
-      geometry: How to step.
+      geometry: Steps of the encoder.
     """
     needed = MIN_CHUNKS * geometry.shift + geometry.overlap
     repeated = np.tile(features, (-(-needed // len(features)), 1))
@@ -84,7 +84,7 @@ def _encode(
 def decoder_and_joiner(
     session: Session, encoder_out: Float32Array, initial_symbol: int
 ) -> dict[str, Float32Array]:
-    """Some decoder outputs, each joined with a frame of encoder_out (frames, D)."""
+    """Compute some decoder outputs and join each with a frame of encoder_out (frames, D)."""
     decoder_out = session.decode_context(_contexts(session, initial_symbol))
     frames = np.linspace(0, len(encoder_out) - 1, num=len(decoder_out)).round().astype(np.intp)
     logits = session.join(np.ascontiguousarray(encoder_out[frames]), decoder_out)
@@ -92,7 +92,7 @@ def decoder_and_joiner(
 
 
 def _contexts(session: Session, initial_symbol: int) -> NDArray[np.int64]:
-    """A fixed choice of decoder contexts, the starting one among them."""
+    """Return a fixed choice of decoder contexts, including the initial one."""
     numbers = np.arange(_CONTEXTS * session.context_size) * 7919 % session.vocab_size
     contexts = numbers.reshape(_CONTEXTS, session.context_size).astype(np.int64)
     contexts[0] = initial_symbol
@@ -103,7 +103,7 @@ def _contexts(session: Session, initial_symbol: int) -> NDArray[np.int64]:
 def greedy_tokens(
     session: Session, encoder_out: Sequence[Float32Array], initial_symbol: int
 ) -> tuple[int, ...]:
-    """The best symbol of each frame that is no blank, one stream after another.
+    """Return the best symbol of each frame without blanks, stream by stream.
 
     Golden tokens must not depend on which decoding methods are installed.
 

@@ -1,8 +1,8 @@
-"""Arrays in ``.npz`` files from elsewhere, checked before they are loaded.
+"""Arrays in untrusted ``.npz`` files, checked before they are loaded.
 
-The header of an array says how much memory it wants, and whoever wrote the file chose it. Here the
-header must fit what the caller expects and what the file holds.
-Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+The header of an array determines how much memory it takes, and a hostile file may state anything.
+Here the header must match what the caller expects and what the file contains. Format:
+https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["ArraySpec", "array_names", "read_arrays"]
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """What an array must be.
+    """The required type of an array.
 
     Attributes:
       kind: Kind of its dtype as in `numpy.dtype.kind`, or a full name such as "int32".
@@ -38,7 +38,7 @@ class ArraySpec:
     ndim: int | None
 
     def fits(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
-        """Whether an array of this type and shape is one."""
+        """Whether a type and a shape match."""
         has_axes = len(shape) <= 4 if self.ndim is None else len(shape) == self.ndim
         return has_axes and self.kind in (dtype.kind, dtype.name)
 
@@ -50,13 +50,13 @@ def read_arrays(
 
     Args:
       path: The file.
-      expected: What each array must be, by name.
-      max_bytes: Memory that all of them may take together.
+      expected: Required type of each array, by name.
+      max_bytes: Largest total size in memory.
 
     Raises:
       OSError: if the file cannot be read.
-      ValueError: if it is no ``.npz`` file, is damaged, or an array is missing, is something else
-        or too large.
+      ValueError: if it is not an ``.npz`` file, is damaged, or an array is missing, too large or of
+        another type.
     """
     _check_regular(path)
     try:
@@ -110,6 +110,6 @@ def _read(file: IO[bytes], name: str, spec: ArraySpec, size: int) -> NDArray[Any
     if len(data) < count * dtype.itemsize:
         raise ValueError(f"the array {name} ends early")
     flat = np.frombuffer(data, dtype=dtype, count=count)
-    # A copy, because what lies on bytes cannot be written to.
+    # A copy, because an array on bytes is read-only.
     array: NDArray[Any] = flat.reshape(shape, order="F" if fortran_order else "C").copy()
     return array

@@ -1,6 +1,6 @@
-"""Charts by matplotlib: in pages, and as files.
+"""Charts with matplotlib, in pages and as files.
 
-matplotlib is imported when something is drawn; that takes half a second.
+matplotlib is imported when a chart is drawn, which takes half a second.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ __all__ = ["chart_file", "chart_settings", "chart_text", "inline_chart", "page_c
 
 _POINTS_PER_INCH = 72
 _METADATA = ("Creator", "Date", "Format", "Type")
-"""Left out, so that the same numbers give the same picture."""
+"""Metadata that is omitted, so that the same numbers give the same picture."""
 
 _GROUP_NAME = re.compile(r'(<g) id="[^"]*"')
 """Several charts on one page would use the same names; nothing refers to them."""
 
 
 def page_color(name: str) -> str:
-    """The color that stands for one of `calve.common.pages.PALETTE` while a chart is drawn."""
+    """Return the placeholder of a color of `calve.common.pages.PALETTE` while a chart is drawn."""
     return PALETTE[name][0]
 
 
 def chart_text(text: str) -> str:
-    """A name as matplotlib must be given it to show it: ``$`` starts no formula."""
+    """Escape a name for matplotlib, so that ``$`` does not start a formula."""
     return printable(text).replace("$", r"\$")
 
 
 @contextmanager
 def chart_settings() -> Iterator[None]:
-    """matplotlib's settings for all charts: in SVG, text stays text."""
+    """Return matplotlib's settings for all charts: text in SVG stays text."""
     from matplotlib import rc_context
 
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "calve"}):
@@ -50,12 +50,12 @@ def chart_settings() -> Iterator[None]:
 def inline_chart(
     width: float, height: float, label: str, draw: Callable[[Figure], object]
 ) -> Markup:
-    """A chart as SVG for a page of `calve.common.pages`, in the colors of the page.
+    """Return a chart as SVG for a page of `calve.common.pages`, in the colors of the page.
 
     Args:
       width: In CSS pixels, of which 72 are an inch to matplotlib.
       height: In CSS pixels.
-      label: What the chart shows, for those who cannot see it.
+      label: Description of the chart, for screen readers.
       draw: Draws into an empty figure, in colors of `page_color`.
     """
     from markupsafe import Markup
@@ -70,7 +70,7 @@ def inline_chart(
 
 
 def chart_file(width: float, height: float, draw: Callable[[Figure], object]) -> str:
-    """A chart as the text of an SVG file, on white.
+    """Return a chart as the text of an SVG file, on white.
 
     Args:
       width: In CSS pixels, of which 72 are an inch to matplotlib.
@@ -114,7 +114,7 @@ def _svg(width: float, height: float, draw: Callable[[Figure], object]) -> str:
 
 
 def _in_page_colors(drawn: str) -> str:
-    """Put the variables of the page in place of the colors that matplotlib was given."""
+    """Replace the placeholder colors by the variables of the page."""
     for name, (light, _) in PALETTE.items():
         drawn = drawn.replace(f": {light}", f": var(--{name})")
     return drawn

@@ -24,7 +24,7 @@ _SAFE_PATH = "PYTHONSAFEPATH"
 _POLL_SECONDS = 0.02
 _TAIL_LINES = 15
 _GRACE_SECONDS = 2.0
-"""How long a child that is being stopped may take to stop its own children."""
+"""Seconds that a child has to stop its own children when it is stopped."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,7 @@ class _Running:
             self.log_path.open("wb") as log,
             self.stdout_path.open("wb") as stdout,
         ):
-            # A session of its own, so that the whole family can be killed and Ctrl-C reaches
-            # only us.
+            # Its own session, so that the whole family can be killed and Ctrl-C reaches only calve.
             self.process = subprocess.Popen(
                 list(child.command),
                 cwd=child.folder,
@@ -125,11 +124,11 @@ class _Running:
         return self.returncode is not None
 
     def kill(self) -> None:
-        """End it with its family.
+        """Kill the child and its descendants.
 
-        First as Ctrl-C would: a child that is calve itself then ends its own children, which have
-        sessions of their own and are out of reach from here. What it prints about the interruption
-        is cut off the log, which ends where the child was.
+        The first signal is that of Ctrl-C, so that a child that is calve itself ends its own
+        children, which have their own sessions. Messages about the interruption are removed from
+        the log.
         """
         logged = self.log_path.stat().st_size
         with suppress(subprocess.TimeoutExpired):
@@ -153,8 +152,8 @@ class _Running:
 def current_folder_is_not_imported_from() -> Iterator[None]:
     """Start Python processes in this block without the current folder on their module path.
 
-    A ``random.py`` that lies where the user stands would be run by them otherwise. Python 3.10 has
-    no such setting.
+    Otherwise they would import a ``random.py`` in the current folder. Python 3.10 has no such
+    setting.
     """
     before = os.environ.get(_SAFE_PATH)
     os.environ[_SAFE_PATH] = "1"

@@ -1,9 +1,9 @@
-"""Claims: one process at a time makes an output, and the next one removes what a killed one left.
+"""Claims: one process at a time writes an output, and the next removes remains of a killed one.
 
-A claim is a locked file beside the output. The system releases the lock when the process ends,
-however it ends. A claim that nobody holds therefore tells of a process that was killed, and what it
-left beside the output can be removed. File systems without locks (some network folders) have no
-claims; there, two processes can still not replace each other's output without ``--overwrite``.
+A claim is a locked file beside the output. The system releases the lock when the process ends in
+any way. An unlocked claim therefore belongs to a killed process, and the remains of that process
+can be removed. File systems without locks (some network folders) have no claims; there, two
+processes can still not replace each other's output without ``--overwrite``.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.
 
 @contextmanager
 def claimed(target: Path, *, patience: float) -> Iterator[None]:
-    """Inside the block, no other process makes ``target``.
+    """Claim ``target`` for this process inside the block.
 
-    What killed processes left in the same folder is removed before.
+    Remains of killed processes in the same folder are removed first.
 
     Args:
       target: The output; its folder is created if it is missing.

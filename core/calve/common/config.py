@@ -3,8 +3,8 @@
 A value must be of its field's type and, if it is a number, within the range that the field states
 as ``metadata={"range": Range(...)}`` (`calve.common.ranges`).
 
-This is written by hand since one dataclass serves a recipe's TOML file, the options of a command
-with their help, and Python, and since start-up must not import a validation library.
+No validation library is used, because one dataclass serves a recipe's TOML file, the options of a
+command with their help, and Python, and because start-up must stay fast.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _TYPE_WORDS: dict[Any, str] = {
     Any: "anything",
 }
 _TYPED_WORDS = _TYPE_WORDS | {bool: "0 or 1"}
-"""The same for what is typed as an option."""
+"""The same for values typed as options."""
 
 
 @dataclass(frozen=True)
@@ -281,7 +281,7 @@ def _fit(value: Any, annotation: Any, where: str) -> Any:
 
 
 def _float(value: float) -> float:
-    """Infinity for integers that no float can hold; it is outside of every range."""
+    """Convert to float; too large integers become infinity, which is in no range."""
     try:
         return float(value)
     except OverflowError:
@@ -293,7 +293,7 @@ def _is_union(origin: Any) -> bool:
 
 
 def _item_types(annotation: Any, count: int) -> tuple[Any, ...]:
-    """The type of each of ``count`` items; of another length if ``count`` cannot be right."""
+    """Return the types of ``count`` items; the length differs if ``count`` is wrong."""
     arguments = typing.get_args(annotation)
     if typing.get_origin(annotation) is list or arguments[-1:] == (Ellipsis,):
         return (arguments[0],) * count

@@ -1,4 +1,4 @@
-"""Diagnoses: what ``calve doctor`` finds in an environment."""
+"""Diagnoses of an environment by ``calve doctor``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Diagnosis:
     """One line of ``calve doctor``.
 
     Attributes:
-      subject: What was looked at, for example "torch" or "/dev/shm".
-      outcome: "ok"; "warn" if something may not work or is slow; "missing" if it is not there.
-      detail: What was found, in a few words: a version, a size.
-      fix: What the person can do about it; None if there is nothing to do.
+      subject: The examined item, for example "torch" or "/dev/shm".
+      outcome: "ok"; "warn" if something may not work or is slow; "missing" if it does not exist.
+      detail: The finding in a few words: a version, a size.
+      fix: The remedy; None if nothing has to be done.
     """
 
     subject: str

@@ -8,7 +8,7 @@ __all__ = ["describe"]
 
 
 def describe(error: BaseException) -> str:
-    """Describe an exception in one line; an exception that cannot say anything has its type."""
+    """Describe an exception in one line; one without a message by its type."""
     try:
         return _description(error)
     except Exception:

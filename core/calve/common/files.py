@@ -1,12 +1,12 @@
-"""Atomic files and directories, and the errors of the system that concern files.
+"""Atomic files and directories, and system errors about files.
 
 An output is written under a temporary name, flushed to the disk with ``fsync`` and renamed. Without
 the flush a file system may store the rename before the content, and a power failure then leaves an
 empty file under the final name.
 
-This is written by hand since the packages for atomic files replace single files only. calve also
-replaces directories (bundles, prepared data), removes the folders that it made for an output that
-failed, and tells an output that cannot be written from an input that cannot be read.
+Packages for atomic files replace single files only. calve also replaces directories (bundles,
+prepared data), removes folders that it created for a failed output, and distinguishes outputs that
+cannot be written from inputs that cannot be read.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 _WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
-"""Errors of writing only. The system does not name a file that was opened before."""
+"""Errors that only writing raises. The system does not name a file that is already open."""
 
 _PATIENCE = 0.5
 """Seconds in which another process looks whether the one that claimed an output is alive."""
@@ -50,7 +50,7 @@ _LONG_PATIENCE = 60.0
 other."""
 
 _FULL = 2**20
-"""With fewer free bytes, a disk counts as full."""
+"""Number of free bytes below which a disk counts as full."""
 
 
 @contextmanager
@@ -142,7 +142,7 @@ def _with_name(path: Path) -> Path:
 
 
 def _refuse_current(target: Path) -> None:
-    """A directory in which somebody stands cannot be replaced under their feet."""
+    """Refuse the current directory and its parents, which cannot be replaced while in use."""
     place = Path(os.path.realpath(target.parent)) / target.name
     current = Path(os.path.realpath("."))
     if place == current or place in current.parents:
@@ -174,7 +174,7 @@ def _name_new(temporary: Path, target: Path) -> None:
 
 @contextmanager
 def _explained(temporary: Path, target: Path) -> Iterator[None]:
-    """Turn an error of the system that concerns the output into one that says so."""
+    """Convert a system error about the output to a `CalveError`."""
     try:
         yield
     except OSError as error:
@@ -302,7 +302,7 @@ def _scratch_error(error: OSError) -> CalveError:
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal.
+    """Return the SHA-256 of a file's content, in hexadecimal.
 
     Raises:
       OSError: with the name of the file, if it cannot be read.
@@ -336,7 +336,7 @@ def _belongs(name: Path, temporary: Path, target: Path) -> bool:
 
 
 def _flush(path: Path) -> None:
-    """Have the content of a file on the disk, not only in the system's memory."""
+    """Flush the content of a file to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -345,7 +345,7 @@ def _flush(path: Path) -> None:
 
 
 def _flush_folder(path: Path) -> None:
-    """Have the names in a folder on the disk; some file systems offer that for files only."""
+    """Flush the names in a folder to the disk; some file systems support that for files only."""
     with suppress(OSError):
         _flush(path)
 
@@ -390,7 +390,7 @@ def _put_in_place(temporary: Path, target: Path) -> None:
 
 
 def size_text(size: int) -> str:
-    """A number of bytes as ``ls -lh`` writes it: in powers of 1024, rounded up."""
+    """Format a number of bytes like ``ls -lh``: in powers of 1024, rounded up."""
     if size < 1024:
         return f"{size} B"
     power = min(int(math.log2(size)) // 10, 3)

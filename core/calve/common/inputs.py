@@ -1,8 +1,8 @@
-"""Input files: what keeps a reader from reading one, and how text is decoded.
+"""Input files: checks before reading, and decoding of text.
 
 A reader of any format calls `check_input` or `check_not_placeholder` before it opens a file, or on
-its error path, so that a missing file, a broken link or a Git LFS pointer is never taken for a
-damaged file of that format.
+its error path, so that a missing file, a broken link or a Git LFS pointer is not reported as a
+damaged file.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ _SPECIAL_FILES = (
 
 
 class InputProblem(NamedTuple):
-    """What is wrong with an input file, and what to do; the fields of a `CalveError`."""
+    """A problem with an input file and its fix, as in a `CalveError`."""
 
     what: str
     fix: str | None = None
 
 
 def input_problem(path: Path | str, kind: str = "file") -> InputProblem | None:
-    """What keeps any reader from reading a file; None if it is a regular file with content.
+    """Return the problem that prevents reading; None for a regular file that is not empty.
 
     Args:
       path: The file. It is neither opened nor waited for unless it is a regular file.
@@ -93,7 +93,7 @@ def input_problem(path: Path | str, kind: str = "file") -> InputProblem | None:
 
 
 def check_input(path: Path | str, kind: str = "file", error: type[CalveError] = CalveError) -> None:
-    """Refuse what `input_problem` finds.
+    """Raise an error for the problem that `input_problem` finds, if any.
 
     Args:
       path: The file.
@@ -132,9 +132,9 @@ def check_inside(path: Path, folder: Path, kind: str, error: type[CalveError]) -
 
 
 def check_not_placeholder(path: Path | str, kind: str, error: type[CalveError]) -> None:
-    """Refuse what only stands for a file: a link that leads nowhere, or a Git LFS pointer.
+    """Refuse placeholders of a file: broken links and Git LFS pointers.
 
-    For readers that have words of their own for all other problems.
+    For readers with their own messages for all other problems.
 
     Raises:
       CalveError: of the class ``error``.
@@ -159,7 +159,7 @@ def is_git_lfs_pointer(path: Path | str) -> bool:
 def read_bytes(
     path: Path | str, kind: str, error: type[CalveError], *, limit: int = LARGEST_INPUT
 ) -> bytes:
-    """The content of a regular file that is read as a whole.
+    """Read a regular file as a whole.
 
     Args:
       path: The file. An empty one has no bytes.
@@ -186,7 +186,7 @@ def read_bytes(
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of JSON text from elsewhere.
+    """Parse untrusted JSON text.
 
     Raises:
       ValueError: if it is not JSON, or is nested more than 64 levels deep: what walks through it
@@ -206,7 +206,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_json(path: Path | str, kind: str, error: type[CalveError]) -> Any:
-    """The value in a JSON file, read by `read_text`.
+    """Read a JSON file with `read_text`.
 
     Raises:
       CalveError: of the class ``error``, if the file cannot be read, is not JSON or is nested more
@@ -219,7 +219,7 @@ def read_json(path: Path | str, kind: str, error: type[CalveError]) -> Any:
 
 
 def read_text(path: Path | str, kind: str, error: type[CalveError]) -> str:
-    """The content of a text file: UTF-8 with or without a byte order mark, lines ended by LF.
+    """Read a text file: UTF-8 with or without a byte order mark; lines end with LF.
 
     Windows' line ends (CR LF) become LF, so that no line keeps an invisible character.
 
@@ -236,7 +236,7 @@ def read_text(path: Path | str, kind: str, error: type[CalveError]) -> str:
 
 
 def decoded_text(data: bytes, path: Path | str, kind: str, error: type[CalveError]) -> str:
-    """As `read_text`, of bytes that were read (and perhaps decompressed) already.
+    """Like `read_text`, for bytes that are already read (and perhaps decompressed).
 
     Args:
       data: The bytes.
@@ -293,7 +293,7 @@ def _missing(path: Path, kind: str) -> InputProblem:
 
 
 def _broken_link(path: Path) -> Path | None:
-    """The link that leads nowhere: the file itself or one of its folders."""
+    """Return the broken link: the file itself or one of its folders."""
     for one in (path, *path.parents):
         if one.is_symlink() and not one.exists():
             return one

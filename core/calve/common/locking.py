@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""Locks on folders for one process at a time."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _ATTEMPTS = 100
 
 @contextmanager
 def locked(folder: Path, *, doing: str, option: str) -> Iterator[None]:
-    """Inside the block, no other process holds ``folder``; it is created if it does not exist.
+    """Lock ``folder`` for this process inside the block; create it if it does not exist.
 
-    The operating system releases the lock when the process ends, however it ends. A folder that
-    was created here is removed again if nothing was put into it; in any other the lock file stays.
+    The operating system releases the lock when the process ends in any way. A folder that was
+    created here is removed again if nothing was put into it; in any other the lock file stays.
 
     Args:
-      folder: A folder that one process at a time may write.
-      doing: What the other process does, for the message: "training in".
+      folder: The folder to lock.
+      doing: Activity of the other process, for the message: "training in".
       option: The command line option that names the folder: "--exp-dir".
 
     Raises:

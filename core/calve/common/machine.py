@@ -1,4 +1,4 @@
-"""The machine that calve runs on: processors, memory, disks. Linux is asked through ``/proc``."""
+"""Properties of the machine: processors, memory, disks. On Linux they are read from ``/proc``."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _FEATURES: Mapping[str, str] = {
     "i8mm": "NEON int8 matrix product",
     "sve": "SVE",
 }
-"""Linux' flags of processors, x86 and ARM, and what people call them."""
+"""Linux' flags of x86 and ARM processors, with their common names."""
 
 
 def usable_cpus() -> tuple[int, int]:
-    """Processors that this process may use, and those of the machine."""
+    """Return the number of usable processors, and of all processors of the machine."""
     total = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0)), total
@@ -33,7 +33,7 @@ def usable_cpus() -> tuple[int, int]:
 
 
 def cpu_features(proc: Path = Path("/proc")) -> tuple[str, ...] | None:
-    """The instruction sets that matter to neural networks; None if the system does not tell.
+    """Return the instruction sets that matter to neural networks; None if they are unknown.
 
     Args:
       proc: Where the proc file system is.
@@ -51,9 +51,9 @@ def cpu_features(proc: Path = Path("/proc")) -> tuple[str, ...] | None:
 
 
 def available_memory(root: Path = Path("/")) -> tuple[int, int] | None:
-    """Bytes that a new process can get, and those in total; None if the system does not tell.
+    """Return the available and the total bytes of memory; None if they are unknown.
 
-    In a container, both are at most what the container may use.
+    In a container, both are limited to the memory of the container.
 
     Args:
       root: Where the file systems proc and sys are mounted.
@@ -72,7 +72,7 @@ def available_memory(root: Path = Path("/")) -> tuple[int, int] | None:
 
 
 def free_space(path: Path | str) -> tuple[int, int] | None:
-    """Free bytes and all bytes of the file system that ``path`` is on; None if there is none."""
+    """Return the free and the total bytes of the file system of ``path``; None if there is none."""
     try:
         usage = shutil.disk_usage(path)
     except OSError:
@@ -86,7 +86,7 @@ def platform_name() -> str:
 
 
 def _cgroup(root: Path, name: str) -> int | None:
-    """A number of the control group of this container; None if there is no limit."""
+    """Return a limit of this container's control group; None if there is none."""
     try:
         return int((root / "sys/fs/cgroup" / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):

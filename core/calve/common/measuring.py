@@ -1,8 +1,8 @@
 """Fair measurements: contenders run in turns, and ratios are taken within a turn.
 
-A machine that slows down for a while slows all contenders of a turn, so their ratio stays; the
-median over the turns drops a turn that something disturbed. `run_measurement` runs one measurement
-in a process of its own, so that no contender profits from another's warm caches or memory.
+If a machine slows down for a while, it slows all contenders of a turn, so that their ratio stays
+the same. The median over the turns removes disturbed turns. `run_measurement` runs each measurement
+in its own process, so that no contender profits from the warm caches or the memory of another.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ T = TypeVar("T")
 
 
 class MeasuringError(Exception):
-    """A child process that gave no measurement: what happened to it, and the end of its log."""
+    """A child process failed to measure; the message has the reason and the end of its log."""
 
 
 @dataclass(frozen=True)
 class Contender(Generic[T]):
-    """What is measured.
+    """One of the functions to compare.
 
     Attributes:
       name: Shown beside the progress bar.
@@ -84,9 +84,9 @@ def run_measurement(
     directory is an empty folder, so paths in ``task`` are absolute.
 
     Args:
-      name: What to call the child in messages.
+      name: Name of the child in messages.
       command: Program and arguments, without the result file.
-      task: What to measure.
+      task: The measurement to make.
       time_limit: Seconds until the child is killed.
 
     Raises:

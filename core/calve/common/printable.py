@@ -1,4 +1,4 @@
-"""Text of unknown origin, made fit to be shown."""
+"""Text of unknown origin, prepared for output."""
 
 from __future__ import annotations
 

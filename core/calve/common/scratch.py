@@ -1,4 +1,4 @@
-"""Folders for temporary files: locked while they are used, so that a killed process's are known."""
+"""Folders for temporary files, locked while in use, so that abandoned folders are recognized."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ temporary folder has."""
 
 @contextmanager
 def locked_scratch(prefix: str) -> Iterator[Path]:
-    """A folder for temporary files, removed after the block; those of killed processes before.
+    """Create a temporary folder for the block; first remove folders of killed processes.
 
     Args:
       prefix: "calve-PURPOSE-".

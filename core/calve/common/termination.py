@@ -1,4 +1,4 @@
-"""Requests to end from outside, which clean up as Ctrl-C does."""
+"""Termination by signals, with the same cleanup as Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import FrameType
 __all__ = ["Terminated", "raise_when_terminated"]
 
 _SIGNALS = ("SIGTERM", "SIGHUP")
-"""What batch systems and ``timeout`` send, and what a terminal sends that is closed."""
+"""Signals of batch systems and ``timeout``, and of a closed terminal."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -25,12 +25,12 @@ class Terminated(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What shells report for a process that the signal ended."""
+        """Exit code that shells report for a process that the signal ended."""
         return 128 + self.number
 
 
 def raise_when_terminated() -> None:
-    """Have signals that ask this process to end raise `Terminated` in its main thread.
+    """Make termination signals raise `Terminated` in the main thread.
 
     Without it they end the process at once, and its temporary files stay. Signals that are ignored
     or handled already, as under ``nohup``, are left alone. A forked process ends as before.
@@ -42,7 +42,7 @@ def raise_when_terminated() -> None:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
             return
-        # One more of them must not interrupt the cleaning up.
+        # A second signal must not interrupt the cleanup.
         signal.signal(number, signal.SIG_IGN)
         raise Terminated(number)
 

@@ -1,6 +1,6 @@
 """The number of CPU threads of torch, for the length of a block or a call.
 
-torch has one number for the whole process; what calve computes must not change it for its user.
+torch has one setting for the whole process, which calve must not change for its caller.
 """
 
 from __future__ import annotations

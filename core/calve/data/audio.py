@@ -27,12 +27,12 @@ MOST_SECONDS_AT_ONCE = 8 * 3600
 """Seconds of the longest recording that `read_audio` holds in memory: 1.8 GB at 16 kHz."""
 
 _BLOCK_VALUES = 1 << 16
-"""Most stored values, of all channels together, that are read at once."""
+"""Largest number of stored values, over all channels, that are read at once."""
 
 _FLOAT_SUBTYPES = frozenset({"FLOAT", "DOUBLE"})
 
 _UNKNOWN_LENGTH = 1 << 62
-"""What libsndfile says of the frames of an unfinished FLAC."""
+"""Number of frames that libsndfile reports for an unfinished FLAC."""
 
 _NOTED_LOSS = 0.01
 """Share of a recording that is missed; decoders of MP3 estimate its length."""
@@ -46,7 +46,7 @@ class Audio:
       samples: (n,) float32, mono, full scale is [-1, 1].
       sample_rate: Samples per second of `samples`.
       duration: Seconds of the recording as it was stored.
-      notes: What was changed on the way in (resampling, mixing down, repairs), for the user to see.
+      notes: Changes made while reading (resampling, mixing, repairs), for the user.
     """
 
     samples: Float32Array
@@ -58,11 +58,11 @@ class Audio:
 class AudioReader:
     """Reads any file that libsndfile reads (WAV, FLAC, OGG, MP3, ...), block by block.
 
-    The memory that it needs does not depend on the length of the recording. The recording is
-    looked at as a whole when it is opened (`AudioSurvey`) and read when blocks are asked for.
-    Channels are averaged, other sampling rates are converted, wrong lengths in headers and
-    samples of another scale are repaired; each leaves a note. The blocks, one after another, are
-    the samples of `read_audio`. Use it as a context manager, and iterate over it once.
+    The memory does not depend on the length of the recording. Opening scans the whole recording
+    (`AudioSurvey`); blocks are read on demand. Channels are averaged, other sampling rates are
+    converted, and wrong lengths in headers and samples of another scale are repaired; each change
+    is noted. The concatenated blocks are the samples of `read_audio`. Use it as a context manager,
+    and iterate over it once.
 
     Args:
       path: The recording: a file, a pipe, or ``-`` for the standard input.
@@ -73,7 +73,7 @@ class AudioReader:
       stored_rate: Samples per second of the recording as it is stored.
       duration: Seconds of the recording as it is stored.
       is_silent: Whether it holds only silence.
-      notes: What is changed on the way in, for the user to see.
+      notes: Changes made while reading, for the user.
 
     Raises:
       AudioError: if the file is missing or cannot be decoded, or holds no usable samples.
@@ -157,7 +157,7 @@ def read_audio(path: str | PathLike[str], sample_rate: int = 16000) -> Audio:
 
 
 def audio_duration(path: str | PathLike[str]) -> float:
-    """Seconds of a recording that will be read again; it is read once, to its end.
+    """Return the seconds of a recording that will be read again. The whole recording is read.
 
     Raises:
       AudioError: if it is missing, cannot be decoded, holds no usable samples, or is a pipe.
@@ -168,7 +168,7 @@ def audio_duration(path: str | PathLike[str]) -> float:
 
 
 def _survey(audio: AudioFile) -> tuple[AudioSurvey, int, int]:
-    """What the whole recording holds, its sampling rate, and the frames that it promises."""
+    """Return a survey of the recording, its sampling rate, and its stated number of frames."""
     with audio.decoder() as file:
         survey = AudioSurvey(
             file.channels,
@@ -199,7 +199,7 @@ def _notes_on_length(audio: AudioFile, declared: int, survey: AudioSurvey) -> It
 
 def _stored_blocks(file: soundfile.SoundFile, where: str) -> Iterator[Float32Array]:
     """Blocks (n, channels) float32, at the stored rate."""
-    # Of a second or less, so that a low sampling rate does not become a giant block.
+    # At most one second, so that the blocks of a low sampling rate stay small.
     frames = max(1, min(file.samplerate, _BLOCK_VALUES // file.channels))
     while True:
         with decoding(where):

@@ -1,4 +1,4 @@
-"""Opens recordings: regular files, pipes and the standard input."""
+"""Opening of recordings: regular files, pipes and the standard input."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ STDIN = "-"
 """The path that stands for the standard input."""
 
 SAMPLE_RATES = range(1_000, 768_001)
-"""Samples per second that a recording may have. Others are headers that are damaged."""
+"""Plausible samples per second; other values come from damaged headers."""
 
 CHANNELS = range(1, 65)
 """Channels that a recording may have."""
 
 _MOST_PIPED_BYTES = 1 << 32
-"""What is taken from a pipe; a WAV file cannot be larger."""
+"""Largest number of bytes from a pipe; a WAV file cannot be larger."""
 
 _SECONDS_FOR_A_WRITER = 10
-"""How long a named pipe may wait for somebody who writes to it."""
+"""Seconds to wait for a writer of a named pipe."""
 
 _PIPED_BYTES_IN_MEMORY = 1 << 24
 _PIPED_BLOCK = 1 << 18
@@ -51,12 +51,12 @@ _PIPED_BLOCK = 1 << 18
 
 @dataclass(frozen=True)
 class AudioFile:
-    """A recording that is open.
+    """An open recording.
 
     Attributes:
       where: Its path, for messages.
       size: Bytes of the file.
-      repair: What was wrong with its header.
+      repair: Repair of its header, if necessary.
     """
 
     where: str
@@ -89,11 +89,11 @@ def open_audio(path: str | PathLike[str]) -> Iterator[AudioFile]:
     """Open a recording.
 
     Args:
-      path: A file, a pipe, or `STDIN`. What a pipe gives is kept in memory, or in an unnamed
+      path: A file, a pipe, or `STDIN`. The content of a pipe is kept in memory, or in an unnamed
         temporary file if it is longer than 16 MiB, so that it can be read twice.
 
     Raises:
-      AudioError: if there is nothing that could be a recording.
+      AudioError: if there is no possible recording.
     """
     with ExitStack() as opened:
         if os.fspath(path) == STDIN:
@@ -110,7 +110,7 @@ def open_audio(path: str | PathLike[str]) -> Iterator[AudioFile]:
 
 
 def check_is_no_pipe(path: Path, raised: type[CalveError] = AudioError) -> None:
-    """Refuse a pipe where a recording is read several times.
+    """Reject a pipe if the recording is read several times.
 
     Raises:
       CalveError: of the class ``raised``.
@@ -153,7 +153,7 @@ def _is_pipe(path: Path) -> bool:
 
 @contextmanager
 def _named_pipe(path: Path) -> Iterator[BinaryIO]:
-    """A pipe that somebody writes to. To open it in the ordinary way may last for ever."""
+    """Open a named pipe with a writer. The ordinary way of opening may block forever."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as pipe:
         poll = select.poll()
@@ -189,7 +189,7 @@ def _standard_input() -> BinaryIO:
 
 @contextmanager
 def _piped(pipe: BinaryIO, where: str) -> Iterator[BinaryIO]:
-    """What a pipe gives, as a file."""
+    """Return the content of a pipe as a file."""
     with tempfile.SpooledTemporaryFile(_PIPED_BYTES_IN_MEMORY) as file:
         while block := pipe.read(_PIPED_BLOCK):
             if file.tell() + len(block) > _MOST_PIPED_BYTES:
@@ -205,10 +205,10 @@ def _piped(pipe: BinaryIO, where: str) -> Iterator[BinaryIO]:
 
 
 class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
-    """A file that is read from its beginning to its end.
+    """A file that is read sequentially.
 
-    soundfile seeks after every read, to where the decoder already is. In an MP3 the samples that
-    follow are then zeros or wrong, because the decoder has lost what it knew of earlier frames.
+    soundfile seeks to the present position after every read. In an MP3 this resets the decoder's
+    state, and the following samples are zero or wrong.
     """
 
     def seekable(self) -> bool:
@@ -227,7 +227,7 @@ def _check_range(name: str, value: int, allowed: range, unit: str, where: str) -
 
 @contextmanager
 def decoding(where: str) -> Iterator[None]:
-    """Errors of libsndfile and of reading become errors that name the recording."""
+    """Convert errors of libsndfile and of reading to errors that name the recording."""
     try:
         yield
     except AudioError:

@@ -1,4 +1,4 @@
-"""Headers of recordings that say too little or too much about their length.
+"""Repair of recording headers with a wrong length.
 
 A recorder that is killed, or that writes to a pipe, cannot go back and write into the header how
 many samples it wrote. It leaves zero there, or the largest number that fits; a copy that was cut
@@ -20,23 +20,23 @@ _MOST_CHUNKS = 1000
 """Chunks before the samples; no recorder writes as many."""
 
 _UNKNOWN = {4: 0x7FFF0000, 8: 1 << 62}
-"""By the bytes of a size field: from here on it stands for "unknown"; recorders differ."""
+"""Smallest value that means "unknown", by the bytes of a size field; recorders differ."""
 
 _TRAILING_BYTES = 4096
-"""Tags of this size behind the samples are not worth a word."""
+"""Largest size of tags after the samples that is not noted."""
 
 _W64_GUID = bytes.fromhex("f3acd3118cd100c04f8edb8a")
 
 
 @dataclass(frozen=True)
 class LengthRepair:
-    """What is wrong with the length that a header states.
+    """The repair of a header with a wrong length.
 
     Attributes:
-      declared: Bytes of samples by the header; None if it does not say.
+      declared: Bytes of samples by the header; None if it does not state them.
       available: Bytes of samples that are read.
-      trailing: Bytes behind them that are neither samples by the header nor anything else known.
-      patches: What to read instead of the header's fields: bytes by offset.
+      trailing: Bytes after them that are neither samples by the header nor known chunks.
+      patches: Replacements of header fields: bytes by offset.
     """
 
     declared: int | None
@@ -45,7 +45,7 @@ class LengthRepair:
     patches: Mapping[int, bytes]
 
     def note(self, duration: float) -> str:
-        """What the user is told.
+        """Return the note for the user.
 
         Args:
           duration: Seconds of the samples that are read.
@@ -58,21 +58,21 @@ class LengthRepair:
 
 
 def ends_early(declared: float, duration: float) -> str:
-    """The note about a recording that is shorter than its header says, both in seconds."""
+    """Return the note about a recording that is shorter than its header states, in seconds."""
     return f"the header promises {declared:.1f} s, the file ends after {duration:.1f} s"
 
 
 class PatchedFile(io.RawIOBase):
-    """A file of which some bytes are read as others; made to be called back by a C library.
+    """A file with some bytes replaced, for callbacks of a C library.
 
-    No exception can pass through that library: it would be printed, and forgotten.
+    Exceptions cannot pass through that library, which would print and drop them.
 
     Args:
-      file: Readable and seekable. Whoever opened it closes it.
+      file: Readable and seekable. The caller closes it.
       patches: Bytes by offset.
 
     Attributes:
-      failure: Why the file could not be read, once it could not; the file seems to end there.
+      failure: The error that ended reading; the file then appears to end there.
     """
 
     def __init__(self, file: BinaryIO, patches: Mapping[int, bytes]) -> None:
@@ -87,7 +87,7 @@ class PatchedFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Where the file is afterwards: where it was, if there is no such place."""
+        """Return the new position; an impossible position changes nothing."""
         try:
             return self._file.seek(offset, whence)
         except (OSError, ValueError, OverflowError):
@@ -113,7 +113,7 @@ class PatchedFile(io.RawIOBase):
 
 @dataclass(frozen=True)
 class _Container:
-    """How a file format counts what it holds.
+    """Layout of a file format's chunks and sizes.
 
     Attributes:
       first: Offset of the first chunk.
@@ -122,9 +122,9 @@ class _Container:
       samples: Name of the chunk of samples.
       between: Bytes between the size field and the samples.
       header_counts: Whether a chunk's size counts its name and size field too.
-      alignment: What chunks are padded to.
+      alignment: Alignment of chunks.
       total: Offset of the size of the whole file; None if there is none.
-      total_excludes: Bytes at the beginning that it does not count.
+      total_excludes: Bytes at the beginning that the total excludes.
     """
 
     first: int
@@ -170,7 +170,7 @@ class _Chunk:
     Attributes:
       name: Its name.
       size_at: Offset of its size field.
-      stated: What the size field says.
+      stated: Value of the size field.
       start: Offset of its content; of the first sample, if it holds the samples.
       size: Bytes of its content by the size field; negative if that is impossible.
     """
@@ -183,13 +183,13 @@ class _Chunk:
 
 
 def repair_length(file: BinaryIO) -> LengthRepair | None:
-    """What is wrong with the length in a header of WAV, RF64, W64, AIFF, CAF or AU.
+    """Return the repair of a wrong length in a header of WAV, RF64, W64, AIFF, CAF or AU.
 
     Args:
       file: Readable and seekable. Its position is undefined afterwards.
 
     Returns:
-      None for other formats, for headers that are damaged otherwise, and if nothing is wrong.
+      None for other formats, for other damage, and if nothing is wrong.
     """
     length = file.seek(0, os.SEEK_END)
     file.seek(0)

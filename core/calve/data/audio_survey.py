@@ -1,8 +1,8 @@
-"""What a recording holds: looked at as a whole before any of it is used.
+"""Survey of a whole recording before it is used.
 
-A block of a recording cannot tell whether its two channels cancel, whether floating point samples
-are meant as 16-bit integers, or whether it is silent because nobody speaks yet. So each recording
-is decoded twice: once for these questions, in constant memory, and once for its samples.
+A single block does not show whether two channels cancel, whether floating point samples are meant
+as 16-bit integers, or whether the whole recording is silent. Each recording is therefore decoded
+twice: once for these questions, in constant memory, and once for its samples.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 
 SILENCE = 1e-4
-"""A recording whose peak is below this (-80 dB of full scale) holds nothing to recognize."""
+"""Peak (-80 dB of full scale) below which a recording counts as silent."""
 
 _INTEGER_SCALE = 32768.0
 _LEAST_INTEGER_PEAK, _LARGEST_INTEGER_PEAK = 16.0, 65536.0
-"""Between them, floating point samples are those of 16-bit integers, perhaps resampled."""
+"""Peaks between these come from 16-bit integers, perhaps resampled."""
 
 _NOTED_PEAK = 1.5
-"""Decoders and resamplers exceed full scale by less."""
+"""Factor of full scale that decoders and resamplers do not exceed."""
 
 _FULL_SCALE, _BEYOND = 0.999, 1.001
 _CLIPPED_SHARE, _FEWEST_CLIPPED = 1e-3, 10
-"""Speech that is not clipped has fewer samples at full scale."""
+"""Share of samples at full scale that speech without clipping does not reach."""
 
 _CANCELLED = 0.1
 """Power of the channels' mean, by that of channels that have nothing in common, below which they
 cancel."""
 
 _OFFSET = 0.05
-"""A constant offset that is taken away, if it is as large as half of the signal's deviation."""
+"""Ratio of a constant offset to the signal's deviation from which the offset is removed."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Mixdown:
     """How the channels of a recording become one signal.
 
     Attributes:
-      channels: Which are averaged; None for all.
-      scale: What their mean is multiplied by.
-      offset: What is subtracted afterwards.
+      channels: Channels to average; None for all.
+      scale: Factor of their mean.
+      offset: Offset to subtract afterwards.
     """
 
     channels: tuple[int, ...] | None = None
@@ -75,7 +75,7 @@ class Mixdown:
 
 
 def check_samples(samples: NDArray[np.floating]) -> None:
-    """Refuse samples of which nothing can be made out: no recording of full scale 1 has them.
+    """Reject samples that a recording of full scale 1 cannot have.
 
     Args:
       samples: Floating point, of any shape.
@@ -147,7 +147,7 @@ class AudioSurvey:
         return not self._sounding()
 
     def result(self) -> tuple[Mixdown, list[str]]:
-        """How to use the recording, and what the user is told about it.
+        """Return how to mix the recording, and notes for the user.
 
         Raises:
           AudioError: if its samples are far beyond full scale.
@@ -170,7 +170,7 @@ class AudioSurvey:
             notes.append(f"clipped: {100 * share:.1f} % of the samples are at full scale")
         offset = self._offset(chosen) * scale
         if offset:
-            notes.append(f"took away a constant offset of {offset:.2f} of full scale")
+            notes.append(f"removed a constant offset of {offset:.2f} of full scale")
         everything = len(chosen) == len(self._lowest)
         return Mixdown(None if everything else tuple(chosen), scale, offset), notes
 
@@ -200,7 +200,7 @@ class AudioSurvey:
         return self._at_full_scale >= least
 
     def _sounding(self) -> list[int]:
-        """The channels that are not silent."""
+        """Return the channels that are not silent."""
         loudness = (self._highest - self._lowest) / 2 * self._scale()
         return [channel for channel, value in enumerate(loudness) if value >= SILENCE]
 
@@ -210,7 +210,7 @@ class AudioSurvey:
         return np.maximum(0.0, self._squares / frames - np.square(self._sums / frames))
 
     def _chosen(self) -> tuple[Sequence[int], str | None]:
-        """The channels to average, and the note about them."""
+        """Return the channels to average, and the note about them."""
         everything = range(len(self._lowest))
         if len(everything) == 1:
             return everything, None
@@ -229,7 +229,7 @@ class AudioSurvey:
         return everything, f"averaged {len(everything)} channels"
 
     def _offset(self, chosen: Sequence[int]) -> float:
-        """What is taken away, at the scale of the file."""
+        """Return the offset to remove, at the scale of the file."""
         frames = max(1, self.frames)
         mean = float(np.mean(self._sums[list(chosen)]) / frames)
         deviation = float(np.sqrt(self._power()[list(chosen)].max()))

@@ -35,7 +35,7 @@ BYTE_LETTERS = _byte_letters()
 """The byte of each letter of byte-level BPE."""
 
 _HIGHEST = "\u0180"
-"""From this letter on, few alphabets have letters of their own, and none has them alone."""
+"""From this letter on, no alphabet consists of such letters only."""
 
 
 def is_byte_bpe(symbols: Iterable[str]) -> bool:
@@ -49,7 +49,7 @@ def is_byte_bpe(symbols: Iterable[str]) -> bool:
 
 
 def symbol_bytes(symbol: str, *, byte_bpe: bool) -> bytes:
-    """What a symbol adds to the UTF-8 text; ``▁`` is a space.
+    """Return the bytes of a symbol in the UTF-8 text; ``▁`` is a space.
 
     Args:
       symbol: The symbol.

@@ -31,10 +31,10 @@ __all__ = [
 Float32Array = NDArray[np.float32]
 
 PADDING = math.log(1e-10)
-"""With which icefall pads the features of a batch; an utterance's last output frame may see it."""
+"""Padding value of icefall's feature batches; an utterance's last output frame may depend on it."""
 
 _BLOCK_SAMPLES = 1 << 16
-"""Most samples that are handed over as a list, which takes eight times their memory."""
+"""Largest number of samples per list; a list takes eight times the memory."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class FeatureConfig:
 
 
 class StreamingFbank:
-    """Features of one stream, whatever the size of the pieces its audio comes in.
+    """Features of one stream, independent of how its audio is divided into pieces.
 
     The frame whose window reaches past the end of the audio can only be computed once that end
     is known, so the last frames appear after `finish`.
@@ -124,19 +124,19 @@ class StreamingFbank:
             self._extractor.accept_waveform(self.config.sample_rate, block.tolist())
 
     def finish(self) -> None:
-        """Say that no audio follows; the frames at the end become ready."""
+        """End the audio; the last frames become ready."""
         if not self._finished:
             self._finished = True
             self._extractor.input_finished()
 
     def pop(self, count: int) -> Float32Array:
-        """The next ``count`` frames, (count, C) float32; they are gone afterwards.
+        """Remove and return the next ``count`` frames, (count, C) float32.
 
         Raises:
           AudioError: if fewer frames are ready.
         """
         if not 0 <= count <= self.ready:
-            raise AudioError(f"{count} feature frames were asked for, {self.ready} are ready")
+            raise AudioError(f"{count} feature frames were requested, {self.ready} are ready")
         frames = np.empty((count, self.config.num_mel_bins), dtype=np.float32)
         for row in range(count):
             frames[row] = self._extractor.get_frame(self._next_frame + row)
@@ -145,16 +145,16 @@ class StreamingFbank:
         return frames
 
     def frames(self) -> Float32Array:
-        """All frames that are ready, (n, C) float32; they are gone afterwards."""
+        """Remove and return all ready frames, (n, C) float32."""
         return self.pop(self.ready)
 
 
 def compute_fbank(samples: Float32Array, config: FeatureConfig | None = None) -> Float32Array:
-    """Features of a whole recording.
+    """Compute the features of a whole recording.
 
     Args:
       samples: (n,) floating point, full scale is [-1, 1].
-      config: What to compute; the default is icefall's 80-dimensional filter bank.
+      config: The parameters; by default icefall's 80-dimensional filter bank.
 
     Returns:
       (T, C) float32, T = round(n / samples per frame shift).

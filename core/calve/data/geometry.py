@@ -13,7 +13,7 @@ __all__ = ["FLUSH_FRAMES", "StreamingGeometry", "tail_padding"]
 
 
 FLUSH_FRAMES = 35
-"""Silence after which a streaming transducer has said its last word; icefall's value."""
+"""Frames of silence after which a streaming transducer has emitted its last word (icefall)."""
 
 
 def _frames(minimum: int, maximum: int, *, default: Any = MISSING) -> Any:

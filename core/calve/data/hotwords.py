@@ -13,7 +13,7 @@ __all__ = ["hotwords_in_words", "read_hotwords"]
 
 
 def read_hotwords(path: Path) -> list[tuple[str, float | None]]:
-    """Read hotwords as sherpa's files hold them: a phrase a line, and ``:SCORE`` after it, if any.
+    """Read hotwords in sherpa's format: one phrase per line, optionally followed by ``:SCORE``.
 
     Raises:
       DataError: if the file cannot be read or is empty, or a score is no number; it names the line.
@@ -27,7 +27,7 @@ def read_hotwords(path: Path) -> list[tuple[str, float | None]]:
             raise DataError(
                 f"{line!r} does not end in a score",
                 where=f"{path}, line {number}",
-                fix="write a phrase, and behind it :SCORE if it has one of its own",
+                fix="write a phrase, optionally followed by :SCORE",
             )
         if words:
             phrases.append((" ".join(words), boost))
@@ -37,7 +37,7 @@ def read_hotwords(path: Path) -> list[tuple[str, float | None]]:
 
 
 def hotwords_in_words(path: Path, symbols: SymbolTable) -> tuple[str, ...]:
-    """The hotwords of a file as texts, whether they are written in words or in symbols.
+    """Return the hotwords of a file as texts, whether written in words or in symbols.
 
     Raises:
       DataError: as `read_hotwords`.
@@ -54,7 +54,7 @@ def _in_words(phrase: str, symbols: SymbolTable) -> str:
 
 
 def _number(text: str) -> float:
-    """The number after the colon; NaN if there is none."""
+    """Return the number after the colon; NaN if there is none."""
     try:
         return float(text[1:])
     except ValueError:

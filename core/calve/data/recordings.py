@@ -28,19 +28,19 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", "
 """Files that count as recordings when a folder is named."""
 
 TRANSCRIPTS_FILE = "transcripts.txt"
-"""Where a folder of recordings keeps what is said in them."""
+"""Name of the transcripts file of a folder of recordings."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording and, if known, what is said in it."""
+    """A recording and its transcript, if known."""
 
     path: Path
     reference: str | None = None
 
 
 def find_recordings(sources: Iterable[Path]) -> list[Path]:
-    """The recordings that the sources stand for, in a fixed order.
+    """Return the recordings of the sources, in a fixed order.
 
     Args:
       sources: Each is a recording, a folder (searched to any depth), or a ``.txt`` list with one
@@ -68,8 +68,8 @@ def find_with_references(sources: Sequence[Path], reference: Path | None) -> lis
         one that is named in ``sources``.
 
     Raises:
-      DataError: if a file cannot be read, a transcript fits two recordings, or ``reference`` does
-        not know a recording.
+      DataError: if a file cannot be read, a transcript fits two recordings, or ``reference`` lacks
+        a recording.
     """
     if reference is None:
         return _with_nearest_references(sources)
@@ -100,7 +100,7 @@ def _with_nearest_references(sources: Iterable[Path]) -> list[Recording]:
 
 
 def _nearest_transcripts(recording: Path, source: Path) -> Path | None:
-    """The nearest transcripts file of a recording that ``source`` stands for."""
+    """Return the nearest transcripts file of a recording from ``source``."""
     folders = [recording.parent]
     if source.is_dir():
         folders += [one for one in recording.parent.parents if one.is_relative_to(source)]
@@ -111,7 +111,7 @@ def _nearest_transcripts(recording: Path, source: Path) -> Path | None:
 def match_transcripts(
     transcripts: Mapping[str, str], recordings: Iterable[Path], file: Path
 ) -> dict[Path, str | None]:
-    """The words of each recording; None where no transcript fits.
+    """Return the words of each recording; None if no transcript matches.
 
     A transcript fits the recording of that path, as it was named or relative to the folder of
     ``file``; else the recording of that path without suffix, of that file name, or of that file
@@ -119,7 +119,7 @@ def match_transcripts(
     has it.
 
     Args:
-      transcripts: What `read_transcripts` found.
+      transcripts: The result of `read_transcripts`.
       recordings: The recordings.
       file: The file that was read.
 
@@ -142,7 +142,7 @@ def match_transcripts(
 
 
 def _names(recording: Path, folder: Path) -> Iterator[tuple[int, str]]:
-    """The names that a transcript of a recording may have, the best (rank 0) first."""
+    """Yield the names that a recording's transcript may have, the best (rank 0) first."""
     relative = _relative(recording, folder)
     yield 0, str(recording)
     yield 0, relative.as_posix()
@@ -156,7 +156,7 @@ def _relative(recording: Path, folder: Path) -> Path:
 
 
 def _check_is_one(recordings: Sequence[Path], name: str, file: Path) -> None:
-    """Refuse a transcript of several recordings; one recording may be named in several ways."""
+    """Reject a transcript of several recordings; one recording may have several names."""
     first, *others = recordings
     for other in others:
         if _relative(other, file.parent) != _relative(first, file.parent):

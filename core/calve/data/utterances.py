@@ -23,7 +23,7 @@ Float32Array = NDArray[np.float32]
 Loaded = TypeVar("Loaded")
 
 _REASON = 160
-"""Characters of a library's complaint that are shown."""
+"""Largest number of shown characters of a library's message."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Utterance:
 
     @classmethod
     def of_audio(cls, name: str, audio: Audio, text: str | None = None) -> Utterance:
-        """An utterance in memory; ``audio`` must have the sampling rate that is asked for later."""
+        """An utterance in memory; ``audio`` must have the sampling rate that is requested later."""
         return cls(name, text, audio.duration, lambda sample_rate: audio)
 
     def audio(self, sample_rate: int) -> Audio:
@@ -78,7 +78,7 @@ class Utterance:
         return audio
 
     def features(self, config: FeatureConfig) -> Float32Array:
-        """Stored features, else those of the audio; (T, C) float32.
+        """Return stored features, otherwise those of the audio; (T, C) float32.
 
         Corpora store icefall's features, so another configuration is computed from the audio.
 
@@ -102,7 +102,7 @@ class Utterance:
 def reading(
     what: str, raised: type[CalveError] = AudioError, where: Path | None = None
 ) -> Iterator[None]:
-    """Inside the block, any exception of a library becomes a ``raised`` that names ``what``."""
+    """Convert exceptions of libraries inside the block to a ``raised`` that names ``what``."""
     try:
         yield
     except CalveError:
@@ -115,12 +115,12 @@ def reading(
 def load_each(
     utterances: Iterable[Utterance], load: Callable[[Utterance], Loaded]
 ) -> tuple[list[tuple[Utterance, Loaded]], list[Failure]]:
-    """The result of ``load`` for each utterance; one without reference or readable data fails."""
+    """Yield ``load`` of each utterance, or a failure without reference or readable data."""
     loaded, failures = [], []
     for utterance in utterances:
         try:
             if utterance.text is None:
-                raise DataError("there is no reference: nobody wrote down the words")
+                raise DataError("there is no reference transcript")
             loaded.append((utterance, load(utterance)))
         except CalveError as error:
             failures.append(Failure(utterance.name, error.what))

@@ -99,10 +99,10 @@ def test_whether_a_recording_is_silent_is_known_before_it_is_read(tmp_path: Path
 def test_a_constant_offset_is_taken_away(read) -> None:
     audio = read(NOISE + np.float32(0.3), subtype="PCM_16")
     np.testing.assert_allclose(audio.samples, NOISE - NOISE.mean(), atol=1e-4)
-    assert audio.notes == ("took away a constant offset of 0.30 of full scale",)
+    assert audio.notes == ("removed a constant offset of 0.30 of full scale",)
     audio = read((NOISE + np.float32(0.3)) * 32768)
     np.testing.assert_allclose(audio.samples, NOISE - NOISE.mean(), atol=1e-4)
-    assert audio.notes[-1] == "took away a constant offset of 0.30 of full scale"
+    assert audio.notes[-1] == "removed a constant offset of 0.30 of full scale"
 
 
 def test_a_small_offset_is_left(read) -> None:

@@ -244,7 +244,7 @@ def test_bad_utterances_are_reported_and_do_not_stop_the_others(
     decoded = decode_offline(lstm, SYMBOLS, [*utterances, *bad], [GREEDY])["greedy_search"]
     assert {one.name: one.reason for one in decoded.failures} == {
         "unreadable": "cannot read the audio: OSError gone",
-        "unsaid": "there is no reference: nobody wrote down the words",
+        "unsaid": "there is no reference transcript",
         "noise-52": "the recording holds no samples",
     }
     assert {one.name for one in decoded.utterances} == {one.name for one in utterances}

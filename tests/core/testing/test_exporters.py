@@ -327,7 +327,7 @@ def test_a_format_that_is_not_for_whole_utterances_as_it_says_is_found(
 ) -> None:
     assert failures(OnnxConformance, OFFLINE) == {}
     replaced(registry().exporters, "onnx", offline=True)
-    says = "the runtime onnx does not see whole utterances"
+    says = "the runtime onnx cannot decode whole utterances"
     assert says in failures(OnnxConformance, OFFLINE)[OFFLINE]
 
 

@@ -234,7 +234,7 @@ def test_what_streams_refuses_it(
 def test_a_bundle_that_streams_does_not_see_whole_utterances(
     conformer_bundle: Callable[[str, str], Bundle],
 ) -> None:
-    with pytest.raises(BundleError, match="does not see whole utterances") as caught:
+    with pytest.raises(BundleError, match="cannot decode whole utterances") as caught:
         conformer_bundle(CONFORMERS[-1], "jit-script").open_offline_session()
     assert "--streaming-model 0" in str(caught.value.fix)
 
