@@ -21,6 +21,7 @@ from calve.data.features import PADDING
 from calve.protocols import Batch
 from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.reasons import reason
+from calve_lhotse.samples import load_samples
 
 __all__ = ["BatchMaker", "spec_augment"]
 
@@ -81,7 +82,7 @@ class BatchMaker:
             )
         try:
             if self.on_the_fly:
-                return CalveFbank().extract(cut.load_audio(), cut.sampling_rate)
+                return CalveFbank().extract(load_samples(cut), cut.sampling_rate)
             features = cut.load_features()
         except DataError as error:
             raise DataError(error.what, where=cut.id, fix=error.fix) from error

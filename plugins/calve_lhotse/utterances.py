@@ -9,6 +9,7 @@ from lhotse.cut import Cut
 
 from calve.data.audio import Audio, Float32Array
 from calve.data.utterances import Utterance
+from calve_lhotse.samples import check_rate
 
 __all__ = ["utterance_of", "utterances_of"]
 
@@ -28,6 +29,7 @@ def utterance_of(cut: Cut) -> Utterance:
     text = " ".join(map(str, texts)) if texts and None not in texts else None
 
     def read_audio(sample_rate: int) -> Audio:
+        check_rate(cut)
         resampled = cut if cut.sampling_rate == sample_rate else cut.resample(sample_rate)
         samples = np.ascontiguousarray(resampled.load_audio()[0], dtype=np.float32)
         return Audio(samples, sample_rate, cut.duration)

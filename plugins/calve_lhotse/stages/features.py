@@ -8,7 +8,7 @@ that the result is the same whoever computes it, and nothing finished is compute
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -18,11 +18,19 @@ import numpy as np
 from lhotse import CutSet, RecordingSet, SupervisionSet
 from lhotse.cut import Cut
 
+from calve.api import DataError
 from calve.common.parallel import ordered_map
 from calve.common.progress import Progress, tracked
 from calve_lhotse.corpus import Corpus, cuts_path, read_manifests
 from calve_lhotse.extractor import CalveFbank
-from calve_lhotse.stages.storage import Archives, FeatureShard, SharFolders, Storage
+from calve_lhotse.stages.storage import (
+    Archives,
+    FeatureShard,
+    SharFolders,
+    Storage,
+    UnreadableCut,
+    UnreadableCutsError,
+)
 from calve_lhotse.stamps import StageOutput, resumable, stamp_of
 
 if TYPE_CHECKING:
@@ -33,6 +41,9 @@ __all__ = ["CUTS_PER_SHARD", "features", "store_shards", "utterances"]
 CUTS_PER_SHARD = 500
 
 _SHUFFLE_SEED = 0
+
+_NAMED = 5
+"""Unreadable utterances that an error lists; their number is always said."""
 
 
 def features(options: PreparationOptions, progress: Progress) -> Mapping[str, object]:
@@ -110,18 +121,38 @@ def store_shards(
       What was made, for the stage's report.
 
     Raises:
-      DataError: if a cut cannot be read; names it.
+      DataError: if some cuts cannot be read; names them, after all others are stored.
     """
     with tracked(progress, title, total):
         hours, frames, count = 0.0, 0, 0
+        unreadable: list[UnreadableCut] = []
         work = partial(_store_shard, storage)
         for made in ordered_map(work, _shards(cuts), jobs=options.jobs, dask=options.dask):
             hours += made["hours"]
             frames += made["frames"]
             count += made["cuts"]
+            unreadable += made["unreadable"]
             progress.advance(made["cuts"])
+        if unreadable:
+            raise _unreadable(unreadable)
     report: dict[str, object] = {"cuts": count, "hours": round(hours, 3)}
     return {**report, "frames": frames} if frames else report
+
+
+def _unreadable(cuts: Sequence[UnreadableCut]) -> DataError:
+    first, *others = cuts
+    fix = (
+        "fetch these recordings again, repair them, or leave them out of the manifests; what is "
+        "finished will not be repeated"
+    )
+    if not others:
+        what = f"cannot read the audio of {first.name}: {first.reason}"
+        return DataError(what, where=first.source, fix=fix)
+    named = [f"{one.name} ({one.source}): {one.reason}" for one in cuts[:_NAMED]]
+    if len(cuts) > _NAMED:
+        named.append(f"and {len(cuts) - _NAMED} more")
+    lines = "".join(f"\n  {line}" for line in named)
+    return DataError(f"cannot read the audio of {len(cuts)} utterances:{lines}", fix=fix)
 
 
 def utterances(recordings: RecordingSet, supervisions: SupervisionSet) -> list[Cut]:
@@ -157,8 +188,12 @@ def _shards(cuts: Iterable[Cut]) -> Iterator[FeatureShard]:
 def _store_shard(storage: Storage, shard: FeatureShard) -> dict[str, Any]:
     cuts_file = storage.cuts_file(shard.number)
     if not cuts_file.exists():
-        storage.write(shard)
+        try:
+            storage.write(shard)
+        except UnreadableCutsError as error:
+            return {"cuts": 0, "hours": 0.0, "frames": 0, "unreadable": list(error.cuts)}
     return {
+        "unreadable": [],
         "cuts": len(shard.cuts),
         "hours": sum(cut.duration for cut in shard.cuts) / 3600,
         "frames": sum(cut.num_frames or 0 for cut in CutSet.from_jsonl_lazy(cuts_file)),

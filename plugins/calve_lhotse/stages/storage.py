@@ -8,27 +8,59 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-import numpy as np
 from lhotse import CutSet, LilcomChunkyWriter
 from lhotse.cut import Cut
 from lhotse.features.io import FeaturesWriter, MemoryRawWriter
 from lhotse.shar import ArrayTarWriter, AudioTarWriter
 from lhotse.shar.utils import to_shar_placeholder
 
-from calve.api import DataError
 from calve.common.files import atomic_file
 from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.reasons import reason
+from calve_lhotse.samples import load_samples
 from calve_lhotse.shar import cuts_name, field_name, shards_name
 from calve_lhotse.stamps import StageOutput
 
-__all__ = ["Archives", "FeatureShard", "SharFolders", "Storage"]
+__all__ = [
+    "Archives",
+    "FeatureShard",
+    "SharFolders",
+    "Storage",
+    "UnreadableCut",
+    "UnreadableCutsError",
+]
+
+
+class UnreadableCut(NamedTuple):
+    """A cut whose audio cannot be used.
+
+    Attributes:
+      name: Its name.
+      source: Its recording.
+      reason: What is wrong, in one line.
+    """
+
+    name: str
+    source: str
+    reason: str
+
+
+class UnreadableCutsError(Exception):
+    """Some cuts of a shard have audio that cannot be used; the others are sound.
+
+    Args:
+      cuts: All of them.
+    """
+
+    def __init__(self, cuts: Sequence[UnreadableCut]) -> None:
+        super().__init__(cuts)
+        self.cuts = cuts
 
 
 @dataclass(frozen=True)
@@ -49,7 +81,7 @@ class Storage(Protocol):
         """Write a shard.
 
         Raises:
-          DataError: if the audio of a cut cannot be read; names it.
+          UnreadableCutsError: if the audio of some cuts cannot be read; names them all.
         """
 
     def finish(self) -> None:
@@ -101,7 +133,7 @@ class Archives:
         assert self.final is not None
         name = f"{self.prefix}feats-{shard.number:05d}.lca"
         with atomic_file(self.folder / name) as temporary, LilcomChunkyWriter(temporary) as storage:
-            stored = [_with_features(cut, storage, self.audio_root) for cut in shard.cuts]
+            stored = _each(shard.cuts, lambda cut: _with_features(cut, storage, self.audio_root))
         for cut in stored:
             cut.features = replace(cut.features, storage_path=str(self.final / name))
         return stored
@@ -142,10 +174,10 @@ class SharFolders:
         with atomic_file(tar) as temporary:
             if self.field == "features":
                 with ArrayTarWriter(str(temporary), None, compression="lilcom") as features:
-                    cuts = [_features_moved(cut, features) for cut in shard.cuts]
+                    cuts = _each(shard.cuts, lambda cut: _features_moved(cut, features))
             else:
                 with AudioTarWriter(str(temporary), None, format="flac") as recordings:
-                    cuts = [_audio_moved(cut, recordings) for cut in shard.cuts]
+                    cuts = _each(shard.cuts, lambda cut: _audio_moved(cut, recordings))
         with atomic_file(cuts_file) as temporary:
             CutSet.from_cuts(cuts).to_file(temporary)
 
@@ -157,6 +189,24 @@ class SharFolders:
             temporary.write_text(json.dumps(in_order, indent=2) + "\n", encoding="utf-8")
         for folder in self.folders:
             _remove_unfinished(folder)
+
+
+def _each(cuts: Sequence[Cut], store: Callable[[Cut], Cut]) -> list[Cut]:
+    """The result of ``store`` for each cut.
+
+    Raises:
+      UnreadableCutsError: after all cuts, if some could not be read.
+    """
+    stored: list[Cut] = []
+    unreadable: list[UnreadableCut] = []
+    for cut in cuts:
+        try:
+            stored.append(store(cut))
+        except UnreadableCutsError as error:
+            unreadable += error.cuts
+    if unreadable:
+        raise UnreadableCutsError(unreadable)
+    return stored
 
 
 def _features_moved(cut: Cut, tar: ArrayTarWriter) -> Cut:
@@ -173,7 +223,7 @@ def _features_moved(cut: Cut, tar: ArrayTarWriter) -> Cut:
 def _audio_moved(cut: Cut, tar: AudioTarWriter) -> Cut:
     """``cut`` without its audio, which goes into the tar file."""
     with _reading(cut):
-        samples = cut.load_audio()
+        samples = load_samples(cut)
     placeholder = to_shar_placeholder(cut.recording, cut)
     tar.write(cut.id, samples, cut.sampling_rate, manifest=placeholder)
     return replace(cut, start=0.0, recording=placeholder)
@@ -182,7 +232,7 @@ def _audio_moved(cut: Cut, tar: AudioTarWriter) -> Cut:
 def _with_features(cut: Cut, storage: FeaturesWriter, audio_root: Path = Path()) -> Cut:
     """``cut`` with its features, which are computed and put into ``storage``."""
     with _reading(cut):
-        samples: np.ndarray = cut.with_recording_path_prefix(audio_root).load_audio()
+        samples = load_samples(cut.with_recording_path_prefix(audio_root))
     manifest = CalveFbank().extract_from_samples_and_store(
         samples, storage, cut.sampling_rate, offset=cut.start, channel=cut.channel
     )
@@ -195,12 +245,8 @@ def _reading(cut: Cut) -> Iterator[None]:
         yield
     except Exception as error:
         # lhotse tries several audio back ends; each fails with a type of its own.
-        raise DataError(
-            f"cannot read the audio of {cut.id}: {reason(error)}",
-            where=cut.recording.sources[0].source,
-            fix="fetch this recording again, or list it anew if it has changed; what is finished "
-            "will not be repeated",
-        ) from error
+        source = str(cut.recording.sources[0].source)
+        raise UnreadableCutsError([UnreadableCut(cut.id, source, reason(error))]) from error
 
 
 def _remove_unfinished(folder: Path) -> None:

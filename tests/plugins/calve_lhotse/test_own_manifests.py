@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from lhotse import CutSet, RecordingSet, SupervisionSet
 
 from calve.api import ConfigError, DataError
@@ -19,6 +21,7 @@ from calve_lhotse.corpus import load_batches, load_cuts
 from calve_lhotse.loader_options import SentenceLoaderOptions
 from calve_lhotse.own_manifests.manifests import manifests
 from calve_lhotse.own_manifests.options import ManifestsOptions
+from calve_lhotse.stages.features import features
 from calve_lhotse.stages.language_model import lm
 
 from .conftest import run_stages, write_own_manifests
@@ -332,3 +335,69 @@ def _change_unseen(path: Path, old: str, new: str) -> None:
         content = path.read_bytes().replace(old.encode(), new.encode())
     path.write_bytes(content)
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def spoiled_copies(folder: Path, tmp_path: Path, spoil: dict[int, Callable[..., Any]]) -> list[Any]:
+    """Recordings of the training part that are copied and spoiled; by number."""
+    changed = []
+
+    def change(items: list[Any]) -> list[Any]:
+        for number, spoiled in spoil.items():
+            recording = items[number]
+            samples = recording.load_audio()[0]
+            path = tmp_path / f"spoiled-{number}.wav"
+            samples, rate = spoiled(samples)
+            soundfile.write(path, samples, rate, subtype="FLOAT")
+            source = replace(recording.sources[0], source=str(path))
+            items[number] = replace(recording, sources=[source])
+            changed.append(items[number])
+        return items
+
+    edit(folder / "digits_recordings_train.jsonl.gz", change)
+    return changed
+
+
+def with_nan(samples: np.ndarray) -> tuple[np.ndarray, int]:
+    samples[500] = np.nan
+    return samples, 16000
+
+
+SPOILED = {
+    "NaN": (with_nan, "NaN or infinite samples"),
+    "scale of integers": (lambda samples: (samples * 32768, 16000), "full scale of floating"),
+    "no samples": (lambda samples: (samples[:0], 16000), "cannot read the audio"),
+    "half": (lambda samples: (samples[: len(samples) // 2], 16000), "cannot read the audio"),
+    "another rate": (lambda samples: (samples, 8000), "8000"),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILED)
+@pytest.mark.parametrize("stored", ["features", "audio"])
+def test_audio_that_cannot_be_trained_on_is_named(
+    own_options: ManifestsOptions, own: Path, tmp_path: Path, kind: str, stored: str
+) -> None:
+    spoil, complaint = SPOILED[kind]
+    (recording,) = spoiled_copies(own, tmp_path, {3: spoil})
+    options = own_options
+    if stored == "audio":
+        options = replace(options, store_features=False, shar_dir=(tmp_path / "shar",))
+    manifests(options, NO_PROGRESS)
+    with pytest.raises(DataError, match=complaint) as caught:
+        features(options, NO_PROGRESS)
+    assert recording.id in str(caught.value)
+    assert recording.sources[0].source in str(caught.value)
+
+
+def test_the_other_recordings_go_on_and_all_that_are_unreadable_are_named(
+    own_options: ManifestsOptions, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("calve_lhotse.stages.features.CUTS_PER_SHARD", 10)
+    recordings = spoiled_copies(own, tmp_path, dict.fromkeys((3, 7), with_nan))
+    manifests(own_options, NO_PROGRESS)
+    with pytest.raises(DataError, match="cannot read the audio of 6 utterances") as caught:
+        features(own_options, NO_PROGRESS)
+    for recording in recordings:  # at three speeds
+        assert recording.sources[0].source in str(caught.value)
+    assert "and 1 more" in str(caught.value)
+    shards = list((own_options.data_dir / "fbank").rglob("shard-*.jsonl.gz"))
+    assert 3 <= len(shards) <= 8  # of nine; those with an unreadable recording are missing
