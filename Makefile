@@ -5,6 +5,7 @@ PIP_OPTIONS ?=
 BIN := $(VENV)/bin
 SEED ?= 1
 COUNT ?= 20000
+KILLS ?= 200
 
 CALVE := $(BIN)/calve
 RECIPE := pruned_transducer_stateless5
@@ -12,7 +13,7 @@ CONFORMER := $(RECIPE) --checkpoint builtin:digits-conformer
 SPLITS := --corpus fsdd --split test --split heldout
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast fuzz lint format docs pictures compat wer clean
+.PHONY: help install demo test test-fast fuzz kills lint format docs pictures compat wer clean
 
 help: ## Show this list.
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +39,9 @@ test-fast: install ## The tests that plain `pytest` runs (under ten minutes).
 
 fuzz: install ## 20,000 malformed files, by SEED=; CASE=FORMAT/NUMBER runs one of them again.
 	PYTHONPATH=tests/support $(BIN)/python -m fuzzing --seed $(SEED) --count $(COUNT) $(if $(CASE),--case $(CASE))
+
+kills: install ## 200 kills of the commands that write, by SEED= and KILLS=.
+	PYTHONPATH=tests/support $(BIN)/python -m fuzzing.kills --seed $(SEED) --count $(KILLS)
 
 compat: install ## The export with four releases of pnnx and ncnn; downloads them.
 	CALVE_COMPAT=1 $(BIN)/python -m pytest tests/compat

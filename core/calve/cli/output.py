@@ -62,16 +62,17 @@ def echo(*parts: object, err: bool = False) -> None:
     """Print text on stdout, or on stderr, and a line end.
 
     Names, transcripts and messages may come from anywhere, so control characters are shown as
-    escapes. Only `Styled` parts keep theirs.
+    escapes. Only `Styled` parts keep theirs. What cannot be written on stderr is lost: a message
+    does not stop the work.
     """
     shown = (part if isinstance(part, Styled) else printable(str(part)) for part in parts)
-    click.echo("".join(shown), err=err, color=colors())
+    with suppress(*(OSError, ValueError) if err else ()):
+        click.echo("".join(shown), err=err, color=colors())
 
 
 def print_error(error: object) -> None:
     """Print ``Error: ...`` on stderr; nothing is raised where stderr is closed or full."""
-    with suppress(OSError, ValueError):
-        echo(styled("Error:", fg="red", bold=True), f" {error}", err=True)
+    echo(styled("Error:", fg="red", bold=True), f" {error}", err=True)
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:

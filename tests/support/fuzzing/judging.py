@@ -12,12 +12,12 @@ from fuzzing.blobs import SECRET
 from fuzzing.server import Ended
 from fuzzing.values import CANARY
 
-__all__ = ["Fault", "Snapshot", "judge"]
+__all__ = ["CACHE_OF_TORCH", "Fault", "Snapshot", "judge"]
 
 _UNEXPECTED = re.compile(
     r"unexpected \w+: |please report it|Traceback \(most recent call last\)|^Traceback:", re.M
 )
-_CACHE_OF_TORCH = "torchinductor_"
+CACHE_OF_TORCH = "torchinductor_"
 """torch makes this empty folder in TMPDIR where it imports its compiler, which optimizers do."""
 _EXIT_CODES = (0, 1, 2)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -133,7 +133,7 @@ def _matters(name: str) -> bool:
     if CANARY in name:
         return True
     own = name in ("stdout", "stderr", "tmp", "home")
-    return not own and not name.startswith(("home/", f"tmp/{_CACHE_OF_TORCH}"))
+    return not own and not name.startswith(("home/", f"tmp/{CACHE_OF_TORCH}"))
 
 
 def _first_of_each(faults: list[Fault]) -> list[Fault]:
