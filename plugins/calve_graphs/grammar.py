@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Iterator
 from os import PathLike
@@ -39,7 +40,7 @@ def grammar_text(arpa: str | PathLike[str], words: SymbolTable, *, max_order: in
       DataError: if the file cannot be read, is not an ARPA file, or shares no word with ``words``.
     """
     check_not_placeholder(Path(arpa), "ARPA file", DataError)
-    path = Path(arpa).resolve()
+    path = Path(os.path.realpath(arpa))
     if not path.is_file():
         raise DataError("the ARPA file does not exist", where=path)
     with scratch_folder("calve-grammar-") as folder:

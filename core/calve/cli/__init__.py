@@ -232,19 +232,28 @@ def _report_failure(error: Exception, debug: bool) -> int:
         error.show(shown)  # It quotes what was typed, perhaps control characters.
         print_to_stderr(shown.getvalue().rstrip("\n"))
         return error.exit_code
-    if isinstance(error, UnicodeEncodeError) and not is_native_path(error.object):
-        # A library of C++ was given the name of a file.
-        print_error(
-            CalveError(
-                "a name is not UTF-8, and a library cannot open the file",
-                where=error.object,
-                fix="rename the file or the folder",
-            )
-        )
-        return 1
+    if (refused := _refused_file(error)) is not None:
+        print_error(refused)
+        return refused.exit_code
     hint = "" if debug else "\n  fix:   `calve --debug ...` shows where; please report it"
     print_error(f"unexpected {type(error).__name__}: {error}{hint}")
     return 1
+
+
+def _refused_file(error: Exception) -> CalveError | None:
+    """An error of the system or of a library that concerns a file, explained."""
+    if isinstance(error, UnicodeEncodeError) and not is_native_path(error.object):
+        # A library of C++ was given the name of a file.
+        return CalveError(
+            "a name is not UTF-8, and a library cannot open the file",
+            where=error.object,
+            fix="rename the file or the folder",
+        )
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        # Its name is too long, it may not be read, its disk is gone.
+        where = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        return CalveError(f"the system refuses a file: {error.strerror}", where=str(where))
+    return None
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ runtime's memory changes the figures. `calve.common.measuring` says how contende
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -111,7 +112,9 @@ def benchmark(
         theirs = bundle if client_bundle is None else _opened(client_bundle)
         tasks.append(_opponent(theirs, against, num_threads))
     with scratch_folder("calve-bench-") as folder:
-        paths = [Path(path).resolve() for path in recordings] or [_golden_wav(bundle, folder)]
+        paths = [Path(os.path.realpath(path)) for path in recordings] or [
+            _golden_wav(bundle, folder)
+        ]
         seconds = _audio_seconds(paths) + len(paths) * bundle.tail_seconds
         tasks = [replace(task, paths=tuple(map(str, paths))) for task in tasks]
         contenders = [_contender(task, seconds) for task in tasks]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import asdict, replace
 from os import PathLike
@@ -78,7 +79,7 @@ def quantize(
             where=source.path,
             fix="quantize the fp32 or fp16 bundle that it was made from",
         )
-    if Path(output).resolve() == source.path.resolve():
+    if os.path.realpath(output) == os.path.realpath(source.path):
         raise ConfigError("the output is the bundle itself", where=output, fix="name another")
     check_native_path(output, ConfigError)
     source.verify_files()

@@ -55,6 +55,12 @@ def fail(how):
                 os.write(1, b"noise of native code")
             except OSError:
                 pass
+    if how == "long":
+        open("x" * 300)
+    if how == "message":
+        from calve.cli.output import echo
+        echo("a note", err=True)
+        echo("a result")
     if how == "chatter":
         for number in range(100_000):
             print(number)
@@ -242,6 +248,24 @@ def test_the_exit_code_is_that_of_the_work_whatever_became_of_the_streams(
         capture_output=True,
     )
     assert done.returncode == code
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
+def test_a_message_that_stderr_does_not_take_stops_no_command(failing, redirection):
+    command = f'exec "$0" -c "$1" fail message {redirection}'
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable, MAIN],
+        env={**os.environ, "PYTHONPATH": str(failing)},
+        capture_output=True,
+    )
+    assert (done.returncode, done.stdout) == (0, b"a result\n")
+
+
+def test_a_file_that_the_system_refuses_is_no_bug(run_calve, failing):
+    result = run_calve("fail", "long", path=(failing,))
+    assert result.returncode == 1
+    assert "Error: the system refuses a file: File name too long\n  where: xxx" in result.stderr
+    assert "unexpected" not in result.stderr
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])

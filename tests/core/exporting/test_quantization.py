@@ -229,6 +229,12 @@ def test_an_existing_output_is_kept(golden_bundle: Bundle, tmp_path: Path) -> No
     assert not (tmp_path / "out" / "mine").exists()
 
 
+def test_a_link_to_itself_is_no_output(golden_bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(ConfigError, match="the output exists already"):
+        quantize(golden_bundle.path, output=tmp_path / "loop")
+
+
 def test_a_bundle_is_not_written_onto_itself(bundle_dir: Path) -> None:
     with pytest.raises(ConfigError, match="the output is the bundle itself"):
         quantize(bundle_dir, output=bundle_dir, overwrite=True)
