@@ -39,7 +39,7 @@ def compile_lg(
       words: Table of G's words.
 
     Raises:
-      DataError: if no sentence is left, or none that holds a word.
+      DataError: if no sentence with a word is left.
     """
     left, right = lexicon.copy(), grammar.copy()
     kaldifst.arcsort(left, sort_type="olabel")
@@ -70,7 +70,7 @@ def compile_lg(
 
 
 def _check_words(sequences: Iterable[Sequence[int]], words: SymbolTable) -> None:
-    """Refuse a graph that only says `WORDS_NOT_SPOKEN`: it would delete all that is said."""
+    """Reject a graph with `WORDS_NOT_SPOKEN` only, which would delete all words."""
     said = {word for sequence in sequences for word in sequence}
     if all(words[word] in WORDS_NOT_SPOKEN for word in said):
         raise DataError(
@@ -97,7 +97,7 @@ class _Arcs:
 
 
 class _WordSequences(list[tuple[int, ...]]):
-    """Sequences of words that arcs say, each held once."""
+    """The word sequences of arcs, each stored once."""
 
     def __init__(self) -> None:
         super().__init__([()])
@@ -110,16 +110,16 @@ class _WordSequences(list[tuple[int, ...]]):
         return self._numbers[sequence]
 
     def joined(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Numbers of the sequences that pairs of sequences make one after the other."""
+        """Return the numbers of the concatenations of pairs of sequences."""
         pairs, inverse = np.unique(np.stack([first, second], 1), axis=0, return_inverse=True)
         numbers = [self.number(self[left] + self[right]) for left, right in pairs]
         return np.array(numbers, dtype=np.int64)[inverse.reshape(-1)]
 
 
 def _arcs(fst: Any, sequences: _WordSequences, first_disambiguation: int) -> tuple[_Arcs, int]:
-    """The arcs of an FST, final weights turned into arcs to one more state, and its start."""
+    """Return the arcs of an FST and its start; final weights become arcs to a new state."""
     final = fst.num_states
-    numbers, scores = array("q"), array("d")  # millions of arcs would not fit in lists
+    numbers, scores = array("q"), array("d")  # lists would not hold millions of arcs
     for state in kaldifst.StateIterator(fst):
         for arc in kaldifst.ArcIterator(fst, state):
             is_word = 0 < arc.olabel < first_disambiguation
@@ -135,10 +135,10 @@ def _arcs(fst: Any, sequences: _WordSequences, first_disambiguation: int) -> tup
 
 
 def _without_epsilon(arcs: _Arcs, start: int, sequences: _WordSequences) -> _Arcs:
-    """Let every arc also lead wherever epsilons lead from its end, and the start begin there.
+    """Remove epsilons: add arcs to all states that epsilons reach.
 
-    As in k2, only the best of several ways on epsilons from one state to another counts: of two
-    homophones that go on alike, the worse one cannot be said.
+    As in k2, only the best of several epsilon paths between two states counts. Of two homophones
+    with equal continuations, the worse one is removed.
     """
     is_epsilon = arcs.label == _EPSILON
     epsilons, rest = arcs[is_epsilon], arcs[~is_epsilon]
@@ -157,7 +157,7 @@ def _without_epsilon(arcs: _Arcs, start: int, sequences: _WordSequences) -> _Arc
 
 
 def _chained(first: _Arcs, second: _Arcs, sequences: _WordSequences) -> _Arcs:
-    """Every arc of ``first`` followed by every arc of ``second`` that it leads to."""
+    """Concatenate each arc of ``first`` with each arc of ``second`` that it leads to."""
     second = second[np.argsort(second.source, kind="stable")]
     begin = np.searchsorted(second.source, first.destination, side="left")
     count = np.searchsorted(second.source, first.destination, side="right") - begin
@@ -173,7 +173,7 @@ def _chained(first: _Arcs, second: _Arcs, sequences: _WordSequences) -> _Arcs:
 
 
 def _best_of_parallel(arcs: _Arcs) -> _Arcs:
-    """The best arc between any two states."""
+    """Return the best arc between each pair of states."""
     arcs = arcs[np.lexsort((-arcs.score, arcs.destination, arcs.source))]
     return arcs[_is_first(arcs.source) | _is_first(arcs.destination)]
 
@@ -191,7 +191,7 @@ def _concatenated(first: _Arcs, second: _Arcs) -> _Arcs:
 
 
 def _connected(arcs: _Arcs, start: int, final: int) -> _Arcs:
-    """Arcs on some path from the start to the final state; 0 is the start, the last is final."""
+    """Return the arcs on paths from the start (state 0) to the final (last) state."""
     reached = _reachable(arcs.source, arcs.destination, start, final + 1)
     useful = reached & _reachable(arcs.destination, arcs.source, final, final + 1)
     if not useful[final]:

@@ -81,7 +81,7 @@ class DecodingGraph:
         """
         if not len(source):
             raise DataError(
-                "the graph has no arc: no sentence can be spelt",
+                "the graph has no arc: no sentence can be spelled",
                 fix="check that the lexicon and the ARPA file share words",
             )
         order = np.lexsort((np.asarray(label).astype(np.uint32), source))
@@ -102,7 +102,7 @@ class DecodingGraph:
 
     @property
     def num_states(self) -> int:
-        """The number of states, the final one included."""
+        """The number of states, including the final one."""
         return len(self.arc_splits) - 1
 
     @property

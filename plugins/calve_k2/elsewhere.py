@@ -56,7 +56,7 @@ class K2Elsewhere:
         return self._child.seconds
 
     def start(self) -> Any:
-        """A new stream."""
+        """Return a new stream."""
         return self._child.keep(self._walker, "start")
 
     def walk(self, streams: Sequence[Any]) -> _Walk:
@@ -79,12 +79,12 @@ class _Walk:
         self._walk = walk
 
     def contexts(self, active: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The stream of each context (R,), and the contexts (R, context_size)."""
+        """Return the stream of each context (R,), and the contexts (R, context_size)."""
         owners, contexts = self._child.call(self._walk, "contexts", active)
         return owners, contexts
 
     def advance(self, log_probs: NDArray[np.float32]) -> None:
-        """Take the streams one frame on, with the log probabilities (R, vocab_size)."""
+        """Advance the streams by one frame, with the log probabilities (R, vocab_size)."""
         self._child.call(self._walk, "advance", log_probs)
 
     def finish(self) -> None:
@@ -147,7 +147,7 @@ class _Child:
         number = next(self._numbers)
         self._ask(target, name, arguments, options, number)
         kept = _Kept(number)
-        # Not said at once: this may happen in the middle of a call.
+        # Deferred, because this may happen in the middle of a call.
         weakref.finalize(kept, self._forgotten.append, number)
         return kept
 
@@ -169,7 +169,7 @@ class _Child:
                     f"k2 ended: {self._last_words()}", where=self._python, fix=_HINT
                 ) from error
             except BaseException:
-                self._process.kill()  # its answer would be taken for that of the next call
+                self._process.kill()  # its answer would be mistaken for that of the next call
                 raise
             self.seconds += seconds
         if problem is not None:
@@ -188,7 +188,7 @@ _children: dict[tuple[str, int], _Child] = {}
 
 def _running_child(python: str) -> _Child:
     """Return the process of an interpreter; it ends with its stdin, when this process ends."""
-    key = (python, os.getpid())  # a fork must not talk to its parent's child
+    key = (python, os.getpid())  # a fork must not use its parent's child
     if key not in _children or not _children[key].is_running:
         _children[key] = _Child(python)
     return _children[key]

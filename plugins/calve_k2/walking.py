@@ -46,7 +46,7 @@ class K2Walker:
         columns = [source, *map(torch.from_numpy, (destination, label))]
         arcs = torch.stack([*columns, torch.from_numpy(score).view(torch.int32)], dim=1)
         self.graph = k2.Fsa(arcs)
-        # The lattice then says of every arc where in the graph it comes from.
+        # The lattice then has the graph arc of every arc.
         self.graph.graph_arc = torch.arange(1, len(arcs) + 1, dtype=torch.int32)
         self.config = k2.RnntDecodingConfig(
             vocab_size=vocab_size,
@@ -57,11 +57,11 @@ class K2Walker:
         )
 
     def start(self) -> K2Stream:
-        """A new stream, in the graph's first state; its context is all blanks."""
+        """Return a new stream in the graph's first state; its context consists of blanks."""
         return K2Stream(k2.RnntDecodingStream(self.graph))
 
     def walk(self, streams: Sequence[K2Stream]) -> K2Walk:
-        """Take streams on together.
+        """Begin a walk of several streams.
 
         Raises:
           RuntimeError: if a failed walk left a stream behind.
@@ -91,7 +91,7 @@ class K2Stream:
     def check(self) -> None:
         """Reject a stream that is in the middle of a walk."""
         if self.is_under_way:
-            raise RuntimeError("a walk took this stream on and broke off: start a new stream")
+            raise RuntimeError("a walk with this stream was not finished: start a new stream")
 
 
 class K2Walk:
@@ -108,7 +108,7 @@ class K2Walk:
         self._group: Group | None = None
 
     def contexts(self, active: Any) -> tuple[Any, Any]:
-        """The stream of each context (R,), and the contexts (R, context_size)."""
+        """Return the stream of each context (R,), and the contexts (R, context_size)."""
         if self._active is None or len(active) != len(self._active):
             if self._group is not None:
                 self._group.finish()
@@ -126,7 +126,7 @@ class K2Walk:
         self._group.advance(torch.from_numpy(log_probs))
 
     def finish(self) -> None:
-        """Let the streams know where they are."""
+        """Store the new positions in the streams."""
         if self._group is not None:
             self._group.finish()
         for stream in self._streams:
@@ -159,7 +159,7 @@ class Group:
         self._lengths = [stream.frames for stream in self._streams]
 
     def lattice(self, stream: K2Stream, allow_partial: bool) -> tuple[Any, Any, Any, Any, int]:
-        """What is known of a stream where the group left it; k2 makes all lattices at once."""
+        """Return the lattice of a stream at the end of the group; k2 creates all at once."""
         if allow_partial not in self._lattices:
             self._lattices[allow_partial] = self.decoding.format_output(
                 self._lengths, allow_partial=allow_partial

@@ -148,12 +148,12 @@ class LstmEncoder(nn.Module):
         return self.encoder(self.encoder_embed(x), warmup), output_lens(x_lens)
 
     def stream_at_once(self, x: Tensor, x_lens: Tensor) -> tuple[Tensor, Tensor]:
-        """What `stream` gives step by step: the same as `forward`, for no layer looks ahead."""
+        """Return the result of `stream`, which is `forward` because no layer looks ahead."""
         outputs: tuple[Tensor, Tensor] = self(x, x_lens)
         return outputs
 
     def init_states(self, batch_size: int) -> dict[str, Tensor]:
-        """Zero states for ``batch_size`` streams."""
+        """Return zero states for ``batch_size`` streams."""
         reference = self.encoder_embed.out.weight
         shape = (self.num_encoder_layers, batch_size)
         return {
@@ -164,7 +164,7 @@ class LstmEncoder(nn.Module):
     def stream(
         self, x: Tensor, x_lens: Tensor, states: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """One step over a segment of any length T = 4k + 5.
+        """Run one step over a segment of any length T = 4k + 5.
 
         Args:
           x: (N, T, C) float32 features.
@@ -181,16 +181,16 @@ class LstmEncoder(nn.Module):
 
 
 def output_lens(x_lens: Tensor) -> Tensor:
-    """Encoder frames that ``x_lens`` feature frames give, in the same dtype."""
+    """Return the encoder frames for ``x_lens`` feature frames, in the same dtype."""
     overlap = RECEPTIVE_FIELD - SUBSAMPLING_FACTOR
     return torch.div(x_lens - overlap, SUBSAMPLING_FACTOR, rounding_mode="floor")
 
 
 @functools.cache
 def _take_projection_warning() -> None:
-    """Run a projected LSTM once, unheard: torch warns in the first one that oneDNN has none.
+    """Run a projected LSTM once to suppress torch's first warning that oneDNN has none.
 
-    There is nothing to be done about it, and a filter would be the user's for good.
+    The warning cannot be avoided, and a filter would stay in the user's process.
     """
     zeros = functools.partial(torch.zeros, device="cpu")
     states = (zeros(1, 1, 1), zeros(1, 1, 2))

@@ -15,7 +15,7 @@ __all__ = ["RelativePositionAttention", "relative_positions"]
 
 
 def relative_positions(num_queries: int, num_cached: int, reference: Tensor) -> Tensor:
-    """Sines and cosines of every distance from a query to a key.
+    """Return the sines and cosines of every distance from a query to a key.
 
     Args:
       num_queries: Frames of the current segment.
@@ -26,7 +26,7 @@ def relative_positions(num_queries: int, num_cached: int, reference: Tensor) -> 
       (1, num_cached + 2 * num_queries - 1, D), from the key furthest to the left on.
     """
     dim, device = reference.size(-1), reference.device
-    # In float32 even where the model is not: in bfloat16, distances would be rounded from 257 on.
+    # In float32 for every model dtype: bfloat16 rounds distances from 257 on.
     distance = torch.arange(num_cached + num_queries - 1, -num_queries, -1, device=device).float()
     rate = torch.exp(torch.arange(0, dim, 2, device=device).float() * -(math.log(10000.0) / dim))
     angle = distance.unsqueeze(1) * rate
@@ -43,7 +43,7 @@ class RelativePositionAttention(nn.Module):
       blocks: Its building blocks.
     """
 
-    if TYPE_CHECKING:  # TorchScript reads annotations that are there when it compiles.
+    if TYPE_CHECKING:  # TorchScript reads the annotations that exist when it compiles.
         pos_bias_u: nn.Parameter
         pos_bias_v: nn.Parameter
         pos_bias_u_scale: nn.Parameter | None
@@ -83,8 +83,8 @@ class RelativePositionAttention(nn.Module):
         query = query[:, inputs.size(1) - x.size(1) :] * self.scaling
         scores = self._scores(query, self._heads(key), self._heads(self.linear_pos(positions)))
         hidden = hidden.unsqueeze(1)
-        # Not -inf: a row of nothing else would be NaN, in the gradient even where it is replaced.
-        # This is about the least that float16 holds.
+        # Not -inf: a row of -inf gives NaN, whose gradient stays NaN even where the value is
+        # replaced. This is about the smallest float16 value.
         scores = scores.masked_fill(hidden, -6e4)
         weights = scores.softmax(dim=-1).masked_fill(hidden, 0.0)
         attended = (weights @ self._heads(value)).transpose(1, 2).reshape(x.shape)

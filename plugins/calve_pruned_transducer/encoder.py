@@ -79,14 +79,14 @@ class ConformerEncoder(nn.Module):
         self.after_norm = blocks.norm(dim)
 
     def add_output_layer(self, output_dim: int) -> None:
-        """Let the encoder give ``output_dim`` values per frame, by one more linear layer."""
+        """Add a linear layer, so that the encoder returns ``output_dim`` values per frame."""
         self.encoder_output_layer = nn.Sequential(
             Dropout(self.dropout.p), nn.Linear(self.encoder_dim, output_dim)
         )
         self.output_dim = output_dim
 
     def train(self, mode: bool = True) -> ConformerEncoder:
-        """As `torch.nn.Module.train`.
+        """Like `torch.nn.Module.train`.
 
         Raises:
           ConfigError: for training in chunks without causal convolutions: the model could not
@@ -102,7 +102,7 @@ class ConformerEncoder(nn.Module):
         return self
 
     def forward(self, x: Tensor, x_lens: Tensor, warmup: float = 1.0) -> tuple[Tensor, Tensor]:
-        """Whole utterances; in dynamic chunk training, while training, in chunks of random size.
+        """Encode whole utterances; during dynamic chunk training, in chunks of random size.
 
         Args:
           x: (N, T, C) float32 features, T >= 7.
@@ -124,13 +124,13 @@ class ConformerEncoder(nn.Module):
     def simulate_streaming(
         self, x: Tensor, x_lens: Tensor, *, chunk_size: int, left_context: int
     ) -> tuple[Tensor, Tensor]:
-        """Whole utterances, with attention masked to chunks as it is in streaming.
+        """Encode whole utterances with attention masked to chunks, as in streaming.
 
         Args:
           x: (N, T, C) float32 features, T >= 7.
           x_lens: (N,) frames of each utterance.
           chunk_size: Output frames per chunk; -1 is full attention.
-          left_context: Output frames that attention sees in front of a chunk; -1 for all.
+          left_context: Visible output frames before a chunk; -1 for all.
 
         Returns:
           y (N, T', D) and y_lens (N,), T' = (T - 3) // 4.
@@ -148,7 +148,7 @@ class ConformerEncoder(nn.Module):
     def encode_in_chunks(
         self, embedded: Tensor, lens: Tensor, *, chunk_size: int, left_context: int
     ) -> tuple[Tensor, Tensor]:
-        """As `simulate_streaming`, from the front end's output (N, T', D) and its lengths (N,)."""
+        """Like `simulate_streaming`, from the front end's output (N, T', D) and lengths (N,)."""
         self.check_causal()
         if chunk_size == 0:
             raise ConfigError("a chunk of 0 frames", fix="give 1 or more, or -1 for full attention")
@@ -186,11 +186,11 @@ class ConformerEncoder(nn.Module):
             raise ConfigError(
                 "this conformer cannot stream: its convolutions see future frames",
                 fix="train it with --causal-convolution 1; if it was, and the checkpoint does not "
-                "say so, give that option again, or its answers are wrong",
+                "contain the option, give it again, otherwise its results are wrong",
             )
 
     def init_states(self, batch_size: int) -> dict[str, Tensor]:
-        """Zero states for ``batch_size`` streams.
+        """Return zero states for ``batch_size`` streams.
 
         Raises:
           ConfigError: if the convolutions are not causal: such a model cannot stream.
@@ -215,18 +215,18 @@ class ConformerEncoder(nn.Module):
         states: dict[str, Tensor],
         right_context: int | None = None,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """One step over a segment; segments overlap by ``geometry.overlap`` frames.
+        """Run one step over a segment; segments overlap by ``geometry.overlap`` frames.
 
-        With a right context the reworked generation gives the frames of the chunk alone. The first
-        generation also gives those of the right context, and the next step gives them again and
-        counts both, as icefall does.
+        With a right context the reworked generation returns the frames of the chunk only. The first
+        generation also returns those of the right context; the next step returns them again and
+        counts both, as in icefall.
 
         Args:
           x: (N, T, C) float32 features, T >= 15 + 4 * right_context.
           x_lens: (N,) frames of each row; integer or float. A stream's last segment may be short;
-            what is behind its end is hidden from the attention, not from the convolution.
-          states: As `init_states` or the step before gave them; the left context is what
-            ``attention`` has room for.
+            frames after its end are hidden from the attention, but not from the convolution.
+          states: From `init_states` or the previous step; the size of ``attention`` determines the
+            left context.
           right_context: Frames to look ahead; the configured ones by default.
 
         Returns:
@@ -284,8 +284,8 @@ class ConformerEncoder(nn.Module):
 def output_lens(
     x_lens: Tensor, overlap: int = FRONT_END_OVERLAP, factor: int = SUBSAMPLING_FACTOR
 ) -> Tensor:
-    """Encoder frames that ``x_lens`` feature frames give, in the same dtype."""
-    # The constants are arguments because a scripted function sees no others.
+    """Return the encoder frames for ``x_lens`` feature frames, in the same dtype."""
+    # The constants are arguments because a scripted function cannot access others.
     return torch.div(x_lens - overlap, factor, rounding_mode="floor")
 
 

@@ -87,16 +87,17 @@ class ConformerExportForm(nn.Module):
     def stream(
         self, x: Tensor, x_lens: Tensor, states: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """One step over a whole segment: `ConformerEncoder.stream`.
+        """Run one step over a whole segment, like `ConformerEncoder.stream`.
 
         Args:
           x: (N, T, C) float32 features, T = ``geometry.segment``.
-          x_lens: T for each row, integer or float; nothing is hidden behind a shorter one.
+          x_lens: T for each row, integer or float; shorter lengths hide nothing.
           states: As `init_states` or the step before gave them.
         """
         layers = len(self.network.layers)
-        # Padded, not added to a number: ncnn crashes where it would overwrite an input. And as one
-        # row, not as a vector: of some lengths, multiples of 8, ncnn crashes when it pads those.
+        # Padded instead of added to a number, because ncnn crashes when it overwrites an input. One
+        # row instead of a vector, because ncnn crashes when it pads vectors of some lengths,
+        # multiples of 8.
         filled = functional.pad(states["filled"], (0, self.frames), value=1.0)
         y, attention, convolution = self.step(
             x,
@@ -112,7 +113,7 @@ class ConformerExportForm(nn.Module):
         return y, self.output_lens(x_lens), next_states
 
     def output_lens(self, x_lens: Tensor) -> Tensor:
-        """Output frames that segments of ``x_lens`` frames give, in the same dtype."""
+        """Return the output frames for segments of ``x_lens`` frames, in the same dtype."""
         lens: Tensor = output_lens(x_lens) - (2 + self.frames - self.counted)
         return lens
 
@@ -150,15 +151,15 @@ class SherpaOnnxExportForm(nn.Module):
         super().__init__()
         if form.counted > form.geometry.output_frames:
             raise ConfigError(
-                "this encoder gives the frames of its right context too, which sherpa-onnx would "
-                "take for the next ones",
+                "this encoder also returns the frames of its right context, which sherpa-onnx "
+                "would treat as new frames",
                 fix="export it with --right-context 0",
             )
         self.geometry = form.geometry
         self.feature_dim = form.feature_dim
         self.output_dim = form.output_dim
         self.export_form = form
-        # A cached frame is seen if more are filled than come after it, a new one always.
+        # A cached frame is visible if more frames are filled than follow it; new frames always are.
         after = torch.arange(form.left_context - 1, -1, -1, dtype=torch.float32)
         self.register_buffer("frames_after", torch.cat((after, -torch.ones(form.frames))))
 
@@ -177,7 +178,7 @@ class SherpaOnnxExportForm(nn.Module):
     def stream(
         self, x: Tensor, x_lens: Tensor, states: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """As `ConformerExportForm.stream`."""
+        """Like `ConformerExportForm.stream`."""
         form, processed = self.export_form, states["processed_lens"]
         frames = processed.float() / SUBSAMPLING_FACTOR
         filled = frames.unsqueeze(1).unsqueeze(1) - self.frames_after

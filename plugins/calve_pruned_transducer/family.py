@@ -16,7 +16,7 @@ __all__ = ["PlainTransducerFamily"]
 
 
 class PlainTransducerFamily:
-    """A `calve.protocols.ModelFamily` without projections, otherwise as `TransducerFamily`.
+    """A `calve.protocols.ModelFamily` without projections, otherwise like `TransducerFamily`.
 
     ``decoder_dim`` is the embedding's dimension, ``joiner_dim`` that inside the joiner.
     """
@@ -27,7 +27,7 @@ class PlainTransducerFamily:
     tiny = transducer_config.TINY
 
     def build(self, encoder: Any, config: transducer_config.TransducerConfig) -> torch.nn.Module:
-        """A `Transducer` around ``encoder``, which gets an output layer for symbols."""
+        """Build a `Transducer` around ``encoder``, which gets an output layer for symbols."""
         from calve_pruned_transducer.plain_transducer import plain_parts
         from calve_transducer.model.transducer import Transducer
 
@@ -35,7 +35,7 @@ class PlainTransducerFamily:
         return Transducer(encoder, config, plain_parts)
 
     def infer_config(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-        """Vocabulary, context and dimensions from the shapes of a whole checkpoint."""
+        """Return vocabulary, context and dimensions from the shapes of a whole checkpoint."""
         config = transducer_config.infer_config(shapes)
         inner = shapes.get("joiner.inner_linear.weight")
         if inner is not None:

@@ -33,7 +33,7 @@ from calve_transducer.layers.subsampling import SUBSAMPLING_FACTOR, ConvSubsampl
 __all__ = ["RuntimeConformer"]
 
 _STREAMS_AT_ONCE = 16
-"""Of so many, what the front end computes in between still fits into a processor's cache."""
+"""Number of streams whose intermediate values of the front end fit into a processor's cache."""
 
 
 class RuntimeConformer(nn.Module):
@@ -77,7 +77,7 @@ class RuntimeConformer(nn.Module):
         return outputs
 
     def init_states(self, batch_size: int) -> dict[str, Tensor]:
-        """What ``batch_size`` streams start with.
+        """Return the initial states of ``batch_size`` streams.
 
         Raises:
           ConfigError: if the convolutions are not causal: such a model cannot stream.
@@ -98,12 +98,12 @@ class RuntimeConformer(nn.Module):
     def stream(
         self, x: Tensor, x_lens: Tensor, states: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """One step over a segment: `ConformerEncoder.stream`.
+        """Run one step over a segment, like `ConformerEncoder.stream`.
 
         Args:
           x: (N, T, C) float32 features, T >= 15 + 4 * right_context.
-          x_lens: T for each row, integer or float; nothing is hidden behind a shorter one.
-          states: As `init_states` or the step before gave them.
+          x_lens: T for each row, integer or float; shorter lengths hide nothing.
+          states: From `init_states` or the previous step.
         """
         encoder, processed = self.encoder, states["processed"]
         embedded = self._embed(x)
@@ -137,7 +137,7 @@ class RuntimeConformer(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _position_keys(self, embedded: Tensor, left_context: int) -> list[Tensor]:
-        """Those of each layer, kept until segment or left context have another length."""
+        """Return each layer's position keys, cached for one segment and left context length."""
         sizes = embedded.size(1), left_context
         known = self._positions
         if known is None or known[0] != sizes:
@@ -183,16 +183,16 @@ class RuntimeAttention(nn.Module):
     def forward(
         self, x: Tensor, positions: Tensor, hidden: Tensor | None, cache: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Let every new frame look at every frame that is not hidden.
+        """Attend from every new frame to every visible frame.
 
         Args:
           x: (N, S, D).
           positions: (H, D / H, K + S - 1) from `position_keys`; K is S and the cached frames.
-          hidden: (N, K - S) bool, cached frames that are not there; None if all are.
-          cache: (2 H, N, K - S, D / H), keys and values of the frames in front of ``x``.
+          hidden: (N, K - S) bool, missing cached frames; None if there are none.
+          cache: (2 H, N, K - S, D / H), keys and values of the frames before ``x``.
 
         Returns:
-          y (N, S, D), and the keys and values (2 H, N, K, D / H) that were looked at.
+          y (N, S, D), and the attended keys and values (2 H, N, K, D / H).
         """
         streams, frames, nhead = x.size(0), x.size(1), self.nhead
         heads = self.in_proj(x).view(streams, frames, 4 * nhead, -1).permute(2, 0, 1, 3)
@@ -213,8 +213,8 @@ class RuntimeAttention(nn.Module):
 def _by_key(by_distance: Tensor, frames: int) -> Tensor:
     """(H, N * S, K + S - 1), by distance from the furthest left key on -> (H * N, S, K), by key.
 
-    Row i starts S - 1 - i columns to the right; so a view is enough that starts in column S - 1,
-    and whose rows are one element shorter than those that are there.
+    Row i starts S - 1 - i columns to the right; a view that starts in column S - 1, with rows that
+    are one element shorter, is therefore sufficient.
     """
     nhead, rows, distances = by_distance.shape
     return by_distance.as_strided(
@@ -225,7 +225,7 @@ def _by_key(by_distance: Tensor, frames: int) -> Tensor:
 
 
 class RuntimeConvolution(nn.Module):
-    """`ConvolutionModule` that is causal, on cached frames; they are kept channel by channel.
+    """A causal `ConvolutionModule` on cached frames, which are stored channel by channel.
 
     Args:
       module: What it computes.
@@ -245,15 +245,15 @@ class RuntimeConvolution(nn.Module):
 
         Args:
           x: (N, S, D).
-          padding: There is none.
-          cache: (N, D, kernel_size - 1), gated frames in front of ``x``.
+          padding: Must be None.
+          cache: (N, D, kernel_size - 1), gated frames before ``x``.
 
         Returns:
-          y (N, S, D), and the gated frames (N, D, kernel_size - 1 + S) that were mixed.
+          y (N, S, D), and the mixed gated frames (N, D, kernel_size - 1 + S).
         """
         gated = functional.glu(self.pointwise_conv1(x), dim=-1)
         seen = torch.cat((cache, gated.transpose(1, 2)), dim=2)
-        # Contiguous, or else the last layer would take each stream for a matrix of its own.
+        # Contiguous, so that the last layer processes all streams in one matrix product.
         y = self.after_depthwise(self.depthwise_conv(seen).transpose(1, 2).contiguous())
         return self.pointwise_conv2(y), seen
 
@@ -261,8 +261,8 @@ class RuntimeConvolution(nn.Module):
 class RuntimeSubsampling(nn.Module):
     """A convolutional front end in the middle of an utterance.
 
-    The first and the last frame that the front end gives are not computed, and so no padding in
-    time is needed. The channels of a place in time and frequency are side by side in memory.
+    The first and the last frame of the front end are not computed, so that no padding in time is
+    needed. The channels of a position in time and frequency are adjacent in memory.
 
     Args:
       front_end: What it computes, a `ConvSubsampling` or a `PlainSubsampling`.
@@ -286,7 +286,7 @@ class RuntimeSubsampling(nn.Module):
 
 
 class RuntimeDoubleSwish(nn.Module):
-    """`PlainDoubleSwish` of one more than it is given, with one new tensor instead of three."""
+    """`PlainDoubleSwish` of its input plus one, with one new tensor instead of three."""
 
     def forward(self, x: Tensor) -> Tensor:
         gate = torch.sigmoid(x)
@@ -320,7 +320,7 @@ def _runtime_module(module: nn.Module) -> Any:
 
 
 def _runtime_sequence(sequence: nn.Sequential) -> nn.Sequential:
-    """Without what does nothing; what a double swish takes off is taken off the bias before it."""
+    """Drop identities; move the subtraction of each double swish into the bias before it."""
     modules = [one for one in sequence if not isinstance(one, (nn.Identity, nn.Dropout))]
     for index, module in enumerate(modules):
         if isinstance(module, PlainDoubleSwish):
@@ -330,7 +330,7 @@ def _runtime_sequence(sequence: nn.Sequential) -> nn.Sequential:
 
 
 def _one_less(layer: Any) -> nn.Module:
-    """A layer that gives one less."""
+    """Return a layer whose output is one less."""
     duplicate: Any = convert_modules(layer, {})
     duplicate.bias = nn.Parameter(layer.bias.detach() - 1.0, requires_grad=False)
     return duplicate  # type: ignore[no-any-return]
@@ -338,7 +338,7 @@ def _one_less(layer: Any) -> nn.Module:
 
 def _channels_last(convolution: nn.Conv2d) -> nn.Module:
     duplicate = convert_modules(convolution, {})
-    # Not `contiguous`: with one input channel the weight is that already, and says nothing.
+    # Not `contiguous`, which does nothing for one input channel.
     weight = convolution.weight.detach().clone(memory_format=torch.channels_last)
     duplicate.weight = nn.Parameter(weight, requires_grad=False)
     return duplicate
