@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from changed_bundles import accept_changes
 
-from calve.bundles.bundle import Bundle, record_files
+from calve.bundles.bundle import Bundle
 from calve.cli import run
 from calve.data.features import FeatureConfig
 from calve.errors import BundleError
@@ -20,16 +21,6 @@ from calve.exporting.verification import Check, verify
 
 def outcomes(path: Path) -> dict[str, Check]:
     return {check.name: check for check in verify(path)}
-
-
-def accept_changes(bundle_dir: Path) -> None:
-    """Make the manifest agree with files that were changed."""
-    manifest = json.loads((bundle_dir / "bundle.json").read_text())
-    manifest["files"] = {
-        name: {"sha256": record.sha256, "size": record.size}
-        for name, record in record_files(bundle_dir).items()
-    }
-    (bundle_dir / "bundle.json").write_text(json.dumps(manifest))
 
 
 def test_a_good_bundle_passes_everything_the_real_client_too(golden_bundle: Bundle):
