@@ -13,6 +13,7 @@ from calve.common.files import atomic_file
 from calve.common.inputs import check_inside, check_not_placeholder, parse_json, read_text
 from calve.common.paths import check_native_path
 from calve.common.printable import json_text
+from calve.common.trust import trusting
 from calve.data.tokens import SymbolTable
 from calve.errors import BundleError, ConfigError, PluginError
 from calve.protocols import OfflineSession, Session, StreamingSession
@@ -174,21 +175,30 @@ def record_files(folder: Path) -> dict[str, FileRecord]:
     return records
 
 
-def open_session(path: str | PathLike[str], *, num_threads: int = 1) -> Session:
-    """Open a bundle and load its networks.
+def open_session(
+    path: str | PathLike[str], *, num_threads: int = 1, trust: bool = False
+) -> Session:
+    """Open a bundle and load its networks, after a trial run in a child process.
 
     Args:
       path: The bundle's directory.
       num_threads: CPU threads for the runtime.
+      trust: Whether to load the networks without the trial, and TorchScript without reading first
+        what its code does.
 
     Returns:
       A `calve.protocols.StreamingSession`, or an `OfflineSession` if the bundle is for whole
       utterances.
 
     Raises:
-      BundleError: if the bundle is missing, foreign or damaged.
+      BundleError: if the bundle is missing, foreign or damaged, or its networks fail in the trial.
     """
-    return Bundle.open(path).open_session(num_threads=num_threads)
+    from calve.bundles.trial import try_bundle  # it imports this module
+
+    bundle = Bundle.open(path)
+    with trusting(trust):
+        try_bundle(bundle, num_threads=num_threads)
+        return bundle.open_session(num_threads=num_threads)
 
 
 def read_manifest(path: Path) -> BundleManifest:

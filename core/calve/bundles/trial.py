@@ -19,7 +19,7 @@ from calve.common.trust import trusts_files
 from calve.errors import BundleError
 from calve.registry.discovery import load_driver
 
-__all__ = ["try_bundle"]
+__all__ = ["mark_tried", "try_bundle"]
 
 _TRIED = "CALVE_TRIED"
 """Environment variable with the bundles that were tried already; child processes know it too."""
@@ -46,36 +46,49 @@ def try_bundle(bundle: Bundle, *, num_threads: int = 1) -> None:
       PluginError: if the runtime is not installed.
     """
     driver = load_driver("calve.runtimes", bundle.manifest.runtime)
-    name = _fingerprint(bundle)
-    tried = os.environ.get(_TRIED, "").split(",")
-    if trusts_files() or getattr(driver, "own_networks", False) or name in tried:
+    if trusts_files() or getattr(driver, "own_networks", False) or _fingerprint(bundle) in _tried():
         return
     size = sum(record.size for record in bundle.manifest.files.values())
     task = {"bundle": str(bundle.path.resolve()), "num_threads": num_threads}
     with scratch_folder("calve-trial-") as folder:
+        ran = folder / "ran"
         child = Child(
             name="trial",
-            command=[sys.executable, "-m", "calve.bundles.trial_child"],
+            command=[sys.executable, "-m", "calve.bundles.trial_child", str(ran)],
             folder=folder,
             time_limit=_SECONDS + _SECONDS_PER_MEGABYTE * size / 1e6,
             input=json.dumps(task),
             memory_limit=_MEMORY + _MEMORY_PER_BYTE * size,
         )
         (outcome,) = run_children([child])
-    if outcome.failure:
+        # Native code may end a process with code 0, and would end this one too.
+        failure = outcome.failure or (None if ran.exists() else "ended too early")
+    if failure:
         raise BundleError(
-            f"the networks cannot be run: a process that tried {outcome.failure}; the end of its "
+            f"the networks cannot be run: a process that tried {failure}; the end of its "
             f"log:\n{outcome.tail}",
             where=bundle.path,
             fix="copy or export the bundle again",
         )
-    os.environ[_TRIED] = ",".join([*filter(None, tried), name])
+    mark_tried(bundle)
+
+
+def mark_tried(bundle: Bundle) -> None:
+    """Do not try a bundle, as it is now, in this process and in its children.
+
+    It was tried, or calve has just written it and run its networks.
+    """
+    os.environ[_TRIED] = ",".join([*_tried(), _fingerprint(bundle)])
+
+
+def _tried() -> list[str]:
+    return [name for name in os.environ.get(_TRIED, "").split(",") if name]
 
 
 def _fingerprint(bundle: Bundle) -> str:
     """Another one as soon as a file of the bundle changes."""
     states = []
     for path in [bundle.path, *sorted(bundle.path.iterdir())]:
-        status = path.stat()
+        status = path.lstat()
         states.append((str(Path(path).resolve()), status.st_ino, status.st_mtime_ns))
     return hashlib.sha256(repr(states).encode()).hexdigest()[:16]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from calve.bundles.bundle import Bundle
+from calve.bundles.trial import try_bundle
 from calve.common.parallel import ordered_map
 from calve.common.progress import NO_PROGRESS, Progress, tracked
 from calve.decoding.bundle_model import BundleModel
@@ -41,9 +42,10 @@ def check_decoding(
     for job in jobs:
         job.model.fingerprint()
     if bundle is not None:
-        Bundle.open(bundle.path)
+        opened = Bundle.open(bundle.path)
         if len(jobs) > 1:
             raise ConfigError("--bundle is an export of one checkpoint", fix="choose one of them")
+        try_bundle(opened, num_threads=bundle.num_threads)
     first = jobs[0]
     for split in first.splits:
         split.utterances()

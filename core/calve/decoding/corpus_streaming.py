@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from calve.bundles.bundle import Bundle
+from calve.bundles.trial import try_bundle
 from calve.common.progress import NO_PROGRESS, Progress
+from calve.decoding.bundle_model import BundleModel
 from calve.decoding.checkpoint_model import CheckpointModel
 from calve.decoding.decoded import Decoded
 from calve.decoding.decoding_methods import DecodingMethod
@@ -65,6 +68,9 @@ def stream_corpus(
     Raises:
       CalveError: if a model, a split or a method cannot be used.
     """
+    for model in {job.model for job in jobs if isinstance(job.model, BundleModel)}:
+        # Once, before the processes start that would all do it.
+        try_bundle(Bundle.open(model.path), num_threads=model.num_threads)
     for job, following in zip(jobs, [*jobs[1:], None], strict=True):
         result = run_streaming(job, progress)
         if res_dir is not None:

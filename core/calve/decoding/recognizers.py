@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from calve.bundles.bundle import Bundle
+from calve.common.trust import trusting
 from calve.data.geometry import StreamingGeometry
 from calve.decoding.bundle_model import BundleModel
 from calve.decoding.checkpoint_model import CheckpointModel
@@ -91,6 +92,7 @@ def transcribe(
     decoding_options: Mapping[str, Any] | None = None,
     chunk_ms: int | None = None,
     num_threads: int = 1,
+    trust: bool = False,
 ) -> Iterator[Transcript]:
     """Transcribe recordings with a bundle, in order.
 
@@ -103,9 +105,11 @@ def transcribe(
       decoding_options: Its options by name.
       chunk_ms: Milliseconds of audio per encoder step; the bundle's own by default.
       num_threads: CPU threads that the runtime may use.
+      trust: Whether to load the networks without a trial run in a child process, and TorchScript
+        without reading first what its code does.
 
     Raises:
-      BundleError: if the bundle is missing, foreign or damaged.
+      BundleError: if the bundle is missing, foreign or damaged, or its networks fail in the trial.
       ConfigError: if the bundle has no such chunk, or an option of the method is wrong.
       PluginError: if the runtime or the method is missing.
       AudioError: if a recording cannot be read, when its turn comes.
@@ -113,7 +117,8 @@ def transcribe(
     """
     model = BundleModel(Path(bundle.path if isinstance(bundle, Bundle) else bundle), num_threads)
     method = DecodingMethod(decoding_method or default_decoding_method(), decoding_options or {})
-    recognizer = load_recognizer(model, method, chunk_ms=chunk_ms).recognizer
+    with trusting(trust):
+        recognizer = load_recognizer(model, method, chunk_ms=chunk_ms).recognizer
     return map(recognizer.transcribe, paths)
 
 

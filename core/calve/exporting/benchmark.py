@@ -19,6 +19,7 @@ import numpy as np
 
 from calve.bundles.bundle import GOLDEN_FILE, Bundle
 from calve.bundles.golden import Golden
+from calve.bundles.trial import try_bundle
 from calve.common.files import scratch_folder
 from calve.common.measuring import (
     Contender,
@@ -105,11 +106,11 @@ def benchmark(
       ConfigError: if a chunk length is impossible.
       PluginError: if the client is unknown or not installed.
     """
-    bundle = _opened(path)
+    bundle = _opened(path, num_threads)
     lengths = chunk_ms or _default_chunk_lengths(bundle)
     tasks = [_task(bundle, OWN, length, num_threads) for length in lengths]
     if against is not None:
-        theirs = bundle if client_bundle is None else _opened(client_bundle)
+        theirs = bundle if client_bundle is None else _opened(client_bundle, num_threads)
         tasks.append(_opponent(theirs, against, num_threads))
     with scratch_folder("calve-bench-") as folder:
         paths = [Path(os.path.realpath(path)) for path in recordings] or [
@@ -123,9 +124,10 @@ def benchmark(
     return [_row(task, found, baseline) for task, found in zip(tasks, measured, strict=True)]
 
 
-def _opened(path: str | PathLike[str]) -> Bundle:
+def _opened(path: str | PathLike[str], num_threads: int) -> Bundle:
     bundle = Bundle.open(path)
     bundle.check_streaming()
+    try_bundle(bundle, num_threads=num_threads)
     return bundle
 
 

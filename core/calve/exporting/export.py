@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calve.bundles.bundle import TOKENS_FILE, Bundle
+from calve.bundles.trial import mark_tried
 from calve.common.config import resolve
 from calve.common.files import atomic_dir, scratch_folder
 from calve.common.paths import check_native_path
@@ -138,7 +139,9 @@ def export_unclaimed(request: ExportRequest, progress: Progress = NO_PROGRESS) -
         )
         with tracked(progress, "check parity with torch"):
             job.finish(workspace)
-    return Bundle.open(request.output)
+    bundle = Bundle.open(request.output)
+    mark_tried(bundle)
+    return bundle
 
 
 def _usable_exporter(format_name: str) -> ExporterSpec:

@@ -21,7 +21,7 @@ from calve.bundles.bundle import (
     write_manifest,
 )
 from calve.bundles.golden import Golden
-from calve.bundles.trial import try_bundle
+from calve.bundles.trial import mark_tried, try_bundle
 from calve.common.config import resolve
 from calve.common.files import atomic_dir, atomic_file, file_sha256, scratch_folder
 from calve.common.paths import check_native_path
@@ -93,7 +93,9 @@ def quantize(
         workspace = QuantizationWorkspace(
             source, _options(spec, options), folder, scratch, progress
         )
-        return _finish(source, quantizer(workspace), folder)
+        report = _finish(source, quantizer(workspace), folder)
+    mark_tried(Bundle.open(output))
+    return report
 
 
 def _quantizer(source: Bundle, scheme: str) -> QuantizerSpec:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import calve
 from calve.api import BundleError
 from calve.bundles import trial
 from calve.bundles.bundle import Bundle
@@ -45,6 +46,15 @@ def agree(folder: Path, name: str) -> None:
     record = FileRecord.of(folder / name)
     manifest["files"][name] = {"size": record.size, "sha256": record.sha256}
     (folder / "bundle.json").write_text(json.dumps(manifest))
+
+
+def crashing(folder: Path) -> None:
+    """Exchange a layer of the decoder for one on which ncnn crashes."""
+    path = folder / "decoder_jit_trace-pnnx.ncnn.param"
+    lines = path.read_text().splitlines()
+    lines[-1] = " ".join(["SDPA", "relu_0", "1", "1", *lines[-1].split()[4:6]])
+    path.write_text("\n".join(lines) + "\n")
+    agree(folder, path.name)
 
 
 def test_a_sound_bundle_is_tried_once(golden_bundle: Bundle, children: list[Any]) -> None:
@@ -103,15 +113,66 @@ def test_networks_that_crash_do_not_take_the_command_down(
     capsys: pytest.CaptureFixture[str],
     command: list[str],
 ) -> None:
-    """The layers are those of malformed files on which ncnn has crashed."""
-    path = bundle_dir / "decoder_jit_trace-pnnx.ncnn.param"
-    lines = path.read_text().splitlines()
-    last = lines[-1].split()
-    lines[-1] = " ".join(["SDPA", "relu_0", "1", "1", *last[4:6]])
-    path.write_text("\n".join(lines) + "\n")
-    agree(bundle_dir, path.name)
+    crashing(bundle_dir)
     speech = next((shared_data / "fsdd" / "recordings").glob("*.wav"))
     name, *rest = [str(speech) if word == "SPEECH" else word for word in command]
     assert run([name, str(bundle_dir), *rest]) == 1
     said = "".join(capsys.readouterr())
     assert "the networks cannot be run: a process that tried crashed with SIG" in said
+
+
+def test_python_programs_get_an_error_as_well(bundle_dir: Path, shared_data: Path) -> None:
+    crashing(bundle_dir)
+    speech = next((shared_data / "fsdd" / "recordings").glob("*.wav"))
+    with pytest.raises(BundleError, match="crashed with SIG"):
+        calve.open_session(bundle_dir)
+    with pytest.raises(BundleError, match="crashed with SIG"):
+        calve.transcribe(bundle_dir, [speech])
+
+
+def test_python_programs_may_trust_a_bundle(golden_bundle: Bundle, children: list[Any]) -> None:
+    assert calve.open_session(golden_bundle.path, trust=True).vocab_size == 30
+    assert not children
+    assert TRUST_VARIABLE not in os.environ
+
+
+@pytest.mark.parametrize(
+    "arguments", [["bench"], ["quantize", "--output", "q"]], ids=lambda a: a[0]
+)
+def test_a_crash_ends_the_command_before_it_measures_or_writes(
+    bundle_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+) -> None:
+    crashing(bundle_dir)
+    monkeypatch.chdir(tmp_path)
+    assert run([arguments[0], str(bundle_dir), *arguments[1:]]) == 1
+    assert "a process that tried crashed with SIG" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_native_code_that_ends_the_process_with_success_is_an_error(
+    golden_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(given: list[Child]) -> Any:
+        return run_children([replace(one, command=[sys.executable, "-c", ""]) for one in given])
+
+    monkeypatch.setattr(trial, "run_children", other)
+    with pytest.raises(BundleError, match="ended too early"):
+        try_bundle(golden_bundle)
+
+
+def test_a_bundle_just_exported_is_not_tried(
+    golden_checkpoint: Path, golden_tokens: Path, tmp_path: Path, children: list[Any]
+) -> None:
+    exported = calve.export(
+        "lstm_transducer_stateless2",
+        checkpoint=golden_checkpoint,
+        tokens=golden_tokens,
+        output=tmp_path / "onnx",
+        format="onnx",
+    )
+    calve.open_session(exported.path)
+    assert not children
