@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from calve.api import StreamingGeometry
 from calve.bundles.metadata import MetadataTable
+from calve.common.ranges import Range
 
 __all__ = [
     "ARCH",
@@ -26,6 +27,9 @@ __all__ = [
 
 ARCH = "arch"
 """Key of the architecture in a table: a number that sherpa-ncnn knows, or a name of calve's own."""
+
+_SIZES = Range(0, 65_536)
+"""Of layers, widths and lengths; what is made of larger ones may not fit into the memory."""
 
 Sizes = Mapping[str, int]
 Shape = tuple[int, ...]
@@ -56,6 +60,10 @@ class Architecture:
     def missing(self, table: MetadataTable) -> list[str]:
         """Keys for which a table has no whole number; sherpa-ncnn would take them for 0."""
         return [key for key in self.keys if not isinstance(table.get(key), int)]
+
+    def impossible(self, table: MetadataTable) -> list[str]:
+        """Keys for which a complete table has a number that is no size of a network."""
+        return [key for key, size in self._sizes(table).items() if size not in _SIZES]
 
     def states(self, table: MetadataTable) -> list[Shape]:
         """Shapes of the states that sherpa-ncnn makes, for a complete table."""

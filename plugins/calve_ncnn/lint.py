@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from calve.api import BundleError, ConfigError, TokensError
 from calve.bundles.bundle import TOKENS_FILE
 from calve.bundles.metadata import MetadataTable
+from calve.common.ranges import shortened
 from calve.data.tokens import SymbolTable
 from calve.protocols import Finding
 from calve_ncnn.architectures import architecture_of, first_state
@@ -30,6 +31,7 @@ __all__ = ["lint"]
 _SHERPA = "sherpa-ncnn"
 _CONTEXT_SIZE = 2
 _DROPPED_ID = 2
+_LISTED = 20
 _EXPORT_AGAIN = "export the bundle again"
 
 
@@ -151,7 +153,7 @@ def _interfaces(params: dict[str, ParamFile]) -> Iterator[Finding]:
             want = [f"{kind}{index}" for index in range(count)]
             missing = [name for name in want if name not in have]
             if missing:
-                what = f"the {network} has no blob {', '.join(missing)}; it has {', '.join(have)}"
+                what = f"the {network} has no blob {', '.join(missing)}; it has {_listed(have)}"
                 yield _error("blob-names", param.path, what, f"name the blobs {', '.join(want)}")
     if f"in{first}" not in encoder.input_names:
         what = "the encoder takes no states, so it cannot be run chunk by chunk"
@@ -189,7 +191,8 @@ def _metadata(encoder: ParamFile) -> Iterator[Finding]:
     stamped, inferred = read_table(encoder) or {}, infer_table(encoder) or {}
     for key, value in inferred.items():
         if stamped.get(key) != value:
-            what = f"SherpaMetaData says {key}={stamped.get(key)}, the layers have {value}"
+            said = shortened(stamped.get(key))
+            what = f"SherpaMetaData says {key}={said}, the layers have {value}"
             yield _error("metadata-mismatch", where, what, write)
     for what in _disagreement(encoder, stamped):
         yield _error("metadata-mismatch", where, what, write)
@@ -202,6 +205,9 @@ def _disagreement(encoder: ParamFile, stamped: MetadataTable) -> Iterator[str]:
         return
     if missing := architecture.missing(stamped):
         yield f"SherpaMetaData of a {architecture.name} lacks {', '.join(missing)}"
+        return
+    if impossible := architecture.impossible(stamped):
+        yield f"SherpaMetaData of a {architecture.name} has impossible {', '.join(impossible)}"
         return
     fed = first_state(stamped) + len(architecture.states(stamped))
     if fed != len(encoder.input_names):
@@ -232,7 +238,7 @@ def _symbols(path: Path, params: dict[str, ParamFile], *, sherpa: bool) -> Itera
     else:
         if sherpa and len(symbols) > _DROPPED_ID and symbols.unk_id != _DROPPED_ID:
             what = (
-                f"symbol {_DROPPED_ID} is {symbols[_DROPPED_ID]!r}: sherpa-ncnn takes id "
+                f"symbol {_DROPPED_ID} is {shortened(symbols[_DROPPED_ID])}: sherpa-ncnn takes id "
                 f"{_DROPPED_ID} for <unk> and never writes it"
             )
             yield _error("unk-id", str(path), what, "train with <unk> as symbol 2")
@@ -246,6 +252,12 @@ def _context_size(decoder: ParamFile) -> int:
     """How many symbols the decoder's convolution spans."""
     convolutions = decoder.of_type("Convolution1D", "ConvolutionDepthWise1D")
     return 1 + sum((_size(layer, 1) - 1) * max(1, _size(layer, 2)) for layer in convolutions)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The names, or the first of very many."""
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _size(layer: Layer, identifier: int) -> int:

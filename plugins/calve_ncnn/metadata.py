@@ -21,7 +21,7 @@ from pathlib import Path
 from calve.api import ConfigError
 from calve_ncnn.architectures import ARCH, LSTM, architecture_of
 from calve_ncnn.layout import param_path
-from calve_ncnn.param import Layer, Parameter, ParamFile, Value
+from calve_ncnn.param import IDENTIFIERS, INTEGERS, Layer, Parameter, ParamFile, Value
 
 __all__ = [
     "LAYER_NAME",
@@ -39,6 +39,7 @@ LAYER_NAME = "sherpa_meta_data1"
 _OWN_TYPE = "Noop"
 _OWN_PREFIX = "calve_meta_data:"
 _LONGEST_NAME = 255
+_COUNT = re.compile(r"[0-9]{1,18}")
 _WORD = re.compile(r"[\w.+-]+")
 
 
@@ -87,7 +88,7 @@ def read_own_table(param: ParamFile) -> dict[str, int | str] | None:
     """The table of an encoder whose architecture only calve knows, or None."""
     for layer in filter(_is_own, param.layers):
         items = (item.partition("=") for item in layer.name.removeprefix(_OWN_PREFIX).split(","))
-        return {key: int(value) if value.isdecimal() else value for key, _, value in items}
+        return {key: int(value) if _COUNT.fullmatch(value) else value for key, _, value in items}
     return None
 
 
@@ -136,11 +137,17 @@ def _layer(table: Mapping[str, int | str]) -> Layer:
     ids = _identifiers(arch)
     parameters = []
     for key, value in table.items():
-        identifier = int(key) if key.isdecimal() else ids.get(key)
-        if identifier is None or not isinstance(value, int):
+        identifier = int(key) if _COUNT.fullmatch(key) else ids.get(key)
+        if (
+            identifier is None
+            or identifier not in IDENTIFIERS
+            or not isinstance(value, int)
+            or value not in INTEGERS
+        ):
             raise ConfigError(
                 f"SherpaMetaData of architecture {arch} cannot hold {key}={value}",
-                fix=f"keys are {', '.join(ids)}, or a parameter's number; values are integers",
+                fix=f"keys are {', '.join(ids)}, or a parameter's number from 0 to 31; "
+                "values are integers of 32 bits",
             )
         parameters.append(Parameter.of(identifier, value))
     missing = [name for name in ids if name not in table]

@@ -10,10 +10,15 @@ The format is documented at https://github.com/Tencent/ncnn/wiki/param-and-model
 
 Reading and writing again gives the same bytes for every file that pnnx or ncnn's tools write: a
 number keeps the spelling it was read with.
+
+A file from elsewhere may hold anything. What ncnn itself cannot hold is refused here: integers of
+more than 32 bits, floats that are NaN or infinite, parameters other than 0 to 31, and names of more
+than 255 bytes.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -22,13 +27,33 @@ from pathlib import Path
 from calve.api import BundleError
 from calve.common.files import atomic_file
 from calve.common.inputs import read_bytes
+from calve.common.ranges import Range, shortened
 
-__all__ = ["MAGIC", "Layer", "ParamError", "ParamFile", "Parameter", "Value"]
+__all__ = [
+    "IDENTIFIERS",
+    "INTEGERS",
+    "MAGIC",
+    "Layer",
+    "ParamError",
+    "ParamFile",
+    "Parameter",
+    "Value",
+]
 
 MAGIC = 7767517
 _ARRAY_BASE = -23300
 _TOKEN = re.compile(r'(?:[^\s"]|"[^"]*")+')
-_INTEGER = re.compile(r"[+-]?\d+")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_COUNT = re.compile(r"[0-9]{1,9}")
+_LONGEST_NAME = 255
+_LONGEST_INTEGER = 64
+_LARGEST_FILE = 64 * 2**20
+
+INTEGERS = Range(-(2**31), 2**31 - 1)
+"""What an integer parameter can be: ncnn stores it in 32 bits."""
+
+IDENTIFIERS = Range(0, 31)
+"""The numbers of parameters."""
 
 Value = int | float | str | tuple[int | float, ...]
 """What a parameter can hold; an array mixes integers and floats only in broken files."""
@@ -78,16 +103,19 @@ class Parameter:
         """
         key, equals, right = text.partition("=")
         if not equals or not _INTEGER.fullmatch(key):
-            raise ValueError(f"{text!r} is not 'id=value'")
-        identifier = int(key)
-        if identifier <= _ARRAY_BASE:
+            raise ValueError(f"{shortened(text)} is not 'id=value'")
+        number = _integer(key)
+        identifier = _ARRAY_BASE - number if number <= _ARRAY_BASE else number
+        if identifier not in IDENTIFIERS:
+            raise ValueError(f"{shortened(text)} has no parameter's number")
+        if number <= _ARRAY_BASE:
             length, *items = right.split(",")
-            if not length.isdecimal() or int(length) != len(items):
-                raise ValueError(f"{text!r} says {length or 'no'} items and has {len(items)}")
-            return cls(_ARRAY_BASE - identifier, tuple(_number(item) for item in items), text)
+            if not _COUNT.fullmatch(length) or int(length) != len(items):
+                raise ValueError(f"{shortened(text)} has {len(items)} items and says otherwise")
+            return cls(identifier, tuple(_number(item) for item in items), text)
         if right[:1] == '"':
             if len(right) < 2 or right[-1] != '"' or '"' in right[1:-1]:
-                raise ValueError(f"{text!r} has an unfinished quotation")
+                raise ValueError(f"{shortened(text)} has an unfinished quotation")
             return cls(identifier, right[1:-1], text)
         if right[:1].isalpha():
             return cls(identifier, right, text)
@@ -126,7 +154,9 @@ class Layer:
         """
         value = self.get(identifier, default)
         if not isinstance(value, int):
-            raise ValueError(f"parameter {identifier} of {self.name} is {value!r}, not an integer")
+            raise ValueError(
+                f"parameter {identifier} of {self.name} is {shortened(value)}, not an integer"
+            )
         return value
 
     def with_parameter(self, identifier: int, value: Value) -> Layer:
@@ -151,13 +181,18 @@ class Layer:
           ValueError: with what is wrong, if this is no layer.
         """
         tokens = _TOKEN.findall(text)
-        if len(tokens) < 4 or not (tokens[2].isdecimal() and tokens[3].isdecimal()):
+        if len(tokens) < 4 or not all(map(_COUNT.fullmatch, tokens[2:4])):
             raise ValueError("a layer is 'type name input-count output-count blobs... id=value...'")
         kind, name = tokens[:2]
         inputs, outputs = 4 + int(tokens[2]), 4 + int(tokens[2]) + int(tokens[3])
         blobs = tokens[4:outputs]
         if len(blobs) < outputs - 4 or any("=" in blob for blob in blobs):
-            raise ValueError(f"{name} says {tokens[2]} inputs and {tokens[3]} outputs, has fewer")
+            raise ValueError(
+                f"{shortened(name)} says {tokens[2]} inputs and {tokens[3]} outputs, has fewer"
+            )
+        for word in (kind, name, *blobs):
+            if len(word.encode()) > _LONGEST_NAME:
+                raise ValueError(f"the name {shortened(word)} has more than {_LONGEST_NAME} bytes")
         parameters = tuple(Parameter.parse(token) for token in tokens[outputs:])
         return cls(
             kind, name, tuple(tokens[4:inputs]), tuple(blobs[inputs - 4 :]), parameters, line
@@ -202,7 +237,7 @@ class ParamFile:
                 fix="use the .param file that pnnx wrote next to the .bin file",
             )
         counts = lines[1].split() if len(lines) > 1 else []
-        if len(counts) != 2 or not all(count.isdecimal() for count in counts):
+        if len(counts) != 2 or not all(map(_COUNT.fullmatch, counts)):
             raise ParamError(
                 "the second line must be 'layer-count blob-count'",
                 code="header",
@@ -220,7 +255,7 @@ class ParamFile:
           ParamError: naming the file and the line.
           BundleError: if the file cannot be opened.
         """
-        data = read_bytes(path, "network", BundleError)
+        data = read_bytes(path, "network", BundleError, limit=_LARGEST_FILE)
         try:
             text = data.decode("utf-8").replace("\r\n", "\n")
         except UnicodeDecodeError as error:
@@ -285,11 +320,21 @@ def _layers(lines: list[str], path: str) -> Iterator[Layer]:
 
 def _number(text: str) -> int | float:
     if _INTEGER.fullmatch(text):
-        return int(text)
+        return _integer(text)
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
+        raise ValueError(f"{shortened(text)} is not a number") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{shortened(text)} is not a finite number")
+    return number
+
+
+def _integer(text: str) -> int:
+    number = int(text) if len(text) < _LONGEST_INTEGER else math.inf
+    if number not in INTEGERS:
+        raise ValueError(f"{shortened(text)} is no integer of 32 bits")
+    return int(number)
 
 
 def _number_text(value: int | float) -> str:

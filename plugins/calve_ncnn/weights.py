@@ -8,6 +8,7 @@ scales and norms are plain float32. What a layer type reads is known from ncnn's
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class TensorSpec:
     @property
     def size(self) -> int:
         """Number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def tensor_specs(layer: Layer) -> list[TensorSpec]:
         raise BundleError(
             f"impossible parameters: {error}", where=f"layer {layer.name}, line {layer.line}"
         ) from error
-    if any(spec.size <= 0 for spec in specs):
+    if any(size <= 0 for spec in specs for size in spec.shape):
         raise BundleError(
             "a weight without elements", where=f"layer {layer.name}, line {layer.line}"
         )

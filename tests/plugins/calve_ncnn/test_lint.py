@@ -130,6 +130,26 @@ def test_metadata_that_lack_a_size(bundle_dir: Path) -> None:
     )
 
 
+def test_sizes_in_metadata_are_not_believed_before_they_are_checked(bundle_dir: Path) -> None:
+    """The list of the states of so many layers would not fit into memory."""
+    sizes = " ".join(f"{number}=2000000000" for number in range(1, 8))
+    edit("encoder", r"^(SherpaMetaData.* 0 0) 0=3.*$", rf"\1 0=1 {sizes}")(bundle_dir)
+    impossible = [one for one in lint(bundle_dir) if "impossible num_encoder_layers" in one.what]
+    assert [one.code for one in impossible] == ["metadata-mismatch"]
+
+
+def test_weights_of_impossible_sizes_are_found(bundle_dir: Path) -> None:
+    """The sizes' product is 2 ** 64, which is 0 in 64 bits."""
+    edit("encoder", r"^(LSTM .*) 0=32 ", r"\1 0=1073741824 ")(bundle_dir)
+    assert "bin-size" in {finding.code for finding in lint(bundle_dir)}
+
+
+def test_a_quoted_symbol_is_cut(bundle_dir: Path) -> None:
+    edit_tokens(r"^\S+ 2$", "x" * 5000 + " 2")(bundle_dir)
+    (finding,) = (one for one in lint(bundle_dir) if one.code == "unk-id")
+    assert len(finding.what) < 200
+
+
 def test_ncnn_alone_needs_no_metadata_and_takes_any_context(bundle_dir: Path) -> None:
     BREAKS["metadata removed"][0](bundle_dir)
     BREAKS["layer count"][0](bundle_dir)

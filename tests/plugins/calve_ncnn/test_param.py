@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calve.api import BundleError
 from calve_ncnn.param import Layer, ParamError, Parameter, ParamFile
 
 TINY = """7767517
@@ -135,3 +136,59 @@ def test_any_text_is_read_or_refused_with_a_param_error(text: str) -> None:
     with suppress(ParamError):
         param = ParamFile.parse("7767517\n1 1\n" + text)
         assert ParamFile.parse(param.text()) == param
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ("0=2147483648", "no integer of 32 bits"),
+        ("0=-2147483649", "no integer of 32 bits"),
+        ("0=" + "9" * 5000, "no integer of 32 bits"),
+        ("9" * 5000 + "=1", "no integer of 32 bits"),
+        ("0=-inf", "not a finite number"),
+        ("-23300=1,nan", "not a finite number"),
+        ("0=1e999", "not a finite number"),
+        ("32=1", "no parameter's number"),
+        ("-1=1", "no parameter's number"),
+        ("-23332=1,0", "no parameter's number"),
+        ("-23300=" + "9" * 5000 + ",1", "has 1 items"),
+        ("-23300=2,1", "has 1 items"),
+    ],
+)
+def test_what_ncnn_cannot_hold_is_refused_with_the_line(parameter: str, message: str) -> None:
+    with pytest.raises(ParamError, match=message) as caught:
+        ParamFile.parse(f"7767517\n1 1\nInput in0 0 1 in0 {parameter}\n")
+    assert caught.value.code == "layer-syntax"
+    assert (caught.value.where or "").endswith(":3")
+    assert len(caught.value.what) < 200
+
+
+@pytest.mark.parametrize("parameter", ["0=2147483647", "0=-2147483648", "31=1", "-23331=1,0"])
+def test_the_largest_of_what_ncnn_can_hold_is_read(parameter: str) -> None:
+    param = ParamFile.parse(f"7767517\n1 1\nInput in0 0 1 in0 {parameter}\n")
+    assert param.layers[0].parameters[0].spelling == parameter
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["T" * 256 + " a 0 1 b", "T " + "a" * 256 + " 0 1 b", "T a 0 1 " + "é" * 128],
+)
+def test_names_that_are_too_long_for_ncnn_are_refused(line: str) -> None:
+    with pytest.raises(ParamError, match="more than 255 bytes") as caught:
+        ParamFile.parse(f"7767517\n1 1\n{line}\n")
+    assert len(caught.value.what) < 200
+
+
+@pytest.mark.parametrize("counts", ["1" * 5000 + " 1", "1 -1", "1 1e3", "1 \u0663"])
+def test_impossible_counts_in_the_header_are_refused(counts: str) -> None:
+    with pytest.raises(ParamError, match="layer-count blob-count"):
+        ParamFile.parse(f"7767517\n{counts}\nInput in0 0 1 in0\n")
+
+
+def test_a_file_that_is_too_large_for_a_description_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.param"
+    with path.open("wb") as file:
+        file.write(b"7767517\n")
+        file.truncate(8 * 2**30)
+    with pytest.raises(BundleError, match="more than 67108864 bytes"):
+        ParamFile.read(path)
