@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from calve.api import ConfigError, DataError
 from calve.common.charts import chart_settings, chart_text
 from calve.common.files import atomic_file
-from calve.common.inputs import read_text
+from calve.common.inputs import check_input, read_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -139,6 +139,9 @@ def _scalars(folder: Path) -> dict[str, Points]:
 
     if not folder.is_dir():
         return {}
+    for path in folder.iterdir():
+        if not path.is_file():
+            check_input(path, "file of TensorBoard", DataError)
     for path in folder.glob(_EVENTS):
         if not path.is_file():  # A pipe would be waited for.
             raise ConfigError("this is no file, so TensorBoard did not write it", where=path)

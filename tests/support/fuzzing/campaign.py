@@ -9,13 +9,13 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from random import Random
 
 from fuzzing.blobs import SECRET
-from fuzzing.formats import FORMATS, Format
+from fuzzing.formats import FORMATS, Command, Format
 from fuzzing.judging import Fault, Snapshot, judge
 from fuzzing.server import Ended, Limits, Server
 
@@ -118,7 +118,7 @@ class Campaign:
         folder = self.scratch / name.replace("/", "-")
         work = self._place(kind, folder)
         mutation = kind.mutate(rng, work)
-        command = kind.draw_command(rng)
+        command = _expanded(kind.draw_command(rng), work)
         snapshot = Snapshot(folder)
         ended = server.run(command.arguments, folder, self.limits)
         faults = judge(
@@ -158,6 +158,17 @@ class Campaign:
             else:
                 shutil.copy2(path, copy)
         return work
+
+
+def _expanded(command: Command, work: Path) -> Command:
+    """The command with the names that ``folder/*`` stands for, as a shell gives them."""
+    arguments: list[str] = []
+    for argument in command.arguments:
+        if argument.endswith("/*"):
+            arguments += sorted(str(path.relative_to(work)) for path in work.glob(argument))
+        else:
+            arguments.append(argument)
+    return replace(command, arguments=tuple(arguments))
 
 
 _FRAME = re.compile(r'File "(?:[^"]*/)?((?:core|plugins)/[^"]+)", line (\d+)(?:, | )in (\w+)')

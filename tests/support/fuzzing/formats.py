@@ -265,8 +265,8 @@ FORMATS: tuple[Format, ...] = (
         ("folder/a.wav",),
         (_named_badly,),
         _commands(
-            *("transcribe bundle folder", "transcribe bundle folder --json"),
-            "transcribe bundle folder --reference reference.txt",
+            *("transcribe bundle folder/*", "transcribe bundle folder/* --json"),
+            *("bench bundle folder/* --runs 1", "transcribe bundle folder/* --unit character"),
         ),
     ),
     Format(

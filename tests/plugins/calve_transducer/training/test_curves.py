@@ -50,6 +50,13 @@ def test_curves_hold_each_batch_once(trained: tuple[Path, Metrics]) -> None:
     ]
 
 
+def test_a_pipe_among_the_files_of_tensorboard_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").mkdir()
+    os.mkfifo(tmp_path / "tensorboard" / "events.out.tfevents.1")
+    with pytest.raises(CalveError, match="this is a pipe, not a file of TensorBoard"):
+        read_panels(tmp_path)
+
+
 def test_losses_are_drawn_by_orders_of_magnitude_while_they_are_positive(
     trained: tuple[Path, Metrics], tmp_path: Path
 ) -> None:
