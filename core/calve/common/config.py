@@ -39,6 +39,8 @@ __all__ = [
 
 T = TypeVar("T")
 
+_LONGEST_KEY = 40
+
 _TRUE_WORDS = ("1", "true", "t", "yes", "y", "on")
 _FALSE_WORDS = ("0", "false", "f", "no", "n", "off")
 _TYPE_WORDS: dict[Any, str] = {
@@ -228,7 +230,7 @@ def _fitted(
     for key in options:
         if key not in fields:
             raise ConfigError(
-                f"{place} has no option {key!r}",
+                f"{place} has no option {shortened(key)}",
                 fix=did_you_mean(key, fields) or f"it has {', '.join(fields) or 'none'}",
             )
     return {key: _checked(value, fields[key], f"{place}.{key}") for key, value in options.items()}
@@ -263,7 +265,7 @@ def _fit(value: Any, annotation: Any, where: str) -> Any:
         if isinstance(value, dict):
             key_type, value_type = arguments
             return {
-                _fit(k, key_type, where): _fit(v, value_type, f"{where}.{k}")
+                _fit(k, key_type, where): _fit(v, value_type, f"{where}.{_cut(k)}")
                 for k, v in value.items()
             }
     elif annotation is float:
@@ -278,6 +280,12 @@ def _fit(value: Any, annotation: Any, where: str) -> Any:
     elif isinstance(value, origin or annotation):
         return value
     raise ConfigError(f"{shortened(value)} is not {_article(_type_name(annotation))}", where=where)
+
+
+def _cut(key: object) -> str:
+    """A key for messages; what a file holds may be long."""
+    text = str(key)
+    return text if len(text) <= _LONGEST_KEY else f"{text[:_LONGEST_KEY]}..."
 
 
 def _float(value: float) -> float:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from calve.common.files import atomic_file
 from calve.common.inputs import input_problem, read_bytes
+from calve.common.ranges import shortened
 from calve.data.byte_symbols import is_byte_bpe, symbol_bytes
 from calve.errors import TokensError
 
@@ -50,16 +51,17 @@ class SymbolTable:
         for index, symbol in enumerate(self.symbols):
             if not symbol or _WHITE_SPACE.search(symbol):
                 raise TokensError(
-                    f"symbol {index} is {symbol!r}: symbols are not empty and hold no white space"
+                    f"symbol {index} is {shortened(symbol)}: symbols are not empty and hold no "
+                    "white space"
                 )
         repeated = [symbol for symbol, count in Counter(self.symbols).items() if count > 1]
         if repeated:
-            raise TokensError(f"symbol {repeated[0]!r} occurs more than once")
+            raise TokensError(f"symbol {shortened(repeated[0])} occurs more than once")
         if not self.symbols:
             raise TokensError("a symbol table needs at least the blank symbol")
         if self.symbols[BLANK_ID] not in _BLANK_SYMBOLS:
             raise TokensError(
-                f"symbol 0 is {self.symbols[0]!r}, but id 0 is the blank",
+                f"symbol 0 is {shortened(self.symbols[0])}, but id 0 is the blank",
                 fix=f"give the tokens.txt that the model was trained with; "
                 f"its first line is '{_BLANK_SYMBOLS[0]} 0'",
             )
@@ -126,7 +128,7 @@ class SymbolTable:
         try:
             return self._ids[symbol]
         except KeyError:
-            raise TokensError(f"the symbol table does not hold {symbol!r}") from None
+            raise TokensError(f"the symbol table does not hold {shortened(symbol)}") from None
 
     @property
     def blank_id(self) -> int:
@@ -226,10 +228,14 @@ def _parse(path: Path, text: str) -> list[_TokenLine]:
         if not fields:
             continue
         if len(fields) != 2:
-            raise _bad_line(path, line, f"{content!r} is not a pair 'symbol id'")
+            raise _bad_line(path, line, f"{shortened(content)} is not a pair 'symbol id'")
         symbol, index = fields
         if not _ID.fullmatch(index):
-            raise _bad_line(path, line, f"the id of {symbol!r} is {index!r}, not a whole number")
+            raise _bad_line(
+                path,
+                line,
+                f"the id of {shortened(symbol)} is {shortened(index)}, not a whole number",
+            )
         entries.append(_TokenLine(line, symbol, int(index)))
     return entries
 
@@ -240,10 +246,12 @@ def _in_order(path: Path, entries: Sequence[_TokenLine]) -> tuple[str, ...]:
     for entry in entries:
         line, symbol, index = entry
         if index in by_id:
-            raise _bad_line(path, line, f"id {index} already belongs to {by_id[index].symbol!r}")
+            raise _bad_line(
+                path, line, f"id {index} already belongs to {shortened(by_id[index].symbol)}"
+            )
         if symbol in by_symbol:
             earlier = by_symbol[symbol].line
-            raise _bad_line(path, line, f"symbol {symbol!r} is already on line {earlier}")
+            raise _bad_line(path, line, f"symbol {shortened(symbol)} is already on line {earlier}")
         if index >= len(entries):
             last = len(entries) - 1
             raise _bad_line(path, line, f"id {index} leaves a gap: the ids must be 0 to {last}")

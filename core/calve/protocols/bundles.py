@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from calve.common.config import resolve
 from calve.common.files import file_sha256
-from calve.common.ranges import Range, check_ranges
+from calve.common.ranges import Range, check_ranges, shortened
 from calve.data.features import FeatureConfig
 from calve.data.geometry import StreamingGeometry
 from calve.data.tokens import SymbolTable
@@ -18,6 +18,9 @@ from calve.errors import BundleError, CalveError, ConfigError
 __all__ = ["FORMAT_VERSION", "BundleManifest", "FileRecord", "OpenedBundle"]
 
 FORMAT_VERSION = 1
+
+_LONGEST_NAME = 255
+_LONGEST_PATH = 1024
 
 
 @dataclass(frozen=True)
@@ -137,8 +140,27 @@ def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "features": config,
         "geometry": resolve(StreamingGeometry, values["geometry"]),
-        "files": {name: resolve(FileRecord, one) for name, one in values["files"].items()},
+        "files": {
+            _checked_name(name): resolve(FileRecord, one) for name, one in values["files"].items()
+        },
     }
+
+
+def _checked_name(name: str) -> str:
+    """The name of a file inside the bundle, in its shortest spelling.
+
+    Raises:
+      ValueError: if it is absolute, leads elsewhere, or can be no file's name.
+    """
+    parts = name.split("/")
+    if (
+        any(part in ("", ".", "..") for part in parts)
+        or "\0" in name
+        or any(len(part) > _LONGEST_NAME for part in parts)
+        or len(name) > _LONGEST_PATH
+    ):
+        raise ValueError(f"{shortened(name)} is not the name of a file inside the bundle")
+    return name
 
 
 class OpenedBundle(Protocol):

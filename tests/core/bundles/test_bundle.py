@@ -203,14 +203,32 @@ def test_a_link_within_the_bundle_and_one_to_the_bundle_are_followed(
     assert len(Bundle.open(tmp_path / "link").symbols) == 30
 
 
-@pytest.mark.parametrize("name", ["../secret", "a/../../secret", "/etc/passwd", "x\0y", "x" * 999])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../secret", "a/../../secret", "/etc/passwd", "./tokens.txt", "tokens.txt/", "a//b"),
+        *("", ".", "x\0y", "x" * 256, "/".join(["x" * 255] * 5)),
+    ],
+)
 def test_a_name_that_is_none_of_a_file_in_the_bundle_is_refused(
     bundle_dir: Path, tmp_path: Path, name: str
 ):
     (tmp_path / "secret").write_text("hunter2")
     edit(bundle_dir, lambda values: values["files"].update({name: values["files"]["tokens.txt"]}))
-    with pytest.raises(BundleError, match=r"lies out of its folder|is missing|malformed"):
+    with pytest.raises(BundleError, match="not the name of a file inside the bundle") as caught:
         Bundle.open(bundle_dir)
+    assert len(caught.value.what) < 200
+
+
+def test_what_a_message_quotes_of_a_manifest_is_cut(bundle_dir: Path):
+    edit(bundle_dir, lambda values: values["precision"].update({"x" * 5000: 16}))
+    with pytest.raises(BundleError, match="16 is not a text") as caught:
+        Bundle.open(bundle_dir)
+    assert len(caught.value.what) < 200
+    edit(bundle_dir, lambda values: values["geometry"].update({"y" * 5000: 16}))
+    with pytest.raises(BundleError, match="has no option 'yyy") as caught:
+        Bundle.open(bundle_dir)
+    assert len(caught.value.what) < 200
 
 
 def test_a_truncated_file_is_named_with_both_sizes(bundle_dir: Path):

@@ -260,3 +260,13 @@ def test_the_256_letters_are_icefalls():
 def test_a_git_lfs_pointer_is_named(tmp_path: Path):
     with pytest.raises(TokensError, match="git lfs pull"):
         SymbolTable.read(write(tmp_path, "version https://git-lfs.github.com/spec/v1\noid 4b\n"))
+
+
+@pytest.mark.parametrize("line", ["s" * 5000, "s" * 5000 + " 1x", "x " + "9" * 5000])
+def test_a_message_quotes_the_start_of_a_line_only(tmp_path: Path, line: str) -> None:
+    """A file that is taken for a symbol table may hold what nobody should see."""
+    path = tmp_path / "tokens.txt"
+    path.write_text(f"<blk> 0\n{line}\n")
+    with pytest.raises(TokensError) as caught:
+        SymbolTable.read(path)
+    assert len(caught.value.what) < 200
