@@ -110,7 +110,7 @@ def test_a_model_that_cannot_stream_is_exported_for_whole_utterances_and_that_is
     assert "whole utterances" in captured.out
     assert "Warning: the bundle is for whole utterances" in captured.err
     assert "cannot stream: its convolutions see future frames" in captured.err
-    assert "--causal-convolution 1; if it was, and the checkpoint does not say so" in captured.err
+    assert "--causal-convolution 1; if it was, and the checkpoint does not contain" in captured.err
     assert "its results are wrong" in captured.err
     assert export(*model, "--output", tmp_path / "said", "--streaming-model", 0, "--json") == 0
     captured = capfd.readouterr()
