@@ -101,9 +101,11 @@ def check_code(path: Path) -> None:
 
 def _load(path: Path) -> Any:
     check_code(path)
+    found = present(path)
     try:
-        return torch.jit.load(present(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError) as error:
+        return torch.jit.load(found, map_location="cpu").eval()  # type: ignore[no-untyped-call]
+    # What torch raises for a damaged archive has no common base: IndexError, for example.
+    except Exception as error:
         raise BundleError(
             f"torch {torch.__version__} cannot load the file: {str(error).strip().splitlines()[0]}",
             where=path,

@@ -252,3 +252,14 @@ def test_who_trusts_it_can_load_it(
     monkeypatch.setenv(TRUST_VARIABLE, "1")
     load_networks(malicious)
     assert (tmp_path / "written").exists()
+
+
+def test_whatever_torch_raises_for_a_damaged_file_is_an_error_of_the_bundle(
+    bundle_of: BundleOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at(*arguments: object, **settings: object) -> None:
+        raise IndexError("Argument passed to at() was not in the map.")
+
+    monkeypatch.setattr(torch.jit, "load", at)
+    with pytest.raises(BundleError, match="cannot load the file: Argument passed to at"):
+        load_networks(bundle_of("jit-trace").path)
