@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from calve.api import BundleError
+from calve.common.exceptions import describe
 from calve.common.inputs import check_not_placeholder
 from calve.common.trust import trusts_files
 from calve_torchscript.scanning import code_problem
@@ -106,8 +107,9 @@ def _load(path: Path) -> Any:
         return torch.jit.load(found, map_location="cpu").eval()  # type: ignore[no-untyped-call]
     # What torch raises for a damaged archive has no common base: IndexError, for example.
     except Exception as error:
+        first_line = describe(error).strip().partition("\n")[0]
         raise BundleError(
-            f"torch {torch.__version__} cannot load the file: {str(error).strip().splitlines()[0]}",
+            f"torch {torch.__version__} cannot load the file: {first_line}",
             where=path,
             fix="copy or export the bundle again",
         ) from error

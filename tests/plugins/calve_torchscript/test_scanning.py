@@ -261,5 +261,5 @@ def test_whatever_torch_raises_for_a_damaged_file_is_an_error_of_the_bundle(
         raise IndexError("Argument passed to at() was not in the map.")
 
     monkeypatch.setattr(torch.jit, "load", at)
-    with pytest.raises(BundleError, match="cannot load the file: Argument passed to at"):
+    with pytest.raises(BundleError, match=r"cannot load the file: .*Argument passed to at"):
         load_networks(bundle_of("jit-trace").path)
