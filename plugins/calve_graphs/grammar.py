@@ -16,6 +16,7 @@ from calve.api import DataError
 from calve.common.children import Child, Outcome, run_children
 from calve.common.files import scratch_folder
 from calve.common.inputs import check_not_placeholder
+from calve.data.text import normalized
 from calve.data.tokens import SymbolTable
 from calve_graphs.lexicon import BACKOFF_SYMBOL, WORDS_NOT_SPOKEN
 
@@ -44,8 +45,8 @@ def grammar_text(arpa: str | PathLike[str], words: SymbolTable, *, max_order: in
     if not path.is_file():
         raise DataError("the ARPA file does not exist", where=path)
     with scratch_folder("calve-grammar-") as folder:
-        words.write(folder / "words.txt")
-        _copy_with_unix_line_ends(path, folder / _ARPA_COPY)
+        SymbolTable(tuple(map(normalized, words))).write(folder / "words.txt")
+        _copy_plain(path, folder / _ARPA_COPY)
         # kaldilm ends the process at the first mistake in a file.
         command = (sys.executable, "-m", "kaldilm", f"--disambig-symbol={BACKOFF_SYMBOL}")
         options = ("--read-symbol-table=words.txt", f"--max-order={max_order}", _ARPA_COPY)
@@ -64,14 +65,17 @@ def grammar_text(arpa: str | PathLike[str], words: SymbolTable, *, max_order: in
     return outcome.stdout
 
 
-def _copy_with_unix_line_ends(arpa: Path, copy: Path) -> None:
-    """kaldilm takes a carriage return and a byte order mark for a part of a word."""
+def _copy_plain(arpa: Path, copy: Path) -> None:
+    """Copy an ARPA file without what kaldilm takes for a part of a word.
+
+    These are carriage returns, a byte order mark, and another normal form of Unicode.
+    """
     try:
         with (
             arpa.open(encoding="utf-8-sig", newline=None) as source,
             copy.open("w", encoding="utf-8", newline="\n") as target,
         ):
-            target.writelines(source)
+            target.writelines(map(normalized, source))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise DataError(f"cannot read the ARPA file: {reason}", where=arpa) from error

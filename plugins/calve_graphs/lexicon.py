@@ -20,6 +20,7 @@ import kaldifst
 from calve.api import DataError
 from calve.common.files import atomic_file
 from calve.common.inputs import read_text
+from calve.data.text import normalized
 from calve.data.tokens import SymbolTable
 
 __all__ = [
@@ -64,7 +65,7 @@ class Lexicon:
           DataError: if the file cannot be read, a word has no pieces or there is none; it names
             the line.
         """
-        lines = read_text(Path(path), "lexicon", DataError).split("\n")
+        lines = normalized(read_text(Path(path), "lexicon", DataError)).split("\n")
         entries = []
         for number, line in enumerate(lines, start=1):
             word, *pieces = _SEPARATOR.split(line.strip(" \t\r"))
@@ -112,7 +113,8 @@ class Lexicon:
 def word_table(words: Iterable[str]) -> SymbolTable:
     """Make the table of icefall's ``words.txt``: special words around the sorted others."""
     special = {*_FIRST_WORDS, *_LAST_WORDS}
-    return SymbolTable((*_FIRST_WORDS, *sorted(set(words) - special), *_LAST_WORDS))
+    ordinary = sorted({normalized(word) for word in words} - special)
+    return SymbolTable((*_FIRST_WORDS, *ordinary, *_LAST_WORDS))
 
 
 def spell_words(model: Any, words: SymbolTable) -> tuple[Lexicon, list[str]]:

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 from calve.common.inputs import read_text
+from calve.data.text import normalized
 from calve.data.tokens import SymbolTable
 from calve.errors import DataError
 
@@ -19,7 +20,7 @@ def read_hotwords(path: Path) -> list[tuple[str, float | None]]:
       DataError: if the file cannot be read or is empty, or a score is no number; it names the line.
     """
     phrases = []
-    text = read_text(path, "file of hotwords", DataError)
+    text = normalized(read_text(path, "file of hotwords", DataError))
     for number, line in enumerate(text.split("\n"), start=1):
         words = line.split()
         boost = _number(words.pop()) if words and words[-1].startswith(":") else None

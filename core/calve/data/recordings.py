@@ -12,6 +12,7 @@ from pathlib import Path
 
 from calve.common.inputs import LARGEST_INPUT, decoded_text, parse_json, read_bytes
 from calve.data.audio_files import check_is_no_pipe
+from calve.data.text import normalized
 from calve.errors import DataError
 
 __all__ = [
@@ -143,12 +144,13 @@ def match_transcripts(
 
 def _names(recording: Path, folder: Path) -> Iterator[tuple[int, str]]:
     """Yield the names that a recording's transcript may have, the best (rank 0) first."""
-    relative = _relative(recording, folder)
-    yield 0, str(recording)
+    # macOS names files in another normal form of Unicode than most editors write.
+    relative = Path(normalized(str(_relative(recording, folder))))
+    yield 0, normalized(str(recording))
     yield 0, relative.as_posix()
     yield 1, relative.with_suffix("").as_posix()
-    yield 2, recording.name
-    yield 3, recording.stem
+    yield 2, relative.name
+    yield 3, relative.stem
 
 
 def _relative(recording: Path, folder: Path) -> Path:
@@ -169,7 +171,7 @@ def _check_is_one(recordings: Sequence[Path], name: str, file: Path) -> None:
 
 
 def read_transcripts(path: Path) -> dict[str, str]:
-    """Words by recording name.
+    """Words by recording name, both in Unicode's normal form C.
 
     Args:
       path: Lines ``name<TAB>words`` (or kaldi's ``name words``), or a lhotse manifest of
@@ -188,9 +190,10 @@ def read_transcripts(path: Path) -> dict[str, str]:
                 f"this is no supervision or cut: {type(error).__name__}: {error}",
                 where=f"{path}:{number}",
             ) from error
+        name = normalized(name)
         if name in transcripts:
             raise DataError(f"{name} has two transcripts", where=f"{path}:{number}")
-        transcripts[name] = " ".join(words.split())
+        transcripts[name] = " ".join(normalized(words).split())
     if not transcripts:
         raise DataError(
             "the file of transcripts is empty",

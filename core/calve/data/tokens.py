@@ -16,6 +16,7 @@ from calve.common.files import atomic_file
 from calve.common.inputs import input_problem, read_bytes
 from calve.common.ranges import shortened
 from calve.data.byte_symbols import is_byte_bpe, symbol_bytes
+from calve.data.text import normalized
 from calve.errors import TokensError
 
 __all__ = ["BLANK_ID", "SymbolTable"]
@@ -111,7 +112,7 @@ class SymbolTable:
         return iter(self.symbols)
 
     def __contains__(self, symbol: object) -> bool:
-        return symbol in self._ids
+        return isinstance(symbol, str) and self._find(symbol) is not None
 
     def __getitem__(self, index: int) -> str:
         """The symbol with this id; IndexError if there is none."""
@@ -120,15 +121,15 @@ class SymbolTable:
         return self.symbols[index]
 
     def id(self, symbol: str) -> int:
-        """Return the id of a symbol.
+        """Return the id of a symbol, in whichever normal form of Unicode it is.
 
         Raises:
           TokensError: if the table does not contain it.
         """
-        try:
-            return self._ids[symbol]
-        except KeyError:
-            raise TokensError(f"the symbol table does not hold {shortened(symbol)}") from None
+        index = self._find(symbol)
+        if index is None:
+            raise TokensError(f"the symbol table does not hold {shortened(symbol)}")
+        return index
 
     @property
     def blank_id(self) -> int:
@@ -188,6 +189,14 @@ class SymbolTable:
     @cached_property
     def _ids(self) -> dict[str, int]:
         return {symbol: index for index, symbol in enumerate(self.symbols)}
+
+    @cached_property
+    def _normalized_ids(self) -> dict[str, int]:
+        return {normalized(symbol): index for symbol, index in self._ids.items()}
+
+    def _find(self, symbol: str) -> int | None:
+        index = self._ids.get(symbol)
+        return self._normalized_ids.get(normalized(symbol)) if index is None else index
 
 
 class _TokenLine(NamedTuple):

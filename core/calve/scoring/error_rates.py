@@ -9,6 +9,7 @@ from functools import cached_property
 
 from kaldialign import bootstrap_wer_ci
 
+from calve.data.text import normalized
 from calve.errors import DataError
 from calve.scoring.alignment import Pair, align
 
@@ -221,7 +222,7 @@ def probability_of_improvement(before: Score, after: Score) -> float | None:
 
 
 def count_errors(reference: str, hypothesis: str) -> ErrorCounts:
-    """Align two texts word by word; case and punctuation are significant."""
+    """Align two texts word by word; case and punctuation count, the Unicode form does not."""
     return _align(DecodedUtterance("", reference, hypothesis), "word").counts
 
 
@@ -237,5 +238,5 @@ def _align(utterance: DecodedUtterance, unit: str) -> Alignment:
 
 
 def _symbols(text: str, unit: str) -> Sequence[str]:
-    words = text.split()
+    words = normalized(text).split()
     return words if unit == "word" else list("".join(words))

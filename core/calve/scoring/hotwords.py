@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from calve.data.text import normalized
 from calve.scoring.error_rates import DecodedUtterance, score
 
 __all__ = ["HotwordCounts", "count_hotwords"]
@@ -52,7 +53,7 @@ def count_hotwords(
         found = [hypothesis for _, hypothesis in alignment.pairs if hypothesis is not None]
         correct = [word if word == other else None for word, other in alignment.pairs]
         for hotword in hotwords:
-            words = hotword.split()
+            words = normalized(hotword).split()
             recognized = _occurrences(words, correct)
             counts[hotword] += HotwordCounts(
                 said=_occurrences(words, said),

@@ -107,6 +107,7 @@ def _manifests_of(
     # Times would not do: copies, archives and clocks that are set give other content an older one.
     key = {
         "name": name,
+        "drop_tags": options.drop_tags,
         "manifests": [(path.absolute(), file_sha256(path)) for path in paths],
     }
     allowed = {"allow_commands": options.allow_commands}
@@ -126,7 +127,10 @@ def _manifests_of(
                 if recording.id in spoken
             ]
             _check_audio(part, used)
-            output.report.update(write_part(output.folder, name, part, used, supervisions))
+            written = write_part(
+                output.folder, name, part, used, supervisions, drop_tags=options.drop_tags
+            )
+            output.report.update(written)
             if len(used) < len(by_id):
                 output.report["recordings_without_transcript"] = len(by_id) - len(used)
     return output.report

@@ -30,6 +30,13 @@ class ManifestsOptions(PreparationOptions):
         default=None,
         metadata={"help": "NAME of the manifests; required if the directory contains several."},
     )
+    drop_tags: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "Words to leave out of the transcripts, such as <unk>,[noise]; other tags "
+            "are refused."
+        },
+    )
     data_dir: Path = field(
         default=Path("data/from-manifests"), metadata={"help": "Output directory."}
     )

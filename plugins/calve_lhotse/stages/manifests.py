@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
+from lhotse.utils import fastcopy
 
 from calve.api import DataError
 from calve.common.files import atomic_file
 from calve.data.features import FeatureConfig
+from calve.data.text import normalized
 from calve_lhotse.corpus import Corpus
 
 __all__ = ["check_recordings", "check_supervisions", "write_corpus", "write_part"]
+
+# What transcribers write for noises and unintelligible words: <unk>, <sil>, [laughter].
+_TAG = re.compile(r"<[^<>]+>|\[[^\[\]]+\]")
 
 
 def write_part(
@@ -21,9 +27,21 @@ def write_part(
     name: str,
     part: str,
     recordings: Sequence[Recording],
-    supervisions: Sequence[SupervisionSegment],
+    supervisions: Iterable[SupervisionSegment],
+    *,
+    drop_tags: Sequence[str] = (),
 ) -> Mapping[str, object]:
     """Write the recordings and supervisions of a part, checked.
+
+    The transcripts are written in Unicode's normal form C.
+
+    Args:
+      folder: Where to write.
+      name: The corpus, as in the names of the files.
+      part: The part, as in the names of the files.
+      recordings: The recordings.
+      supervisions: The utterances.
+      drop_tags: Words that are left out of the transcripts, such as ``<unk>``.
 
     Returns:
       What was written, for the stage's report.
@@ -31,6 +49,7 @@ def write_part(
     Raises:
       DataError: as `check_recordings` and `check_supervisions`.
     """
+    supervisions = [_cleaned(supervision, drop_tags) for supervision in supervisions]
     check_supervisions(part, supervisions)
     check_recordings(part, recordings)
     for kind, manifest in (
@@ -74,8 +93,15 @@ def check_recordings(part: str, recordings: Sequence[Recording]) -> None:
         )
 
 
+def _cleaned(supervision: SupervisionSegment, drop_tags: Sequence[str]) -> SupervisionSegment:
+    words = normalized(str(supervision.text or "")).split()
+    return fastcopy(supervision, text=" ".join(word for word in words if word not in drop_tags))
+
+
 def check_supervisions(part: str, supervisions: Iterable[SupervisionSegment]) -> None:
     """Each name must occur once, each segment must last, and each must say something.
+
+    A tag in a transcript is rejected: it would be learned letter by letter.
 
     Raises:
       DataError: for the first that is not so.
@@ -83,17 +109,25 @@ def check_supervisions(part: str, supervisions: Iterable[SupervisionSegment]) ->
     seen: set[str] = set()
     for supervision in supervisions:
         complaint = None
+        fix = "correct the manifests or the transcripts that they were made from"
+        tags = [word for word in (supervision.text or "").split() if _TAG.fullmatch(word)]
         if supervision.id in seen:
             complaint = "occurs twice"
         elif not (supervision.text or "").strip():
             complaint = "has no transcript"
         elif supervision.duration <= 0:
             complaint = "lasts no time"
+        elif tags:
+            complaint = f"has the tag {tags[0]} in its transcript"
+            fix = (
+                f"leave it out of all transcripts with --drop-tags '{tags[0]}', or leave such "
+                "utterances out of the manifests"
+            )
         if complaint:
             raise DataError(
                 f"an utterance of {part} {complaint}",
                 where=supervision.id,
-                fix="correct the manifests or the transcripts that they were made from",
+                fix=fix,
             )
         seen.add(supervision.id)
     if not seen:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calve.api import ConfigError
+from calve.data.text import normalized
 from calve.data.tokens import SymbolTable
 from calve.protocols import FsaBackend, Hypothesis, Session
 from calve.services import load_driver
@@ -285,7 +286,11 @@ def fast_beam_search_nbest_oracle(
             return closest(nbest, ref_text, lambda sequence: sequence.tolist())
         if symbols is None:
             raise ConfigError("ref_text is a text, but no symbol table is given")
-        return closest(nbest, ref_text.split(), lambda sequence: symbols.text(sequence).split())
+        return closest(
+            nbest,
+            normalized(ref_text).split(),
+            lambda sequence: normalized(symbols.text(sequence)).split(),
+        )
 
     options = options or NbestOptions()
     choose = _from_nbest(options, pick)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from calve.api import ConfigError, DataError
 from calve.common.inputs import check_input
+from calve.data.text import normalized
 from calve.data.tokens import SymbolTable
 
 __all__ = ["Hotwords", "Speller"]
@@ -139,7 +140,7 @@ class Speller:
         Raises:
           ConfigError: if it is empty, or a symbol is not in the table.
         """
-        pieces = phrase.split()
+        pieces = normalized(phrase).split()
         if self._bpe is not None and not all(piece in self._symbols for piece in pieces):
             pieces = self._bpe.encode(phrase, out_type=str)
         unknown = [piece for piece in pieces if piece not in self._symbols]

@@ -69,3 +69,9 @@ def test_a_file_that_windows_saved_is_read(tmp_path: Path):
     path = tmp_path / "hotwords.txt"
     path.write_bytes("\ufeffseven one :2.5\r\nzero\r\n".encode())
     assert read_hotwords(path) == [("seven one", 2.5), ("zero", None)]
+
+
+def test_hotwords_are_read_in_one_normal_form(tmp_path: Path):
+    path = tmp_path / "hotwords.txt"
+    path.write_text("cafe\u0301 :2\n", encoding="utf-8")
+    assert read_hotwords(path) == [("caf\u00e9", 2.0)]

@@ -231,3 +231,19 @@ def test_a_recording_that_is_named_in_two_ways_is_one(tmp_path: Path) -> None:
     sources = [folder, folder / "b" / ".." / "a"]
     (folder / "b").mkdir()
     assert words(sources, folder / "transcripts.txt") == ["one", "one"]
+
+
+def test_a_name_and_words_in_another_normal_form_are_found(tmp_path: Path) -> None:
+    name = "cafe\u0301.wav"  # as macOS names it
+    (tmp_path / name).touch()
+    (tmp_path / "transcripts.txt").write_text("caf\u00e9.wav\te\u0301te\u0301\n", encoding="utf-8")
+    assert words([tmp_path]) == ["\u00e9t\u00e9"]
+
+
+def test_two_names_that_differ_in_their_normal_form_alone_are_two_transcripts_of_one(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "transcripts.txt"
+    path.write_text("caf\u00e9.wav\tone\ncafe\u0301.wav\ttwo\n", encoding="utf-8")
+    with pytest.raises(DataError, match="has two transcripts"):
+        read_transcripts(path)

@@ -270,3 +270,15 @@ def test_a_message_quotes_the_start_of_a_line_only(tmp_path: Path, line: str) ->
     with pytest.raises(TokensError) as caught:
         SymbolTable.read(path)
     assert len(caught.value.what) < 200
+
+
+def test_a_symbol_is_found_in_any_normal_form():
+    table = SymbolTable(("<blk>", "\u00e9", "a\u0308"))
+    assert table.id("e\u0301") == 1
+    assert table.id("\u00e4") == 2
+    assert "e\u0301" in table
+
+
+def test_a_symbol_that_is_there_exactly_goes_before_another_normal_form():
+    table = SymbolTable(("<blk>", "\u00c5", "\u212b"))  # both are the letter A with a ring
+    assert (table.id("\u00c5"), table.id("\u212b")) == (1, 2)

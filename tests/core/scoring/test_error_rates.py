@@ -142,3 +142,10 @@ def test_an_improvement_is_probable_where_it_is_consistent():
     assert probability_of_improvement(good, bad) == 0.0
     with pytest.raises(DataError, match="same utterances"):
         probability_of_improvement(bad, score(decoded(("one", "one"))))
+
+
+@pytest.mark.parametrize("unit", ["word", "char"])
+def test_texts_in_different_normal_forms_are_equal(unit: str):
+    utterance = DecodedUtterance("a", "e\u0301te\u0301 \u1100\u1161", "\u00e9t\u00e9 \uac00")
+    counts = score([utterance], unit).counts
+    assert (counts.errors, counts.reference_words) == (0, 2 if unit == "word" else 4)

@@ -40,3 +40,8 @@ def test_counts_add_up_over_the_utterances():
     assert counts["anna"] == HotwordCounts(said=2, recognized=1)
     assert counts["anna"].recall == 50.0
     assert counts["bob"].recall is None
+
+
+def test_a_hotword_in_another_normal_form_is_the_same():
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    assert _counts(composed, decomposed, decomposed) == HotwordCounts(1, 1, 0)

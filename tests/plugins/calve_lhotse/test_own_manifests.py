@@ -64,6 +64,11 @@ def refused(options: ManifestsOptions, complaint: str) -> DataError:
     return caught.value
 
 
+def written_texts(options: ManifestsOptions) -> list[str]:
+    path = options.data_dir / "manifests" / "dev" / "digits_supervisions_dev.jsonl.gz"
+    return [supervision.text for supervision in SupervisionSet.from_file(path)]
+
+
 def test_manifests_go_through_all_stages_into_batches_and_decoding(
     own_options: ManifestsOptions, prepared_librispeech: Path
 ) -> None:
@@ -170,6 +175,34 @@ def test_recordings_without_a_transcript_are_left_out_and_counted(
     report = manifests(own_options, NO_PROGRESS)["dev"]
     assert isinstance(report, dict)
     assert (report["utterances"], report["recordings_without_transcript"]) == (6, 2)
+
+
+@pytest.mark.parametrize("tag", ["<unk>", "[noise]"])
+def test_a_tag_in_a_transcript_is_refused_unless_it_is_left_out(
+    own_options: ManifestsOptions, own: Path, tag: str
+) -> None:
+    path = own / "digits_supervisions_dev.jsonl.gz"
+    edit(path, lambda items: [replace(items[0], text=f"one {tag} two"), *items[1:]])
+    complaint = refused(own_options, "has the tag")
+    assert tag in complaint.what
+    assert f"--drop-tags '{tag}'" in str(complaint.fix)
+    manifests(replace(own_options, drop_tags=(tag,)), NO_PROGRESS)
+    assert written_texts(own_options)[0] == "one two"
+
+
+def test_a_transcript_of_a_tag_alone_is_refused(own_options: ManifestsOptions, own: Path) -> None:
+    path = own / "digits_supervisions_dev.jsonl.gz"
+    edit(path, lambda items: [replace(items[0], text="<unk>"), *items[1:]])
+    assert refused(replace(own_options, drop_tags=("<unk>",)), "has no transcript").where
+
+
+def test_transcripts_are_written_in_one_normal_form(
+    own_options: ManifestsOptions, own: Path
+) -> None:
+    path = own / "digits_supervisions_dev.jsonl.gz"
+    edit(path, lambda items: [replace(items[0], text="e\u0301te\u0301"), *items[1:]])
+    manifests(own_options, NO_PROGRESS)
+    assert written_texts(own_options)[0] == "\u00e9t\u00e9"
 
 
 @pytest.mark.parametrize("kind", ["recordings", "supervisions"])
