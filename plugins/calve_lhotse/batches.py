@@ -20,6 +20,7 @@ from calve.data.audio import Float32Array
 from calve.data.features import PADDING
 from calve.protocols import Batch
 from calve_lhotse.extractor import CalveFbank
+from calve_lhotse.fitness import text_of
 from calve_lhotse.reasons import reason
 from calve_lhotse.samples import load_samples
 
@@ -57,7 +58,7 @@ class BatchMaker:
             if self.masks is not None:
                 for row, length in enumerate(feature_lens.tolist()):
                     features[row, :length] = self.masks(features[row : row + 1, :length])[0]
-        texts = [_text(cut) for cut in cuts]
+        texts = [text_of(cut) for cut in cuts]
         return Batch(
             features=features,
             feature_lens=feature_lens,
@@ -126,10 +127,6 @@ def _mix(cuts: CutSet, noise: CutSet) -> CutSet:
         seed=random.Random(random.getrandbits(64)),
         random_mix_offset=True,
     )(cuts)
-
-
-def _text(cut: Cut) -> str:
-    return " ".join(supervision.text for supervision in cut.supervisions)
 
 
 @contextmanager

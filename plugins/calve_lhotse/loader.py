@@ -20,10 +20,13 @@ from lhotse.dataset.sampling.utils import find_pessimistic_batches
 from torch.utils.data import DataLoader, Dataset
 
 from calve.api import CalveError
+from calve.common.parallel import check_semaphores
 from calve.protocols import Batch
 from calve.protocols.loading import WHOLE, Shard
 from calve_lhotse.batches import BatchMaker
+from calve_lhotse.fitness import Fitness
 from calve_lhotse.loader_options import LhotseLoaderOptions
+from calve_lhotse.sharing import PipedBatch, handed_over, received
 
 __all__ = ["CutBatches"]
 
@@ -48,7 +51,8 @@ class CutBatches:
     Batch k of epoch n depends on the options, n, k and the shard alone, so a resumed run sees
     what an uninterrupted one would have seen, whatever the number of worker processes. The cuts of
     an epoch are sampled in sections, each by itself, so a run that continues late in an epoch
-    samples one section again, at most, instead of all that came before.
+    samples one section again, at most, instead of all that came before. Utterances that cannot be
+    trained on (`Fitness`) are left out, and named when an epoch ends.
 
     Args:
       open_section: ``(epoch, first, count) -> CutSet``: the utterances from number ``first`` on, at
@@ -78,6 +82,7 @@ class CutBatches:
         self._shuffle = shuffle
         self._shard = shard
         self._cuts_per_section = cuts_per_section
+        self._fitness = Fitness(maker.subwords)
         self._epoch = 0
         self._place = _Place(section=0, batches=0)
 
@@ -86,7 +91,7 @@ class CutBatches:
 
         Raises:
           DataError: if an utterance cannot be read.
-          CalveError: if a worker process dies.
+          CalveError: if a worker process dies, or cannot be started.
         """
         # Where each job leads; workers are given jobs ahead of the batches that are handed out.
         places: deque[_Place] = deque()
@@ -95,7 +100,8 @@ class CutBatches:
                 if isinstance(made, CalveError):
                     raise made
                 self._place = places.popleft()
-                yield made
+                yield received(made)
+        self._fitness.report()
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the first batch of an epoch."""
@@ -131,8 +137,7 @@ class CutBatches:
             cuts = self._open_section(self._epoch, first, self._cuts_per_section)
             if next(iter(cuts), None) is None:
                 return
-            if self._shuffle:
-                cuts = cuts.filter(self._is_trained_on)
+            cuts = cuts.filter(self._is_trained_on if self._shuffle else self._fitness)
             done = self._place.batches if section == self._place.section else 0
             batches = enumerate(self._sampler(cuts))
             for step, batch in islice(batches, done, None):
@@ -141,10 +146,11 @@ class CutBatches:
                 number = step * self._shard.world_size + self._shard.rank
                 yield batch, (self._options.seed, self._epoch, section, number)
 
-    def _loader(self, jobs: Iterable[Job]) -> Iterable[Batch | CalveError]:
+    def _loader(self, jobs: Iterable[Job]) -> Iterable[Batch | PipedBatch | CalveError]:
         workers = self._options.num_workers
         if not workers:
             return (self._maker.make(*job) for job in jobs)
+        check_semaphores("--num-workers 0")
         return DataLoader(
             _Making(self._maker),
             sampler=jobs,
@@ -180,7 +186,8 @@ class CutBatches:
 
     def _is_trained_on(self, cut: Cut) -> bool:
         longest = self._options.longest_utterance or math.inf
-        return bool(self._options.shortest_utterance <= cut.duration <= longest)
+        is_chosen = self._options.shortest_utterance <= cut.duration <= longest
+        return bool(is_chosen) and self._fitness(cut)
 
     def _num_buckets(self, cuts: CutSet) -> int:
         most = self._options.num_buckets
@@ -194,9 +201,9 @@ class _Making(Dataset[Any]):
     def __init__(self, maker: BatchMaker) -> None:
         self._maker = maker
 
-    def __getitem__(self, job: Job) -> Batch | CalveError:
+    def __getitem__(self, job: Job) -> Batch | PipedBatch | CalveError:
         try:
-            return self._maker.make(*job)
+            return handed_over(self._maker.make(*job))
         except CalveError as error:
             # Raised here, it would reach the training process as the text of a traceback.
             return error
@@ -215,5 +222,5 @@ def _worker_deaths_explained() -> Iterator[None]:
             raise
         raise CalveError(
             f"a process that makes batches died: {error}",
-            fix="give it more memory (and /dev/shm), or fewer --num-workers",
+            fix="give it more memory, or fewer --num-workers",
         ) from error

@@ -17,13 +17,34 @@ from calve.common.children import current_folder_is_not_imported_from
 from calve.common.cluster import cluster_executor
 from calve.errors import CalveError
 
-__all__ = ["ordered_map"]
+__all__ = ["check_semaphores", "ordered_map"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _TASKS_AHEAD = 4
 """Largest number of tasks per process that are running or whose results are pending."""
+
+
+def check_semaphores(option: str) -> None:
+    """Check that processes here can have queues between them.
+
+    Linux keeps their semaphores in ``/dev/shm``, which is read-only in some containers.
+
+    Args:
+      option: The option that does without further processes, for the message.
+
+    Raises:
+      CalveError: if they cannot.
+    """
+    try:
+        get_context().Lock()
+    except OSError as error:
+        raise CalveError(
+            f"processes cannot have queues here: {error.strerror}",
+            where="/dev/shm",
+            fix=f"make /dev/shm writable (docker run --shm-size 1g), or give {option}",
+        ) from error
 
 
 def ordered_map(
@@ -77,6 +98,7 @@ def _mapped(
 
 @contextmanager
 def _process_pool(jobs: int) -> Iterator[tuple[Executor, int]]:
+    check_semaphores("--jobs 1")
     # Spawned rather than forked: the threads of torch, ncnn and libsndfile do not survive a fork.
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare_worker)
     try:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import multiprocessing.synchronize
 import operator
 import os
 import subprocess
@@ -96,3 +98,14 @@ def test_the_environment_is_as_before_when_the_work_is_done(
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     assert list(ordered_map(operator.neg, [1], jobs=2)) == [-1]
     assert "PYTHONSAFEPATH" not in os.environ
+
+
+def test_no_semaphores_are_a_message_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", read_only)
+    with pytest.raises(CalveError, match="Read-only file system") as caught:
+        list(ordered_map(process_of, range(2), jobs=2))
+    assert caught.value.where == "/dev/shm"
+    assert "--jobs 1" in (caught.value.fix or "")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import multiprocessing.synchronize
 import os
 import random
 import signal
@@ -316,3 +318,60 @@ def test_the_largest_batches_hold_the_longest_utterance_and_keep_the_place(
     assert longest.id in ids(largest)
     assert max(len(batch.cut_ids) for batch in largest) == max(len(b.cut_ids) for b in batches)
     assert first.cut_ids + ids(list(loader)) == ids(batches)
+
+
+def shortened(cuts: CutSet, number: int, seconds: float) -> CutSet:
+    """``cuts``, where one lasts only so long."""
+    listed = list(cuts)
+    listed[number] = listed[number].truncate(duration=seconds, preserve_id=True)
+    return CutSet.from_cuts(listed)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_utterances_too_short_for_their_symbols_are_left_out_by_name(
+    prepared: Path, training: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cuts = load_cuts(prepared, "valid")
+    expected = {cut.id for cut in cuts}
+    tiny, crowded = cuts[0], cuts[1]
+    maker = BatchMaker(load_subwords(prepared / "lang" / "bpe.model"))
+    symbols = len(maker.subwords.encode(crowded.supervisions[0].text))
+    enough, too_few = (4 * symbols + 6) / 100, (4 * symbols + 3) / 100
+    changed = shortened(shortened(cuts, 0, 0.02), 1, too_few)
+    loader = CutBatches(sections_of(changed), maker, OPTIONS, shuffle=training)
+    assert {*ids(list(loader))} == expected - {tiny.id, crowded.id}
+    shown = capsys.readouterr().err
+    assert "2 utterances are left out: they are too short" in shown
+    assert tiny.id in shown and crowded.id in shown
+    loader.set_epoch(1)
+    list(loader)
+    assert capsys.readouterr().err == ""  # said once
+    just_fits = CutBatches(
+        sections_of(shortened(cuts, 1, enough)), maker, OPTIONS, shuffle=training
+    )
+    assert {*ids(list(just_fits))} == expected
+
+
+def test_without_room_in_shared_memory_batches_come_all_the_same(
+    prepared: Path, open_split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = list(open_split(num_workers=0))
+
+    def no_room(tensor: torch.Tensor) -> None:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", no_room)  # workers are forked
+    assert_equal(list(open_split(num_workers=2)), expected)
+
+
+def test_no_semaphores_are_a_message_with_the_cure(
+    open_split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", read_only)
+    with pytest.raises(CalveError, match="Read-only file system") as caught:
+        list(open_split(num_workers=1))
+    assert caught.value.where == "/dev/shm"
+    assert "--num-workers 0" in caught.value.fix
