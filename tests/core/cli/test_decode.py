@@ -139,7 +139,7 @@ def test_what_hotwords_change_is_reported_and_kept(
         (("--corpus", "fsdd", "--decoding-method", "fast_beam_search_LG"), "needs --LG"),
         (("--corpus", "fsdd", "--max-states", "8"), "not an option of greedy_search"),
         (("--corpus", "fsdd"), "has not been prepared"),
-        (("--corpus", "fsdd", "--avg", "3"), "--checkpoint names one file"),
+        (("--corpus", "fsdd", "--avg", "3"), "--checkpoint selects one file"),
     ],
 )
 def test_a_wrong_option_is_refused(
