@@ -10,7 +10,7 @@ _INTERRUPTED = 130
 def main() -> None:
     """Run the command line; Ctrl-C ends it in one line even while modules are imported."""
     try:
-        from calve.cli import main as run_command_line
+        from calve.cli.application import main as run_command_line
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(_INTERRUPTED)

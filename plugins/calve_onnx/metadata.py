@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from calve.common.files import atomic_file
+from calve.common.paths import visible_files
 from calve_onnx.external_data import check_external_data, read_model
 from calve_onnx.layout import find_network
 from calve_onnx.network import OnnxNetwork
@@ -18,7 +19,7 @@ class OnnxMetadataStore:
 
     def recognizes(self, bundle_dir: Path) -> bool:
         """Whether the directory holds an ONNX encoder."""
-        return any(bundle_dir.glob("encoder*.onnx"))
+        return any(visible_files(bundle_dir, "encoder*.onnx"))
 
     def read(self, bundle_dir: Path) -> dict[str, int | str] | None:
         """The encoder's table, or None if it has none."""

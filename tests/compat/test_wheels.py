@@ -39,7 +39,7 @@ def environment(
 
 
 def calve(environment: dict[str, str], *arguments: object) -> str:
-    script = "from calve.cli import main; main()"
+    script = "from calve.cli.application import main; main()"
     command = [sys.executable, "-c", script, *map(str, arguments)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -53,7 +53,7 @@ def run_calve(run_python: RunPython) -> RunPython:
     """``run_calve(*arguments, ...)``: the ``calve`` command, as `run_python` runs it."""
 
     def run(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
-        script = "import sys; from calve.cli import main; sys.argv[0] = 'calve'; main()"
+        script = "import sys; from calve.cli.application import main; sys.argv[0] = 'calve'; main()"
         return run_python("-c", script, *arguments, **settings)
 
     return run

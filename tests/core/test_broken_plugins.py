@@ -171,7 +171,7 @@ class TestHanging:
     """A plugin or driver that never returns is named while calve waits for it."""
 
     SOON = "from calve.registry import waiting; waiting.PATIENCE = 0.5; "
-    MAIN = SOON + "from calve.cli import main; main()"
+    MAIN = SOON + "from calve.cli.application import main; main()"
     DRIVER = SOON + (
         "from calve.registry.discovery import load_driver; load_driver('calve.runtimes', 'hanging')"
     )
@@ -213,7 +213,7 @@ class TestHanging:
         return line
 
     def test_one_that_does_not_is_not_named(self, run_python):
-        script = "from calve.cli import run; run(['hello']); import time; time.sleep(1)"
+        script = "from calve.cli.application import run; run(['hello']); import time; time.sleep(1)"
         result = run_python("-c", self.SOON + script, fakes=("working",))
         assert (result.stdout, result.stderr) == ("hello from acme\n", "")
 

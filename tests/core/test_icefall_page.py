@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from calve.cli import calve_command
+from calve.cli.application import calve_command
 from calve.registry.catalog import registry
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "icefall-users.md").read_text("utf-8")

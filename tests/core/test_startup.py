@@ -17,7 +17,7 @@ HEAVY = {
     *("jinja2", "matplotlib", "rich", "asyncio", "calve.protocols"),
 }
 BASELINE = ("-c", "import click, pluggy, stevedore")
-HELP = ("-c", "from calve.cli import run; run(['--help'])")
+HELP = ("-c", "from calve.cli.application import run; run(['--help'])")
 
 
 @pytest.mark.parametrize(
@@ -25,11 +25,11 @@ HELP = ("-c", "from calve.cli import run; run(['--help'])")
     [
         "import calve",
         "import calve.api",
-        "from calve.cli import run; run(['--help'])",
-        "from calve.cli import run; run(['--version'])",
-        "from calve.cli import run; run(['plugins', 'list'])",
-        "from calve.cli import run; run(['plugins', 'list', '--json'])",
-        "from calve.cli import run; run(['plugins', 'info', 'ncnn'])",
+        "from calve.cli.application import run; run(['--help'])",
+        "from calve.cli.application import run; run(['--version'])",
+        "from calve.cli.application import run; run(['plugins', 'list'])",
+        "from calve.cli.application import run; run(['plugins', 'list', '--json'])",
+        "from calve.cli.application import run; run(['plugins', 'info', 'ncnn'])",
     ],
 )
 def test_start_up_imports_nothing_heavy(run_python, statement):
@@ -42,9 +42,15 @@ def test_start_up_imports_nothing_heavy(run_python, statement):
 
 
 def test_help_imports_no_command_module(run_python):
-    script = "from calve.cli import run; run(['--help']); import sys; print(*sorted(sys.modules))"
+    script = (
+        "from calve.cli.application import run; run(['--help']); "
+        "import sys; print(*sorted(sys.modules))"
+    )
     loaded = run_python("-c", script).stdout.splitlines()[-1].split()
-    assert [name for name in loaded if name.startswith("calve.cli")] == ["calve.cli"]
+    assert [name for name in loaded if name.startswith("calve.cli")] == [
+        "calve.cli",
+        "calve.cli.application",
+    ]
 
 
 def _seconds(arguments: tuple[str, ...], path: Path | None) -> float:

@@ -17,7 +17,7 @@ import pytest
 import torch
 from documented import PAGES, REPOSITORY, lines_to_type
 
-from calve.cli import run
+from calve.cli.application import run
 from calve.exporting.export import export
 from calve.models.checkpoint_files import read_checkpoint
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from documented import REPOSITORY
 
-from calve.cli import run
+from calve.cli.application import run
 
 _NUMBER = re.compile(r"\d[\d.]*(e[-+]\d+)?")
 """Times and errors, which are others on another machine."""

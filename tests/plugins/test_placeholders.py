@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from calve.bundles.bundle import Bundle, read_manifest
-from calve.cli import run
+from calve.cli.application import run
 from calve.data.audio import read_audio
 from calve.data.hotwords import read_hotwords
 from calve.data.recordings import read_transcripts

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.testing import CliRunner, Result
 
-from calve.cli import report
+from calve.cli.application import report
 from calve.errors import CalveError
 
 __all__ = ["invoke"]

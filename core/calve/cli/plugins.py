@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from calve.cli import LazyCommand
+from calve.cli.application import LazyCommand
 from calve.cli.options import json_option, number
 from calve.cli.output import echo, outcome_text, print_json, print_table
 from calve.common.ranges import Range

@@ -1,13 +1,14 @@
-"""Paths that other libraries than Python's can open."""
+"""Listing folders, and paths that other libraries than Python's can open."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from os import PathLike, fspath
 from pathlib import Path
 
 from calve.errors import CalveError
 
-__all__ = ["check_native_path", "is_native_path"]
+__all__ = ["check_native_path", "is_native_path", "visible_files"]
 
 
 def is_native_path(path: PathLike[str] | str) -> bool:
@@ -36,3 +37,18 @@ def check_native_path(path: PathLike[str] | str, error: type[CalveError]) -> Non
             where=absolute,
             fix="give the folder another name, for example one in ASCII",
         )
+
+
+def visible_files(folder: Path, pattern: str) -> Iterator[Path]:
+    """List the files below a folder that match a pattern, except hidden ones.
+
+    macOS writes a ``._NAME`` beside each NAME that it copies to another system; it ends alike and
+    holds something else.
+
+    Args:
+      folder: Where to look. It may be hidden itself.
+      pattern: See `pathlib.Path.glob`.
+    """
+    for path in folder.glob(pattern):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path

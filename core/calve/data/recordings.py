@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calve.common.inputs import LARGEST_INPUT, decoded_text, parse_json, read_bytes
+from calve.common.paths import visible_files
 from calve.data.audio_files import check_is_no_pipe
 from calve.data.text import normalized
 from calve.errors import DataError
@@ -219,7 +220,9 @@ def _manifest_line(line: str) -> tuple[str, str]:
 
 def _expand(source: Path) -> list[Path]:
     if source.is_dir():
-        files = sorted(file for file in source.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
+        files = sorted(
+            file for file in visible_files(source, "**/*") if file.suffix.lower() in AUDIO_SUFFIXES
+        )
         if not files:
             raise DataError("the folder holds no recordings", where=source)
         return files

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from calve.bundles.golden import FULL_SCALE, Golden
 from calve.bundles.observation import Observation, decoder_and_joiner, greedy_tokens, observe
+from calve.common.paths import visible_files
 from calve.data.audio import read_audio
 from calve.data.geometry import StreamingGeometry
 from calve.decoding.encoder_views import WholeUtterances
@@ -81,7 +82,7 @@ def _demo_recording(recipe: RecipeSpec, sample_rate: int) -> Float32Array | None
         if pretrained.recordings is None:
             continue
         with pretrained.recordings.as_file() as folder:
-            for path in sorted(folder.glob("*.wav")):
+            for path in sorted(visible_files(folder, "*.wav")):
                 return read_audio(path, sample_rate).samples
     return None
 

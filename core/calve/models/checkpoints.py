@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from calve.common.config import option_name
 from calve.common.inputs import check_input
+from calve.common.paths import visible_files
 from calve.common.suggest import did_you_mean
 from calve.errors import CheckpointError, ConfigError
 from calve.models.averaging import (
@@ -326,7 +327,7 @@ def _is_there(path: Path) -> bool:
 def checkpoints_there(exp_dir: Path) -> str:
     """Describe the checkpoints in a folder, for messages about missing ones."""
     names = sorted(
-        (path.name for path in exp_dir.glob("*.pt")),
+        (path.name for path in visible_files(exp_dir, "*.pt")),
         key=lambda name: (len(name), name),
     )
     return f"the folder has {', '.join(names)}" if names else "the folder has no .pt file"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calve.api import DataError
+from calve.common.paths import visible_files
 from calve.common.progress import Progress, tracked
 from calve_lhotse.stamps import stamp_of, stamped
 
@@ -61,7 +62,7 @@ def find_recordings(root: Path) -> list[DigitRecording]:
     folder = root / "recordings" if (root / "recordings").is_dir() else root
     if not folder.is_dir():
         raise DataError("the data set's folder does not exist", where=root, fix=_HOW_TO_GET_IT)
-    paths = sorted(folder.glob("*.wav"))
+    paths = sorted(visible_files(folder, "*.wav"))
     if not paths:
         raise DataError("no WAV files here", where=folder, fix=_HOW_TO_GET_IT)
     foreign = [path.name for path in paths if not _FILE_NAME.fullmatch(path.name)]

@@ -13,6 +13,7 @@ from lhotse.recipes.librispeech import parse_utterance
 
 from calve.api import DataError
 from calve.common.inputs import read_text
+from calve.common.paths import visible_files
 from calve_lhotse.corpus import Corpus
 from calve_lhotse.parallel import parallel_map
 from calve_lhotse.reasons import reason
@@ -84,7 +85,7 @@ def _parts(folder: Path, train: tuple[str, ...]) -> tuple[str, ...]:
 def _manifests_of(
     options: LibriSpeechOptions, folder: Path, progress: Progress
 ) -> Mapping[str, object]:
-    transcripts = sorted(folder.glob("*/*/*.trans.txt"))
+    transcripts = sorted(visible_files(folder, "*/*/*.trans.txt"))
     if not transcripts:
         raise DataError(
             "no transcripts here",

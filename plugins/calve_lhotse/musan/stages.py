@@ -10,6 +10,7 @@ from lhotse import CutSet, Recording, RecordingSet
 from lhotse.cut import Cut
 
 from calve.api import DataError
+from calve.common.paths import visible_files
 from calve_lhotse.extractor import CalveFbank
 from calve_lhotse.musan.cuts import noise_path
 from calve_lhotse.parallel import parallel_map
@@ -42,7 +43,7 @@ def manifests(options: MusanOptions, progress: Progress) -> Mapping[str, object]
             fix="download musan.tar.gz from https://www.openslr.org/17, unpack it, and give "
             "--dl-dir the folder that then holds `musan`",
         )
-    paths = sorted(folder.rglob("*.wav"))
+    paths = sorted(visible_files(folder, "**/*.wav"))
     listing = [(str(path), path.stat().st_size) for path in paths]
     with stamped(options.data_dir / "manifests", {"recordings": listing}) as output:
         if output.is_new:

@@ -13,6 +13,7 @@ from lhotse.cut import MonoCut, MultiCut
 from calve.api import DataError
 from calve.common.files import file_sha256
 from calve.common.inputs import check_input
+from calve.common.paths import visible_files
 from calve.common.progress import Progress, tracked
 from calve_lhotse.corpus import Corpus
 from calve_lhotse.reasons import reason
@@ -96,7 +97,7 @@ def _by_name(folder: Path, kind: str, part: str) -> dict[str, Path]:
     return {
         path.name.removesuffix(ending): path
         for ending in reversed(endings)
-        for path in folder.iterdir()
+        for path in visible_files(folder, "*")
         if path.name.endswith(ending)
     }
 

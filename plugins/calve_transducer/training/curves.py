@@ -16,6 +16,7 @@ from calve.api import ConfigError, DataError
 from calve.common.charts import chart_settings, chart_text
 from calve.common.files import atomic_file
 from calve.common.inputs import check_input, read_text
+from calve.common.paths import visible_files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -170,7 +171,7 @@ def _loss_scale(losses: Sequence[Curve]) -> str:
 
 def _error_rates(exp_dir: Path, unit: str) -> list[Curve]:
     found: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for path in exp_dir.rglob("wer-summary-*.txt"):
+    for path in visible_files(exp_dir, "**/wer-summary-*.txt"):
         named = _SUMMARY.fullmatch(path.name)
         rate = _error_rate(path)
         if named is not None and named["unit"] == unit and rate is not None:

@@ -16,7 +16,7 @@ from calve.api import BundleError
 from calve.bundles import trial
 from calve.bundles.bundle import Bundle
 from calve.bundles.trial import try_bundle
-from calve.cli import run
+from calve.cli.application import run
 from calve.common.children import Child, run_children
 from calve.common.trust import TRUST_VARIABLE
 from calve.protocols.bundles import FileRecord

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from calve.cli import run
+from calve.cli.application import run
 
 SPEAKERS = ("george", "theo")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from calve.cli import run
+from calve.cli.application import run
 from calve.models.checkpoints import CheckpointChoice, load_state_dict
 
 

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from calve.bundles.bundle import Bundle
-from calve.cli import run
+from calve.cli.application import run
 
 
 def test_it_prints_a_row_per_contender(golden_bundle: Bundle, capfd: pytest.CaptureFixture[str]):

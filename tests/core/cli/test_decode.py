@@ -11,7 +11,7 @@ import pytest
 from distributed import LocalCluster
 
 from calve.bundles.bundle import Bundle
-from calve.cli import run
+from calve.cli.application import run
 from calve.common.files import file_sha256
 from calve.data.tokens import SymbolTable
 from calve.models import checkpoints

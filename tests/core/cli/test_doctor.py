@@ -43,7 +43,7 @@ def test_a_missing_requirement_of_calve_itself_is_exit_code_1(run_python):
         "from importlib import metadata\n"
         "requires = metadata.requires\n"
         "metadata.requires = lambda name: [*requires(name), 'no-such-package-for-calve']\n"
-        "import sys; from calve.cli import run; sys.exit(run(['doctor']))"
+        "import sys; from calve.cli.application import run; sys.exit(run(['doctor']))"
     )
     result = run_python("-c", script)
     assert result.returncode == 1
@@ -53,7 +53,7 @@ def test_a_missing_requirement_of_calve_itself_is_exit_code_1(run_python):
 
 def test_nothing_heavy_is_imported_in_the_process_itself(run_python):
     script = (
-        "from calve.cli import run; run(['doctor']); import sys\n"
+        "from calve.cli.application import run; run(['doctor']); import sys\n"
         "heavy = {'torch', 'numpy', 'onnx', 'onnxruntime', 'ncnn', 'lhotse', 'matplotlib'}\n"
         "print('LOADED', *sorted(heavy & sys.modules.keys()))"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from calve.bundles.bundle import Bundle
-from calve.cli import run
+from calve.cli.application import run
 from calve.testing.tiny import make_tiny_model
 
 pytestmark = pytest.mark.usefixtures("bundled_plugins")

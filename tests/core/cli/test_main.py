@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 import calve
-from calve.cli import LazyCommand, run
+from calve.cli.application import LazyCommand, run
 from calve.common.references import LazyRef
 from calve.registry.builtin_commands import BUILTIN_COMMANDS
 from calve.registry.specs import CommandSpec
 
-MAIN = "import sys; from calve.cli import main; sys.argv[0] = 'calve'; main()"
+MAIN = "import sys; from calve.cli.application import main; sys.argv[0] = 'calve'; main()"
 COMMANDS = """
 import click, sys, time
 

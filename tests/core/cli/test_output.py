@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from calve.cli import run
+from calve.cli.application import run
 from calve.cli.output import echo, print_error, print_json, print_table, styled, warn
 from calve.errors import ConfigError
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from calve.cli import run
+from calve.cli.application import run
 from calve.common.locking import locked
 
 pytestmark = pytest.mark.usefixtures("bundled_plugins")

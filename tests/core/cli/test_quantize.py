@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from calve.bundles.bundle import Bundle
-from calve.cli import run
+from calve.cli.application import run
 
 DEMO = Path(__file__).parents[3] / "plugins" / "calve_transducer" / "digits" / "recordings"
 

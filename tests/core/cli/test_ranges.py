@@ -7,7 +7,7 @@ import typing
 import click
 import pytest
 
-from calve.cli import LazyCommand, calve_command, run
+from calve.cli.application import LazyCommand, calve_command, run
 from calve.cli.options import FieldType
 from calve.common.ranges import ANY_NUMBER
 

@@ -11,7 +11,7 @@ from unittest.mock import ANY
 import pytest
 
 from calve.bundles.bundle import Bundle, write_manifest
-from calve.cli import run
+from calve.cli.application import run
 from calve.decoding.bundle_model import BundleModel
 from calve.errors import ConfigError
 

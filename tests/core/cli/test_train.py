@@ -7,7 +7,7 @@ import pytest
 from click.testing import Result
 from invoking import invoke
 
-from calve.cli import run as run_calve
+from calve.cli.application import run as run_calve
 from calve.cli.train import train
 from calve.common.config import resolve
 from calve.protocols.loading import WHOLE, LoaderOptions, Shard

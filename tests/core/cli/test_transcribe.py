@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 from calve.bundles.bundle import Bundle
-from calve.cli import run
+from calve.cli.application import run
 from calve.data.audio import Audio
 from calve.data.features import FeatureConfig
 from calve.data.tokens import SymbolTable

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from calve.bundles.bundle import Bundle
-from calve.cli import run
+from calve.cli.application import run
 
 
 def test_it_prints_a_line_per_check(golden_bundle: Bundle, capsys: pytest.CaptureFixture[str]):

@@ -1,4 +1,4 @@
-"""Paths that libraries of C++ can open."""
+"""Listing folders, and paths that libraries of C++ can open."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from calve.common.paths import check_native_path, is_native_path
+from calve.common.paths import check_native_path, is_native_path, visible_files
 from calve.errors import BundleError
 
 LATIN = os.fsdecode(b"caf\xe9")
@@ -30,3 +30,14 @@ def test_the_folders_above_a_relative_path_count(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path / LATIN)
     with pytest.raises(BundleError, match="not UTF-8"):
         check_native_path("bundle", BundleError)
+
+
+def test_files_that_macos_hides_are_not_listed(tmp_path: Path):
+    folder = tmp_path / ".work"  # a hidden folder that the user names is meant
+    for name in ("a.wav", "sub/b.wav", "._a.wav", "sub/._b.wav", ".Trashes/c.wav", "a.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    found = sorted(
+        path.relative_to(folder).as_posix() for path in visible_files(folder, "**/*.wav")
+    )
+    assert found == ["a.wav", "sub/b.wav"]

@@ -247,3 +247,9 @@ def test_two_names_that_differ_in_their_normal_form_alone_are_two_transcripts_of
     path.write_text("caf\u00e9.wav\tone\ncafe\u0301.wav\ttwo\n", encoding="utf-8")
     with pytest.raises(DataError, match="has two transcripts"):
         read_transcripts(path)
+
+
+def test_hidden_files_beside_recordings_are_passed_over(folder: Path) -> None:
+    expected = find_recordings([folder])
+    (folder / f"._{expected[0].name}").write_bytes(b"\0\5\26\7")
+    assert find_recordings([folder]) == expected

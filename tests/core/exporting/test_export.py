@@ -34,7 +34,7 @@ from calve.models.checkpoints import CheckpointChoice
 from calve.registry.catalog import registry
 
 RECIPE = "lstm_transducer_stateless2"
-CALVE = [sys.executable, "-c", "from calve.cli import main; main()"]
+CALVE = [sys.executable, "-c", "from calve.cli.application import main; main()"]
 
 
 @pytest.fixture

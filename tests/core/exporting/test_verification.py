@@ -13,7 +13,7 @@ import pytest
 from changed_bundles import accept_changes
 
 from calve.bundles.bundle import Bundle
-from calve.cli import run
+from calve.cli.application import run
 from calve.data.features import FeatureConfig
 from calve.errors import BundleError
 from calve.exporting.verification import Check, verify
@@ -36,7 +36,7 @@ def test_neither_torch_nor_a_recipe_is_imported(
     golden_bundle: Bundle, run_python: Callable[..., Any]
 ):
     script = (
-        "import sys; from calve.cli import run; code = run(['verify', sys.argv[1]]);"
+        "import sys; from calve.cli.application import run; code = run(['verify', sys.argv[1]]);"
         "heavy = {'torch', 'pnnx', 'lhotse', 'calve_transducer.model.transducer'};"
         "heavy &= set(sys.modules);"
         "assert not heavy, heavy; sys.exit(code)"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from calve.cli import run
+from calve.cli.application import run
 from calve.errors import CheckpointError
 from calve.models.checkpoints import CheckpointChoice, load_state_dict
 from calve.models.loading import load, recipe_of

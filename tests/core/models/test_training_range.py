@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from calve.bundles.bundle import Bundle
-from calve.cli import run
+from calve.cli.application import run
 from calve.data.geometry import StreamingGeometry
 from calve.errors import ConfigError
 from calve.models.training_range import check_trained_for, untrained

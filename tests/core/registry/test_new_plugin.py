@@ -74,7 +74,7 @@ def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
 def test_the_command_lists_the_files_and_says_what_is_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from calve.cli import run
+    from calve.cli.application import run
 
     monkeypatch.chdir(tmp_path)
     assert run(["plugins", "new", "my-speech"]) == 0

@@ -237,7 +237,7 @@ def test_the_page_in_the_documentation_shows_what_is_registered_and_claimed():
 def test_the_command_prints_the_cells_and_exits_with_1_if_a_claim_is_wrong(
     replaced: Callable[..., None], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
-    from calve.cli import run
+    from calve.cli.application import run
 
     command = ["plugins", "matrix", "--recipe", RECIPE, "--format", "state-dict"]
     page = tmp_path / "page.md"

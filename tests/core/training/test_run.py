@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import calve
-from calve.cli import run as run_calve
+from calve.cli.application import run as run_calve
 from calve.common.progress import NO_PROGRESS
 from calve.errors import ConfigError, DataError
 from calve.protocols import Shard, TrainingRun

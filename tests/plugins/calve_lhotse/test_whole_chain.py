@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from calve.bundles.bundle import Bundle
-from calve.cli import run
+from calve.cli.application import run
 from calve.models.checkpoints import read_checkpoint
 from calve.registry.catalog import registry
 

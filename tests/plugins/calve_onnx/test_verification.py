@@ -15,7 +15,7 @@ from calve_onnx.layout import find_network
 
 _VERIFY = """
 import sys
-from calve.cli import run
+from calve.cli.application import run
 code = run(["verify", sys.argv[1]])
 heavy = {"torch", "onnx", "lhotse", "calve_transducer.model.transducer"} & set(sys.modules)
 assert not heavy, heavy

@@ -13,7 +13,7 @@ import torch
 
 from calve.api import BundleError
 from calve.bundles.bundle import Bundle
-from calve.cli import run
+from calve.cli.application import run
 from calve.common.trust import TRUST_VARIABLE
 from calve.protocols.bundles import FileRecord
 from calve_torchscript.layout import load_networks

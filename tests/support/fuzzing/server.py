@@ -175,7 +175,7 @@ def _become(folder: Path, limits: Limits) -> None:
     tempfile.tempdir = None
     sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
     sys.stderr = os.fdopen(os.dup(2), "w", 1, encoding="utf-8", errors="backslashreplace")
-    # What native code prints goes to stderr, as `calve.cli.main` has it.
+    # What native code prints goes to stderr, as `calve.cli.application.main` has it.
     os.dup2(2, 1)
     faulthandler.enable(file=2)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
