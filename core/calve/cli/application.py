@@ -10,6 +10,7 @@ import io
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -260,6 +261,7 @@ def main() -> None:
     """Entry point of the ``calve`` script."""
     raise_when_terminated()
     _occupy_closed_descriptors()
+    _silence_warnings()
     # For every Python process that a command starts: none imports from where the user stands.
     os.environ.setdefault("PYTHONSAFEPATH", "1")
     # Looking for further devices, torch reads the entry points of all installed packages, and one
@@ -268,6 +270,16 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         _keep_stdout_for_results(sys.stdout)
     sys.exit(run())
+
+
+def _silence_warnings() -> None:
+    """Hide Python's warnings, in processes that this one starts as well.
+
+    Libraries address them to programmers; calve prints its own. ``PYTHONWARNINGS`` shows them.
+    """
+    if "PYTHONWARNINGS" not in os.environ:
+        os.environ["PYTHONWARNINGS"] = "ignore"
+        warnings.simplefilter("ignore")
 
 
 def _occupy_closed_descriptors() -> None:

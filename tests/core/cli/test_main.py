@@ -319,3 +319,25 @@ def test_a_command_whose_module_is_missing_names_it():
     command = LazyCommand(CommandSpec("x", LazyRef("no_such_module_for_calve:x"), "X."))
     with pytest.raises(Exception, match="no_such_module_for_calve"):
         command.make_context("x", [])
+
+
+@pytest.mark.parametrize(("shown", "expected"), [(None, ""), ("default", "UserWarning: raw")])
+def test_warnings_of_libraries_are_shown_on_request_alone(
+    run_python, monkeypatch, shown: str | None, expected: str
+):
+    if shown is None:
+        monkeypatch.delenv("PYTHONWARNINGS", raising=False)
+    else:
+        monkeypatch.setenv("PYTHONWARNINGS", shown)
+    script = (
+        "import subprocess, sys, warnings; from calve.cli import application\n"
+        "def run():\n"
+        "    warnings.warn('raw')\n"
+        "    child = 'import warnings; warnings.warn(\"of a child\")'\n"
+        "    subprocess.run([sys.executable, '-c', child])\n"
+        "    return 0\n"
+        "application.run = run; application.main()"
+    )
+    printed = run_python("-c", script).stderr
+    assert expected in printed
+    assert bool(printed) == bool(expected) == ("of a child" in printed)
