@@ -38,7 +38,7 @@ class Fitness:
 
     def __call__(self, cut: Cut) -> bool:
         """Whether a cut can be trained on; one that cannot is remembered for `report`."""
-        symbols = len(self._subwords.encode(text_of(cut)))
+        symbols = len(self._subwords.encode([text_of(cut)])[0])
         fits = _encoder_frames(cut) >= max(symbols, 1)
         if not fits:
             self._left_out.setdefault(cut.id)

@@ -183,6 +183,8 @@ def test_a_request_to_end_cleans_up_like_ctrl_c(failing, tmp_path, number, code)
         [sys.executable, "-c", MAIN, "fail", "write"],
         env={**os.environ, "PYTHONPATH": str(failing), "TMPDIR": str(temporary)},
         cwd=place,
+        # Whoever runs the tests under nohup has the signal ignored, and so would the child.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
