@@ -43,6 +43,8 @@ _SPECS = {
     "chunks": ArraySpec("i", 0),
     "tokens": ArraySpec("int64", 1),
 }
+# Some states count frames.
+_OUTPUT_SPEC = ArraySpec("float32|int32|int64", None)
 _RANGES = {
     "sample_rate": Range(1000, 768_000),
     "chunk_ms": Range(0, 3_600_000),
@@ -131,7 +133,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     outputs = [name for name in array_names(path) if name.startswith(_OUTPUT)]
     if len(outputs) > _MOST_OUTPUTS:
         raise ValueError(f"it has {len(outputs)} outputs, more than {_MOST_OUTPUTS}")
-    expected = _SPECS | dict.fromkeys(outputs, ArraySpec("float32", None))
+    expected = _SPECS | dict.fromkeys(outputs, _OUTPUT_SPEC)
     arrays = read_arrays(path, expected, max_bytes=_MOST_BYTES)
     for name, limits in _RANGES.items():
         limits.check(name, int(arrays[name]))

@@ -30,7 +30,8 @@ class ArraySpec:
     """The required type of an array.
 
     Attributes:
-      kind: Kind of its dtype as in `numpy.dtype.kind`, or a full name such as "int32".
+      kind: Kind of its dtype as in `numpy.dtype.kind`, a full name such as "int32", or several of
+        these with ``|`` between them.
       ndim: Number of its axes; None for any number up to four.
     """
 
@@ -40,7 +41,7 @@ class ArraySpec:
     def fits(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
         """Whether a type and a shape match."""
         has_axes = len(shape) <= 4 if self.ndim is None else len(shape) == self.ndim
-        return has_axes and self.kind in (dtype.kind, dtype.name)
+        return has_axes and any(kind in (dtype.kind, dtype.name) for kind in self.kind.split("|"))
 
 
 def read_arrays(

@@ -23,6 +23,7 @@ SOUND = {
     "chunks": np.int64(1),
     "tokens": np.array([1, 2]),
     "output:encoder_out": np.ones((1, 4), np.float32),
+    "output:processed_lens": np.ones(1, np.int64),
 }
 
 
@@ -122,3 +123,9 @@ def test_arrays_of_other_types_shapes_and_ranges_are_refused(
     with pytest.raises(BundleError, match="cannot read the golden") as caught:
         Golden.read(tmp_path / "golden.npz")
     assert caught.value.where == str(tmp_path / "golden.npz")
+
+
+def test_outputs_that_count_frames_are_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "golden.npz", **SOUND)
+    outputs = Golden.read(tmp_path / "golden.npz").observation.outputs
+    assert outputs["processed_lens"].dtype == np.int64
