@@ -92,6 +92,6 @@ def test_what_the_child_refuses_is_an_error_and_it_goes_on(
         lambda: backend.walk(streams),
         lambda: backend.lattice(streams[0], allow_partial=False),
     ):
-        with pytest.raises(CalveError, match=r"k2 failed: RuntimeError: a walk .* broke off"):
+        with pytest.raises(CalveError, match=r"k2 failed: RuntimeError: a walk .* was not finished"):
             use()
     advance(backend, [backend.start()])
