@@ -49,7 +49,7 @@ def handed_over(batch: Batch) -> Batch | PipedBatch:
 
 def received(made: Batch | PipedBatch) -> Batch:
     """Inverse of `handed_over`, in the training process."""
-    if isinstance(made, Batch):
+    if not isinstance(made, PipedBatch):
         return made
     return replace(
         made.batch,

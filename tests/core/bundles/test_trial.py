@@ -164,6 +164,7 @@ def test_native_code_that_ends_the_process_with_success_is_an_error(
         try_bundle(golden_bundle)
 
 
+@pytest.mark.usefixtures("bundled_plugins")
 def test_a_bundle_just_exported_is_not_tried(
     golden_checkpoint: Path, golden_tokens: Path, tmp_path: Path, children: list[Any]
 ) -> None:

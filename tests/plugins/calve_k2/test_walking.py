@@ -92,6 +92,8 @@ def test_what_the_child_refuses_is_an_error_and_it_goes_on(
         lambda: backend.walk(streams),
         lambda: backend.lattice(streams[0], allow_partial=False),
     ):
-        with pytest.raises(CalveError, match=r"k2 failed: RuntimeError: a walk .* was not finished"):
+        with pytest.raises(
+            CalveError, match=r"k2 failed: RuntimeError: a walk .* was not finished"
+        ):
             use()
     advance(backend, [backend.start()])

@@ -24,8 +24,18 @@ SECTION = 500
 """The last section holds a single cut."""
 
 
+class NoSymbols:
+    """Stands for a sentencepiece model: the cuts have no words."""
+
+    @staticmethod
+    def encode(texts: list[str]) -> list[list[int]]:
+        return [[] for _ in texts]
+
+
 class Names:
     """Stands for a `BatchMaker`: a batch is the names of its cuts, and its seed."""
+
+    subwords = NoSymbols
 
     @staticmethod
     def make(cuts: CutSet, seed: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
