@@ -10,12 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from calve.cli.field_types import integer, number
     from calve.cli.options import (
         RecipeGroup,
-        integer,
         json_option,
         num_threads_option,
-        number,
         recipe_options,
         runs_option,
     )
@@ -82,14 +81,14 @@ _MODULES = {
     "echo": "calve.cli.output",
     "evaluate": "calve.decoding.evaluation",
     "find_checkpoints": "calve.models.averaging",
-    "integer": "calve.cli.options",
+    "integer": "calve.cli.field_types",
     "json_option": "calve.cli.options",
     "load": "calve.models.loading",
     "load_driver": "calve.registry.discovery",
     "make_search": "calve.decoding.search",
     "model_state": "calve.models.checkpoint_files",
     "num_threads_option": "calve.cli.options",
-    "number": "calve.cli.options",
+    "number": "calve.cli.field_types",
     "own_shard": "calve.training.launching",
     "print_json": "calve.cli.output",
     "print_table": "calve.cli.output",

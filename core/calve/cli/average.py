@@ -9,7 +9,7 @@ import click
 from calve.cli.checkpoint_options import checkpoint_options
 from calve.cli.options import json_option
 from calve.cli.output import echo, print_json
-from calve.common.files import size_text
+from calve.common.printable import size_text
 from calve.models.checkpoint_files import save_model
 from calve.models.checkpoints import CheckpointChoice, load_state_dict
 

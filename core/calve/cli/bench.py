@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from calve.cli.options import CHUNK_MS, json_option, num_threads_option, runs_option, trust_option
+from calve.cli.field_types import CHUNK_MS
+from calve.cli.options import json_option, num_threads_option, runs_option, trust_option
 from calve.cli.output import print_json, print_table
 from calve.common.progress import console_progress
 from calve.exporting.benchmark import BenchmarkRow, benchmark

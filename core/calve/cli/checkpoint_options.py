@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from calve.cli.options import BOOLEAN, Decorator, FieldType, Function, decorated
+from calve.cli.field_types import BOOLEAN, FieldType
+from calve.cli.options import Decorator, Function, decorated
 from calve.common.ranges import Range
 
 __all__ = ["checkpoint_options", "checkpoint_sweep_options", "optional_checkpoint_options"]

@@ -12,7 +12,8 @@ from calve.cli.decoding_options import (
     hotwords_to_report,
     simulate_streaming_option,
 )
-from calve.cli.options import RecipeGroup, integer, number
+from calve.cli.field_types import integer, number
+from calve.cli.options import RecipeGroup
 from calve.cli.output import echo, warn
 from calve.cli.results import Row, print_results
 from calve.common.files import check_writable

@@ -10,14 +10,13 @@ from typing import Any
 import click
 
 from calve.cli.checkpoint_options import checkpoint_sweep_options
+from calve.cli.field_types import BOOLEAN, integer
 from calve.cli.options import (
-    BOOLEAN,
     Decorator,
     Function,
     corpus_options,
     dataclass_options,
     decorated,
-    integer,
     json_option,
     loadable_options,
     num_threads_option,

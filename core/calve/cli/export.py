@@ -9,8 +9,8 @@ import click
 
 from calve.bundles.bundle import Bundle
 from calve.cli.checkpoint_options import checkpoint_options
+from calve.cli.field_types import BOOLEAN
 from calve.cli.options import (
-    BOOLEAN,
     Decorator,
     RecipeGroup,
     dataclass_options,
@@ -22,7 +22,7 @@ from calve.cli.options import (
 )
 from calve.cli.output import echo, print_json, print_table, warn
 from calve.common.config import resolve
-from calve.common.files import size_text
+from calve.common.printable import size_text
 from calve.common.progress import console_progress
 from calve.exporting.export import export as run_export
 from calve.exporting.parity import ParityReport

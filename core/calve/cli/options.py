@@ -14,10 +14,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from calve.cli.field_types import FieldType, integer
 from calve.cli.output import echo
-from calve.common.config import ConfigField, fields_help, load_toml, parse_text, value_text
+from calve.common.config import ConfigField, fields_help, load_toml, value_text
 from calve.common.machine import usable_cpus
-from calve.common.ranges import ANY_NUMBER, Range, shortened
+from calve.common.ranges import Range
 from calve.common.references import LazyRef
 from calve.common.trust import TRUST_VARIABLE
 from calve.errors import PluginError
@@ -25,20 +26,15 @@ from calve.registry.catalog import SpecTable, registry
 from calve.registry.specs import RecipeSpec
 
 __all__ = [
-    "BOOLEAN",
-    "CHUNK_MS",
-    "FieldType",
     "RecipeGroup",
     "SpecGroup",
     "corpus_options",
     "dataclass_options",
     "decorated",
     "encoder_options",
-    "integer",
     "json_option",
     "loadable_options",
     "num_threads_option",
-    "number",
     "recipe_options",
     "runs_option",
     "strict_option",
@@ -48,59 +44,6 @@ __all__ = [
 
 Function = Callable[..., Any]
 Decorator = Callable[[Function], Function]
-
-
-class FieldType(click.ParamType):  # type: ignore[type-arg]  # not generic in older click
-    """The click type of a field of a configuration dataclass."""
-
-    def __init__(self, name: str, annotation: Any, limits: Range = ANY_NUMBER) -> None:
-        self.name = name
-        self.annotation = annotation
-        self.limits = limits
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            parsed = parse_text(value, self.annotation)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        outside = self.limits.first_outside(parsed)
-        if outside is not None:
-            self.fail(f"{shortened(outside)} is not {self.limits}", param, ctx)
-        return parsed
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        return _metavar(self.annotation)
-
-
-BOOLEAN = FieldType("boolean", bool)
-"""The type of boolean options that are not fields; it accepts the same values as fields do."""
-
-
-def integer(minimum: int, maximum: int) -> FieldType:
-    """The type of an integer option that is no field of a dataclass."""
-    return FieldType("integer", int, Range(minimum, maximum))
-
-
-def number(limits: Range) -> FieldType:
-    """The type of an option that is no field of a dataclass, and takes any number in a range."""
-    return FieldType("number", float, limits)
-
-
-CHUNK_MS = integer(1, 600_000)
-"""The type of ``--chunk-ms``: up to ten minutes."""
-
-
-def _metavar(annotation: Any) -> str:
-    arguments = [a for a in typing.get_args(annotation) if a not in (Ellipsis, type(None))]
-    if typing.get_origin(annotation) is typing.Literal:
-        return f"[{'|'.join(map(str, arguments))}]"
-    if typing.get_origin(annotation) in (tuple, list):
-        return f"{_metavar(arguments[0])},..."
-    if arguments:
-        return "|".join(map(_metavar, arguments))
-    return "[0|1]" if annotation is bool else str(getattr(annotation, "__name__", "value")).upper()
 
 
 def dataclass_options(

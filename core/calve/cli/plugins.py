@@ -13,7 +13,8 @@ from typing import Any
 import click
 
 from calve.cli.application import LazyCommand
-from calve.cli.options import json_option, number
+from calve.cli.field_types import number
+from calve.cli.options import json_option
 from calve.cli.output import echo, outcome_text, print_json, print_table
 from calve.common.ranges import Range
 from calve.common.references import LazyRef, Resource

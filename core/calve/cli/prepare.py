@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from calve.cli.options import SpecGroup, dataclass_options, integer, json_option
+from calve.cli.field_types import integer
+from calve.cli.options import SpecGroup, dataclass_options, json_option
 from calve.cli.output import echo, print_json
 from calve.common.config import fields_help, option_name
 from calve.common.progress import console_progress

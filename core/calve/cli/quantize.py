@@ -10,7 +10,7 @@ import click
 
 from calve.cli.options import dataclass_options, json_option, loadable_options, trust_option
 from calve.cli.output import echo, print_json, print_table
-from calve.common.files import size_text
+from calve.common.printable import size_text
 from calve.common.progress import console_progress
 from calve.exporting.quantization import REPORT_FILE
 from calve.exporting.quantization import quantize as quantize_bundle

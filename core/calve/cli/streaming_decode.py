@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from calve.cli.decoding_options import decoding_options, hotwords_to_report
-from calve.cli.options import RecipeGroup, dataclass_options, integer
+from calve.cli.field_types import integer
+from calve.cli.options import RecipeGroup, dataclass_options
 from calve.cli.output import echo, warn
 from calve.cli.results import Row, print_results
 from calve.common.config import resolve

@@ -16,10 +16,9 @@ from calve.cli.decoding_options import (
     simulate_streaming_option,
     unit_option,
 )
+from calve.cli.field_types import CHUNK_MS, integer
 from calve.cli.options import (
-    CHUNK_MS,
     encoder_options,
-    integer,
     json_option,
     num_threads_option,
     strict_option,

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import math
 import os
 import shutil
 import tempfile
@@ -36,7 +35,6 @@ __all__ = [
     "remove_empty",
     "replace_dir",
     "scratch_folder",
-    "size_text",
     "writing_explained",
 ]
 
@@ -305,8 +303,11 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal.
 
     Raises:
-      OSError: with the name of the file, if it cannot be read.
+      OSError: with the name of the file, if it cannot be read, or is a pipe or a device, which may
+        never end.
     """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     digest = hashlib.sha256()
     with naming_errors(path), path.open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -387,13 +388,3 @@ def _put_in_place(temporary: Path, target: Path) -> None:
             older.rename(target)
         raise
     remove(older)
-
-
-def size_text(size: int) -> str:
-    """Format a number of bytes like ``ls -lh``: in powers of 1024, rounded up."""
-    if size < 1024:
-        return f"{size} B"
-    power = min(int(math.log2(size)) // 10, 3)
-    unit = ("KB", "MB", "GB")[power - 1]
-    tenths = math.ceil(size / 1024**power * 10)
-    return f"{tenths / 10:.1f} {unit}" if tenths < 100 else f"{math.ceil(tenths / 10)} {unit}"

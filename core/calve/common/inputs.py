@@ -23,6 +23,7 @@ __all__ = [
     "check_input",
     "check_inside",
     "check_not_placeholder",
+    "check_size",
     "decoded_text",
     "input_problem",
     "is_git_lfs_pointer",
@@ -107,6 +108,19 @@ def check_input(path: Path | str, kind: str = "file", error: type[CalveError] = 
     problem = input_problem(path, kind)
     if problem is not None:
         raise error(problem.what, where=path, fix=problem.fix)
+
+
+def check_size(
+    path: Path, kind: str, error: type[CalveError], *, limit: int = LARGEST_INPUT
+) -> None:
+    """Refuse a file that is larger than a limit, before any of it is read.
+
+    Raises:
+      CalveError: of the class ``error``.
+      OSError: if there is no such file.
+    """
+    if path.stat().st_size > limit:
+        raise error(f"this is no {kind}: it has more than {limit} bytes", where=path)
 
 
 def check_inside(path: Path, folder: Path, kind: str, error: type[CalveError]) -> None:

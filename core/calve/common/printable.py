@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from os import fspath
 from typing import Any
 
-__all__ = ["json_text", "one_line", "printable"]
+__all__ = ["json_text", "one_line", "printable", "size_text"]
 
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
@@ -53,3 +54,13 @@ def json_text(value: Any, *, indent: int | None = None, ascii_only: bool = False
 
 def _escape(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode("ascii")
+
+
+def size_text(size: int) -> str:
+    """Format a number of bytes like ``ls -lh``: in powers of 1024, rounded up."""
+    if size < 1024:
+        return f"{size} B"
+    power = min(int(math.log2(size)) // 10, 3)
+    unit = ("KB", "MB", "GB")[power - 1]
+    tenths = math.ceil(size / 1024**power * 10)
+    return f"{tenths / 10:.1f} {unit}" if tenths < 100 else f"{math.ceil(tenths / 10)} {unit}"

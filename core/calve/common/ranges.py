@@ -97,13 +97,16 @@ def check_ranges(config: Any) -> None:
         limits.check(field.name, getattr(config, field.name))
 
 
-def shortened(value: object) -> str:
-    """``repr(value)``, cut after 40 characters; digits beyond Python's limit are not written."""
+def shortened(value: object, most: int = _LONGEST_TEXT) -> str:
+    """Return ``repr(value)``, cut after ``most`` characters.
+
+    Digits beyond Python's limit are not written.
+    """
     try:
         text = repr(value)
     except ValueError:  # an integer with thousands of digits
         return "a number with thousands of digits"
-    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 3]}..."
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _plain(number: float) -> str:

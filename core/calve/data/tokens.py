@@ -33,6 +33,9 @@ _WHITE_SPACE = re.compile(r"[ \t\n\v\f\r]")
 _DISAMBIGUATION = re.compile(r"#\d+")
 _ID = re.compile(r"[0-9]{1,9}")
 
+_QUOTED = 16
+"""Characters of a malformed line in a message: the file may be another one, with a secret in it."""
+
 
 @dataclass(frozen=True)
 class SymbolTable:
@@ -237,13 +240,14 @@ def _parse(path: Path, text: str) -> list[_TokenLine]:
         if not fields:
             continue
         if len(fields) != 2:
-            raise _bad_line(path, line, f"{shortened(content)} is not a pair 'symbol id'")
+            raise _bad_line(path, line, f"{shortened(content, _QUOTED)} is not a pair 'symbol id'")
         symbol, index = fields
         if not _ID.fullmatch(index):
             raise _bad_line(
                 path,
                 line,
-                f"the id of {shortened(symbol)} is {shortened(index)}, not a whole number",
+                f"the id of {shortened(symbol, _QUOTED)} is {shortened(index, _QUOTED)}, "
+                "not a whole number",
             )
         entries.append(_TokenLine(line, symbol, int(index)))
     return entries

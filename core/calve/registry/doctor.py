@@ -22,7 +22,6 @@ from packaging.requirements import Requirement
 from calve.common.children import Child, Outcome, run_children
 from calve.common.diagnosis import Diagnosis
 from calve.common.exceptions import describe
-from calve.common.files import size_text
 from calve.common.machine import (
     available_memory,
     cpu_features,
@@ -30,6 +29,7 @@ from calve.common.machine import (
     platform_name,
     usable_cpus,
 )
+from calve.common.printable import size_text
 from calve.registry.catalog import Registry
 from calve.registry.discovery import driver_names
 from calve.registry.inspection import reports

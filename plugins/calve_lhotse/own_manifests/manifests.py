@@ -12,7 +12,7 @@ from lhotse.cut import MonoCut, MultiCut
 
 from calve.api import DataError
 from calve.common.files import file_sha256
-from calve.common.inputs import check_input
+from calve.common.inputs import check_input, check_size
 from calve.common.paths import visible_files
 from calve.common.progress import Progress, tracked
 from calve_lhotse.corpus import Corpus
@@ -28,6 +28,7 @@ __all__ = ["manifests"]
 
 _KINDS = ("recordings", "supervisions", "cuts")
 _SUFFIXES = (".jsonl.gz", ".jsonl")
+_LARGEST_MANIFEST = 2**32  # bytes
 _TOLERANCE = 1e-3  # seconds, lhotse's own when it joins recordings and supervisions
 
 
@@ -105,6 +106,10 @@ def _by_name(folder: Path, kind: str, part: str) -> dict[str, Path]:
 def _manifests_of(
     options: ManifestsOptions, name: str, part: str, paths: Sequence[Path]
 ) -> Mapping[str, object]:
+    for path in paths:
+        if not path.is_file():
+            check_input(path, "manifest", DataError)
+        check_size(path, "manifest", DataError, limit=_LARGEST_MANIFEST)
     # Times would not do: copies, archives and clocks that are set give other content an older one.
     key = {
         "name": name,

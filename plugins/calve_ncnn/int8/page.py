@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from calve.common.files import atomic_file, size_text
+from calve.common.files import atomic_file
 from calve.common.pages import HtmlTable, render_page
+from calve.common.printable import size_text
 from calve.protocols import LayerReport, QuantizationReport, VariantReport
 from calve.protocols.bundles import BundleManifest
 from calve_ncnn.int8.drawings import bars, histogram, scatter

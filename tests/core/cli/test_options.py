@@ -10,14 +10,12 @@ import click
 import pytest
 from invoking import invoke
 
+from calve.cli.field_types import BOOLEAN, integer, number
 from calve.cli.options import (
-    BOOLEAN,
     RecipeGroup,
     dataclass_options,
-    integer,
     json_option,
     loadable_options,
-    number,
     recipe_options,
 )
 from calve.common.config import fields_help

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from calve.cli.application import LazyCommand, calve_command, run
-from calve.cli.options import FieldType
+from calve.cli.field_types import FieldType
 from calve.common.ranges import ANY_NUMBER
 
 

@@ -16,7 +16,6 @@ from calve.common.files import (
     check_writable,
     file_sha256,
     scratch_folder,
-    size_text,
     writing_explained,
 )
 from calve.common.renaming import rename_new
@@ -210,21 +209,6 @@ def test_a_link_to_a_directory_is_replaced_and_what_it_named_is_left_alone(tmp_p
     assert _names(tmp_path / "older") == ["file"]
 
 
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1536, "1.5 KB"),
-        (503 * 1024, "503 KB"),
-        (159 * 2**20, "159 MB"),
-        (3 * 2**30, "3.0 GB"),
-    ],
-)
-def test_sizes_read_as_ls_prints_them(size: int, text: str):
-    assert size_text(size) == text
-
-
 @pytest.fixture
 def unreadable(tmp_path_factory) -> Path:
     """A file that can be opened, and cannot be read: nothing is mapped at address 0."""
@@ -394,3 +378,11 @@ def test_a_name_that_is_too_long_is_an_error(tmp_path, name):
         with pytest.raises(CalveError, match="too long"):
             _enter(writing(tmp_path / name))
     assert _names(tmp_path) == []
+
+
+def test_a_pipe_or_an_endless_device_has_no_digest(tmp_path: Path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        with pytest.raises(OSError, match="not a regular file"):
+            file_sha256(path)

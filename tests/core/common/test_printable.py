@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calve.common.printable import json_text, one_line, printable
+from calve.common.printable import json_text, one_line, printable, size_text
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,18 @@ def test_the_bytes_of_a_file_name_come_back_from_json() -> None:
 def test_json_keeps_readable_letters() -> None:
     assert json_text("ü 中") == '"ü 中"'
     assert json_text("ü", ascii_only=True) == r'"\u00fc"'
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1536, "1.5 KB"),
+        (503 * 1024, "503 KB"),
+        (159 * 2**20, "159 MB"),
+        (3 * 2**30, "3.0 GB"),
+    ],
+)
+def test_sizes_read_as_ls_prints_them(size: int, text: str):
+    assert size_text(size) == text

@@ -270,6 +270,8 @@ def test_a_message_quotes_the_start_of_a_line_only(tmp_path: Path, line: str) ->
     with pytest.raises(TokensError) as caught:
         SymbolTable.read(path)
     assert len(caught.value.what) < 200
+    assert "ssssssssssssssss" not in caught.value.what
+    assert "9999999999999999" not in caught.value.what
 
 
 def test_a_symbol_is_found_in_any_normal_form():

@@ -234,6 +234,27 @@ def test_a_manifest_that_is_no_manifest_is_refused(
     assert str(refused(own_options, "cannot read this as a SupervisionSet").where) == str(path)
 
 
+@pytest.mark.parametrize("kind", ["recordings", "supervisions"])
+def test_a_pipe_or_a_device_in_place_of_a_manifest_is_refused_unread(
+    own_options: ManifestsOptions, own: Path, kind: str
+) -> None:
+    path = own / f"digits_{kind}_dev.jsonl.gz"
+    path.unlink()
+    os.mkfifo(path)
+    assert str(refused(own_options, "this is a pipe, not a manifest").where) == str(path)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    assert str(refused(own_options, "this is a device, not a manifest").where) == str(path)
+
+
+def test_a_manifest_of_gigabytes_is_refused_unread(
+    own_options: ManifestsOptions, own: Path
+) -> None:
+    path = own / "digits_recordings_dev.jsonl.gz"
+    os.truncate(path, 2**33)
+    assert str(refused(own_options, "this is no manifest: it has more than").where) == str(path)
+
+
 def test_mixed_sampling_rates_are_refused(own_options: ManifestsOptions, own: Path) -> None:
     edit(
         own / "digits_recordings_dev.jsonl.gz",
