@@ -115,13 +115,13 @@ def _serve() -> None:
 
 def _warm_up(commands: list[list[str]]) -> None:
     """Run commands once, so that their forks find modules imported and loops compiled."""
-    import calve.cli
+    import calve.cli.application
 
     kept = os.dup(1), os.dup(2)
     with tempfile.TemporaryFile() as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
-        codes = [calve.cli.run(arguments) for arguments in commands]
+        codes = [calve.cli.application.run(arguments) for arguments in commands]
         sys.stdout.flush()
         sys.stderr.flush()
         os.dup2(kept[0], 1)
@@ -188,12 +188,12 @@ def _become(folder: Path, limits: Limits) -> None:
 
 
 def _calve(arguments: list[str]) -> int:
-    import calve.cli
+    import calve.cli.application
 
     sys.argv = ["calve", *arguments]
     if arguments[0].startswith("fuzzing_faults:"):
         return _fault(arguments[0].removeprefix("fuzzing_faults:"))
-    return calve.cli.run(arguments)
+    return calve.cli.application.run(arguments)
 
 
 def _fault(name: str) -> int:
