@@ -16,7 +16,7 @@ __all__ = ["invoke"]
 
 
 class _Reporting:
-    """A command whose errors become messages and exit codes as `calve.cli.application.run` makes them."""
+    """A command whose errors become messages and exit codes, as in `calve.cli.application`."""
 
     def __init__(self, command: click.Command) -> None:
         self.name = command.name

@@ -234,9 +234,12 @@ def _entry_points(group: str) -> tuple[list[importlib.metadata.EntryPoint], list
             if group not in (distribution.read_text("entry_points.txt") or ""):
                 continue
             name, version, _ = facts_of(distribution)
+            is_ours = is_calve_itself(distribution)
+            if (name, True) in found and not is_ours:
+                continue  # another calve later on the path is as invisible as its modules
             try:
                 entry_points = list(distribution.entry_points.select(group=group))
-                found.setdefault((name, is_calve_itself(distribution)), entry_points)
+                found.setdefault((name, is_ours), entry_points)
             except Exception as error:
                 cause = f"its entry_points.txt cannot be read: {describe(error)}"
                 problems.append(

@@ -12,7 +12,7 @@ from lhotse.cut import MonoCut, MultiCut
 
 from calve.api import DataError
 from calve.common.files import file_sha256
-from calve.common.inputs import check_input, check_size
+from calve.common.inputs import check_input, check_not_placeholder, check_size
 from calve.common.paths import visible_files
 from calve.common.progress import Progress, tracked
 from calve_lhotse.corpus import Corpus
@@ -107,6 +107,7 @@ def _manifests_of(
     options: ManifestsOptions, name: str, part: str, paths: Sequence[Path]
 ) -> Mapping[str, object]:
     for path in paths:
+        check_not_placeholder(path, "manifest", DataError)
         if not path.is_file():
             check_input(path, "manifest", DataError)
         check_size(path, "manifest", DataError, limit=_LARGEST_MANIFEST)
