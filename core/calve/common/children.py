@@ -16,6 +16,8 @@ try:
 except ImportError:  # only Linux can limit another process
     prlimit = None  # type: ignore[assignment]
 
+from calve.common.environment import variable_set
+
 __all__ = ["Child", "Outcome", "current_folder_is_not_imported_from", "run_children"]
 
 _SAFE_PATH = "PYTHONSAFEPATH"
@@ -155,15 +157,8 @@ def current_folder_is_not_imported_from() -> Iterator[None]:
     Otherwise they would import a ``random.py`` in the current folder. Python 3.10 has no such
     setting.
     """
-    before = os.environ.get(_SAFE_PATH)
-    os.environ[_SAFE_PATH] = "1"
-    try:
+    with variable_set(_SAFE_PATH, "1"):
         yield
-    finally:
-        if before is None:
-            del os.environ[_SAFE_PATH]
-        else:
-            os.environ[_SAFE_PATH] = before
 
 
 def run_children(children: Iterable[Child]) -> list[Outcome]:

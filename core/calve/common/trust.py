@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+
+from calve.common.environment import variable_set
 
 __all__ = ["TRUST_VARIABLE", "trusting", "trusts_files"]
 
@@ -20,15 +22,5 @@ def trusts_files() -> bool:
 @contextmanager
 def trusting(trust: bool) -> Iterator[None]:
     """Trust all files within the block, if ``trust``; otherwise leave everything as it is."""
-    if not trust or trusts_files():
+    with variable_set(TRUST_VARIABLE, "1") if trust else nullcontext():
         yield
-        return
-    before = os.environ.get(TRUST_VARIABLE)
-    os.environ[TRUST_VARIABLE] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[TRUST_VARIABLE]
-        else:
-            os.environ[TRUST_VARIABLE] = before
