@@ -18,8 +18,7 @@ from lhotse.serialization import deserialize_item
 
 from calve.api import DataError
 from calve.common.inputs import parse_json
-from calve.common.printable import one_line
-from calve.common.ranges import shortened
+from calve.common.printable import one_line, shortened
 
 __all__ = ["ALLOW_COMMANDS", "check_sources", "checked_items"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from calve.api import BundleError, ConfigError, TokensError
 from calve.bundles.bundle import TOKENS_FILE
 from calve.bundles.metadata import MetadataTable
-from calve.common.ranges import shortened
+from calve.common.printable import shortened
 from calve.data.tokens import SymbolTable
 from calve.protocols import Finding
 from calve_ncnn.architectures import architecture_of, first_state

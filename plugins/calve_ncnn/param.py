@@ -27,7 +27,8 @@ from pathlib import Path
 from calve.api import BundleError
 from calve.common.files import atomic_file
 from calve.common.inputs import read_bytes
-from calve.common.ranges import Range, shortened
+from calve.common.printable import shortened
+from calve.common.ranges import Range
 
 __all__ = [
     "IDENTIFIERS",

@@ -12,8 +12,7 @@ from typing import Any
 
 from calve.api import BundleError, PluginError
 from calve.common.inputs import check_input
-from calve.common.printable import one_line
-from calve.common.ranges import shortened
+from calve.common.printable import one_line, shortened
 
 __all__ = ["check_external_data", "read_model"]
 

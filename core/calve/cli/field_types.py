@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from calve.common.config import parse_text
-from calve.common.ranges import ANY_NUMBER, Range, shortened
+from calve.common.printable import shortened
+from calve.common.ranges import ANY_NUMBER, Range
 
 __all__ = ["BOOLEAN", "CHUNK_MS", "FieldType", "integer", "number"]
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from calve.common.inputs import read_text
-from calve.common.ranges import ANY_NUMBER, Range, shortened
+from calve.common.printable import shortened
+from calve.common.ranges import ANY_NUMBER, Range
 from calve.common.references import Resource
 from calve.common.suggest import did_you_mean
 from calve.errors import ConfigError

@@ -8,13 +8,15 @@ import re
 from os import fspath
 from typing import Any
 
-__all__ = ["json_text", "one_line", "printable", "size_text"]
+__all__ = ["json_text", "one_line", "printable", "shortened", "size_text"]
 
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 """Control characters of C0 and C1 but line ends and tabs; those that make text run backwards; lone
 surrogates; and the two that XML does not allow."""
+
+_LONGEST_TEXT = 40
 
 _LINE_ENDS = re.compile("[\n\t\u2028\u2029]")
 
@@ -54,6 +56,18 @@ def json_text(value: Any, *, indent: int | None = None, ascii_only: bool = False
 
 def _escape(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode("ascii")
+
+
+def shortened(value: object, most: int = _LONGEST_TEXT) -> str:
+    """Return ``repr(value)``, cut after ``most`` characters.
+
+    Digits beyond Python's limit are not written.
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # an integer with thousands of digits
+        return "a number with thousands of digits"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def size_text(size: int) -> str:

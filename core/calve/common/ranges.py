@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from calve.common.printable import shortened
 from calve.errors import ConfigError
 
-__all__ = ["ANY_NUMBER", "Range", "check_ranges", "shortened"]
-
-_LONGEST_TEXT = 40
+__all__ = ["ANY_NUMBER", "Range", "check_ranges"]
 
 
 @dataclass(frozen=True)
@@ -95,18 +94,6 @@ def check_ranges(config: Any) -> None:
     for field in dataclasses.fields(config):
         limits: Range = field.metadata.get("range", ANY_NUMBER)
         limits.check(field.name, getattr(config, field.name))
-
-
-def shortened(value: object, most: int = _LONGEST_TEXT) -> str:
-    """Return ``repr(value)``, cut after ``most`` characters.
-
-    Digits beyond Python's limit are not written.
-    """
-    try:
-        text = repr(value)
-    except ValueError:  # an integer with thousands of digits
-        return "a number with thousands of digits"
-    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _plain(number: float) -> str:

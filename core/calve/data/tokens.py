@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from calve.common.files import atomic_file
 from calve.common.inputs import input_problem, read_bytes
-from calve.common.ranges import shortened
+from calve.common.printable import shortened
 from calve.data.byte_symbols import is_byte_bpe, symbol_bytes
 from calve.data.text import normalized
 from calve.errors import TokensError

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calve.common.ranges import shortened
+from calve.common.printable import shortened
 from calve.errors import CheckpointError
 from calve.models.checkpoint_files import model_state, read_checkpoint
 

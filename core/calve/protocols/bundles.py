@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from calve.common.config import resolve
 from calve.common.files import file_sha256
-from calve.common.ranges import Range, check_ranges, shortened
+from calve.common.printable import shortened
+from calve.common.ranges import Range, check_ranges
 from calve.data.features import FeatureConfig
 from calve.data.geometry import StreamingGeometry
 from calve.data.tokens import SymbolTable

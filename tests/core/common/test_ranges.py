@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from calve.common.ranges import Range, check_ranges, shortened
+from calve.common.printable import shortened
+from calve.common.ranges import Range, check_ranges
 from calve.errors import ConfigError
 
 
