@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from calve.bundles.bundle import open_session
+    from calve.bundles.trial import open_session
     from calve.decoding.recognizers import transcribe
     from calve.decoding.search import search
     from calve.exporting.export import export
@@ -34,7 +34,7 @@ __all__ = [
 _MODULES = {
     "export": "calve.exporting.export",
     "load_model": "calve.models.loading",
-    "open_session": "calve.bundles.bundle",
+    "open_session": "calve.bundles.trial",
     "prepare": "calve.training.preparation",
     "quantize": "calve.exporting.quantization",
     "search": "calve.decoding.search",

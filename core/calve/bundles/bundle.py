@@ -13,10 +13,9 @@ from calve.common.files import atomic_file
 from calve.common.inputs import check_inside, check_not_placeholder, parse_json, read_text
 from calve.common.paths import check_native_path
 from calve.common.printable import json_text
-from calve.common.trust import trusting
 from calve.data.tokens import SymbolTable
 from calve.errors import BundleError, ConfigError, PluginError
-from calve.protocols import OfflineSession, Session, StreamingSession
+from calve.protocols import OfflineSession, StreamingSession
 from calve.protocols.bundles import BundleManifest, FileRecord
 
 __all__ = [
@@ -24,7 +23,6 @@ __all__ = [
     "MANIFEST_FILE",
     "TOKENS_FILE",
     "Bundle",
-    "open_session",
     "read_manifest",
 ]
 
@@ -173,32 +171,6 @@ def record_files(folder: Path) -> dict[str, FileRecord]:
     records = {file.relative_to(folder).as_posix(): FileRecord.of(file) for file in files}
     records.pop(MANIFEST_FILE, None)
     return records
-
-
-def open_session(
-    path: str | PathLike[str], *, num_threads: int = 1, trust: bool = False
-) -> Session:
-    """Open a bundle and load its networks, after a trial run in a child process.
-
-    Args:
-      path: The bundle's directory.
-      num_threads: CPU threads for the runtime.
-      trust: Whether to load the networks without the trial, and TorchScript without reading first
-        what its code does.
-
-    Returns:
-      A `calve.protocols.StreamingSession`, or an `OfflineSession` if the bundle is for whole
-      utterances.
-
-    Raises:
-      BundleError: if the bundle is missing, foreign or damaged, or its networks fail in the trial.
-    """
-    from calve.bundles.trial import try_bundle  # it imports this module
-
-    bundle = Bundle.open(path)
-    with trusting(trust):
-        try_bundle(bundle, num_threads=num_threads)
-        return bundle.open_session(num_threads=num_threads)
 
 
 def read_manifest(path: Path) -> BundleManifest:

@@ -10,16 +10,18 @@ import hashlib
 import json
 import os
 import sys
+from os import PathLike
 from pathlib import Path
 
 from calve.bundles.bundle import Bundle
 from calve.common.children import Child, run_children
 from calve.common.files import scratch_folder
-from calve.common.trust import trusts_files
+from calve.common.trust import trusting, trusts_files
 from calve.errors import BundleError
+from calve.protocols import Session
 from calve.registry.discovery import load_driver
 
-__all__ = ["mark_tried", "try_bundle"]
+__all__ = ["mark_tried", "open_session", "try_bundle"]
 
 _TRIED = "CALVE_TRIED"
 """Environment variable with the bundles that were tried already; child processes know it too."""
@@ -28,6 +30,30 @@ _SECONDS = 30.0
 _SECONDS_PER_MEGABYTE = 0.2
 _MEMORY = 16 * 2**30
 _MEMORY_PER_BYTE = 16
+
+
+def open_session(
+    path: str | PathLike[str], *, num_threads: int = 1, trust: bool = False
+) -> Session:
+    """Open a bundle and load its networks, after a trial run in a child process.
+
+    Args:
+      path: The bundle's directory.
+      num_threads: CPU threads for the runtime.
+      trust: Whether to load the networks without the trial, and TorchScript without reading first
+        what its code does.
+
+    Returns:
+      A `calve.protocols.StreamingSession`, or an `OfflineSession` if the bundle is for whole
+      utterances.
+
+    Raises:
+      BundleError: if the bundle is missing, foreign or damaged, or its networks fail in the trial.
+    """
+    bundle = Bundle.open(path)
+    with trusting(trust):
+        try_bundle(bundle, num_threads=num_threads)
+        return bundle.open_session(num_threads=num_threads)
 
 
 def try_bundle(bundle: Bundle, *, num_threads: int = 1) -> None:

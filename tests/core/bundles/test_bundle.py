@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from calve.bundles.bundle import Bundle, open_session, read_manifest, write_manifest
+from calve.bundles.bundle import Bundle, read_manifest, write_manifest
+from calve.bundles.trial import open_session
 from calve.data.tokens import SymbolTable
 from calve.errors import BundleError, PluginError, TokensError
 from calve.protocols.bundles import FORMAT_VERSION, BundleManifest

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calve.common.printable import json_text, one_line, printable, size_text
+from calve.common.printable import json_text, one_line, printable, shortened, size_text
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,8 @@ def test_json_keeps_readable_letters() -> None:
 )
 def test_sizes_read_as_ls_prints_them(size: int, text: str):
     assert size_text(size) == text
+
+
+def test_long_values_are_cut_in_messages():
+    assert shortened("x" * 100) == "'" + "x" * 36 + "..."
+    assert shortened(10**5000) == "a number with thousands of digits"

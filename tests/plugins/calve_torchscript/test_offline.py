@@ -14,9 +14,10 @@ import torch
 from changed_bundles import accept_changes
 from torch.testing import assert_close
 
-from calve.bundles.bundle import Bundle, open_session
+from calve.bundles.bundle import Bundle
 from calve.bundles.golden import Golden
 from calve.bundles.metadata import read_metadata
+from calve.bundles.trial import open_session
 from calve.data.tokens import SymbolTable
 from calve.decoding.offline_recognizer import OfflineRecognizer
 from calve.decoding.online_recognizer import OnlineRecognizer
