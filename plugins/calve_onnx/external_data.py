@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from calve.api import BundleError, PluginError
-from calve.common.inputs import check_input
+from calve.common.inputs import check_input, is_inside
 from calve.common.printable import one_line, shortened
 
 __all__ = ["check_external_data", "read_model"]
@@ -82,8 +82,7 @@ def _check_location(path: Path, location: str) -> None:
     else:
         place = path.parent / location
         try:
-            is_inside = place.resolve().is_relative_to(path.parent.resolve())
-            if not is_inside:
+            if not is_inside(place, path.parent):
                 problem = "is a link that leads out of its folder"
             elif not place.is_file():
                 problem = "is not a file beside it"

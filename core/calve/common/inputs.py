@@ -27,6 +27,7 @@ __all__ = [
     "decoded_text",
     "input_problem",
     "is_git_lfs_pointer",
+    "is_inside",
     "parse_json",
     "read_bytes",
     "read_json",
@@ -123,6 +124,16 @@ def check_size(
         raise error(f"this is no {kind}: it has more than {limit} bytes", where=path)
 
 
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path, after all links on it, lies below a folder.
+
+    Raises:
+      OSError, RuntimeError, ValueError: if there can be no such file: a link to itself, a name that
+        is too long or holds a NUL.
+    """
+    return path.resolve().is_relative_to(folder.resolve())
+
+
 def check_inside(path: Path, folder: Path, kind: str, error: type[CalveError]) -> None:
     """Refuse a file of a folder from elsewhere that is a link to something outside of it.
 
@@ -133,9 +144,9 @@ def check_inside(path: Path, folder: Path, kind: str, error: type[CalveError]) -
       CalveError: of the class ``error``.
     """
     try:
-        inside = path.resolve().is_relative_to(folder.resolve())
+        inside = is_inside(path, folder)
     except (OSError, RuntimeError, ValueError):
-        return  # a link to itself, a name that is too long or holds a NUL: there is no such file
+        return  # there is no such file
     if not inside:
         how = "is a link that leads" if path.is_symlink() else "lies"
         raise error(
