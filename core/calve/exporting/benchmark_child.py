@@ -18,6 +18,7 @@ import numpy as np
 from calve.bundles.bundle import Bundle
 from calve.data.audio import read_audio
 from calve.decoding.online_recognizer import OnlineRecognizer
+from calve.errors import CalveError
 from calve.registry.catalog import registry
 
 __all__ = ["BundleMeasurement", "BundleTask", "main"]
@@ -128,7 +129,10 @@ def _megabytes(maxrss: int) -> float:
 def main() -> None:
     """Run the task from stdin."""
     task = BundleTask(**json.load(sys.stdin))
-    measurement = measure_own(task) if task.runtime == "calve" else measure_client(task)
+    try:
+        measurement = measure_own(task) if task.runtime == "calve" else measure_client(task)
+    except CalveError as error:
+        sys.exit(str(error))  # The end of the log is shown, and a traceback would hide the reason.
     Path(sys.argv[1]).write_text(json.dumps(asdict(measurement)), encoding="utf-8")
 
 

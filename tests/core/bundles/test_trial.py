@@ -48,13 +48,18 @@ def agree(folder: Path, name: str) -> None:
     (folder / "bundle.json").write_text(json.dumps(manifest))
 
 
-def crashing(folder: Path) -> None:
-    """Exchange a layer of the decoder for one without inputs, of which ncnn reads the first."""
+def with_last_layer(folder: Path, layer: str) -> None:
+    """Exchange the last layer of the decoder; ``layer`` has places for its input and output."""
     path = folder / "decoder_jit_trace-pnnx.ncnn.param"
     lines = path.read_text().splitlines()
-    lines[-1] = " ".join(["Concat", "relu_0", "0", "1", lines[-1].split()[5]])
+    lines[-1] = layer.format(*lines[-1].split()[4:6])
     path.write_text("\n".join(lines) + "\n")
     agree(folder, path.name)
+
+
+def crashing(folder: Path) -> None:
+    """Let the decoder end in a layer without inputs, of which ncnn reads the first."""
+    with_last_layer(folder, "Concat relu_0 0 1 {1}")
 
 
 def test_a_sound_bundle_is_tried_once(golden_bundle: Bundle, children: list[Any]) -> None:
@@ -151,6 +156,16 @@ def test_a_crash_ends_the_command_before_it_measures_or_writes(
     assert run([arguments[0], str(bundle_dir), *arguments[1:]]) == 1
     assert "a process that tried crashed with SIG" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_bench_says_what_its_child_finds_wrong_without_a_traceback(
+    bundle_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_last_layer(bundle_dir, "Reorg relu_0 1 1 {} {} 0=0")
+    assert run(["bench", str(bundle_dir)]) == 1
+    said = capsys.readouterr().err
+    assert "ncnn cannot load the network" in said
+    assert "File " not in said
 
 
 def test_native_code_that_ends_the_process_with_success_is_an_error(
