@@ -66,7 +66,7 @@ def verify(path: str | PathLike[str], *, num_threads: int = 1) -> Iterator[Check
         if not bundle.manifest.streaming:
             yield Check(client.name, SKIPPED, "it streams, and the bundle is for whole utterances")
         elif not runs:
-            yield Check(client.name, SKIPPED, "the networks are not what they were")
+            yield Check(client.name, SKIPPED, "the networks have changed or cannot be run")
         elif client in claimed:
             yield check_client(bundle, client, num_threads=num_threads)
         else:
@@ -88,7 +88,7 @@ def check_bundle(bundle: Bundle, *, num_threads: int = 1, trial: bool = False) -
     yield _check("lint", partial(_lint, bundle, exporter))
     yield _check("features", partial(_features, bundle))
     if files.outcome == FAILED:
-        yield Check("golden", SKIPPED, "the networks do not run, since files have changed")
+        yield Check("golden", SKIPPED, "the networks are not run because files have changed")
         return
     if trial:
         tried = _check("golden", partial(_trial, bundle, num_threads))
